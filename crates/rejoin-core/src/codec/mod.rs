@@ -1,0 +1,3 @@
+//! Bytes to packets and back, for both versions.
+pub mod packet;
+pub mod reason;
