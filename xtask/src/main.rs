@@ -1,2 +1,40 @@
-//! Tasks.
-fn main() {}
+//! Build, test and check rejoin: `cargo xtask help` lists the tasks.
+//!
+//! No dependencies, so that the first `cargo xtask test` on a bare machine starts within seconds.
+
+mod clauses;
+mod install;
+mod run;
+mod say;
+mod suite;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test      everything: install what the tests need, format, clippy, tidy, docs, tests, the demo
+cargo xtask ci        the same under the name build machines expect
+cargo xtask tidy      the house rules that a program can check
+cargo xtask clauses   which clauses of the MQTT standards the code cites, and how often
+cargo xtask help      this text";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let root = tree::root();
+    let done = match words.as_slice() {
+        ["test" | "ci"] => suite::everything(&root),
+        ["tidy"] => tidy::report(&root),
+        ["clauses"] => clauses::list(&root),
+        [] | ["help" | "--help" | "-h"] => {
+            say::line(HELP);
+            true
+        }
+        other => {
+            say::line(&format!("xtask: `{}` is not a task; the tasks are:\n{HELP}", other.join(" ")));
+            return ExitCode::from(2);
+        }
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
