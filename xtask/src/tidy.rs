@@ -1,6 +1,7 @@
 //! The house rules that a program can check. STYLE.md says why each of them exists.
 
 mod imports;
+mod links;
 mod manifest;
 mod readme;
 mod scan;
@@ -38,6 +39,9 @@ impl Finding {
 pub(crate) fn report(root: &Path) -> bool {
     let texts = tree::texts(root);
     let mut found: Vec<Finding> = texts.iter().flat_map(one).collect();
+    found.extend(
+        texts.iter().filter(|text| text.path.ends_with(".md")).flat_map(|text| links::check(root, text)),
+    );
     found.extend(readme::check(&texts));
     found.extend(manifest::count(root));
     found.retain(|finding| !finding.is_excepted());
