@@ -10,6 +10,9 @@ const NEEDED: [(&str, &str); 2] = [("mosquitto", "mosquitto"), ("ip", "iproute2"
 /// Asked by maintainer scripts before they start a daemon; 101 means "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBIDDEN: i32 = 101;
+/// Stands in the policy that we write, so that one left behind by an interrupted run is known as ours.
+const MARK: &str =
+    "# Written by rejoin's `cargo xtask test` for the time of an installation. Safe to remove.";
 /// Says that this machine's packages are none of our business.
 const SWITCH: &str = "REJOIN_TEST_INSTALL";
 const LIMIT: Duration = Duration::from_secs(300);
@@ -65,7 +68,9 @@ fn may_not() -> Option<&'static str> {
 }
 
 fn apt_install(packages: &[&str]) -> Result<(), String> {
-    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    // The lock: a fresh machine often runs its own updates in the background.
+    let mut arguments =
+        vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60"];
     arguments.extend(packages);
     run::within(run::command("apt-get", &arguments).env("DEBIAN_FRONTEND", "noninteractive"), LIMIT)
 }
@@ -78,14 +83,15 @@ struct Silence {
 
 impl Silence {
     fn begin() -> Result<Self, String> {
-        if Path::new(POLICY).exists() {
+        let found = fs::read_to_string(POLICY).unwrap_or_default();
+        if Path::new(POLICY).exists() && !found.contains(MARK) {
             let answer = run::command(POLICY, &["mosquitto", "start"]).status().ok().and_then(|s| s.code());
             return match answer {
                 Some(FORBIDDEN) => Ok(Self { ours: false }),
                 _ => Err(format!("{POLICY} would let the package start a broker on port 1883")),
             };
         }
-        let script = format!("#!/bin/sh\nexit {FORBIDDEN}\n");
+        let script = format!("#!/bin/sh\n{MARK}\nexit {FORBIDDEN}\n");
         fs::write(POLICY, script).map_err(|error| format!("{POLICY} cannot be written: {error}"))?;
         let silence = Self { ours: true };
         run::within(&mut run::command("chmod", &["755", POLICY]), LIMIT)?;
