@@ -76,6 +76,62 @@ impl ReasonCode {
     pub const fn is_error(self) -> bool {
         self.0 >= 0x80
     }
+
+    /// The codes of PUBACK and PUBREC [MQTT-3.4.2-1] [MQTT-3.5.2-1].
+    pub(super) const fn fits_publish_ack(self) -> bool {
+        matches!(self.0, 0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
+    }
+
+    /// The codes of PUBREL and PUBCOMP [MQTT-3.6.2-1] [MQTT-3.7.2-1].
+    pub(super) const fn fits_release(self) -> bool {
+        matches!(self.0, 0x00 | 0x92)
+    }
+
+    /// The codes of SUBACK [MQTT-3.9.3-2].
+    pub(super) const fn fits_suback(self) -> bool {
+        matches!(self.0, 0x00..=0x02 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+    }
+
+    /// The codes of UNSUBACK [MQTT-3.11.3-2].
+    pub(super) const fn fits_unsuback(self) -> bool {
+        matches!(self.0, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91)
+    }
+
+    /// The codes with which a client may say DISCONNECT [MQTT-3.14.2-1].
+    pub(super) const fn fits_client_disconnect(self) -> bool {
+        matches!(self.0, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99)
+    }
+
+    /// The codes with which a server may say DISCONNECT [MQTT-3.14.2-1], and 0x8C, which 2.4 gives to
+    /// DISCONNECT though the table of 3.14 forgot it.
+    pub(super) const fn fits_server_disconnect(self) -> bool {
+        matches!(self.0, 0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B..=0x90 | 0x93..=0xA2)
+    }
+
+    /// A return code of a 3.1.1 CONNACK as a reason code; the reserved ones stay as they are.
+    pub(super) const fn from_return_code(code: u8) -> Self {
+        match code {
+            1 => Self::UNSUPPORTED_PROTOCOL_VERSION,
+            2 => Self::CLIENT_IDENTIFIER_NOT_VALID,
+            3 => Self::SERVER_UNAVAILABLE,
+            4 => Self::BAD_USER_NAME_OR_PASSWORD,
+            5 => Self::NOT_AUTHORIZED,
+            other => Self(other),
+        }
+    }
+
+    /// The return code of a 3.1.1 CONNACK for this reason, or `None` where there is none.
+    pub(super) const fn to_return_code(self) -> Option<u8> {
+        match self {
+            Self::SUCCESS => Some(0),
+            Self::UNSUPPORTED_PROTOCOL_VERSION => Some(1),
+            Self::CLIENT_IDENTIFIER_NOT_VALID => Some(2),
+            Self::SERVER_UNAVAILABLE => Some(3),
+            Self::BAD_USER_NAME_OR_PASSWORD => Some(4),
+            Self::NOT_AUTHORIZED => Some(5),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ReasonCode {

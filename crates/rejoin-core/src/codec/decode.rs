@@ -1,0 +1,489 @@
+//! From a stream of bytes to packets: framing, limits, and what to do with packets that are too large.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use super::body::{self, Rules};
+use super::error::DecodeError;
+use super::header::{self, Header};
+use super::packet::{Packet, PacketId, Qos, Version};
+use super::primitives::Cursor;
+use crate::text::Text;
+
+/// How much room is made at a time for a packet that is still arriving: a header that lies about its length
+/// costs no more than this.
+const SEGMENT: usize = 64 * 1024;
+
+/// Limits on what is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest packet with its header, in bytes; default 1 MiB, as the client announces it by default.
+    pub max_packet_size: u32,
+    /// Most user properties in one packet (in a CONNECT: in its own and in its will's list each); default 256,
+    /// far above real use, because each costs more memory than bytes on the wire.
+    pub max_user_properties: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_packet_size: 1024 * 1024, max_user_properties: 256 }
+    }
+}
+
+/// Who wrote the bytes that are decoded: some packets and properties may come from one side only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The client wrote them; a server decodes.
+    Client,
+    /// The server wrote them; a client decodes.
+    Server,
+}
+
+/// What came out of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A packet.
+    Packet(Packet),
+    /// A PUBLISH above the limit, from a server that speaks 3.1.1 and so cannot be told the limit. Its payload
+    /// was skipped, never held. Acknowledge it, or the server brings it back on every connection.
+    Oversized {
+        /// QoS of the PUBLISH.
+        qos: Qos,
+        /// Packet identifier, above QoS 0.
+        packet_id: Option<PacketId>,
+        /// Topic name.
+        topic: Text,
+        /// Size of the whole packet, in bytes.
+        size: u32,
+        /// Whether the server sent it before.
+        dup: bool,
+    },
+}
+
+/// Takes chunks of a stream and gives packets.
+///
+/// Packets that lie within one chunk share it. A packet that spans chunks is gathered in segments of at most
+/// 64 KiB, so memory never runs further ahead of the bytes received, and joined once when it is whole. After an
+/// error the stream has no next packet: the same error comes again.
+#[derive(Debug)]
+pub struct Decoder {
+    rules: Rules,
+    /// The chunk being read.
+    chunk: Bytes,
+    /// Chunks pushed before it was used up.
+    waiting: VecDeque<Bytes>,
+    state: State,
+    opening: Option<Opening>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The chunk starts with a header.
+    Between,
+    /// A header began in an earlier chunk.
+    Heading {
+        bytes: [u8; 5],
+        len: usize,
+    },
+    /// A packet began in an earlier chunk.
+    Filling {
+        header: Header,
+        frame: Frame,
+    },
+    /// The head of a PUBLISH that is too large is being gathered; its payload is not.
+    SkipHead {
+        header: Header,
+        head: Vec<u8>,
+    },
+    /// The payload of that PUBLISH is going by.
+    SkipBody {
+        left: usize,
+        found: Box<Decoded>,
+    },
+    Failed(DecodeError),
+}
+
+impl Decoder {
+    /// A decoder for one connection.
+    pub fn new(version: Version, sender: Sender, limits: Limits) -> Self {
+        Self {
+            rules: Rules { version, sender, limits },
+            chunk: Bytes::new(),
+            waiting: VecDeque::new(),
+            state: State::Between,
+            opening: (sender == Sender::Server).then(Opening::default),
+        }
+    }
+
+    /// The version packets are read at.
+    pub const fn version(&self) -> Version {
+        self.rules.version
+    }
+
+    /// Reads later packets at this version. A server need not call it: CONNECT sets the version it names.
+    pub const fn set_version(&mut self, version: Version) {
+        self.rules.version = version;
+    }
+
+    /// Takes a chunk as it was read. Call [`Decoder::next`] until it gives `None`.
+    pub fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() || matches!(self.state, State::Failed(_)) {
+            return;
+        }
+        if let Some(opening) = &mut self.opening {
+            opening.note(&bytes);
+        }
+        if self.chunk.is_empty() && self.waiting.is_empty() {
+            self.chunk = bytes;
+        } else {
+            self.waiting.push_back(bytes);
+        }
+    }
+
+    /// Bytes held that are not yet part of a packet given out.
+    pub fn buffered(&self) -> usize {
+        let held = match &self.state {
+            State::Between | State::SkipBody { .. } | State::Failed(_) => 0,
+            State::Heading { len, .. } => *len,
+            State::Filling { frame, .. } => frame.len,
+            State::SkipHead { header, head } => header.len + head.len(),
+        };
+        held + self.chunk.len() + self.waiting.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether a packet has begun and not ended: at the end of the stream this tells a cut from a close.
+    pub fn is_mid_packet(&self) -> bool {
+        !matches!(self.state, State::Between | State::Failed(_)) || !self.chunk.is_empty()
+    }
+
+    /// The next whole packet, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// What the standard or the limits forbid. The connection is to be closed; see [`DecodeError::reason`].
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator has no place for the error and the end at once"
+    )]
+    pub fn next(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        match self.step() {
+            Ok(decoded) => Ok(decoded),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Remembers the error and lets all bytes go.
+    #[cold]
+    fn fail(&mut self, error: DecodeError) -> DecodeError {
+        let error = match self.opening.take() {
+            Some(opening) if !opening.starts_like_a_server() => {
+                DecodeError::NotMqtt { looks_like: opening.looks_like(false) }
+            }
+            _ => error,
+        };
+        self.chunk = Bytes::new();
+        self.waiting.clear();
+        self.state = State::Failed(error);
+        error
+    }
+
+    fn step(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        if let Some(opening) = &self.opening
+            && !opening.starts_like_a_server()
+            && let Some(what) = opening.looks_like(true)
+        {
+            return Err(DecodeError::NotMqtt { looks_like: Some(what) });
+        }
+        loop {
+            let found = match &self.state {
+                State::Between => self.between()?,
+                State::Heading { .. } => self.heading()?,
+                State::Filling { .. } => self.filling()?,
+                State::SkipHead { .. } => self.skip_head()?,
+                State::SkipBody { .. } => self.skip_body(),
+                State::Failed(error) => return Err(*error),
+            };
+            match found {
+                Step::Found(decoded) => return Ok(Some(decoded)),
+                Step::Starved => return Ok(None),
+                Step::Moved => {}
+            }
+        }
+    }
+
+    /// Makes sure that the chunk holds something, if anything is there.
+    fn refill(&mut self) -> bool {
+        if !self.chunk.is_empty() {
+            return true;
+        }
+        match self.waiting.pop_front() {
+            Some(chunk) => self.chunk = chunk,
+            None => {
+                // Lets go of the buffer the chunk came from.
+                self.chunk = Bytes::new();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn between(&mut self) -> Result<Step, DecodeError> {
+        if !self.refill() {
+            return Ok(Step::Starved);
+        }
+        let Some(header) = Header::parse(&self.chunk, self.rules.version, self.rules.sender)? else {
+            self.state = State::Heading { bytes: [0; 5], len: 0 };
+            return Ok(Step::Moved);
+        };
+        if !self.admit(&header)? {
+            self.chunk.advance(header.len);
+            return Ok(Step::Moved);
+        }
+        if header.total() <= self.chunk.len() {
+            let frame = self.chunk.split_to(header.total());
+            return self.whole(header, frame);
+        }
+        self.state = State::Filling { header, frame: Frame::default() };
+        Ok(Step::Moved)
+    }
+
+    /// Gathers a header that spans chunks byte by byte: it has five at most.
+    fn heading(&mut self) -> Result<Step, DecodeError> {
+        if !self.refill() {
+            return Ok(Step::Starved);
+        }
+        let State::Heading { bytes, len } = &mut self.state else { return Ok(Step::Moved) };
+        // Five bytes are a header or an error, so there is room.
+        bytes[*len] = self.chunk.get_u8();
+        *len += 1;
+        let gathered = &bytes[..*len];
+        let Some(header) = Header::parse(gathered, self.rules.version, self.rules.sender)? else {
+            return Ok(Step::Moved);
+        };
+        let mut frame = Frame::default();
+        frame.extend(gathered, header.total());
+        if self.admit(&header)? {
+            self.state = State::Filling { header, frame };
+        }
+        Ok(Step::Moved)
+    }
+
+    /// Judges the size by the header alone. `false`: the packet is to be skipped, and the state says so.
+    fn admit(&mut self, header: &Header) -> Result<bool, DecodeError> {
+        // A body has at most 268,435,455 bytes, so this always fits.
+        let size = u32::try_from(header.total()).unwrap_or(u32::MAX);
+        let limit = self.rules.limits.max_packet_size;
+        check_length(header, &self.rules)?;
+        if size <= limit {
+            return Ok(true);
+        }
+        let told = self.rules.version == Version::V5 || self.rules.sender == Sender::Client;
+        if told || header.kind != header::PUBLISH || self.opening.is_some() {
+            return Err(DecodeError::TooLarge { packet: header.name(), size, limit });
+        }
+        self.state = State::SkipHead { header: *header, head: Vec::new() };
+        Ok(false)
+    }
+
+    fn filling(&mut self) -> Result<Step, DecodeError> {
+        let State::Filling { header, frame } = &mut self.state else { return Ok(Step::Moved) };
+        let (header, missing) = (*header, header.total() - frame.len);
+        if missing > 0 {
+            let take = missing.min(self.chunk.len());
+            frame.extend(&self.chunk[..take], header.total());
+            self.chunk.advance(take);
+            if take < missing {
+                return Ok(if self.refill() { Step::Moved } else { Step::Starved });
+            }
+        }
+        let frame = std::mem::take(frame).join();
+        self.state = State::Between;
+        self.whole(header, frame)
+    }
+
+    fn whole(&mut self, header: Header, frame: Bytes) -> Result<Step, DecodeError> {
+        let packet = body::decode(header, frame, &self.rules)?;
+        if self.opening.is_some() {
+            self.opening = None;
+        }
+        if let Packet::Connect(connect) = &packet {
+            self.rules.version = connect.version;
+        }
+        Ok(Step::Found(Decoded::Packet(packet)))
+    }
+
+    /// Gathers topic and packet identifier of a PUBLISH that is too large: 65,539 bytes at most.
+    fn skip_head(&mut self) -> Result<Step, DecodeError> {
+        if !self.refill() {
+            return Ok(Step::Starved);
+        }
+        let State::SkipHead { header, head } = &mut self.state else { return Ok(Step::Moved) };
+        let id_len = if header.qos() == Qos::AtMostOnce { 0 } else { 2 };
+        let need = match head[..] {
+            [high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])) + id_len,
+            _ => 2,
+        };
+        if need > header.body {
+            let packet = header.name();
+            return Err(DecodeError::Malformed {
+                packet,
+                field: "topic name",
+                problem: "runs past the end of the packet",
+            });
+        }
+        let take = (need - head.len()).min(self.chunk.len());
+        head.extend_from_slice(&self.chunk[..take]);
+        self.chunk.advance(take);
+        if head.len() < need || need == 2 {
+            return Ok(Step::Moved);
+        }
+        let (header, head) = (*header, Bytes::from(std::mem::take(head)));
+        let mut cursor = Cursor::new(&head, 0, header.name());
+        let (topic, packet_id) = body::publish_name(&mut cursor, header.qos())?;
+        if topic.is_empty() {
+            return Err(cursor.malformed("topic name", "is empty"));
+        }
+        let size = u32::try_from(header.total()).unwrap_or(u32::MAX);
+        let found = Decoded::Oversized { qos: header.qos(), packet_id, topic, size, dup: header.dup() };
+        self.state = State::SkipBody { left: header.body - head.len(), found: Box::new(found) };
+        Ok(Step::Moved)
+    }
+
+    fn skip_body(&mut self) -> Step {
+        let State::SkipBody { left, found } = &mut self.state else { return Step::Moved };
+        let take = (*left).min(self.chunk.len());
+        self.chunk.advance(take);
+        *left -= take;
+        if *left > 0 {
+            return if self.refill() { Step::Moved } else { Step::Starved };
+        }
+        let found = (**found).clone();
+        self.state = State::Between;
+        Step::Found(found)
+    }
+}
+
+/// What one move of the decoder did.
+enum Step {
+    Found(Decoded),
+    Starved,
+    Moved,
+}
+
+/// Refuses at once, by the header alone, lengths that no packet of this kind can have.
+fn check_length(header: &Header, rules: &Rules) -> Result<(), DecodeError> {
+    let v5 = rules.version == Version::V5;
+    let fits = match header.kind {
+        header::PINGREQ | header::PINGRESP => header.body == 0,
+        header::DISCONNECT if !v5 => header.body == 0,
+        header::PUBACK
+        | header::PUBREC
+        | header::PUBREL
+        | header::PUBCOMP
+        | header::UNSUBACK
+        | header::CONNACK
+            if !v5 =>
+        {
+            header.body == 2
+        }
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(DecodeError::Malformed {
+        packet: header.name(),
+        field: "remaining length",
+        problem: "is not what this packet has",
+    })
+}
+
+/// A packet that is still arriving, in segments that are never moved while they grow.
+#[derive(Debug, Default)]
+struct Frame {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+    len: usize,
+}
+
+impl Frame {
+    /// Adds bytes of a packet of `total` bytes.
+    fn extend(&mut self, mut bytes: &[u8], total: usize) {
+        while !bytes.is_empty() {
+            if self.last.len() == self.last.capacity() {
+                let room = SEGMENT.min(total - self.len);
+                let full = std::mem::replace(&mut self.last, Vec::with_capacity(room));
+                if !full.is_empty() {
+                    self.full.push(full);
+                }
+            }
+            let take = bytes.len().min(self.last.capacity() - self.last.len());
+            self.last.extend_from_slice(&bytes[..take]);
+            self.len += take;
+            bytes = &bytes[take..];
+        }
+    }
+
+    /// The packet in one piece: of one segment as it is, of several with a single copy.
+    fn join(self) -> Bytes {
+        if self.full.is_empty() {
+            return Bytes::from(self.last);
+        }
+        let mut whole = Vec::with_capacity(self.len);
+        for segment in self.full {
+            whole.extend_from_slice(&segment);
+        }
+        whole.extend_from_slice(&self.last);
+        Bytes::from(whole)
+    }
+}
+
+/// The first bytes of a server, kept until its first packet is whole: they tell what else it may be.
+#[derive(Debug, Default)]
+struct Opening {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+/// What other services say first.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"HTTP", "HTTP"),
+    (b"<!DO", "HTTP"),
+    (b"<htm", "HTTP"),
+    (b"<HTM", "HTTP"),
+    (b"SSH-", "SSH"),
+    (b"AMQP", "AMQP"),
+    (b"220 ", "SMTP or FTP"),
+    (b"220-", "SMTP or FTP"),
+    (b"* OK", "IMAP"),
+    (b"+OK ", "POP3"),
+    (b"-ERR", "Redis"),
+    (b"RFB ", "VNC"),
+    (b"<?xm", "XMPP"),
+    (b"<str", "XMPP"),
+    (b"INFO", "NATS"),
+    (b"\x15\x03", "TLS"),
+    (b"\x16\x03", "TLS"),
+];
+
+impl Opening {
+    fn note(&mut self, bytes: &[u8]) {
+        let take = bytes.len().min(self.bytes.len() - self.len);
+        self.bytes[self.len..self.len + take].copy_from_slice(&bytes[..take]);
+        self.len += take;
+    }
+
+    /// A server's first packet is CONNACK or, at 5.0, AUTH [MQTT-3.2.0-1].
+    const fn starts_like_a_server(&self) -> bool {
+        self.len == 0 || self.bytes[0] == 0x20 || self.bytes[0] == 0xF0
+    }
+
+    /// The service these bytes are known from. Where only a part has come, `whole` decides whether it counts.
+    fn looks_like(&self, whole: bool) -> Option<&'static str> {
+        let seen = &self.bytes[..self.len];
+        let known = |start: &[u8]| {
+            if whole || seen.len() >= start.len() { seen.starts_with(start) } else { start.starts_with(seen) }
+        };
+        OTHERS.iter().find(|(start, _)| known(start)).map(|(_, name)| *name)
+    }
+}
