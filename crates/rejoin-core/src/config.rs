@@ -1,0 +1,414 @@
+//! Settings of an engine: plain values, each with its unit, its default and why.
+//!
+//! [`Config::check`] looks at what depends on several fields; [`crate::Engine::new`] calls it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::packet::{UserProperties, Will};
+use crate::error::ConfigError;
+use crate::text::Text;
+
+/// All settings of one client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Client identifier. Empty asks the server for one, which is kept (5.0).
+    pub client_id: Text,
+    /// One name per server, as shown to people and as the key of its session; at least one.
+    pub servers: Vec<Text>,
+    /// Which protocol versions may be spoken. Default: 5.0, and 3.1.1 where the server cannot.
+    pub version: VersionPolicy,
+    /// User name and password.
+    pub login: Login,
+    /// The will message. Default: none.
+    pub will: Option<Will>,
+    /// User properties of CONNECT (5.0).
+    pub user_properties: UserProperties,
+    /// Settings of each link.
+    pub link: LinkConfig,
+    /// Settings of the session.
+    pub session: SessionConfig,
+    /// Settings of recovery.
+    pub recovery: RecoveryConfig,
+}
+
+impl Config {
+    /// The defaults, for one client id and one server.
+    pub fn new(client_id: Text, server: Text) -> Self {
+        Self {
+            client_id,
+            servers: vec![server],
+            version: VersionPolicy::default(),
+            login: Login::default(),
+            will: None,
+            user_properties: Vec::new(),
+            link: LinkConfig::default(),
+            session: SessionConfig::default(),
+            recovery: RecoveryConfig::default(),
+        }
+    }
+
+    /// Checks what depends on several fields.
+    ///
+    /// # Errors
+    /// Names the first field that cannot work and what would.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.servers.is_empty() {
+            return Err(ConfigError::new("servers", "name at least one server"));
+        }
+        let only_311 = self.version == VersionPolicy::Only311;
+        if self.client_id.is_empty() && only_311 && self.session.mode.is_kept() {
+            return Err(ConfigError::new(
+                "client_id",
+                "a kept session at MQTT 3.1.1 needs a client id; give one or ask for a fresh session",
+            ));
+        }
+        if self.login.password.is_some() && self.login.user_name.is_none() && only_311 {
+            // [MQTT-3.1.2-22]
+            return Err(ConfigError::new("login", "MQTT 3.1.1 has no password without a user name"));
+        }
+        let positive = [
+            ("link.ping_after", self.link.ping_after),
+            ("link.ping_timeout", self.link.ping_timeout),
+            ("link.write_timeout", self.link.write_timeout),
+            ("link.ack_timeout", self.link.ack_timeout),
+            ("link.connect_timeout", self.link.connect_timeout),
+            ("link.connack_timeout", self.link.connack_timeout),
+            ("recovery.absent.first", self.recovery.absent.first),
+            ("recovery.overload.first", self.recovery.overload.first),
+        ];
+        if let Some((field, _)) = positive.iter().find(|(_, d)| d.is_zero()) {
+            return Err(ConfigError::new(field, "must be longer than zero"));
+        }
+        for (field, window) in
+            [("recovery.absent", self.recovery.absent), ("recovery.overload", self.recovery.overload)]
+        {
+            if window.cap < window.first {
+                return Err(ConfigError::new(field, "the cap must not be below the first window"));
+            }
+        }
+        if self.link.health_watch.is_some_and(|d| d.is_zero()) {
+            return Err(ConfigError::new("link.health_watch", "must be longer than zero"));
+        }
+        if self.link.maximum_packet_size < 64 {
+            return Err(ConfigError::new("link.maximum_packet_size", "must be at least 64 bytes"));
+        }
+        if self.session.packet_id_max == 0 || self.session.in_flight_max == Some(0) {
+            return Err(ConfigError::new("session", "the id space and the in-flight cap must not be zero"));
+        }
+        Ok(())
+    }
+}
+
+/// Which protocol versions may be spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// 5.0; 3.1.1 after an explicit refusal of 5.0, or after two attempts on a server where 5.0 never worked
+    /// were closed straight after CONNECT. Remembered per server, told once.
+    #[default]
+    Prefer5,
+    /// 5.0 and nothing else.
+    Only5,
+    /// 3.1.1 and nothing else.
+    Only311,
+}
+
+/// User name and password. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// User name.
+    pub user_name: Option<Text>,
+    /// Password.
+    pub password: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("user_name", &self.user_name.as_ref().map(|_| "***"))
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+/// Settings of each link.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LinkConfig {
+    /// Keep Alive on the wire, in whole seconds. Default 60 s: detection does not need a short one, and a stall
+    /// of a few seconds must not fire the will. Zero turns the protocol's own off.
+    pub keep_alive: Duration,
+    /// A PINGREQ goes out when either direction was idle this long. Default 15 s, and never more than three
+    /// quarters of the effective keep-alive.
+    pub ping_after: Duration,
+    /// No byte for this long after a PINGREQ means a dead link. Default 5 s, a floor: a slow link gets more,
+    /// scaled by its round trip.
+    pub ping_timeout: Duration,
+    /// The socket takes no byte for this long though some wait. Default 5 s.
+    pub write_timeout: Duration,
+    /// No acknowledgement of any kind for this long though some are due. Default 20 s; doubles on repeat up to
+    /// ten minutes, and is reset by any acknowledgement.
+    pub ack_timeout: Duration,
+    /// Limit of one round of opening the transport, name look-up included. Default 10 s. Doubles on each
+    /// expiry, up to a minute, and halves after success.
+    pub connect_timeout: Duration,
+    /// Limit from the open transport to CONNACK. Default 30 s: from there the client is in the broker's queue
+    /// and leaving wastes a slot. Doubles on expiry like `connect_timeout`.
+    pub connack_timeout: Duration,
+    /// A link on which no PUBLISH came for this long is restarted, at most once per that time. Default off.
+    pub health_watch: Option<Duration>,
+    /// Largest packet accepted from the server, in bytes. Default 1 MiB; announced at 5.0.
+    pub maximum_packet_size: u32,
+    /// How many QoS 1 and 2 messages the server may have unacknowledged towards us. Default 64; announced at
+    /// 5.0, and the bound of memory for a slow application.
+    pub receive_maximum: u16,
+    /// Topic aliases the server may use towards us. Default 0: none.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases used towards the server, up to what it allows. Default 16.
+    pub topic_aliases_used: u16,
+    /// Largest number of user properties in one packet. Default 256.
+    pub max_user_properties: usize,
+    /// Bytes handed to the transport and not yet taken by it, above which no further PUBLISH is encoded.
+    /// Default 256 KiB: keeps pings and acknowledgements from standing behind a backlog.
+    pub write_buffer: usize,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(60),
+            ping_after: Duration::from_secs(15),
+            ping_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(5),
+            ack_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(10),
+            connack_timeout: Duration::from_secs(30),
+            health_watch: None,
+            maximum_packet_size: 1024 * 1024,
+            receive_maximum: 64,
+            topic_alias_maximum: 0,
+            topic_aliases_used: 16,
+            max_user_properties: 256,
+            write_buffer: 256 * 1024,
+        }
+    }
+}
+
+/// How long the server keeps the session while the client is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionMode {
+    /// A new session for this process. At 5.0 only the first CONNECT of the process asks for a clean start;
+    /// later ones come back to the same session, which the server keeps for `linger`, else each cut would be a
+    /// session loss. At 3.1.1 each connection is a session of its own.
+    Fresh {
+        /// Session Expiry Interval at 5.0. Default 5 min: longer than the longest back-off.
+        linger: Duration,
+    },
+    /// The server keeps the session for this long; `Duration::MAX` never expires. At 3.1.1 the server decides.
+    Kept(Duration),
+}
+
+impl SessionMode {
+    /// Whether the session is meant to outlive this process.
+    pub const fn is_kept(self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+
+    /// Session Expiry Interval in seconds, as it is written in CONNECT.
+    pub fn expiry_seconds(self) -> u32 {
+        let (Self::Fresh { linger: d } | Self::Kept(d)) = self;
+        u32::try_from(d.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What happens to a message that was sent but not acknowledged when the server lost the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionLossPolicy {
+    /// It is sent again as new; the receipt says `possible_duplicate`.
+    #[default]
+    Resend,
+    /// It ends as [`crate::Outcome::Unknown`].
+    Fail,
+    /// It waits until the application decides with [`crate::Engine::decide`].
+    Ask,
+}
+
+/// When subscriptions are sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resubscribe {
+    /// After every reconnect: Session Present does not prove that the server still has them.
+    #[default]
+    Always,
+    /// Only when the server says that it has no session.
+    WhenAbsent,
+}
+
+/// Settings of the session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionConfig {
+    /// Kept or fresh. Default: fresh, 5 min.
+    pub mode: SessionMode,
+    /// Take up a session the server has though this process knows nothing of it. Default off: the first CONNECT
+    /// of a process without stored session state starts clean. With it on, messages the server kept arrive, but
+    /// a QoS 2 message sent under an id the former process left open may be taken for its copy and lost.
+    pub adopt: bool,
+    /// Several addresses share their sessions. Default off: a session belongs to one server, and on another
+    /// one the client starts clean.
+    pub clustered: bool,
+    /// QoS 1 and 2 messages unacknowledged at a time. Default: 1,000 at 5.0 (or the server's Receive Maximum if
+    /// lower), 100 at 3.1.1.
+    pub in_flight_max: Option<u16>,
+    /// What happens to unacknowledged messages when the session is lost.
+    pub on_loss: SessionLossPolicy,
+    /// When subscriptions are sent again.
+    pub resubscribe: Resubscribe,
+    /// Facts are handed to a store, and what must not be forgotten waits until they are on it. Default off.
+    pub durable: bool,
+    /// Highest packet identifier used. Default 65,535; tests make it tiny.
+    pub packet_id_max: u16,
+    /// How often a QoS 1 message that was refused with "quota exceeded" is sent again. Default 8; 0 tells the
+    /// caller at once.
+    pub quota_retries: u32,
+    /// First pause before such a message is sent again; doubles up to 30 times this. Default 1 s.
+    pub quota_pause: Duration,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            mode: SessionMode::Fresh { linger: Duration::from_secs(300) },
+            adopt: false,
+            clustered: false,
+            in_flight_max: None,
+            on_loss: SessionLossPolicy::default(),
+            resubscribe: Resubscribe::default(),
+            durable: false,
+            packet_id_max: u16::MAX,
+            quota_retries: 8,
+            quota_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A growing back-off window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// The first window.
+    pub first: Duration,
+    /// What it is multiplied by after each failure, in percent (200 doubles).
+    pub growth_percent: u32,
+    /// The widest window.
+    pub cap: Duration,
+}
+
+/// How many attempts may reach a broker, per client. EMQX bans a client id after 15 connects in a minute, AWS
+/// IoT refuses more than one a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Shortest time between two attempts that reach a broker. Default 1 s.
+    pub spacing: Duration,
+    /// Most attempts within `period`. Default 12.
+    pub per_period: u32,
+    /// The period. Default 60 s.
+    pub period: Duration,
+}
+
+/// Settings of recovery. Every constant of the policy is here.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RecoveryConfig {
+    /// Whether a lost link is opened again. Default true.
+    pub reconnect: bool,
+    /// Back-off while the broker is *absent* (refused, unreachable): costs it nothing. Full jitter over 2, 4, 8,
+    /// then 15 s, never wider than the outage so far (but at least the first window).
+    pub absent: Window,
+    /// The absent cap once the outage is older than `long_outage`. Default 30 s.
+    pub absent_cap_long: Duration,
+    /// See `absent_cap_long`. Default 10 min.
+    pub long_outage: Duration,
+    /// Back-off while the broker is *overloaded* (no CONNACK, closed before it, busy): upper half of 10 s
+    /// growing by half up to 60 s.
+    pub overload: Window,
+    /// A link is stable after max(this, twice the last window). Default 30 s. A shorter life counts as a failure.
+    pub stable_after: Duration,
+    /// Spread of the first try after an announced shutdown, and of every first try with `fleet`. Default 2 s.
+    pub spread: Duration,
+    /// This client is one of many: spread the first try after any loss. Default off.
+    pub fleet: bool,
+    /// The budget; `None` lifts it, which may get the client banned. Default 1/s and 12/min.
+    pub budget: Option<Budget>,
+    /// The slow lane: where retrying cannot help by itself. Default 5 min doubling to 1 h, upper half jitter.
+    pub slow_lane: Window,
+    /// What would go to the slow lane stops for good instead. Default off: nobody visits a device.
+    pub give_up: bool,
+    /// First wait after a takeover by another client with our id, drawn from `[this, 3 x this]`. Default 5 s.
+    pub takeover_wait: Duration,
+    /// Takeovers within this time belong to one duel. Default 5 min.
+    pub takeover_memory: Duration,
+    /// First wait after a ban; doubles to 12 times this. Default 5 min.
+    pub banned_wait: Duration,
+    /// Wait after an administrative disconnect, drawn from `[this, 2 x this]`. Default 30 s.
+    pub administrative_wait: Duration,
+    /// Servers are shuffled once per client. Default off: the order given is the order of preference.
+    pub shuffle: bool,
+    /// The user name and password can be fetched anew by the driver. Default off; then a refused login goes to
+    /// the slow lane at once.
+    pub fresh_credentials: bool,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            reconnect: true,
+            absent: Window { first: secs(2), growth_percent: 200, cap: secs(15) },
+            absent_cap_long: secs(30),
+            long_outage: secs(600),
+            overload: Window { first: secs(10), growth_percent: 150, cap: secs(60) },
+            stable_after: secs(30),
+            spread: secs(2),
+            fleet: false,
+            budget: Some(Budget { spacing: secs(1), per_period: 12, period: secs(60) }),
+            slow_lane: Window { first: secs(300), growth_percent: 200, cap: secs(3600) },
+            give_up: false,
+            takeover_wait: secs(5),
+            takeover_memory: secs(300),
+            banned_wait: secs(300),
+            administrative_wait: secs(30),
+            shuffle: false,
+            fresh_credentials: false,
+        }
+    }
+}
+
+impl RecoveryConfig {
+    /// All times divided by `n`, for demonstrations and tests, which must say so.
+    #[must_use]
+    pub fn divided_by(mut self, n: u32) -> Self {
+        let n = n.max(1);
+        for window in [&mut self.absent, &mut self.overload, &mut self.slow_lane] {
+            window.first /= n;
+            window.cap /= n;
+        }
+        for time in [
+            &mut self.absent_cap_long,
+            &mut self.long_outage,
+            &mut self.stable_after,
+            &mut self.spread,
+            &mut self.takeover_wait,
+            &mut self.takeover_memory,
+            &mut self.banned_wait,
+            &mut self.administrative_wait,
+        ] {
+            *time /= n;
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.spacing /= n;
+            budget.period /= n;
+        }
+        self
+    }
+}

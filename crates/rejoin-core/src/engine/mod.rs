@@ -1,0 +1,547 @@
+//! The engine: one link, one session, one recovery, and the only place where they meet.
+//!
+//! ```text
+//!        commands            inputs                     outputs (in order)
+//!   publish, subscribe ─┐  ┌─ Opened, Received ─┐   ┌─► Open, Transmit, Close
+//!   ack, nudge, close  ─┴─►│       Engine       ├───┼─► Persist
+//!                          └─ Lost, Written, …  ┘   └─► Event
+//! ```
+//! One call in, drain [`Engine::poll`] to `None`, wait until [`Engine::deadline`] or the next input.
+
+mod open;
+mod outage;
+mod receive;
+mod send;
+mod stop;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::codec::packet::Version;
+use crate::codec::reason::ReasonCode;
+use crate::config::Config;
+use crate::error::{ConfigError, LossCause, Rejected, TransportErrorKind};
+use crate::event::{
+    Event, LinkState, Message, MessageId, Outcome, Publication, PublishId, SessionState, Stats, Status,
+    StopReason, SubscribeRequest, SubscriptionId,
+};
+use crate::interface::{Input, Output, Ticket};
+use crate::link::{Alarm, Link, WriteBuffer};
+use crate::recovery::Recovery;
+use crate::session::{Record, Session, earlier};
+use crate::text::Text;
+use crate::time::{Now, TimerKind, Timestamp};
+use outage::Outage;
+
+/// The largest packet MQTT can carry, in bytes: a remaining length of four bytes, and the header.
+const LARGEST_PACKET: u64 = 268_435_455;
+
+/// A complete MQTT client without IO, clock, thread or chance of its own.
+///
+/// ```
+/// use rejoin_core::{Config, Engine, Input, Now, Output, Text, Timestamp};
+///
+/// let config = Config::new(Text::from_static("sensor-7"), Text::from_static("broker:1883"));
+/// let at = |ms| Now::new(Timestamp::from_micros(ms * 1000), 1_700_000_000_000 + ms);
+/// let mut engine = Engine::new(config, Vec::new(), 42, at(0))?;
+/// engine.handle(Input::Tick, at(0));
+/// while let Some(output) = engine.poll() {
+///     match output {
+///         Output::Open { server, .. } => println!("open a connection to server {server}"),
+///         Output::Event(event) => println!("{event:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), rejoin_core::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    recovery: Recovery,
+    session: Session,
+    link: Option<Link>,
+    wire: WriteBuffer,
+    outputs: VecDeque<Output>,
+    /// Something changed since the last turn.
+    dirty: bool,
+    now: Now,
+    journal: Journal,
+    /// The beginning of the session must be on the store before any packet of it leaves.
+    barrier: Ticket,
+    /// A CONNECT may have reached the broker without its CONNACK seen: Session Present proves nothing next time.
+    connack_unseen: bool,
+    /// 3.1.1: a session nobody here knows is ended by one clean connection.
+    purging: bool,
+    /// A clean start was made in this process, or the state to go on with is known.
+    begun: bool,
+    ack_timeout: Duration,
+    window: u16,
+    accepted: PublishId,
+    outage: Outage,
+    closing: Option<Timestamp>,
+    stopped: Option<StopReason>,
+    told_qos2: bool,
+    present: Present,
+    stats: Stats,
+}
+
+/// What the status shows beyond the machines' own state.
+#[derive(Debug)]
+struct Present {
+    revision: u64,
+    since: Timestamp,
+    shown: LinkState,
+    heard: Option<Timestamp>,
+    last_loss: Option<LossCause>,
+    ready: bool,
+    resubscribed: bool,
+    server: usize,
+    version: Option<Version>,
+    session: Option<SessionState>,
+    client_id: Text,
+    maximum_packet_size: Option<u32>,
+}
+
+/// Facts on their way to the store.
+#[derive(Debug, Default)]
+struct Journal {
+    enabled: bool,
+    pending: Vec<Record>,
+    /// The last ticket given out.
+    issued: Ticket,
+    durable: Ticket,
+    /// Publishes whose acceptance is not yet on the store.
+    storing: VecDeque<(Ticket, PublishId)>,
+}
+
+impl Journal {
+    /// Notes a fact and gives the ticket at which it is safe. Without a store everything is as safe as it gets.
+    fn note(&mut self, record: impl FnOnce() -> Record) -> Ticket {
+        if !self.enabled {
+            return self.durable;
+        }
+        self.pending.push(record());
+        self.issued.0 += u64::from(self.pending.len() == 1);
+        self.issued
+    }
+}
+
+impl Engine {
+    /// An engine with the state a store kept (none: an empty list). Nothing happens before the first
+    /// [`Input::Tick`]. `seed` feeds all jitter: two clients of one fleet must not share it.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] names the field that cannot work.
+    pub fn new(config: Config, records: Vec<Record>, seed: u64, now: Now) -> Result<Self, ConfigError> {
+        config.check()?;
+        let recovery =
+            Recovery::new(&config.recovery, &config.link, config.version, config.servers.len(), seed);
+        let mut session = Session::new(&config.session, seed);
+        let untaken = session.restore(records, now);
+        let present = Present {
+            revision: 1,
+            since: now.mono,
+            shown: LinkState::Waiting {
+                attempt: 1,
+                until: now.mono,
+                held_by_budget: false,
+                slow_lane: false,
+            },
+            heard: None,
+            last_loss: None,
+            ready: false,
+            resubscribed: false,
+            server: 0,
+            version: None,
+            session: None,
+            client_id: config.client_id.clone(),
+            maximum_packet_size: None,
+        };
+        let mut engine = Self {
+            begun: session.exists(),
+            ack_timeout: config.link.ack_timeout,
+            window: config.session.in_flight_max.unwrap_or(1000),
+            journal: Journal { enabled: config.session.durable, ..Journal::default() },
+            recovery,
+            session,
+            link: None,
+            wire: WriteBuffer::default(),
+            outputs: VecDeque::new(),
+            dirty: true,
+            now,
+            barrier: Ticket::default(),
+            connack_unseen: false,
+            purging: false,
+            accepted: PublishId(0),
+            outage: Outage::default(),
+            closing: None,
+            stopped: None,
+            told_qos2: false,
+            present,
+            stats: Stats::default(),
+            config,
+        };
+        engine.recovery.start(now.mono);
+        for (id, message) in untaken {
+            engine.tell(Event::Message(Message { id: Some(id), ..message }));
+        }
+        Ok(engine)
+    }
+
+    /// Accepts a message. The caller chooses the name; names ascend. Every accepted message ends in exactly one
+    /// [`Event::Finished`].
+    ///
+    /// # Errors
+    /// [`Rejected`] when the engine is stopped or the message can never be sent. Nothing was accepted then.
+    pub fn publish(&mut self, id: PublishId, publication: Publication, now: Now) -> Result<(), Rejected> {
+        self.advance(now);
+        if self.stopped.is_some() || self.closing.is_some() {
+            return Err(Rejected::Stopped);
+        }
+        check_publication(&publication)?;
+        self.stats.accepted += 1;
+        self.accepted = self.accepted.max(id);
+        let waits = publication.queue_qos0 || publication.qos != crate::codec::packet::Qos::AtMostOnce;
+        if !waits && !self.is_up() {
+            self.finish(id, Outcome::Dropped);
+            return Ok(());
+        }
+        if self.journal.enabled && waits {
+            let (accepted_wall_ms, publication) = (now.wall_ms, publication.clone());
+            let ticket = self.journal.note(|| Record::Enqueued { id, publication, accepted_wall_ms });
+            self.journal.storing.push_back((ticket, id));
+        }
+        self.session.outbox.accept(id, publication, now.mono);
+        Ok(())
+    }
+
+    /// Adds a wish to receive; the same name again replaces it. It is asked for on every link.
+    ///
+    /// # Errors
+    /// [`Rejected`] when the standard forbids the combination or the engine is stopped.
+    pub fn subscribe(&mut self, request: SubscribeRequest, now: Now) -> Result<(), Rejected> {
+        self.advance(now);
+        if self.stopped.is_some() || self.closing.is_some() {
+            return Err(Rejected::Stopped);
+        }
+        if request.filter.is_shared() && request.options.no_local {
+            // [MQTT-3.8.3-4]
+            return Err(Rejected::Invalid("No Local cannot be used with a shared subscription"));
+        }
+        if request.id.0 == 0 || u64::from(request.id.0) > LARGEST_PACKET {
+            return Err(Rejected::Invalid("a subscription id is 1 to 268,435,455"));
+        }
+        self.session.subscriptions.want(request);
+        Ok(())
+    }
+
+    /// Ends a wish; [`Event::Unsubscribed`] follows.
+    pub fn unsubscribe(&mut self, id: SubscriptionId, now: Now) {
+        self.advance(now);
+        if let Some(reason) = self.session.subscriptions.unwant(id) {
+            self.tell(Event::Unsubscribed { id, reason });
+        }
+    }
+
+    /// Forgets a wish without telling the broker, which keeps the subscription as long as the session.
+    pub fn detach(&mut self, id: SubscriptionId) {
+        self.session.subscriptions.detach(id);
+        self.dirty = true;
+    }
+
+    /// The application took a message, or refuses it with a code of 0x80 or above (5.0; at 3.1.1 it is
+    /// acknowledged all the same). An acknowledgement that comes too late is counted and dropped.
+    pub fn ack(&mut self, id: MessageId, reason: ReasonCode, now: Now) {
+        self.advance(now);
+        match self.session.inbox.ack(id, reason) {
+            Ok(None) => {}
+            Ok(Some(packet_id)) => {
+                self.journal.note(|| Record::Taken { packet_id });
+            }
+            Err(()) => self.stats.stale_acks += 1,
+        }
+    }
+
+    /// Withdraws a message that was never sent. `true`: it was, and [`Outcome::Cancelled`] follows.
+    pub fn cancel(&mut self, id: PublishId, now: Now) -> bool {
+        self.advance(now);
+        let cancelled = self.session.outbox.cancel(id);
+        if cancelled {
+            self.finish(id, Outcome::Cancelled);
+        }
+        cancelled
+    }
+
+    /// Decides on a message that [`Event::Undecided`] named.
+    pub fn decide(&mut self, id: PublishId, resend: bool, now: Now) {
+        self.advance(now);
+        if let Some(Some(outcome)) = self.session.outbox.decide(id, resend) {
+            self.finish(id, outcome);
+        }
+    }
+
+    /// The network may be back: stop waiting. Gives when the next attempt is due, which the budget may delay;
+    /// `None` when there is nothing to hurry.
+    pub fn nudge(&mut self, now: Now) -> Option<Timestamp> {
+        self.advance(now);
+        if self.link.is_some() || self.stopped.is_some() {
+            return None;
+        }
+        let due = self.recovery.nudge(now.mono);
+        self.refresh_status();
+        due
+    }
+
+    /// Ends the present link and opens a new one.
+    pub fn restart_link(&mut self, now: Now) {
+        self.advance(now);
+        if self.is_up() {
+            self.lose(LossCause::Local(crate::error::LocalCause::Restart));
+        }
+    }
+
+    /// Tells the engine what happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.advance(now);
+        match input {
+            Input::Opened => self.transport_opened(),
+            Input::OpenFailed { stage, error } => self.lose(LossCause::Open { stage, error }),
+            Input::Received(bytes) => self.received(bytes),
+            Input::Written(bytes) => self.written(bytes),
+            Input::Lost(error) => self.transport_lost(error),
+            Input::Persisted(ticket) => self.persisted(ticket),
+            Input::Tick => {}
+        }
+    }
+
+    /// What to do next, in order; `None` when there is nothing to do until the next call or deadline.
+    pub fn poll(&mut self) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if !std::mem::take(&mut self.dirty) {
+                return None;
+            }
+            self.turn();
+        }
+    }
+
+    /// When to call [`Engine::handle`] with [`Input::Tick`] at the latest, and why.
+    pub fn deadline(&self) -> Option<(Timestamp, TimerKind)> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        let with = |at: Option<Timestamp>, kind| at.map(|at| (at, kind));
+        let redo = earlier(self.session.outbox.next_redo(), self.session.subscriptions.next_redo());
+        let up = self.is_up() && self.session_is_safe();
+        let retry = if self.link.is_none() { self.recovery.due() } else { None };
+        [
+            self.link.as_ref().and_then(Link::deadline),
+            with(retry, TimerKind::Retry),
+            with(self.session.outbox.next_expiry(), TimerKind::Expiry),
+            with(redo.filter(|_| up), TimerKind::Redo),
+            with(self.session.quarantine.control_until().filter(|_| up), TimerKind::Control),
+            with(self.closing, TimerKind::Shutdown),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether bytes should be read from the transport. `false` only at 3.1.1, which has no receive maximum,
+    /// while the application is slow; the silence of the peer is not held against it then.
+    pub fn wants_read(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| {
+            link.version() == Version::V5
+                || self.session.inbox.owed() < usize::from(self.config.link.receive_maximum)
+        })
+    }
+
+    /// The present state. All questions about the link are answered from one such value.
+    pub fn status(&self) -> Status {
+        let p = &self.present;
+        let heard = self.link.as_ref().filter(|l| l.is_up()).map(|l| l.liveness.heard());
+        Status {
+            revision: p.revision,
+            link: p.shown.clone(),
+            since: p.since,
+            heard: heard.or(p.heard),
+            last_loss: p.last_loss.clone(),
+            ready: p.ready,
+            server: p.server,
+            version: p.version,
+            session: p.session,
+            client_id: p.client_id.clone(),
+            maximum_packet_size: p.maximum_packet_size,
+            queued: self.session.outbox.queued(),
+            in_flight: self.session.outbox.in_flight.len(),
+        }
+    }
+
+    /// Changes whenever [`Engine::status`] says something else than before, apart from its counters.
+    pub fn status_revision(&self) -> u64 {
+        self.present.revision
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn advance(&mut self, now: Now) {
+        debug_assert!(now.mono >= self.now.mono, "time goes backwards");
+        self.now = Now::new(now.mono.max(self.now.mono), now.wall_ms);
+        self.dirty = true;
+    }
+
+    fn is_up(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_up)
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// The one place where a message ends.
+    fn finish(&mut self, id: PublishId, outcome: Outcome) {
+        if outcome.is_success() {
+            self.stats.delivered += 1;
+        } else {
+            self.stats.failed += 1;
+        }
+        self.journal.note(|| Record::Done { id });
+        self.outage.answered(id);
+        self.tell(Event::Finished { id, outcome });
+    }
+
+    /// Everything that follows from what the calls since the last turn changed.
+    fn turn(&mut self) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let now = self.now.mono;
+        for id in self.session.outbox.expire(now) {
+            self.finish(id, Outcome::Expired);
+        }
+        self.check_link();
+        if self.link.is_none() && self.recovery.due().is_some_and(|at| at <= now) {
+            self.begin_attempt();
+        }
+        self.pump();
+        self.check_recovered();
+        self.check_closing();
+        self.flush();
+        self.refresh_status();
+    }
+
+    fn check_link(&mut self) {
+        let now = self.now.mono;
+        let wants_read = self.wants_read();
+        let Some(link) = self.link.as_mut() else { return };
+        link.liveness.pause(!wants_read, now);
+        match link.check(now) {
+            None => {}
+            Some(Alarm::Dead(cause)) => self.lose(cause),
+            Some(Alarm::Ping) => self.ping(),
+            Some(Alarm::Suspect) => {
+                let silent_for = now.since(link.liveness.heard());
+                self.tell(Event::Suspect { silent_for });
+            }
+        }
+    }
+
+    /// Hands over what was encoded and noted since the last time.
+    fn flush(&mut self) {
+        if !self.journal.pending.is_empty() {
+            let records = std::mem::take(&mut self.journal.pending);
+            self.outputs.push_back(Output::Persist { ticket: self.journal.issued, records });
+        }
+        for bytes in self.wire.drain() {
+            self.stats.bytes_sent += bytes.len() as u64;
+            self.outputs.push_back(Output::Transmit(bytes));
+        }
+    }
+
+    fn persisted(&mut self, ticket: Ticket) {
+        self.journal.durable = self.journal.durable.max(ticket);
+        while let Some((needs, id)) = self.journal.storing.front().copied()
+            && needs <= self.journal.durable
+        {
+            self.journal.storing.pop_front();
+            self.tell(Event::Stored { id });
+        }
+    }
+
+    fn transport_lost(&mut self, error: crate::error::TransportError) {
+        let Some(link) = &self.link else { return };
+        let cause = match (link.phase, error.kind) {
+            (crate::link::Phase::Opening, _) => LossCause::Open { stage: crate::error::Stage::Tcp, error },
+            (crate::link::Phase::Handshake, TransportErrorKind::Closed | TransportErrorKind::Reset) => {
+                LossCause::ClosedBeforeConnack
+            }
+            (_, TransportErrorKind::Closed) => LossCause::PeerClosed,
+            _ => LossCause::Transport(error),
+        };
+        self.lose(cause);
+    }
+
+    fn refresh_status(&mut self) {
+        let shown = self.link_state();
+        let ready = self.is_up() && self.session.subscriptions.all_granted();
+        let p = &mut self.present;
+        if shown != p.shown || ready != p.ready {
+            if std::mem::discriminant(&shown) != std::mem::discriminant(&p.shown) {
+                p.since = self.now.mono;
+            }
+            p.shown = shown;
+            p.ready = ready;
+            p.revision += 1;
+        }
+    }
+
+    fn link_state(&self) -> LinkState {
+        if let Some(reason) = &self.stopped {
+            return LinkState::Stopped(reason.clone());
+        }
+        match &self.link {
+            None => LinkState::Waiting {
+                attempt: self.recovery.attempts() + 1,
+                until: self.recovery.due().unwrap_or(Timestamp::NEVER),
+                held_by_budget: self.recovery.held_by_budget(),
+                slow_lane: self.recovery.in_slow_lane(),
+            },
+            Some(link) => match link.phase {
+                crate::link::Phase::Up if link.liveness.is_suspect() => LinkState::Suspect,
+                crate::link::Phase::Up => LinkState::Open,
+                crate::link::Phase::Handshake => LinkState::Connecting {
+                    attempt: link.attempt.number,
+                    stage: crate::error::Stage::Connack,
+                },
+                crate::link::Phase::Opening => {
+                    LinkState::Connecting { attempt: link.attempt.number, stage: crate::error::Stage::Tcp }
+                }
+            },
+        }
+    }
+}
+
+fn check_publication(publication: &Publication) -> Result<(), Rejected> {
+    let size = publication.topic.text().len() as u64 + publication.payload.len() as u64 + 16;
+    if size > LARGEST_PACKET {
+        return Err(Rejected::TooLarge { size, limit: LARGEST_PACKET });
+    }
+    let Some(properties) = &publication.properties else { return Ok(()) };
+    if properties.topic_alias.is_some() {
+        return Err(Rejected::Invalid("topic aliases are chosen by the link; leave the property out"));
+    }
+    if !properties.subscription_ids.is_empty() {
+        // [MQTT-3.3.4-6]
+        return Err(Rejected::Invalid("a client must not send subscription identifiers"));
+    }
+    let wildcard = |topic: &Text| topic.as_bytes().iter().any(|b| matches!(b, b'+' | b'#'));
+    if properties.response_topic.as_ref().is_some_and(wildcard) {
+        return Err(Rejected::Invalid("a response topic must not hold wildcards")); // [MQTT-3.3.2-14]
+    }
+    Ok(())
+}

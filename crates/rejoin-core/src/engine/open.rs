@@ -1,0 +1,381 @@
+//! From the decision to try until CONNACK, and from the loss of a link to the next decision.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version, Will};
+use crate::codec::reason::ReasonCode;
+use crate::config::{Resubscribe, SessionMode};
+use crate::error::{LocalCause, LossCause};
+use crate::event::{Event, Outcome, PublishId, SessionState, StopReason};
+use crate::interface::{Output, Ticket};
+use crate::link::{Agreement, Link};
+use crate::recovery::{Adapt, LossContext, Plan, Verdict};
+use crate::session::{Aftermath, Cut, Record};
+
+/// In-flight cap of our own where the server sets none [decisions: 1,000 at 5.0, 100 at 3.1.1].
+const WINDOW_V5: u16 = 1000;
+const WINDOW_V311: u16 = 100;
+/// The acknowledgement time-out doubles on repeat up to this many times its first value.
+const ACK_TIMEOUT_GROWTH: u32 = 30;
+
+impl Engine {
+    pub(super) fn begin_attempt(&mut self) {
+        let now = self.now.mono;
+        let attempt = self.recovery.begin_attempt(now);
+        self.outage.attempt(now);
+        self.stats.attempts += 1;
+        self.present.server = attempt.server;
+        self.tell(Event::Attempt { attempt: attempt.number, server: attempt.server });
+        let (server, number, limit) = (attempt.server, attempt.number, attempt.connect_limit);
+        self.link = Some(Link::new(&self.config.link, attempt, self.ack_timeout, now));
+        self.wire.clear();
+        self.outputs.push_back(Output::Open { server, attempt: number, limit });
+    }
+
+    pub(super) fn transport_opened(&mut self) {
+        let now = self.now.mono;
+        let Some(mut link) = self.link.take() else { return };
+        self.recovery.reached_broker(now);
+        let connect = self.connect_packet(&link);
+        link.unproven = self.connack_unseen && !connect.clean_start;
+        self.connack_unseen = true;
+        link.opened(connect, &mut self.wire, now);
+        self.link = Some(link);
+    }
+
+    fn connect_packet(&self, link: &Link) -> Connect {
+        let config = &self.config;
+        let version = link.version();
+        let keep_alive = u16::try_from(config.link.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let properties = match version {
+            Version::V311 => ConnectProperties::default(),
+            Version::V5 => ConnectProperties {
+                session_expiry: Some(config.session.mode.expiry_seconds()).filter(|s| *s > 0),
+                receive_maximum: std::num::NonZeroU16::new(config.link.receive_maximum),
+                maximum_packet_size: Some(config.link.maximum_packet_size),
+                topic_alias_maximum: Some(config.link.topic_alias_maximum).filter(|n| *n > 0),
+                user_properties: config.user_properties.clone(),
+                ..ConnectProperties::default()
+            },
+        };
+        Connect {
+            version,
+            clean_start: self.clean_start(link),
+            keep_alive,
+            client_id: self.present.client_id.clone(),
+            will: config.will.clone(),
+            user_name: config.login.user_name.clone(),
+            // 3.1.1 has no password without a user name [MQTT-3.1.2-22].
+            password: config
+                .login
+                .password
+                .clone()
+                .filter(|_| version == Version::V5 || config.login.user_name.is_some()),
+            properties,
+        }
+    }
+
+    fn clean_start(&self, link: &Link) -> bool {
+        let server = &self.config.servers[link.attempt.server];
+        // A session belongs to the server that has it.
+        let elsewhere = !self.config.session.clustered
+            && self.session.server.as_deref().is_some_and(|has| has != server.as_str());
+        match link.version() {
+            Version::V5 => elsewhere || !(self.begun || self.config.session.adopt),
+            Version::V311 => {
+                let kept = self.config.session.mode.is_kept() || self.config.session.adopt;
+                // An empty client id needs a clean session there [MQTT-3.1.3-7].
+                !kept || elsewhere || self.purging || self.present.client_id.is_empty()
+            }
+        }
+    }
+
+    /// CONNACK with success came.
+    pub(super) fn connected(&mut self, connack: &ConnAck) {
+        let now = self.now.mono;
+        self.connack_unseen = false;
+        let foreign = connack.session_present && !self.session.exists() && !self.config.session.adopt;
+        if foreign || self.purging {
+            // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
+            self.purging = foreign;
+            self.disconnect(Disconnect::new(ReasonCode::SUCCESS));
+            self.lose(LossCause::Local(LocalCause::ForeignSession));
+            return;
+        }
+        let Some(mut link) = self.link.take() else { return };
+        let keep_alive = u16::try_from(self.config.link.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let agreement = Agreement::new(link.version(), keep_alive, connack);
+        if let Some(id) = &agreement.assigned_client_id {
+            self.present.client_id = id.clone(); // [MQTT-3.1.3-7]
+        }
+        self.present.version = Some(agreement.version);
+        self.present.maximum_packet_size = agreement.maximum_packet_size;
+        link.agree(agreement, &self.config.link, self.window_for(link.version()), now);
+        let unproven = link.unproven;
+        let (server, version, attempt) = (link.attempt.server, link.version(), link.attempt.number);
+        let took = now.since(link.started);
+        self.link = Some(link);
+        self.begun = true;
+        self.recovery.link_up(now);
+        self.stats.links += 1;
+        self.present.resubscribed = false;
+        let (session, resending) = self.take_up_session(connack.session_present, unproven, server);
+        self.present.session = Some(session);
+        let backlog = self.session.outbox.queued() + self.session.outbox.in_flight.len();
+        let outage = self.outage.up(backlog, self.accepted, now);
+        self.tell(Event::Opened { server, version, attempt, took, session, outage, resending });
+        self.warn_of_qos2(version);
+        if self.session.quarantine.wants_proof() {
+            self.ping();
+        }
+    }
+
+    fn window_for(&self, version: Version) -> u16 {
+        let default = if version == Version::V5 { WINDOW_V5 } else { WINDOW_V311 };
+        self.config.session.in_flight_max.unwrap_or(default).min(self.window)
+    }
+
+    fn take_up_session(&mut self, present: bool, unproven: bool, server: usize) -> (SessionState, usize) {
+        let name = self.config.servers[server].as_str().to_owned();
+        if present {
+            if !self.session.exists() {
+                self.session.server = Some(name); // adopted
+            }
+            let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
+            return (SessionState::Kept, self.session.resume(unproven, again));
+        }
+        let existed = self.session.exists();
+        let Aftermath { loss, ended, undecided, unsubscribed } =
+            self.session.begin(&name, &self.config.session);
+        let epoch = self.session.epoch;
+        for (id, outcome) in ended {
+            self.finish(id, outcome);
+        }
+        for id in undecided {
+            self.tell(Event::Undecided { id });
+        }
+        for id in unsubscribed {
+            self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
+        }
+        let ticket = self.journal.note(|| Record::SessionStarted { epoch, server: name });
+        // What the old session's identifiers meant must be forgotten for good before one is used again.
+        self.barrier = ticket;
+        if !existed {
+            return (SessionState::New, 0);
+        }
+        self.stats.sessions_lost += 1;
+        (SessionState::Lost(loss), 0)
+    }
+
+    fn warn_of_qos2(&mut self, version: Version) {
+        let fresh = matches!(self.config.session.mode, SessionMode::Fresh { .. });
+        if version == Version::V311 && fresh && !self.told_qos2 {
+            self.told_qos2 = true;
+            self.tell(Event::Qos2MayRepeat);
+        }
+    }
+
+    /// The link, or the attempt, is over. The one place where that is decided upon.
+    pub(super) fn lose(&mut self, cause: LossCause) {
+        let now = self.now.mono;
+        let Some(mut link) = self.link.take() else { return };
+        let said_goodbye = self.say_why(&mut link, &cause);
+        if !said_goodbye {
+            self.wire.clear();
+        }
+        self.flush();
+        self.outputs.push_back(Output::Close { graceful: said_goodbye });
+        if matches!(cause, LossCause::Refused { .. }) {
+            // The broker answered, so this CONNECT did not touch the session.
+            self.connack_unseen = link.unproven;
+        }
+        let unacked = self.session.outbox.in_flight.awaiting();
+        let context = LossContext {
+            lasted: link.up_since.map(|since| now.since(since)),
+            unacked: unacked > 0,
+            version: link.version(),
+            local_evidence: is_local_evidence(&cause),
+        };
+        let plan = self.recovery.lost(&cause, context, now);
+        if link.is_up() {
+            self.link_lost(&mut link, &cause, unacked, &plan);
+        } else {
+            self.attempt_failed(&link, &cause, &plan);
+        }
+        self.present.last_loss = Some(cause.clone());
+        self.adapt(&plan, link.attempt.server);
+        if plan.retry_at.is_none() {
+            self.stop(match plan.verdict {
+                Verdict::Stop if !self.config.recovery.reconnect => StopReason::NoReconnect(cause),
+                _ => StopReason::GaveUp(cause),
+            });
+        }
+        self.refresh_status();
+    }
+
+    fn link_lost(&mut self, link: &mut Link, cause: &LossCause, unacked: usize, plan: &Plan) {
+        let now = self.now.mono;
+        self.stats.losses += 1;
+        self.present.heard = Some(link.liveness.heard());
+        self.outage.lost(link.liveness.heard(), now);
+        if matches!(cause, LossCause::AckTimeout(_)) {
+            let longest = self.config.link.ack_timeout * ACK_TIMEOUT_GROWTH;
+            self.ack_timeout = (self.ack_timeout * 2).min(longest);
+        }
+        let parked = self.suspect(cause, unacked);
+        let lasted = link.up_since.map_or(Duration::ZERO, |since| now.since(since));
+        let unsent: Vec<PublishId> = link.never_sent().collect();
+        self.session.link_down();
+        for id in unsent.into_iter().chain(self.session.outbox.drop_unqueued()) {
+            self.finish(id, Outcome::Dropped);
+        }
+        self.tell(Event::Closed {
+            cause: cause.clone(),
+            verdict: plan.verdict,
+            lasted,
+            in_flight: self.session.outbox.in_flight.len(),
+            queued: self.session.outbox.queued(),
+            retry_at: plan.retry_at,
+            held_by_budget: plan.held_by_budget,
+        });
+        if let Some((id, cuts)) = parked {
+            self.finish(id, Outcome::Parked { cuts });
+        }
+    }
+
+    fn attempt_failed(&mut self, link: &Link, cause: &LossCause, plan: &Plan) {
+        self.outage.failed(self.now.mono);
+        self.tell(Event::AttemptFailed {
+            attempt: link.attempt.number,
+            server: link.attempt.server,
+            cause: cause.clone(),
+            verdict: plan.verdict,
+            retry_at: plan.retry_at,
+            held_by_budget: plan.held_by_budget,
+        });
+    }
+
+    /// Feeds the quarantine. Gives the message to park, already set aside.
+    fn suspect(&mut self, cause: &LossCause, unacked: usize) -> Option<(PublishId, u32)> {
+        let code = match cause {
+            LossCause::ServerDisconnect { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        let names_filter = code.is_some_and(|c| {
+            matches!(
+                c,
+                ReasonCode::TOPIC_FILTER_INVALID
+                    | ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+                    | ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+                    | ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+            )
+        });
+        if let (true, Some(reason), Some(id)) =
+            (names_filter, code, names_filter.then(|| self.session.subscriptions.suspect()).flatten())
+        {
+            let result = crate::event::SubscribeResult::Refused(reason);
+            self.tell(Event::Subscribed { id, result });
+        }
+        let names_publish = code.is_some_and(|c| {
+            matches!(
+                c,
+                ReasonCode::TOPIC_NAME_INVALID
+                    | ReasonCode::PACKET_TOO_LARGE
+                    | ReasonCode::PAYLOAD_FORMAT_INVALID
+            )
+        });
+        let doubtful_code = code.is_none_or(|c| {
+            names_publish
+                || matches!(
+                    c,
+                    ReasonCode::MALFORMED_PACKET
+                        | ReasonCode::PROTOCOL_ERROR
+                        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+                        | ReasonCode::UNSPECIFIED_ERROR
+                        | ReasonCode::NOT_AUTHORIZED
+                )
+        });
+        let ended_by_peer = matches!(
+            cause,
+            LossCause::PeerClosed | LossCause::Transport(_) | LossCause::ServerDisconnect { .. }
+        );
+        let sole = self.session.outbox.in_flight.sole_on_wire().map(|(packet, e)| (packet, e.id));
+        let alone = self.session.subscriptions.awaiting() == 0;
+        let cut = Cut {
+            by_peer: ended_by_peer && doubtful_code,
+            names_publish,
+            unacknowledged: unacked,
+            sole: sole.filter(|_| alone).map(|(_, id)| id),
+        };
+        let parked = self.session.quarantine.link_lost(cut, self.now.mono)?;
+        // Its identifier stays taken until the session ends [MQTT-4.4.0-1].
+        if let Some((packet, _)) = sole {
+            self.session.outbox.in_flight.lease(packet);
+        }
+        Some(parked)
+    }
+
+    /// Tells the broker why, where the standard asks for it. Gives whether DISCONNECT was written.
+    fn say_why(&mut self, link: &mut Link, cause: &LossCause) -> bool {
+        match cause {
+            LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => {
+                let packet = Packet::Disconnect(Disconnect::new(error.reason));
+                link.send(&packet, &mut self.wire, self.now.mono);
+                true
+            }
+            LossCause::Local(LocalCause::ForeignSession | LocalCause::Shutdown) => true,
+            _ => false,
+        }
+    }
+
+    /// Writes DISCONNECT; nothing may follow it [MQTT-3.14.4-1].
+    pub(super) fn disconnect(&mut self, disconnect: Disconnect) {
+        let now = self.now.mono;
+        if let Some(link) = self.link.as_mut() {
+            link.send(&Packet::Disconnect(disconnect), &mut self.wire, now);
+        }
+    }
+
+    fn adapt(&mut self, plan: &Plan, server: usize) {
+        if let Some(evidence) = &plan.conflict {
+            self.tell(Event::Conflict { evidence: evidence.clone() });
+        }
+        let Some(adapt) = plan.adapt else { return };
+        match adapt {
+            Adapt::SpeakV311 => self.tell(Event::FellBack { server }),
+            Adapt::WillQos(qos) => {
+                if let Some(Will { qos: will_qos, .. }) = self.config.will.as_mut() {
+                    *will_qos = qos;
+                }
+            }
+            Adapt::WillRetainOff => {
+                if let Some(will) = self.config.will.as_mut() {
+                    will.retain = false;
+                }
+            }
+            Adapt::HalveWindow => self.window = (self.window / 2).max(1),
+            Adapt::PingMoreOften => {
+                self.config.link.ping_after = self.config.link.ping_after * 3 / 4;
+            }
+            // The link asks the attempt.
+            Adapt::AliasesOff => {}
+        }
+    }
+
+    /// Whether packets of the session may leave: its beginning is on the store.
+    pub(super) fn session_is_safe(&self) -> bool {
+        self.barrier <= self.journal.durable || self.barrier == Ticket::default()
+    }
+}
+
+fn is_local_evidence(cause: &LossCause) -> bool {
+    matches!(
+        cause,
+        LossCause::PingTimeout(_)
+            | LossCause::WriteStall(_)
+            | LossCause::AckTimeout(_)
+            | LossCause::HealthWatch(_)
+            | LossCause::Local(_)
+    )
+}

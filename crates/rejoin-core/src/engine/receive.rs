@@ -1,0 +1,203 @@
+//! Bytes that came: packets to the machine they concern, and what follows from them.
+
+use bytes::Bytes;
+
+use super::Engine;
+use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
+use crate::codec::reason::ReasonCode;
+use crate::error::LossCause;
+use crate::event::{Event, Message, Outcome, SubscribeResult};
+use crate::link::Arrived;
+use crate::session::{Answered, Arrival, Record, SubscriptionAnswer};
+
+impl Engine {
+    pub(super) fn received(&mut self, bytes: Bytes) {
+        let now = self.now.mono;
+        let Some(link) = self.link.as_mut() else { return };
+        self.stats.bytes_received += bytes.len() as u64;
+        if link.received(bytes, now) {
+            self.tell(Event::Trusted);
+        }
+        // The link may end in the middle of a chunk; what is left of it then means nothing.
+        while let Some(link) = self.link.as_mut() {
+            match link.next(now) {
+                Ok(Some(arrived)) => self.arrived(arrived),
+                Ok(None) => break,
+                Err(cause) => self.lose(cause),
+            }
+        }
+    }
+
+    fn arrived(&mut self, arrived: Arrived) {
+        match arrived {
+            Arrived::Packet(Packet::Publish(publish)) => self.publish_arrived(publish),
+            Arrived::ConnAck(connack) => self.connected(&connack),
+            Arrived::Packet(packet) => self.answer_arrived(packet),
+            Arrived::Oversized { qos, packet_id, topic, size } => {
+                self.stats.oversized += 1;
+                self.tell(Event::Oversized { topic: topic.clone(), size });
+                let (dup, retain, payload) = (false, false, Bytes::new());
+                let skipped = Publish { dup, qos, retain, topic, packet_id, properties: None, payload };
+                // Acknowledged unseen: closing the link would bring it back for ever.
+                if let Arrival::New(Some(id)) = self.session.inbox.publish(&skipped, false)
+                    && self.session.inbox.ack(id, ReasonCode::SUCCESS).is_err()
+                {
+                    self.stats.stale_acks += 1;
+                }
+            }
+        }
+    }
+
+    fn publish_arrived(&mut self, publish: Publish) {
+        let durable = self.journal.enabled;
+        let id = match self.session.inbox.publish(&publish, durable) {
+            Arrival::New(id) => id,
+            Arrival::Copy => {
+                self.stats.duplicates_suppressed += 1;
+                return;
+            }
+        };
+        self.stats.received += 1;
+        let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
+        let message = Message { id, topic, payload, qos, retain, dup, properties };
+        if let (true, Qos::ExactlyOnce, Some(packet_id)) = (durable, qos, packet_id) {
+            // The server may forget the message after PUBREC: it must be ours by then.
+            let ticket = self.journal.note(|| Record::Held { packet_id, message: message.clone() });
+            self.session.inbox.last_needs(ticket);
+        }
+        self.tell(Event::Message(message));
+    }
+
+    fn answer_arrived(&mut self, packet: Packet) {
+        match packet {
+            Packet::PubAck(ack) => self.puback(&ack),
+            Packet::PubRec(ack) => self.pubrec(&ack),
+            Packet::PubComp(ack) => self.pubcomp(&ack),
+            Packet::PubRel(ack) => self.pubrel(&ack),
+            Packet::SubAck(ack) => {
+                let Some(offer) = self.offer() else { return };
+                let pause = self.config.recovery.overload.first;
+                let answers = self.session.subscriptions.suback(&ack, offer, pause, self.now.mono);
+                self.subscriptions_answered(ack.packet_id, answers);
+            }
+            Packet::UnsubAck(ack) => {
+                let answers = self.session.subscriptions.unsuback(&ack);
+                self.subscriptions_answered(ack.packet_id, answers);
+            }
+            Packet::PingResp => {
+                let now = self.now.mono;
+                if let Some(link) = self.link.as_mut() {
+                    link.liveness.pingresp(now);
+                }
+                self.session.quarantine.proven(now);
+            }
+            // The link lets nothing else up.
+            _ => {}
+        }
+    }
+
+    fn subscriptions_answered(
+        &mut self,
+        packet_id: PacketId,
+        answers: Result<Vec<SubscriptionAnswer>, crate::error::ProtocolError>,
+    ) {
+        match answers {
+            Err(error) => self.lose(LossCause::Protocol(error)),
+            Ok(answers) => {
+                for answer in answers {
+                    self.tell(match answer {
+                        SubscriptionAnswer::Subscribed(id, result) => Event::Subscribed { id, result },
+                        SubscriptionAnswer::Unsubscribed(id, reason) => Event::Unsubscribed { id, reason },
+                    });
+                }
+                self.session.ids.free(packet_id);
+                self.progress();
+            }
+        }
+    }
+
+    fn puback(&mut self, ack: &Ack) {
+        let now = self.now.mono;
+        let session = &mut self.session;
+        let answered = session.outbox.puback(ack, &self.config.session, &mut session.ids, now);
+        self.answered(answered, true);
+    }
+
+    fn pubrec(&mut self, ack: &Ack) {
+        let journal = &mut self.journal;
+        let needs = match self.session.outbox.waits_for_pubrec(ack.packet_id) {
+            Some(id) if !ack.reason.is_error() => journal.note(|| Record::Received { id }),
+            _ => journal.durable,
+        };
+        let answered = self.session.outbox.pubrec(ack, needs, &mut self.session.ids);
+        // An error ends the exchange and gives the quota back; a success does neither [MQTT-4.9.0-1].
+        self.answered(answered, ack.reason.is_error());
+    }
+
+    fn pubcomp(&mut self, ack: &Ack) {
+        let answered = self.session.outbox.pubcomp(ack, &mut self.session.ids);
+        self.answered(answered, true);
+    }
+
+    fn answered(&mut self, answered: Answered, quota_back: bool) {
+        if answered == Answered::Unexpected {
+            self.stats.unexpected_acks += 1;
+            return;
+        }
+        if quota_back && let Some(link) = self.link.as_mut() {
+            link.quota_back();
+        }
+        self.progress();
+        match answered {
+            Answered::Finished(id, outcome) => self.finish(id, outcome),
+            Answered::Later(id, reason, at) => self.tell(Event::Retrying { id, reason, at }),
+            Answered::Release(_) | Answered::Leased | Answered::Unexpected => {}
+        }
+    }
+
+    /// An acknowledgement of any kind came.
+    fn progress(&mut self) {
+        let now = self.now.mono;
+        let in_flight = &self.session.outbox.in_flight;
+        let more = in_flight.awaiting() + self.session.subscriptions.awaiting() > 0;
+        if let Some(link) = self.link.as_mut() {
+            link.liveness.acknowledged(more, now);
+        }
+        self.ack_timeout = self.config.link.ack_timeout;
+        let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
+        self.session.quarantine.acknowledged(backlog);
+    }
+
+    fn pubrel(&mut self, ack: &Ack) {
+        let packet_id = ack.packet_id;
+        let known = self.session.inbox.pubrel(packet_id);
+        let needs = match known {
+            true => self.journal.note(|| Record::Freed { packet_id }),
+            false => self.journal.durable,
+        };
+        let v5 = self.link.as_ref().is_some_and(|l| l.version() == Version::V5);
+        let reason = match known || !v5 {
+            true => ReasonCode::SUCCESS,
+            false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        self.session.inbox.owe_pubcomp(packet_id, reason, needs); // [MQTT-4.3.3-11]
+    }
+
+    pub(super) fn written(&mut self, bytes: usize) {
+        let now = self.now.mono;
+        if let Some(link) = self.link.as_mut() {
+            link.liveness.written(bytes, now);
+        }
+        while let Some(id) = self.link.as_mut().and_then(crate::link::Link::next_sent) {
+            self.finish(id, Outcome::Sent);
+        }
+    }
+
+    /// The broker answered a filter without being asked on the wire.
+    pub(super) fn refuse_locally(&mut self) {
+        let Some(offer) = self.offer() else { return };
+        for (id, rejected) in self.session.subscriptions.reject_unavailable(offer) {
+            self.tell(Event::Subscribed { id, result: SubscribeResult::Rejected(rejected) });
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What leaves: answers first, then wishes, then releases, then messages, as far as the link allows.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
+use crate::codec::publish_len;
+use crate::codec::reason::ReasonCode;
+use crate::event::{Event, Outcome};
+use crate::interface::Ticket;
+use crate::link::Agreement;
+use crate::session::{Entry, Exchange, Gate, Offer, Record, Stage};
+
+impl Engine {
+    pub(super) fn ping(&mut self) {
+        let now = self.now.mono;
+        if let Some(link) = self.link.as_mut() {
+            self.stats.pings += 1;
+            link.send(&Packet::PingReq, &mut self.wire, now);
+            link.liveness.ping_sent(now);
+        }
+    }
+
+    pub(super) fn offer(&self) -> Option<Offer> {
+        let link = self.link.as_ref().filter(|l| l.is_up())?;
+        Some(Offer {
+            wildcard: link.agreement.wildcard_available,
+            shared: link.agreement.shared_available,
+            subscription_ids: link.agreement.subscription_ids_available,
+            v5: link.version() == Version::V5,
+            session_present: self.present.session == Some(crate::event::SessionState::Kept),
+        })
+    }
+
+    pub(super) fn pump(&mut self) {
+        if !self.is_up() || !self.session_is_safe() {
+            return;
+        }
+        let now = self.now.mono;
+        self.session.subscriptions.redo(now);
+        self.session.outbox.redo(now);
+        self.send_answers();
+        self.send_wishes();
+        self.send_releases();
+        self.send_messages();
+    }
+
+    fn send_answers(&mut self) {
+        let now = self.now.mono;
+        let Some(link) = self.link.as_mut() else { return };
+        while let Some(answer) = self.session.inbox.next_answer(self.journal.durable) {
+            link.send(&answer.packet, &mut self.wire, now);
+            if answer.frees_window {
+                link.inbound_answered();
+            }
+        }
+    }
+
+    fn send_wishes(&mut self) {
+        if !self.session.subscriptions.has_next() {
+            return;
+        }
+        self.refuse_locally();
+        let (now, Some(offer)) = (self.now.mono, self.offer()) else { return };
+        while self.session.subscriptions.has_next()
+            && let Some(id) = self.session.ids.take()
+        {
+            let packet = self.session.subscriptions.next_packet(id, offer);
+            let (Some(packet), Some(link)) = (packet, self.link.as_mut()) else {
+                self.session.ids.free(id);
+                break;
+            };
+            link.send(&packet, &mut self.wire, now);
+            link.liveness.expects_ack();
+        }
+    }
+
+    fn send_releases(&mut self) {
+        let now = self.now.mono;
+        let Some(link) = self.link.as_mut() else { return };
+        // PUBREL needs no quota [MQTT-3.3.4-8], only its record on the store [MQTT-4.3.3-6].
+        while let Some(id) = self.session.outbox.in_flight.next_release(self.journal.durable) {
+            let packet = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
+            link.send(&packet, &mut self.wire, now);
+            link.liveness.expects_ack();
+        }
+    }
+
+    fn send_messages(&mut self) {
+        let limit = self.config.link.write_buffer as u64;
+        loop {
+            let Some(link) = self.link.as_ref() else { return };
+            if link.liveness.unwritten() >= limit {
+                return;
+            }
+            let sent = if self.session.outbox.in_flight.has_resends() {
+                self.send_again()
+            } else {
+                self.send_next()
+            };
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    /// Whether a PUBLISH above QoS 0 may leave now.
+    fn may_send(&mut self) -> bool {
+        let gate = self.session.quarantine.gate(self.now.mono);
+        let awaiting = self.session.outbox.in_flight.awaiting() + self.session.subscriptions.awaiting();
+        let open = match gate {
+            Gate::Open => true,
+            Gate::Shut => false,
+            Gate::One => awaiting == 0,
+        };
+        open && self.link.as_ref().is_some_and(crate::link::Link::has_quota)
+    }
+
+    /// Sends the next PUBLISH that has its packet identifier already. `false`: nothing may leave.
+    fn send_again(&mut self) -> bool {
+        if !self.may_send() {
+            return false;
+        }
+        let (now, durable) = (self.now.mono, self.journal.durable);
+        let Some(link) = self.link.as_mut() else { return false };
+        let Some(exchange) = self.session.outbox.in_flight.peek_resend() else { return true };
+        if exchange.needs > durable {
+            return false;
+        }
+        let packet_id = exchange.packet_id;
+        let Stage::Published(entry) = &mut exchange.stage else { return false };
+        let publish = packet(entry, Some(packet_id), link.version(), now);
+        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+            // A limit shrank. The identifier stays taken: the server may hold the exchange.
+            let id = entry.id;
+            self.session.outbox.in_flight.lease(packet_id);
+            self.finish(id, outcome);
+            return true;
+        }
+        self.stats.resent += u64::from(entry.attempts > 0);
+        entry.attempts += 1;
+        entry.sent = true;
+        let told = Event::Transmitted { id: entry.id, attempts: entry.attempts };
+        self.session.outbox.in_flight.resent();
+        self.session.quarantine.sent(now);
+        link.send_publish(publish, &mut self.wire, now);
+        link.liveness.expects_ack();
+        self.tell(told);
+        true
+    }
+
+    /// Sends the next message that was never sent in this session. `false`: nothing may leave.
+    fn send_next(&mut self) -> bool {
+        let now = self.now.mono;
+        let Some(entry) = self.session.outbox.peek_waiting() else { return false };
+        let qos = entry.publication.qos;
+        if qos != Qos::AtMostOnce && !self.may_send() {
+            return false;
+        }
+        let packet_id = match qos {
+            Qos::AtMostOnce => None,
+            _ => match self.session.ids.take() {
+                Some(id) => Some(id),
+                None => return false,
+            },
+        };
+        let (Some(link), Some(entry)) = (self.link.as_mut(), self.session.outbox.take_waiting()) else {
+            return false;
+        };
+        let publish = packet(&entry, packet_id, link.version(), now);
+        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+            packet_id.inspect(|id| self.session.ids.free(*id));
+            self.finish(entry.id, outcome);
+            return true;
+        }
+        let Some(packet_id) = packet_id else {
+            link.send_publish(publish, &mut self.wire, now);
+            link.note_unsent(entry.id);
+            return true;
+        };
+        self.assign(entry, packet_id, publish);
+        true
+    }
+
+    fn assign(&mut self, mut entry: Entry, packet_id: PacketId, publish: Publish) {
+        let now = self.now.mono;
+        let id = entry.id;
+        let noted = self.journal.note(|| Record::Assigned { id, packet_id });
+        // A QoS 2 message whose identifier is forgotten would be delivered twice, or taken for another's copy.
+        let needs = if publish.qos == Qos::ExactlyOnce { noted } else { Ticket::default() };
+        let on_wire = needs <= self.journal.durable;
+        let attempts = entry.attempts + u32::from(on_wire);
+        entry.attempts = attempts;
+        entry.sent = on_wire;
+        let stage = Stage::Published(entry);
+        let exchange = Exchange { packet_id, stage, on_wire, needs, doubtful: false };
+        self.session.outbox.in_flight.push(exchange);
+        if !on_wire {
+            return;
+        }
+        self.session.quarantine.sent(now);
+        if let Some(link) = self.link.as_mut() {
+            link.send_publish(publish, &mut self.wire, now);
+            link.liveness.expects_ack();
+        }
+        self.tell(Event::Transmitted { id, attempts });
+    }
+
+    pub(super) fn check_recovered(&mut self) {
+        let now = self.now.mono;
+        if !self.is_up() || !self.session_is_safe() {
+            return;
+        }
+        if !self.present.resubscribed && self.session.subscriptions.all_answered() {
+            self.present.resubscribed = true;
+            self.outage.resubscribed(now);
+            if !self.session.subscriptions.is_empty() {
+                let (granted, refused) = self.session.subscriptions.tally();
+                self.tell(Event::Resubscribed { granted, refused });
+            }
+        }
+        if let Some((bill, drained)) = self.outage.settled(now) {
+            self.tell(Event::Recovered { bill, drained });
+        }
+    }
+}
+
+/// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-3].
+fn packet(
+    entry: &Entry,
+    packet_id: Option<PacketId>,
+    version: Version,
+    now: crate::time::Timestamp,
+) -> Publish {
+    let p = &entry.publication;
+    let mut properties = p.properties.clone().filter(|_| version == Version::V5);
+    if let (Version::V5, Some(at)) = (version, entry.expires) {
+        let left = at.since(now).max(Duration::from_secs(1));
+        let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        properties.get_or_insert_default().message_expiry = Some(seconds);
+    }
+    Publish {
+        dup: packet_id.is_some() && entry.sent,
+        qos: p.qos,
+        retain: p.retain,
+        topic: p.topic.text().clone(),
+        packet_id,
+        properties,
+        payload: p.payload.clone(),
+    }
+}
+
+/// Why the server would not take this packet.
+fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Outcome> {
+    if publish.qos > agreement.maximum_qos {
+        return Some(Outcome::NotSupported(if agreement.maximum_qos == Qos::AtMostOnce {
+            "QoS 1 and 2" // [MQTT-3.2.2-11]
+        } else {
+            "QoS 2"
+        }));
+    }
+    if publish.retain && !agreement.retain_available {
+        return Some(Outcome::NotSupported("retained messages")); // [MQTT-3.2.2-14]
+    }
+    let limit = u64::from(agreement.maximum_packet_size?);
+    let size = publish_len(publish, agreement.version) as u64;
+    (size > limit).then_some(Outcome::TooLarge { size, limit }) // [MQTT-3.2.2-15]
+}

@@ -1,0 +1,479 @@
+//! What the engine tells: facts as events, the present as status, answers as outcomes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::packet::{PublishProperties, Qos, SubscriptionOptions, Version};
+use crate::codec::reason::ReasonCode;
+use crate::error::{LossCause, Rejected, Stage};
+use crate::recovery::Verdict;
+use crate::text::Text;
+use crate::time::Timestamp;
+use crate::topic::{TopicFilter, TopicName};
+
+/// Our own name of a publish, for ever; not the 16-bit identifier of the wire, which is reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishId(pub u64);
+
+/// Our own name of a wish to receive; on the wire it is the Subscription Identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub u32);
+
+/// Names one received message towards [`crate::Engine::ack`]. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u64);
+
+/// A message the application hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Where to.
+    pub topic: TopicName,
+    /// What.
+    pub payload: Bytes,
+    /// QoS.
+    pub qos: Qos,
+    /// Retain flag.
+    pub retain: bool,
+    /// Properties of 5.0; left out at 3.1.1, which has none.
+    pub properties: Option<Box<PublishProperties>>,
+    /// Dropped as [`Outcome::Expired`] if not sent within this time; at 5.0 what is left is written as Message
+    /// Expiry Interval.
+    pub expires_after: Option<Duration>,
+    /// A QoS 0 message waits for the link instead of being dropped while it is down.
+    pub queue_qos0: bool,
+    /// What to do if the session is lost; `None` uses the session's policy.
+    pub on_loss: Option<crate::config::SessionLossPolicy>,
+}
+
+impl Publication {
+    /// A QoS 0 message without options.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: None,
+            expires_after: None,
+            queue_qos0: false,
+            on_loss: None,
+        }
+    }
+}
+
+/// A message received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Names it towards `ack`; `None` at QoS 0, which needs no acknowledgement.
+    pub id: Option<MessageId>,
+    /// Topic name, any alias already resolved.
+    pub topic: Text,
+    /// Payload.
+    pub payload: Bytes,
+    /// QoS it was delivered with.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
+    /// DUP: the server sent it before, which does not mean that it arrived before.
+    pub dup: bool,
+    /// Properties (5.0), subscription identifiers included.
+    pub properties: Option<Box<PublishProperties>>,
+}
+
+/// What the broker said of a delivered message, and how it got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The code of PUBACK or PUBCOMP; 0x10 (no matching subscribers) is a success.
+    pub reason: ReasonCode,
+    /// How often the PUBLISH was written.
+    pub attempts: u32,
+    /// It may have arrived twice: sent again as new after a lost session, or under doubt.
+    pub possible_duplicate: bool,
+    /// How often the broker refused it with a passing reason before, and it was sent again out of order.
+    pub refusals: u32,
+}
+
+/// The one final answer for a [`PublishId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// QoS 0: handed to the transport of an open link. Nobody acknowledges it.
+    Sent,
+    /// QoS 1 and 2: the broker has it.
+    Delivered(Receipt),
+    /// The broker refused it with this code. It will not be sent again.
+    Refused {
+        /// The code of PUBACK or PUBREC.
+        reason: ReasonCode,
+        /// The broker's own words.
+        text: Option<String>,
+    },
+    /// Its time was over before it was ever sent.
+    Expired,
+    /// QoS 0 while the link was down, and it was not to be queued.
+    Dropped,
+    /// The packet is larger than the server accepts, in bytes.
+    TooLarge {
+        /// Size of the packet in bytes.
+        size: u64,
+        /// The server's Maximum Packet Size in bytes.
+        limit: u64,
+    },
+    /// The server does not offer what the message needs (its QoS, the retain flag).
+    NotSupported(&'static str),
+    /// The session was lost, and nobody can know whether it was delivered.
+    Unknown {
+        /// QoS 2 had passed PUBREC: the broker owned it once, sending it again would risk a duplicate.
+        released: bool,
+    },
+    /// The broker cut the link each time this message was sent. Set aside; it may have been delivered.
+    Parked {
+        /// On how many links it was the only unacknowledged packet when the link was cut.
+        cuts: u32,
+    },
+    /// Withdrawn by the application before it was ever sent.
+    Cancelled,
+    /// The client stopped first.
+    Stopped {
+        /// It was sent, so the broker may have it.
+        maybe_delivered: bool,
+    },
+}
+
+impl Outcome {
+    /// Whether the message is where it was meant to go, as far as its QoS can tell.
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered(_))
+    }
+}
+
+/// What became of the session when a link opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// A first session, or one asked to be new.
+    New,
+    /// The server had the session.
+    Kept,
+    /// The server should have had the session and did not.
+    Lost(SessionLoss),
+}
+
+/// How many messages a lost session put in which class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLoss {
+    /// Sent, unacknowledged, now queued again as new.
+    pub requeued: usize,
+    /// Ended as [`Outcome::Unknown`] or waiting for a decision.
+    pub unknown: usize,
+}
+
+/// The answer of the broker to one filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscribeResult {
+    /// Granted with this maximum QoS.
+    Granted(Qos),
+    /// Refused with this code; asked again by itself where that can help.
+    Refused(ReasonCode),
+    /// Not asked: the server does not offer it.
+    Rejected(Rejected),
+}
+
+/// The parts of an outage a client can know by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutageBill {
+    /// From the last byte heard to the loss.
+    pub detect: Duration,
+    /// Time spent in attempts that failed.
+    pub refused: Duration,
+    /// Time waited between attempts.
+    pub waited: Duration,
+    /// Duration of the attempt that succeeded.
+    pub connect: Duration,
+    /// From CONNACK until every subscription was answered.
+    pub resubscribe: Duration,
+    /// From CONNACK until the backlog of that moment was answered for.
+    pub drain: Duration,
+    /// From the loss to the end of the drain.
+    pub total: Duration,
+}
+
+/// A fact, in the order it happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An attempt begins.
+    Attempt {
+        /// Consecutive attempts since the last link, from 1.
+        attempt: u32,
+        /// Index of the server.
+        server: usize,
+    },
+    /// The attempt failed.
+    AttemptFailed {
+        /// Which one.
+        attempt: u32,
+        /// Index of the server.
+        server: usize,
+        /// Why.
+        cause: LossCause,
+        /// What the policy makes of it.
+        verdict: Verdict,
+        /// When the next one is due; `None` when the client stopped.
+        retry_at: Option<Timestamp>,
+        /// The budget, not the back-off, decides when.
+        held_by_budget: bool,
+    },
+    /// CONNACK came: the link is open.
+    Opened {
+        /// Index of the server.
+        server: usize,
+        /// Version spoken.
+        version: Version,
+        /// Which attempt it was.
+        attempt: u32,
+        /// From the start of the attempt to CONNACK.
+        took: Duration,
+        /// The session.
+        session: SessionState,
+        /// How long there was no link; `None` for the first one.
+        outage: Option<Duration>,
+        /// Messages sent again with DUP.
+        resending: usize,
+    },
+    /// A ping is late: open by the book, unproven.
+    Suspect {
+        /// How long nothing was heard.
+        silent_for: Duration,
+    },
+    /// A suspect link spoke again.
+    Trusted,
+    /// The link is gone.
+    Closed {
+        /// Why.
+        cause: LossCause,
+        /// What the policy makes of it.
+        verdict: Verdict,
+        /// How long it was open.
+        lasted: Duration,
+        /// Messages sent and unacknowledged.
+        in_flight: usize,
+        /// Messages not yet sent.
+        queued: usize,
+        /// When the next attempt is due; `None` when the client stopped.
+        retry_at: Option<Timestamp>,
+        /// The budget, not the back-off, decides when.
+        held_by_budget: bool,
+    },
+    /// Every subscription was answered on this link.
+    Resubscribed {
+        /// Granted.
+        granted: usize,
+        /// Refused.
+        refused: usize,
+    },
+    /// Subscriptions answered and the backlog of the outage answered for.
+    Recovered {
+        /// Where the time went.
+        bill: OutageBill,
+        /// Messages of the backlog that were answered for.
+        drained: usize,
+    },
+    /// The broker answered one filter.
+    Subscribed {
+        /// Which wish.
+        id: SubscriptionId,
+        /// How.
+        result: SubscribeResult,
+    },
+    /// The broker answered UNSUBSCRIBE, or the wish ended without the wire.
+    Unsubscribed {
+        /// Which wish.
+        id: SubscriptionId,
+        /// The code; success at 3.1.1.
+        reason: ReasonCode,
+    },
+    /// A message came.
+    Message(Message),
+    /// An inbound message was larger than our limit; skipped, acknowledged and counted (3.1.1).
+    Oversized {
+        /// Its topic.
+        topic: Text,
+        /// Size of the packet in bytes.
+        size: u32,
+    },
+    /// The PUBLISH was handed to the transport, for the first time or again.
+    Transmitted {
+        /// Which.
+        id: PublishId,
+        /// How often now.
+        attempts: u32,
+    },
+    /// The store has it: it survives this process.
+    Stored {
+        /// Which.
+        id: PublishId,
+    },
+    /// The broker refused it for now; it is sent again later, behind others.
+    Retrying {
+        /// Which.
+        id: PublishId,
+        /// The code.
+        reason: ReasonCode,
+        /// When.
+        at: Timestamp,
+    },
+    /// The session was lost and the policy is to ask: call [`crate::Engine::decide`].
+    Undecided {
+        /// Which.
+        id: PublishId,
+    },
+    /// The final answer for one publish.
+    Finished {
+        /// Which.
+        id: PublishId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Another client uses our id, or it looks like it.
+    Conflict {
+        /// What speaks for it, in words.
+        evidence: String,
+    },
+    /// The server spoke only 3.1.1; so do we from now on.
+    FellBack {
+        /// Index of the server.
+        server: usize,
+    },
+    /// QoS 2 at 3.1.1 without a kept session: may repeat after a cut. Told once.
+    Qos2MayRepeat,
+    /// The client stopped for good.
+    Stopped {
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// Why a client stopped for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Asked for.
+    Shutdown,
+    /// The link ended and reconnecting is off.
+    NoReconnect(LossCause),
+    /// Retrying cannot help, and the policy is to give up.
+    GaveUp(LossCause),
+}
+
+/// The present state of the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// An attempt is under way.
+    Connecting {
+        /// Which, from 1.
+        attempt: u32,
+        /// How far it is.
+        stage: Stage,
+    },
+    /// CONNACK came and nothing speaks against the link.
+    Open,
+    /// A ping is late.
+    Suspect,
+    /// Between attempts.
+    Waiting {
+        /// The attempt that comes next, from 1.
+        attempt: u32,
+        /// When it is due.
+        until: Timestamp,
+        /// The budget, not the back-off, decides when.
+        held_by_budget: bool,
+        /// Retrying is not expected to help by itself: minutes to an hour between attempts.
+        slow_lane: bool,
+    },
+    /// For good.
+    Stopped(StopReason),
+}
+
+/// The present, overwritten at each change; every question about the link is answered from one such value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Grows with every change of this value but `heard`, `queued` and `in_flight`.
+    pub revision: u64,
+    /// The link.
+    pub link: LinkState,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// When the last byte came from the broker.
+    pub heard: Option<Timestamp>,
+    /// Why the last link or attempt ended.
+    pub last_loss: Option<LossCause>,
+    /// The link is open and every subscription is granted on it.
+    pub ready: bool,
+    /// Index of the server in use or last tried.
+    pub server: usize,
+    /// Version spoken, once a link was open.
+    pub version: Option<Version>,
+    /// The session on the present or last link.
+    pub session: Option<SessionState>,
+    /// The client id in use; the assigned one, where the server assigned it.
+    pub client_id: Text,
+    /// The server's Maximum Packet Size in bytes, on the present or last link.
+    pub maximum_packet_size: Option<u32>,
+    /// Messages not yet sent.
+    pub queued: usize,
+    /// Messages sent and unacknowledged.
+    pub in_flight: usize,
+}
+
+/// What the application wants to receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeRequest {
+    /// Names it; also its Subscription Identifier at 5.0, so from 1 to 268,435,455.
+    pub id: SubscriptionId,
+    /// The filter.
+    pub filter: TopicFilter,
+    /// Its options.
+    pub options: SubscriptionOptions,
+    /// User properties of SUBSCRIBE (5.0).
+    pub user_properties: crate::codec::packet::UserProperties,
+}
+
+/// Plain counters; they only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Links opened.
+    pub links: u64,
+    /// Links lost.
+    pub losses: u64,
+    /// Sessions lost by the server.
+    pub sessions_lost: u64,
+    /// Publishes accepted.
+    pub accepted: u64,
+    /// Publishes answered for with success.
+    pub delivered: u64,
+    /// Publishes answered for otherwise.
+    pub failed: u64,
+    /// PUBLISH packets sent again.
+    pub resent: u64,
+    /// Messages received, copies of QoS 2 not counted.
+    pub received: u64,
+    /// Copies of QoS 2 messages recognised and not handed over again.
+    pub duplicates_suppressed: u64,
+    /// Acknowledgements of the application that came too late to be sent.
+    pub stale_acks: u64,
+    /// Acknowledgements from the server for identifiers not in use.
+    pub unexpected_acks: u64,
+    /// Bytes handed to the transport.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// PINGREQs sent.
+    pub pings: u64,
+    /// Inbound messages above our size limit.
+    pub oversized: u64,
+}

@@ -1,0 +1,254 @@
+//! Is the peer alive? Four clocks, each blind where another sees.
+//!
+//! | clock | sees | does not see |
+//! |---|---|---|
+//! | ping | silence on an idle link | a link whose buffers are full: a ping cannot overtake bytes |
+//! | write stall | a peer that takes no bytes | an idle link |
+//! | acknowledgement progress | a broker that answers pings and nothing else | an idle link |
+//! | health watch | a link on which nothing useful arrives | anything when it is off |
+
+use std::time::Duration;
+
+use crate::config::LinkConfig;
+use crate::error::LossCause;
+use crate::time::{TimerKind, Timestamp};
+
+/// The clocks of one link. Any inbound byte is life.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    ping_after: Duration,
+    ping_timeout: Duration,
+    write_timeout: Duration,
+    ack_timeout: Duration,
+    health_watch: Option<Duration>,
+    last_in: Timestamp,
+    last_out: Timestamp,
+    ping_sent: Option<Timestamp>,
+    suspect: bool,
+    round_trip: RoundTrip,
+    /// Bytes handed to the transport and bytes it took, since the link opened.
+    handed: u64,
+    taken: u64,
+    last_taken: Timestamp,
+    /// Where the first packet that waits for an acknowledgement ends, while it has not left.
+    ack_mark: Option<u64>,
+    /// Since when an acknowledgement is waited for.
+    ack_since: Option<Timestamp>,
+    last_publish: Timestamp,
+    /// Reading is paused by us: bytes we do not read are no silence of the peer.
+    paused: bool,
+}
+
+/// What a clock says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// Send PINGREQ.
+    Ping,
+    /// The answer to a ping is late.
+    Suspect,
+    /// The link is dead.
+    Dead(LossCause),
+}
+
+impl Liveness {
+    /// Clocks of a link that opened now. `ping_after` is already within three quarters of the keep-alive.
+    pub(crate) fn new(
+        config: &LinkConfig,
+        ping_after: Duration,
+        ack_timeout: Duration,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            ping_after,
+            ping_timeout: config.ping_timeout,
+            write_timeout: config.write_timeout,
+            ack_timeout,
+            health_watch: config.health_watch,
+            last_in: now,
+            last_out: now,
+            ping_sent: None,
+            suspect: false,
+            round_trip: RoundTrip::default(),
+            handed: 0,
+            taken: 0,
+            last_taken: now,
+            ack_mark: None,
+            ack_since: None,
+            last_publish: now,
+            paused: false,
+        }
+    }
+
+    /// The keep-alive the server asked for is known.
+    pub(crate) fn agree(&mut self, ping_after: Duration, now: Timestamp) {
+        self.ping_after = ping_after;
+        self.last_publish = now;
+    }
+
+    pub(crate) fn heard(&self) -> Timestamp {
+        self.last_in
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// Bytes handed over and not yet taken.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.handed - self.taken
+    }
+
+    /// Bytes handed over since the link opened.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    /// Bytes taken since the link opened.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes came. `true`: the link was suspect and is trusted again.
+    pub(crate) fn received(&mut self, now: Timestamp) -> bool {
+        self.last_in = now;
+        std::mem::take(&mut self.suspect)
+    }
+
+    pub(crate) fn publish_received(&mut self, now: Timestamp) {
+        self.last_publish = now;
+    }
+
+    pub(crate) fn handed_over(&mut self, bytes: usize, now: Timestamp) {
+        if self.unwritten() == 0 {
+            self.last_taken = now;
+        }
+        self.handed += bytes as u64;
+        self.last_out = now;
+    }
+
+    /// A packet that waits for an acknowledgement was handed over.
+    pub(crate) fn expects_ack(&mut self) {
+        if self.ack_since.is_none() {
+            self.ack_mark.get_or_insert(self.handed);
+        }
+    }
+
+    pub(crate) fn written(&mut self, bytes: usize, now: Timestamp) {
+        self.taken = (self.taken + bytes as u64).min(self.handed);
+        self.last_taken = now;
+        // Only once the bytes left the socket can an acknowledgement be late.
+        if self.ack_mark.is_some_and(|mark| mark <= self.taken) {
+            self.ack_mark = None;
+            self.ack_since = Some(now);
+        }
+    }
+
+    /// An acknowledgement came; `more` are still waited for.
+    pub(crate) fn acknowledged(&mut self, more: bool, now: Timestamp) {
+        self.ack_mark = None;
+        self.ack_since = more.then_some(now);
+    }
+
+    pub(crate) fn ping_sent(&mut self, now: Timestamp) {
+        self.ping_sent = Some(now);
+    }
+
+    pub(crate) fn pingresp(&mut self, now: Timestamp) {
+        if let Some(sent) = self.ping_sent.take() {
+            self.round_trip.sample(now.since(sent));
+        }
+    }
+
+    pub(crate) fn pause(&mut self, paused: bool, now: Timestamp) {
+        if self.paused && !paused {
+            self.last_in = now;
+        }
+        self.paused = paused;
+    }
+
+    /// The ping time-out in force: a floor, and more on a slow link.
+    pub(crate) fn patience(&self) -> Duration {
+        self.ping_timeout.max(self.round_trip.patience())
+    }
+
+    fn write_patience(&self) -> Duration {
+        self.write_timeout.max(self.round_trip.patience())
+    }
+
+    /// Every deadline with its reason.
+    fn deadlines(&self) -> [Option<(Timestamp, TimerKind)>; 4] {
+        let stalled = self.unwritten() > 0;
+        let ping = match self.ping_sent {
+            // A ping cannot overtake bytes the transport has not taken; the write stall rules then.
+            _ if stalled || self.paused => None,
+            None if self.ping_after == Duration::MAX => None,
+            None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
+            Some(sent) => {
+                let from = sent.max(self.last_in).max(self.last_taken);
+                if self.suspect {
+                    Some((from + self.patience(), TimerKind::PingTimeout))
+                } else {
+                    Some((from + self.patience() * 2 / 5, TimerKind::Suspect))
+                }
+            }
+        };
+        let write = stalled.then(|| (self.last_taken + self.write_patience(), TimerKind::WriteStall));
+        let ack = self.ack_since.filter(|_| !stalled && !self.paused);
+        let ack = ack.map(|since| (since + self.ack_timeout, TimerKind::AckProgress));
+        let health = self.health_watch.map(|d| (self.last_publish + d, TimerKind::HealthWatch));
+        [ping, write, ack, health]
+    }
+
+    /// The next deadline and why.
+    pub(crate) fn deadline(&self) -> Option<(Timestamp, TimerKind)> {
+        self.deadlines().into_iter().flatten().min()
+    }
+
+    /// What is due now, the gravest first.
+    pub(crate) fn check(&mut self, now: Timestamp) -> Option<Alarm> {
+        let mut due = self.deadlines().into_iter().flatten().filter(|(at, _)| *at <= now).map(|(_, k)| k);
+        let first = due.next()?;
+        let grave =
+            [first].into_iter().chain(due).find(|k| !matches!(k, TimerKind::Ping | TimerKind::Suspect));
+        Some(match grave.unwrap_or(first) {
+            TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
+            TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),
+            TimerKind::AckProgress => Alarm::Dead(LossCause::AckTimeout(self.ack_timeout)),
+            TimerKind::HealthWatch => {
+                Alarm::Dead(LossCause::HealthWatch(self.health_watch.unwrap_or_default()))
+            }
+            TimerKind::Suspect => {
+                self.suspect = true;
+                Alarm::Suspect
+            }
+            _ => Alarm::Ping,
+        })
+    }
+}
+
+/// Smoothed round trip, as TCP keeps it (RFC 6298), from pings.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    smoothed: Option<Duration>,
+    variance: Duration,
+}
+
+impl RoundTrip {
+    fn sample(&mut self, sample: Duration) {
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(sample);
+                self.variance = sample / 2;
+            }
+            Some(smoothed) => {
+                self.variance = (self.variance * 3 + smoothed.abs_diff(sample)) / 4;
+                self.smoothed = Some((smoothed * 7 + sample) / 8);
+            }
+        }
+    }
+
+    /// Time for an answer with two retransmissions on the way: 1 + 2 + 4 time-outs of TCP.
+    fn patience(&self) -> Duration {
+        self.smoothed.map_or(Duration::ZERO, |smoothed| (smoothed + self.variance * 4) * 7)
+    }
+}

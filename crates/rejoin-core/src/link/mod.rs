@@ -1,0 +1,360 @@
+//! One network connection, from opening to loss. Nothing in here survives it: what a link learned dies with it.
+//!
+//! ```text
+//!   Opening ── transport open ──► Handshake ── CONNACK ──► Up ── DISCONNECT sent ──► (dropped)
+//! ```
+//! The link does not know the session. It gives packets up and takes packets down.
+
+mod agreement;
+mod alias;
+mod liveness;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+pub(crate) use agreement::Agreement;
+pub(crate) use liveness::{Alarm, Liveness};
+
+use crate::codec::packet::{
+    ConnAck, ConnAckProperties, Connect, Disconnect, Packet, PacketId, Publish, Qos, Version,
+};
+use crate::codec::reason::ReasonCode;
+use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
+use crate::config::LinkConfig;
+use crate::error::{LossCause, ProtocolError};
+use crate::event::PublishId;
+use crate::recovery::Attempt;
+use crate::text::Text;
+use crate::time::{TimerKind, Timestamp};
+
+/// A payload of at least this many bytes is handed over as it is instead of being copied.
+const PAYLOAD_NOT_COPIED: usize = 8 * 1024;
+
+/// How far the link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Opening,
+    Handshake,
+    Up,
+}
+
+/// What came up from the wire.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// CONNACK with success.
+    ConnAck(Box<ConnAck>),
+    /// Any other packet, its topic alias resolved.
+    Packet(Packet),
+    /// A PUBLISH above our limit was skipped (3.1.1).
+    Oversized { qos: Qos, packet_id: Option<PacketId>, topic: Text, size: u32 },
+}
+
+/// One network connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) phase: Phase,
+    pub(crate) attempt: Attempt,
+    pub(crate) started: Timestamp,
+    pub(crate) up_since: Option<Timestamp>,
+    /// The session may be another life of it, because a CONNACK was missed.
+    pub(crate) unproven: bool,
+    pub(crate) clean_start: bool,
+    phase_since: Timestamp,
+    pub(crate) liveness: Liveness,
+    pub(crate) agreement: Agreement,
+    decoder: Decoder,
+    aliases_in: alias::Incoming,
+    aliases_out: alias::Outgoing,
+    /// PUBLISH packets above QoS 0 that may still be sent on this connection [MQTT-4.9.0-2].
+    quota: u16,
+    quota_initial: u16,
+    /// QoS 1 and 2 messages of the server we have not answered.
+    inbound: u32,
+    receive_maximum: u16,
+    /// QoS 0 messages handed over, with the byte after their end; they are sent once the transport took it.
+    unsent: VecDeque<(u64, PublishId)>,
+}
+
+impl Link {
+    pub(crate) fn new(config: &LinkConfig, attempt: Attempt, ack_timeout: Duration, now: Timestamp) -> Self {
+        let limits = Limits {
+            max_packet_size: config.maximum_packet_size,
+            max_user_properties: config.max_user_properties,
+        };
+        let connack = ConnAck {
+            session_present: false,
+            reason: ReasonCode::SUCCESS,
+            v311_form: false,
+            properties: ConnAckProperties::default(),
+        };
+        Self {
+            phase: Phase::Opening,
+            started: now,
+            up_since: None,
+            unproven: false,
+            clean_start: true,
+            phase_since: now,
+            liveness: Liveness::new(config, Duration::MAX, ack_timeout, now),
+            agreement: Agreement::new(attempt.version, 0, &connack),
+            decoder: Decoder::new(attempt.version, Sender::Server, limits),
+            aliases_in: alias::Incoming::new(config.topic_alias_maximum),
+            aliases_out: alias::Outgoing::default(),
+            quota: 0,
+            quota_initial: 0,
+            inbound: 0,
+            receive_maximum: config.receive_maximum,
+            unsent: VecDeque::new(),
+            attempt,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.attempt.version
+    }
+
+    /// The transport is open: CONNECT is the first packet [MQTT-3.1.0-1].
+    pub(crate) fn opened(&mut self, connect: Connect, out: &mut WriteBuffer, now: Timestamp) {
+        self.phase = Phase::Handshake;
+        self.phase_since = now;
+        self.clean_start = connect.clean_start;
+        self.liveness.received(now);
+        self.send(&Packet::Connect(Box::new(connect)), out, now);
+    }
+
+    /// CONNACK came: the limits are known.
+    pub(crate) fn agree(&mut self, agreement: Agreement, config: &LinkConfig, window: u16, now: Timestamp) {
+        self.phase = Phase::Up;
+        self.up_since = Some(now);
+        self.quota_initial = agreement.receive_maximum.min(window);
+        self.quota = self.quota_initial;
+        let aliases = agreement.topic_alias_maximum.min(config.topic_aliases_used);
+        let aliases = if self.attempt.clean_of_aliases { 0 } else { aliases };
+        self.aliases_out = alias::Outgoing::new(aliases);
+        let mut ping_after = config.ping_after;
+        if !agreement.keep_alive.is_zero() {
+            ping_after = ping_after.min(agreement.keep_alive * 3 / 4);
+        }
+        self.liveness.agree(ping_after, now);
+        self.agreement = agreement;
+    }
+
+    /// Takes bytes in.
+    pub(crate) fn received(&mut self, bytes: Bytes, now: Timestamp) -> bool {
+        self.decoder.push(bytes);
+        self.liveness.received(now)
+    }
+
+    /// The next packet, checked against what a server may send in this phase.
+    pub(crate) fn next(&mut self, now: Timestamp) -> Result<Option<Arrived>, LossCause> {
+        let Some(decoded) = self.decoder.next().map_err(malformed)? else { return Ok(None) };
+        let packet = match decoded {
+            Decoded::Packet(packet) => packet,
+            Decoded::Oversized { qos, packet_id, topic, size, .. } if self.is_up() => {
+                self.count_inbound(qos)?;
+                return Ok(Some(Arrived::Oversized { qos, packet_id, topic, size }));
+            }
+            Decoded::Oversized { .. } => return Err(unexpected("PUBLISH", "before CONNACK")),
+        };
+        if self.phase != Phase::Up {
+            // Before CONNACK nothing else may come [MQTT-3.2.0-1] [MQTT-3.14.0-1].
+            let Packet::ConnAck(connack) = packet else {
+                return Err(unexpected(packet.name(), "before CONNACK"));
+            };
+            return self.connack(connack).map(Some);
+        }
+        match packet {
+            Packet::Publish(mut publish) => {
+                self.aliases_in.resolve(&mut publish).map_err(LossCause::Protocol)?;
+                self.count_inbound(publish.qos)?;
+                self.liveness.publish_received(now);
+                Ok(Some(Arrived::Packet(Packet::Publish(publish))))
+            }
+            Packet::Disconnect(disconnect) => Err(server_disconnect(disconnect)),
+            // [MQTT-3.2.0-2]
+            Packet::ConnAck(_) => Err(unexpected("CONNACK", "a second time")),
+            // [MQTT-4.12.0-6]
+            Packet::Auth(_) => Err(unexpected("AUTH", "though no authentication method was named")),
+            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
+                Err(unexpected(packet.name(), "which only a client sends"))
+            }
+            other => Ok(Some(Arrived::Packet(other))),
+        }
+    }
+
+    fn connack(&self, connack: Box<ConnAck>) -> Result<Arrived, LossCause> {
+        if connack.reason != ReasonCode::SUCCESS {
+            let p = connack.properties;
+            return Err(LossCause::Refused {
+                reason: connack.reason,
+                text: p.reason_string.map(|t| t.as_str().to_owned()),
+                server_reference: p.server_reference.map(|t| t.as_str().to_owned()),
+                v311_form: connack.v311_form,
+                maximum_qos: p.maximum_qos,
+            });
+        }
+        if connack.session_present && self.clean_start {
+            // [MQTT-3.2.2-2]
+            return Err(unexpected("CONNACK", "with Session Present though a clean start was asked for"));
+        }
+        if self.version() == Version::V5 && connack.properties.authentication_method.is_some() {
+            return Err(unexpected("CONNACK", "with an authentication method though none was named"));
+        }
+        Ok(Arrived::ConnAck(connack))
+    }
+
+    fn count_inbound(&mut self, qos: Qos) -> Result<(), LossCause> {
+        if qos == Qos::AtMostOnce {
+            return Ok(());
+        }
+        self.inbound += 1;
+        // 3.1.1 has no receive maximum; reading pauses there instead.
+        if self.version() == Version::V5 && self.inbound > u32::from(self.receive_maximum) {
+            // [MQTT-3.3.4-9]
+            return Err(LossCause::Protocol(ProtocolError::new(
+                ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+                format!("more than {} messages unacknowledged towards us", self.receive_maximum),
+            )));
+        }
+        Ok(())
+    }
+
+    /// We answered a message of the server for good.
+    pub(crate) fn inbound_answered(&mut self) {
+        self.inbound = self.inbound.saturating_sub(1);
+    }
+
+    /// Whether a PUBLISH above QoS 0 may be sent [MQTT-3.3.4-7].
+    pub(crate) fn has_quota(&self) -> bool {
+        self.quota > 0
+    }
+
+    /// The server answered a PUBLISH for good; never above the initial value [MQTT-4.9.0-1].
+    pub(crate) fn quota_back(&mut self) {
+        self.quota = (self.quota + 1).min(self.quota_initial);
+    }
+
+    /// Encodes a packet other than PUBLISH.
+    pub(crate) fn send(&mut self, packet: &Packet, out: &mut WriteBuffer, now: Timestamp) {
+        let before = out.buffer.len();
+        // Everything sent here was built from checked parts; what cannot be encoded is not sent.
+        if codec::encode(packet, self.version(), &mut out.buffer).is_ok() {
+            self.liveness.handed_over(out.buffer.len() - before, now);
+        } else {
+            out.buffer.truncate(before);
+        }
+    }
+
+    /// Encodes a PUBLISH.
+    pub(crate) fn send_publish(&mut self, mut publish: Publish, out: &mut WriteBuffer, now: Timestamp) {
+        if publish.qos != Qos::AtMostOnce {
+            self.quota = self.quota.saturating_sub(1);
+        }
+        self.aliases_out.apply(&mut publish);
+        let before = out.buffer.len();
+        if codec::encode_publish_head(&publish, self.version(), &mut out.buffer).is_err() {
+            out.buffer.truncate(before);
+            return;
+        }
+        let head = out.buffer.len() - before;
+        self.liveness.handed_over(head + publish.payload.len(), now);
+        if publish.payload.len() < PAYLOAD_NOT_COPIED {
+            out.buffer.extend_from_slice(&publish.payload);
+        } else {
+            out.cut();
+            out.ready.push_back(publish.payload);
+        }
+    }
+
+    /// A QoS 0 message was handed over just now.
+    pub(crate) fn note_unsent(&mut self, id: PublishId) {
+        self.unsent.push_back((self.liveness.handed(), id));
+    }
+
+    /// The next QoS 0 message the transport has taken.
+    pub(crate) fn next_sent(&mut self) -> Option<PublishId> {
+        let (end, id) = *self.unsent.front()?;
+        if end > self.liveness.taken() {
+            return None;
+        }
+        self.unsent.pop_front();
+        Some(id)
+    }
+
+    /// QoS 0 messages the transport never took whole.
+    pub(crate) fn never_sent(&mut self) -> impl Iterator<Item = PublishId> + '_ {
+        self.unsent.drain(..).map(|(_, id)| id)
+    }
+
+    /// The deadline of opening, or of the liveness clocks.
+    pub(crate) fn deadline(&self) -> Option<(Timestamp, TimerKind)> {
+        match self.phase {
+            Phase::Opening => Some((self.phase_since + self.attempt.connect_limit, TimerKind::Connect)),
+            Phase::Handshake => Some((self.phase_since + self.attempt.connack_limit, TimerKind::Connack)),
+            Phase::Up => self.liveness.deadline(),
+        }
+    }
+
+    /// What is due now.
+    pub(crate) fn check(&mut self, now: Timestamp) -> Option<Alarm> {
+        match self.deadline()? {
+            (at, _) if at > now => None,
+            (_, TimerKind::Connect) => {
+                Some(Alarm::Dead(LossCause::ConnectTimeout(self.attempt.connect_limit)))
+            }
+            (_, TimerKind::Connack) => {
+                Some(Alarm::Dead(LossCause::ConnackTimeout(self.attempt.connack_limit)))
+            }
+            _ => self.liveness.check(now),
+        }
+    }
+}
+
+/// Encoded bytes on their way to the transport: small packets share a buffer, large payloads go as they are.
+#[derive(Debug, Default)]
+pub(crate) struct WriteBuffer {
+    buffer: BytesMut,
+    ready: VecDeque<Bytes>,
+}
+
+impl WriteBuffer {
+    fn cut(&mut self) {
+        if !self.buffer.is_empty() {
+            self.ready.push_back(self.buffer.split().freeze());
+        }
+    }
+
+    /// Everything encoded so far, in order.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Bytes> + '_ {
+        self.cut();
+        self.ready.drain(..)
+    }
+
+    /// Forgets what was encoded for a transport that is gone.
+    pub(crate) fn clear(&mut self) {
+        self.buffer.clear();
+        self.ready.clear();
+    }
+}
+
+fn malformed(error: DecodeError) -> LossCause {
+    LossCause::Protocol(ProtocolError::new(error.reason(), error.to_string()))
+}
+
+fn unexpected(packet: &str, when: &str) -> LossCause {
+    LossCause::Protocol(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, format!("{packet} {when}")))
+}
+
+fn server_disconnect(disconnect: Disconnect) -> LossCause {
+    let text = disconnect.properties.and_then(|p| p.reason_string);
+    LossCause::ServerDisconnect {
+        reason: disconnect.reason,
+        text: text.map(|t| t.as_str().to_owned()),
+        server_reference: disconnect.server_reference.map(|t| t.as_str().to_owned()),
+    }
+}

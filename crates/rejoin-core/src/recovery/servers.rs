@@ -1,0 +1,310 @@
+//! The pool: which server is tried next, and what was learnt about each.
+
+use std::time::Duration;
+
+use super::chance::Chance;
+use crate::codec::packet::Version;
+use crate::codec::reason::ReasonCode;
+use crate::config::{LinkConfig, VersionPolicy};
+use crate::error::LossCause;
+
+/// No limit grows beyond this, unless the settings ask for more to begin with.
+const LONGEST_LIMIT: Duration = Duration::from_secs(60);
+/// Nor beyond this many times its setting, so that scaled-down settings stay scaled down.
+const LIMIT_GROWTH: u32 = 6;
+/// So many attempts closed straight after CONNECT, where 5.0 never worked, are worth a try with 3.1.1.
+const CLOSES_BEFORE_V311: u32 = 2;
+/// After so many links in a row that did not live, another server is preferred. Not after the first: the session
+/// lives on this one.
+const SHORT_LIVES_BEFORE_MOVING: u32 = 3;
+
+/// The limit of one stage. Doubled on each expiry: leaving a broker's queue too early wastes the slot and, with
+/// enough clients, keeps the broker busy with the dead for ever. Halved on success.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    set: Duration,
+    now: Duration,
+}
+
+impl Limit {
+    const fn new(set: Duration) -> Self {
+        Self { set, now: set }
+    }
+
+    fn expired(&mut self) {
+        let most = LONGEST_LIMIT.min(self.set.saturating_mul(LIMIT_GROWTH)).max(self.set);
+        self.now = self.now.saturating_mul(2).min(most);
+    }
+
+    fn held(&mut self) {
+        self.now = (self.now / 2).max(self.set);
+    }
+}
+
+/// What is known of the version a server speaks, under [`VersionPolicy::Prefer5`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    /// Nothing yet: 5.0 is tried.
+    Unknown,
+    /// A 5.0 link was open once.
+    V5,
+    /// 5.0 was closed without a word; 3.1.1 is tried once.
+    MaybeV311,
+    /// It said so, or a 3.1.1 link was open.
+    V311,
+}
+
+/// The same cause, how often in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    of: Option<(&'static str, Option<ReasonCode>)>,
+    times: u32,
+}
+
+impl Run {
+    fn count(&mut self, cause: &LossCause) -> u32 {
+        let of = Some((cause.name(), cause.reason_code()));
+        self.times = if self.of == of { self.times.saturating_add(1) } else { 1 };
+        self.of = of;
+        self.times
+    }
+}
+
+/// What was learnt about one server.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    speaks: Speaks,
+    /// 5.0 attempts in a row closed straight after CONNECT, since 3.1.1 was last tried.
+    closed_at_v5: u32,
+    /// How many of them it takes; doubles each time 3.1.1 did no better.
+    closes_before_v311: u32,
+    pub(super) aliases_off: bool,
+    /// Links in a row that did not live.
+    short_lives: u32,
+    /// Links in a row that the peer closed soon after CONNACK.
+    closed_soon: u32,
+    refusals: Run,
+    cuts: Run,
+    tried: bool,
+    connect: Limit,
+    connack: Limit,
+}
+
+impl Server {
+    fn new(link: &LinkConfig) -> Self {
+        Self {
+            speaks: Speaks::Unknown,
+            closed_at_v5: 0,
+            closes_before_v311: CLOSES_BEFORE_V311,
+            aliases_off: false,
+            short_lives: 0,
+            closed_soon: 0,
+            refusals: Run::default(),
+            cuts: Run::default(),
+            tried: false,
+            connect: Limit::new(link.connect_timeout),
+            connack: Limit::new(link.connack_timeout),
+        }
+    }
+
+    pub(super) const fn connect_limit(&self) -> Duration {
+        self.connect.now
+    }
+
+    pub(super) const fn connack_limit(&self) -> Duration {
+        self.connack.now
+    }
+
+    pub(super) const fn version(&self, policy: VersionPolicy) -> Version {
+        match (policy, self.speaks) {
+            (VersionPolicy::Only311, _) | (VersionPolicy::Prefer5, Speaks::MaybeV311 | Speaks::V311) => {
+                Version::V311
+            }
+            (VersionPolicy::Only5, _) | (VersionPolicy::Prefer5, Speaks::Unknown | Speaks::V5) => Version::V5,
+        }
+    }
+
+    pub(super) fn transport_opened(&mut self) {
+        self.connect.held();
+    }
+
+    pub(super) fn link_opened(&mut self, version: Version) {
+        self.connack.held();
+        self.refusals = Run::default();
+        self.closed_at_v5 = 0;
+        self.closes_before_v311 = CLOSES_BEFORE_V311;
+        self.speaks = match version {
+            Version::V5 => Speaks::V5,
+            Version::V311 => Speaks::V311,
+        };
+    }
+
+    /// An attempt failed. Returns how often in a row this server failed like this.
+    pub(super) fn attempt_failed(&mut self, cause: &LossCause, version: Version) -> u32 {
+        match cause {
+            LossCause::ConnectTimeout(_) => self.connect.expired(),
+            LossCause::ConnackTimeout(_) => self.connack.expired(),
+            _ => {}
+        }
+        let closed = matches!(cause, LossCause::ClosedBeforeConnack);
+        match version {
+            Version::V5 if closed => self.closed_at_v5 = self.closed_at_v5.saturating_add(1),
+            Version::V5 => self.closed_at_v5 = 0,
+            Version::V311 => self.v311_failed(cause),
+        }
+        self.refusals.count(cause)
+    }
+
+    /// 3.1.1 did not help, so it was not the version: 5.0 again. Whoever answers in 3.1.1 speaks it, though.
+    fn v311_failed(&mut self, cause: &LossCause) {
+        match cause {
+            LossCause::Refused { reason, .. } if *reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
+                self.speaks = Speaks::Unknown;
+            }
+            LossCause::Refused { .. } if self.speaks == Speaks::MaybeV311 => self.speaks = Speaks::V311,
+            LossCause::ClosedBeforeConnack | LossCause::ConnackTimeout(_) | LossCause::Protocol(_)
+                if self.speaks == Speaks::MaybeV311 =>
+            {
+                self.speaks = Speaks::Unknown;
+            }
+            _ => {}
+        }
+    }
+
+    /// A link that was open ended early. Returns how often in a row this server ended one like this.
+    pub(super) fn link_cut(&mut self, cause: &LossCause) -> u32 {
+        self.short_lives = self.short_lives.saturating_add(1);
+        self.cuts.count(cause)
+    }
+
+    /// A link was stable: whatever went wrong before is over.
+    pub(super) fn settled(&mut self) {
+        self.short_lives = 0;
+        self.refusals = Run::default();
+        self.cuts = Run::default();
+    }
+
+    /// Counts links that the peer closed soon after CONNACK.
+    pub(super) fn closed_soon(&mut self, it_did: bool) -> u32 {
+        self.closed_soon = if it_did { self.closed_soon.saturating_add(1) } else { 0 };
+        self.closed_soon
+    }
+
+    /// Whether this failure at 5.0 allows a try with 3.1.1: an explicit refusal does, and so does silence where
+    /// 5.0 never worked.
+    pub(super) fn may_speak_v311(&self, cause: &LossCause) -> bool {
+        match cause {
+            LossCause::ClosedBeforeConnack => {
+                self.speaks == Speaks::Unknown && self.closed_at_v5 >= self.closes_before_v311
+            }
+            _ => true,
+        }
+    }
+
+    /// 3.1.1 is spoken from here on: for good when the server said so, for one try otherwise. Returns whether
+    /// this is the first time.
+    pub(super) fn fall_back(&mut self, told: bool) -> bool {
+        let first = self.closes_before_v311 == CLOSES_BEFORE_V311;
+        if told {
+            self.speaks = Speaks::V311;
+        } else {
+            self.speaks = Speaks::MaybeV311;
+            self.closes_before_v311 = self.closes_before_v311.saturating_mul(2);
+        }
+        self.closed_at_v5 = 0;
+        first
+    }
+}
+
+/// The servers in the order they are tried. A *round* lasts until a window is waited out: within it, a server
+/// that is not there is passed over at once, each server once.
+#[derive(Clone, Debug)]
+pub(super) struct Servers {
+    list: Vec<Server>,
+    order: Vec<usize>,
+    current: usize,
+    /// Where the last link was: its session lives there, so a new round begins there.
+    home: Option<usize>,
+}
+
+impl Servers {
+    pub(super) fn new(count: usize, shuffle: bool, link: &LinkConfig, chance: &mut Chance) -> Self {
+        let mut order: Vec<usize> = (0..count.max(1)).collect();
+        if shuffle {
+            chance.shuffle(&mut order);
+        }
+        let current = order.first().copied().unwrap_or(0);
+        Self { list: order.iter().map(|_| Server::new(link)).collect(), order, current, home: None }
+    }
+
+    /// Index of the server in use or tried next.
+    pub(super) const fn current(&self) -> usize {
+        self.current
+    }
+
+    /// What is known of the server in use.
+    pub(super) fn now(&mut self) -> &mut Server {
+        &mut self.list[self.current]
+    }
+
+    pub(super) fn at(&self, index: usize) -> Option<&Server> {
+        self.list.get(index)
+    }
+
+    pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut Server> {
+        self.list.get_mut(index)
+    }
+
+    fn after_current(&self) -> impl Iterator<Item = usize> {
+        let here = self.order.iter().position(|&s| s == self.current).unwrap_or(0);
+        self.order.iter().cycle().skip(here + 1).take(self.order.len() - 1).copied()
+    }
+
+    fn untried(&self) -> Option<usize> {
+        self.after_current().find(|&s| !self.list[s].tried)
+    }
+
+    /// Whether another server is left in this round.
+    pub(super) fn has_untried(&self) -> bool {
+        self.untried().is_some()
+    }
+
+    /// Passes the present server over within the round.
+    pub(super) fn pass_over(&mut self) {
+        self.now().tried = true;
+        if let Some(next) = self.untried() {
+            self.current = next;
+        }
+    }
+
+    /// A window is waited out: everybody may be tried again.
+    pub(super) fn new_round(&mut self) {
+        for server in &mut self.list {
+            server.tried = false;
+        }
+    }
+
+    /// The next round begins at home, or else with the first choice.
+    pub(super) fn go_home(&mut self) {
+        self.current = self.home.or_else(|| self.order.first().copied()).unwrap_or(0);
+    }
+
+    /// The next round begins with another server, where there is one.
+    pub(super) fn prefer_another(&mut self) {
+        let next = self.after_current().next();
+        self.current = next.unwrap_or(self.current);
+    }
+
+    /// As `prefer_another`, but a server that keeps cutting links is given up only after a while.
+    pub(super) fn prefer_another_if_it_never_holds(&mut self) {
+        if self.now().short_lives >= SHORT_LIVES_BEFORE_MOVING {
+            self.prefer_another();
+        }
+    }
+
+    pub(super) fn link_opened(&mut self, version: Version) {
+        self.new_round();
+        self.home = Some(self.current);
+        self.now().link_opened(version);
+    }
+}

@@ -1,0 +1,248 @@
+//! The exchanges under way, in the order they were first sent.
+//!
+//! ```text
+//!            QoS 1                                QoS 2
+//!   Published ── PUBACK ──► gone      Published ── PUBREC ──► Released ── PUBCOMP ──► gone
+//!       │                                 │
+//!       └── set aside (parked, a limit shrank) ──► Leased: nobody waits for it, but its identifier
+//!                                              stays taken until the session ends [MQTT-4.4.0-1]
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::outbox::Entry;
+use crate::codec::packet::PacketId;
+use crate::interface::Ticket;
+
+/// One exchange.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) packet_id: PacketId,
+    pub(crate) stage: Stage,
+    /// PUBLISH, or PUBREL when released, was sent on the present link.
+    pub(crate) on_wire: bool,
+    /// What must be on the store before the next packet of this exchange leaves.
+    pub(crate) needs: Ticket,
+    /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more.
+    pub(crate) doubtful: bool,
+}
+
+/// How far an exchange is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// PUBLISH sent or to be sent again.
+    Published(Entry),
+    /// PUBREC came; only PUBREL may follow [MQTT-4.3.3-6].
+    Released(Entry),
+    /// Answered for, but the identifier is still taken.
+    Leased,
+    /// Gone; the slot waits to be trimmed.
+    Gone,
+}
+
+/// All exchanges of the session.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    slots: VecDeque<Exchange>,
+    /// Sequence number of the first slot.
+    base: u64,
+    by_id: BTreeMap<PacketId, u64>,
+    /// Sequence numbers whose PUBLISH must be sent again on this link, in order [MQTT-4.6.0-1].
+    resend: VecDeque<u64>,
+    /// Released exchanges whose PUBREL must be sent on this link, in order of PUBREC [MQTT-4.6.0-4].
+    release: VecDeque<PacketId>,
+    /// All released exchanges in order of PUBREC.
+    released: VecDeque<PacketId>,
+    on_wire: usize,
+    awaited: usize,
+}
+
+impl InFlight {
+    /// Exchanges that somebody waits for. Leased identifiers do not count.
+    pub(crate) fn len(&self) -> usize {
+        self.awaited
+    }
+
+    /// Exchanges with an unanswered packet on the present link.
+    pub(crate) fn awaiting(&self) -> usize {
+        self.on_wire
+    }
+
+    /// Whether a PUBLISH of an earlier link still has to be sent again.
+    pub(crate) fn has_resends(&self) -> bool {
+        !self.resend.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, exchange: Exchange) {
+        let seq = self.base + self.slots.len() as u64;
+        self.by_id.insert(exchange.packet_id, seq);
+        if exchange.on_wire {
+            self.on_wire += 1;
+        } else {
+            self.resend.push_back(seq);
+        }
+        self.awaited += 1;
+        self.slots.push_back(exchange);
+    }
+
+    fn slot(&mut self, seq: u64) -> Option<&mut Exchange> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.slots.get_mut(index)
+    }
+
+    pub(crate) fn exchange(&mut self, id: PacketId) -> Option<&mut Exchange> {
+        let seq = *self.by_id.get(&id)?;
+        self.slot(seq)
+    }
+
+    /// Ends the exchange and gives back what it was about.
+    pub(crate) fn remove(&mut self, id: PacketId) -> Option<Stage> {
+        let seq = self.by_id.remove(&id)?;
+        let slot = self.slot(seq)?;
+        let stage = std::mem::replace(&mut slot.stage, Stage::Gone);
+        let was_on_wire = std::mem::take(&mut slot.on_wire);
+        self.on_wire -= usize::from(was_on_wire);
+        self.awaited -= usize::from(matches!(stage, Stage::Published(_) | Stage::Released(_)));
+        if matches!(stage, Stage::Released(_)) {
+            remove_first(&mut self.released, id);
+            remove_first(&mut self.release, id);
+        }
+        while matches!(self.slots.front(), Some(Exchange { stage: Stage::Gone, .. })) {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+        Some(stage)
+    }
+
+    /// PUBREC came: from now on this exchange is only ever released.
+    pub(crate) fn mark_released(&mut self, id: PacketId, needs: Ticket) -> bool {
+        let Some(slot) = self.exchange(id) else { return false };
+        match std::mem::replace(&mut slot.stage, Stage::Gone) {
+            Stage::Published(entry) => {
+                slot.stage = Stage::Released(entry);
+                slot.needs = needs;
+                let was_on_wire = std::mem::take(&mut slot.on_wire);
+                self.on_wire -= usize::from(was_on_wire);
+                self.released.push_back(id);
+                self.release.push_back(id);
+                true
+            }
+            other => {
+                slot.stage = other;
+                false
+            }
+        }
+    }
+
+    /// Nobody waits for it any more, but the identifier stays taken until the session ends.
+    pub(crate) fn lease(&mut self, id: PacketId) -> Option<Entry> {
+        let slot = self.exchange(id)?;
+        let was_on_wire = std::mem::take(&mut slot.on_wire);
+        let stage = std::mem::replace(&mut slot.stage, Stage::Leased);
+        self.on_wire -= usize::from(was_on_wire);
+        match stage {
+            Stage::Published(entry) | Stage::Released(entry) => {
+                self.awaited -= 1;
+                remove_first(&mut self.released, id);
+                remove_first(&mut self.release, id);
+                Some(entry)
+            }
+            Stage::Leased | Stage::Gone => None,
+        }
+    }
+
+    /// The next PUBREL that may leave.
+    pub(crate) fn next_release(&mut self, durable: Ticket) -> Option<PacketId> {
+        let id = *self.release.front()?;
+        let slot = self.exchange(id)?;
+        if slot.needs > durable {
+            return None;
+        }
+        slot.on_wire = true;
+        self.on_wire += 1;
+        self.release.pop_front();
+        Some(id)
+    }
+
+    /// The next PUBLISH to send again, without taking it.
+    pub(crate) fn peek_resend(&mut self) -> Option<&mut Exchange> {
+        while let Some(seq) = self.resend.front().copied() {
+            let live =
+                matches!(self.slot(seq), Some(Exchange { stage: Stage::Published(_), on_wire: false, .. }));
+            if live {
+                return self.slot(seq);
+            }
+            self.resend.pop_front();
+        }
+        None
+    }
+
+    /// The PUBLISH last peeked at was sent.
+    pub(crate) fn resent(&mut self) {
+        if let Some(seq) = self.resend.pop_front()
+            && let Some(slot) = self.slot(seq)
+        {
+            slot.on_wire = true;
+            self.on_wire += 1;
+        }
+    }
+
+    /// The link is gone: nothing is on the wire.
+    pub(crate) fn link_down(&mut self) {
+        for slot in &mut self.slots {
+            slot.on_wire = false;
+        }
+        self.on_wire = 0;
+        self.resend.clear();
+        self.release.clear();
+    }
+
+    /// The session was resumed: everything unanswered goes out again, in its first order.
+    pub(crate) fn resume(&mut self, unproven: bool) -> usize {
+        self.resend = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| matches!(s.stage, Stage::Published(_)))
+            .map(|(i, _)| self.base + i as u64)
+            .collect();
+        self.release = self.released.clone();
+        if unproven {
+            for slot in &mut self.slots {
+                slot.doubtful |= matches!(slot.stage, Stage::Released(_));
+            }
+        }
+        self.resend.len() + self.release.len()
+    }
+
+    /// Gives every exchange away in the order of first sending; identifiers mean nothing any more.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Stage> + '_ {
+        self.by_id.clear();
+        self.resend.clear();
+        self.release.clear();
+        self.released.clear();
+        self.on_wire = 0;
+        self.awaited = 0;
+        self.base = 0;
+        self.slots.drain(..).map(|s| s.stage)
+    }
+
+    /// The only unanswered PUBLISH on the wire, if it is the only one.
+    pub(crate) fn sole_on_wire(&self) -> Option<(PacketId, &Entry)> {
+        if self.on_wire != 1 {
+            return None;
+        }
+        self.slots.iter().find(|s| s.on_wire).and_then(|s| match &s.stage {
+            Stage::Published(entry) => Some((s.packet_id, entry)),
+            _ => None,
+        })
+    }
+}
+
+fn remove_first(queue: &mut VecDeque<PacketId>, id: PacketId) {
+    if queue.front() == Some(&id) {
+        queue.pop_front();
+    } else if let Some(at) = queue.iter().position(|i| *i == id) {
+        queue.remove(at);
+    }
+}

@@ -1,0 +1,360 @@
+//! What the application handed over: it survives every link and every session, and each message ends once.
+//!
+//! ```text
+//!   accepted ──► waiting ──► in flight (see `in_flight`) ──► answered for
+//!                 ▲   ▲            │            │
+//!                 │   └── session lost (as new) ┘
+//!                 └────── redo: refused for now, due later
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::in_flight::{Exchange, InFlight, Stage};
+use super::packet_ids::PacketIds;
+use crate::codec::packet::{Ack, PacketId, Qos};
+use crate::codec::reason::ReasonCode;
+use crate::config::{SessionConfig, SessionLossPolicy};
+use crate::event::{Outcome, Publication, PublishId, Receipt, SessionLoss};
+use crate::interface::Ticket;
+use crate::time::Timestamp;
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: PublishId,
+    pub(crate) publication: Publication,
+    /// When it expires if it was never sent.
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) attempts: u32,
+    /// It was sent under its present packet identifier: the next time is a resend.
+    pub(crate) sent: bool,
+    pub(crate) possible_duplicate: bool,
+    pub(crate) refusals: u32,
+}
+
+impl Entry {
+    fn receipt(&self, reason: ReasonCode) -> Receipt {
+        Receipt {
+            reason,
+            attempts: self.attempts,
+            possible_duplicate: self.possible_duplicate,
+            refusals: self.refusals,
+        }
+    }
+
+    fn is_expired(&self, now: Timestamp) -> bool {
+        // Only what was never sent may expire [MQTT-4.3.3-7].
+        self.attempts == 0 && self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+/// The answer to an acknowledgement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// The message ended.
+    Finished(PublishId, Outcome),
+    /// PUBREL is due.
+    Release(PublishId),
+    /// Refused for now, due again later.
+    Later(PublishId, ReasonCode, Timestamp),
+    /// An exchange nobody waits for any more ended.
+    Leased,
+    /// No such exchange.
+    Unexpected,
+}
+
+/// Everything accepted and not yet answered for.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<Entry>,
+    pub(crate) in_flight: InFlight,
+    /// Messages refused for now, with the time they are due again.
+    redo: VecDeque<(Timestamp, Entry)>,
+    /// Messages the application must decide on.
+    undecided: BTreeMap<PublishId, Entry>,
+    next_expiry: Option<Timestamp>,
+}
+
+impl Outbox {
+    /// Accepted and never sent in this session.
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting.len() + self.redo.len() + self.undecided.len()
+    }
+
+    /// Nothing is waited for. Undecided messages do not count: only the application can end them.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && self.redo.is_empty() && self.in_flight.len() == 0
+    }
+
+    pub(crate) fn accept(&mut self, id: PublishId, publication: Publication, now: Timestamp) {
+        let expires = publication.expires_after.map(|after| now + after);
+        self.note_expiry(expires);
+        self.waiting.push_back(Entry {
+            id,
+            publication,
+            expires,
+            attempts: 0,
+            sent: false,
+            possible_duplicate: false,
+            refusals: 0,
+        });
+    }
+
+    fn note_expiry(&mut self, expires: Option<Timestamp>) {
+        if let Some(at) = expires {
+            self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
+        }
+    }
+
+    /// When the next message expires or is due again.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.next_expiry
+    }
+
+    pub(crate) fn next_redo(&self) -> Option<Timestamp> {
+        self.redo.front().map(|(due, _)| *due)
+    }
+
+    /// Takes out what expired.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<PublishId> {
+        if self.next_expiry.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut expired = Vec::new();
+        let mut next = None::<Timestamp>;
+        self.waiting.retain(|entry| {
+            if entry.is_expired(now) {
+                expired.push(entry.id);
+                return false;
+            }
+            if let (0, Some(at)) = (entry.attempts, entry.expires) {
+                next = Some(next.map_or(at, |n| n.min(at)));
+            }
+            true
+        });
+        // Looking through the whole queue again is worth it at most every 50 ms.
+        self.next_expiry = next.map(|at| at.max(now + Duration::from_millis(50)));
+        expired
+    }
+
+    /// Puts messages that are due again behind the others.
+    pub(crate) fn redo(&mut self, now: Timestamp) {
+        while self.next_redo().is_some_and(|due| due <= now)
+            && let Some((_, entry)) = self.redo.pop_front()
+        {
+            self.waiting.push_back(entry);
+        }
+    }
+
+    /// The next message that was never sent in this session.
+    pub(crate) fn peek_waiting(&self) -> Option<&Entry> {
+        self.waiting.front()
+    }
+
+    /// Takes it.
+    pub(crate) fn take_waiting(&mut self) -> Option<Entry> {
+        self.waiting.pop_front()
+    }
+
+    /// Withdraws a message that was never sent.
+    pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
+        let at = self.waiting.iter().position(|e| e.id == id && e.attempts == 0);
+        at.and_then(|at| self.waiting.remove(at)).is_some()
+    }
+
+    /// QoS 0 messages that do not wait for a link.
+    pub(crate) fn drop_unqueued(&mut self) -> Vec<PublishId> {
+        let mut dropped = Vec::new();
+        self.waiting.retain(|e| {
+            let keep = e.publication.qos != Qos::AtMostOnce || e.publication.queue_qos0;
+            if !keep {
+                dropped.push(e.id);
+            }
+            keep
+        });
+        dropped
+    }
+
+    /// The QoS 2 message that waits for PUBREC under this identifier.
+    pub(crate) fn waits_for_pubrec(&mut self, id: PacketId) -> Option<PublishId> {
+        match self.in_flight.exchange(id).map(|x| (&x.stage, x.on_wire)) {
+            Some((Stage::Published(e), true)) if e.publication.qos == Qos::ExactlyOnce => Some(e.id),
+            _ => None,
+        }
+    }
+
+    /// PUBACK.
+    pub(crate) fn puback(
+        &mut self,
+        ack: &Ack,
+        config: &SessionConfig,
+        ids: &mut PacketIds,
+        now: Timestamp,
+    ) -> Answered {
+        match self.in_flight.exchange(ack.packet_id).map(|x| (&x.stage, x.on_wire)) {
+            Some((Stage::Published(e), true)) if e.publication.qos == Qos::AtLeastOnce => {}
+            Some((Stage::Leased, _)) => {
+                self.in_flight.remove(ack.packet_id);
+                ids.free(ack.packet_id);
+                return Answered::Leased;
+            }
+            _ => return Answered::Unexpected,
+        }
+        ids.free(ack.packet_id);
+        let Some(Stage::Published(mut entry)) = self.in_flight.remove(ack.packet_id) else {
+            return Answered::Unexpected;
+        };
+        if ack.reason == ReasonCode::QUOTA_EXCEEDED && entry.refusals < config.quota_retries {
+            let doubled = config.quota_pause * (1 << entry.refusals.min(5)).min(30);
+            entry.refusals += 1;
+            entry.sent = false;
+            let (id, due) = (entry.id, now + doubled);
+            let at = self.redo.partition_point(|(other, _)| *other <= due);
+            self.redo.insert(at, (due, entry));
+            return Answered::Later(id, ack.reason, due);
+        }
+        Answered::Finished(entry.id, ended(&entry, ack))
+    }
+
+    /// PUBREC.
+    pub(crate) fn pubrec(&mut self, ack: &Ack, needs: Ticket, ids: &mut PacketIds) -> Answered {
+        match self.in_flight.exchange(ack.packet_id).map(|x| (&x.stage, x.on_wire)) {
+            Some((Stage::Published(e), true)) if e.publication.qos == Qos::ExactlyOnce => {
+                let id = e.id;
+                if ack.reason.is_error() {
+                    ids.free(ack.packet_id);
+                    let Some(Stage::Published(entry)) = self.in_flight.remove(ack.packet_id) else {
+                        return Answered::Unexpected;
+                    };
+                    return Answered::Finished(id, ended(&entry, ack)); // [MQTT-4.4.0-2]
+                }
+                self.in_flight.mark_released(ack.packet_id, needs);
+                Answered::Release(id)
+            }
+            Some((Stage::Leased, _)) if ack.reason.is_error() => {
+                self.in_flight.remove(ack.packet_id);
+                ids.free(ack.packet_id);
+                Answered::Leased
+            }
+            // Nobody waits, yet the exchange must be ended for the identifier to be free again.
+            Some((Stage::Leased, _)) => Answered::Leased,
+            _ => Answered::Unexpected,
+        }
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn pubcomp(&mut self, ack: &Ack, ids: &mut PacketIds) -> Answered {
+        match self.in_flight.exchange(ack.packet_id).map(|x| (&x.stage, x.on_wire)) {
+            Some((Stage::Released(_), true)) => {}
+            Some((Stage::Leased, _)) => {
+                self.in_flight.remove(ack.packet_id);
+                ids.free(ack.packet_id);
+                return Answered::Leased;
+            }
+            _ => return Answered::Unexpected,
+        }
+        let doubtful = self.in_flight.exchange(ack.packet_id).is_some_and(|x| x.doubtful);
+        ids.free(ack.packet_id);
+        let Some(Stage::Released(entry)) = self.in_flight.remove(ack.packet_id) else {
+            return Answered::Unexpected;
+        };
+        // A server that forgot the session answers PUBREL too, so its PUBCOMP proves nothing then. Otherwise
+        // 0x92 only says that the exchange was complete before.
+        let outcome = if doubtful {
+            Outcome::Unknown { released: true }
+        } else {
+            Outcome::Delivered(entry.receipt(ReasonCode::SUCCESS))
+        };
+        Answered::Finished(entry.id, outcome)
+    }
+
+    /// A new session began: identifiers are void, messages are not.
+    pub(crate) fn session_lost(
+        &mut self,
+        policy: SessionLossPolicy,
+    ) -> (SessionLoss, Vec<(PublishId, Outcome)>, Vec<PublishId>) {
+        let (mut loss, mut ended, mut asked) = (SessionLoss::default(), Vec::new(), Vec::new());
+        let mut again = Vec::new();
+        for stage in self.in_flight.drain() {
+            match stage {
+                Stage::Released(entry) => {
+                    loss.unknown += 1;
+                    ended.push((entry.id, Outcome::Unknown { released: true }));
+                }
+                Stage::Published(mut entry) => {
+                    entry.possible_duplicate |= entry.attempts > 0;
+                    entry.sent = false;
+                    match entry.publication.on_loss.unwrap_or(policy) {
+                        SessionLossPolicy::Resend => again.push(entry),
+                        SessionLossPolicy::Fail => {
+                            loss.unknown += 1;
+                            ended.push((entry.id, Outcome::Unknown { released: false }));
+                        }
+                        SessionLossPolicy::Ask => {
+                            loss.unknown += 1;
+                            asked.push(entry.id);
+                            self.undecided.insert(entry.id, entry);
+                        }
+                    }
+                }
+                Stage::Leased | Stage::Gone => {}
+            }
+        }
+        loss.requeued = again.len();
+        for entry in again.into_iter().rev() {
+            self.waiting.push_front(entry);
+        }
+        (loss, ended, asked)
+    }
+
+    /// The application decided on a message of a lost session. `None`: there is nothing to decide.
+    pub(crate) fn decide(&mut self, id: PublishId, resend: bool) -> Option<Option<Outcome>> {
+        let entry = self.undecided.remove(&id)?;
+        if resend {
+            self.waiting.push_back(entry);
+            return Some(None);
+        }
+        Some(Some(Outcome::Unknown { released: false }))
+    }
+
+    /// Ends everything: the client stops.
+    pub(crate) fn stop(&mut self) -> Vec<(PublishId, Outcome)> {
+        let mut ended = Vec::new();
+        for stage in self.in_flight.drain() {
+            if let Stage::Published(e) | Stage::Released(e) = stage {
+                ended.push((e.id, Outcome::Stopped { maybe_delivered: e.attempts > 0 }));
+            }
+        }
+        let rest = self.waiting.drain(..).chain(self.redo.drain(..).map(|(_, e)| e));
+        for e in rest.chain(std::mem::take(&mut self.undecided).into_values()) {
+            ended.push((e.id, Outcome::Stopped { maybe_delivered: e.attempts > 0 }));
+        }
+        ended.sort_by_key(|(id, _)| *id);
+        ended
+    }
+
+    /// Takes a restored message up in the state it was left in.
+    pub(crate) fn restore(&mut self, entry: Entry, exchange: Option<(PacketId, bool)>) {
+        let Some((packet_id, released)) = exchange else {
+            self.note_expiry(entry.expires);
+            self.waiting.push_back(entry);
+            return;
+        };
+        let needs = Ticket::default();
+        let exchange =
+            Exchange { packet_id, stage: Stage::Published(entry), on_wire: false, needs, doubtful: false };
+        self.in_flight.push(exchange);
+        if released {
+            self.in_flight.mark_released(packet_id, needs);
+        }
+    }
+}
+
+fn ended(entry: &Entry, ack: &Ack) -> Outcome {
+    if ack.reason.is_error() {
+        let text = ack.properties.as_ref().and_then(|p| p.reason_string.as_ref());
+        return Outcome::Refused { reason: ack.reason, text: text.map(|t| t.as_str().to_owned()) };
+    }
+    Outcome::Delivered(entry.receipt(ack.reason))
+}

@@ -1,0 +1,369 @@
+//! What the application wants to receive, and what the broker has granted on the present link.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscribe, Unsubscribe};
+use crate::codec::reason::ReasonCode;
+use crate::error::{ProtocolError, Rejected};
+use crate::event::{SubscribeRequest, SubscribeResult, SubscriptionId};
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// Filters in one packet where they may share one. Keeps a SUBSCRIBE of long filters within common limits.
+const FILTERS_PER_PACKET: usize = 64;
+
+/// What the server offers on this link; the engine copies it from the agreement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) wildcard: bool,
+    pub(crate) shared: bool,
+    pub(crate) subscription_ids: bool,
+    /// 5.0 is spoken: codes of SUBACK tell a passing refusal from a final one.
+    pub(crate) v5: bool,
+    /// The server said it has the session: retained messages are wanted only for what is new to it.
+    pub(crate) session_present: bool,
+}
+
+#[derive(Debug)]
+struct Wish {
+    request: SubscribeRequest,
+    state: Wanted,
+    /// It was granted before, so retained messages were sent before.
+    was_granted: bool,
+    refusals: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Unasked,
+    Asked,
+    Granted,
+    /// Refused; `Some`: asked again then. Else on the next link.
+    Refused(Option<Timestamp>),
+    /// Refused for good by evidence: the broker cut the link over it.
+    Barred,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    id: SubscriptionId,
+    filter: Text,
+    asked: bool,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Subscribe(Vec<SubscriptionId>),
+    Unsubscribe(Vec<SubscriptionId>),
+}
+
+/// All wishes. They belong to the application and survive every link and session.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    wishes: BTreeMap<SubscriptionId, Wish>,
+    leaving: Vec<Leaving>,
+    pending: BTreeMap<PacketId, Pending>,
+    /// How many wishes are not yet asked for on this link; lets the idle path cost nothing.
+    unasked: usize,
+    /// Ask for one filter at a time: the broker cut the link over one of several.
+    singly: bool,
+}
+
+/// How the broker answered one wish.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SubscriptionAnswer {
+    Subscribed(SubscriptionId, SubscribeResult),
+    Unsubscribed(SubscriptionId, ReasonCode),
+}
+
+impl Subscriptions {
+    /// Adds or replaces a wish.
+    pub(crate) fn want(&mut self, request: SubscribeRequest) {
+        self.leaving.retain(|l| l.asked || l.filter != *request.filter.text());
+        let wish = Wish { request, state: Wanted::Unasked, was_granted: false, refusals: 0 };
+        self.wishes.insert(wish.request.id, wish);
+        self.count();
+    }
+
+    /// Ends a wish. `Some`: it ended without the wire.
+    pub(crate) fn unwant(&mut self, id: SubscriptionId) -> Option<ReasonCode> {
+        let Some(wish) = self.wishes.remove(&id) else { return Some(ReasonCode::NO_SUBSCRIPTION_EXISTED) };
+        self.count();
+        let filter = wish.request.filter.text().clone();
+        if self.wishes.values().any(|w| *w.request.filter.text() == filter) {
+            return Some(ReasonCode::SUCCESS);
+        }
+        self.leaving.push(Leaving { id, filter, asked: false });
+        None
+    }
+
+    /// Forgets a wish here; the broker keeps the subscription.
+    pub(crate) fn detach(&mut self, id: SubscriptionId) {
+        self.wishes.remove(&id);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.unasked = self.wishes.values().filter(|w| w.state == Wanted::Unasked).count();
+    }
+
+    /// Answers the server still owes on this link.
+    pub(crate) fn awaiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether every wish was answered on this link.
+    pub(crate) fn all_answered(&self) -> bool {
+        self.unasked == 0 && self.wishes.values().all(|w| w.state != Wanted::Asked)
+    }
+
+    /// Granted and refused wishes.
+    pub(crate) fn tally(&self) -> (usize, usize) {
+        let granted = self.wishes.values().filter(|w| w.state == Wanted::Granted).count();
+        (granted, self.wishes.len() - granted)
+    }
+
+    /// Whether every wish is granted on this link.
+    pub(crate) fn all_granted(&self) -> bool {
+        self.wishes.values().all(|w| w.state == Wanted::Granted)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wishes.is_empty()
+    }
+
+    /// The link is gone; what the broker has is unknown.
+    /// Gives the packet identifiers that nobody will answer any more.
+    pub(crate) fn link_down(&mut self) -> Vec<PacketId> {
+        let open = std::mem::take(&mut self.pending).into_keys().collect();
+        for wish in self.wishes.values_mut().filter(|w| w.state == Wanted::Asked) {
+            wish.state = Wanted::Unasked;
+        }
+        for leaving in &mut self.leaving {
+            leaving.asked = false;
+        }
+        self.count();
+        open
+    }
+
+    /// A link is up. `again`: ask for everything, whatever the broker says it has.
+    pub(crate) fn link_up(&mut self, again: bool) {
+        for wish in self.wishes.values_mut() {
+            let ask = match wish.state {
+                Wanted::Granted => again,
+                Wanted::Refused(_) => true,
+                Wanted::Unasked | Wanted::Asked => true,
+                Wanted::Barred => false,
+            };
+            if ask {
+                wish.state = Wanted::Unasked;
+            }
+        }
+        self.count();
+    }
+
+    /// The broker has no session: it has none of the subscriptions, and none is left to end.
+    pub(crate) fn session_lost(&mut self) -> Vec<SubscriptionId> {
+        for wish in self.wishes.values_mut() {
+            wish.was_granted = false;
+        }
+        self.link_up(true);
+        self.leaving.drain(..).map(|l| l.id).collect()
+    }
+
+    /// When a refused filter is asked for again.
+    pub(crate) fn next_redo(&self) -> Option<Timestamp> {
+        self.wishes.values().filter_map(|w| if let Wanted::Refused(at) = w.state { at } else { None }).min()
+    }
+
+    /// Asks again for what is due.
+    pub(crate) fn redo(&mut self, now: Timestamp) {
+        for wish in self.wishes.values_mut() {
+            if matches!(wish.state, Wanted::Refused(Some(at)) if at <= now) {
+                wish.state = Wanted::Unasked;
+            }
+        }
+        self.count();
+    }
+
+    /// The broker cut the link with a code that speaks of a filter. One pending filter is the culprit; of
+    /// several, the next link asks for one at a time. Gives the culprit.
+    pub(crate) fn suspect(&mut self) -> Option<SubscriptionId> {
+        let mut asked = self.wishes.values_mut().filter(|w| w.state == Wanted::Asked);
+        let (first, second) = (asked.next(), asked.next().is_some());
+        match first {
+            Some(wish) if !second => {
+                wish.state = Wanted::Barred;
+                Some(wish.request.id)
+            }
+            Some(_) => {
+                self.singly = true;
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Wishes the server does not offer; they are refused without asking.
+    pub(crate) fn reject_unavailable(&mut self, offer: Offer) -> Vec<(SubscriptionId, Rejected)> {
+        if self.unasked == 0 || (offer.wildcard && offer.shared) {
+            return Vec::new();
+        }
+        let mut rejected = Vec::new();
+        for wish in self.wishes.values_mut().filter(|w| w.state == Wanted::Unasked) {
+            let filter = &wish.request.filter;
+            let what = if !offer.shared && filter.is_shared() {
+                "shared subscriptions"
+            } else if !offer.wildcard && filter.has_wildcard() {
+                "wildcard subscriptions"
+            } else {
+                continue;
+            };
+            wish.state = Wanted::Refused(None);
+            rejected.push((wish.request.id, Rejected::NotAvailable(what)));
+        }
+        self.count();
+        rejected
+    }
+
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE is due.
+    pub(crate) fn has_next(&self) -> bool {
+        if self.singly && !self.pending.is_empty() {
+            return false;
+        }
+        self.unasked > 0 || self.leaving.iter().any(|l| !l.asked)
+    }
+
+    /// The next SUBSCRIBE or UNSUBSCRIBE, under this identifier.
+    pub(crate) fn next_packet(&mut self, packet_id: PacketId, offer: Offer) -> Option<Packet> {
+        if self.unasked > 0 {
+            return self.next_subscribe(packet_id, offer);
+        }
+        let mut ids = Vec::new();
+        let mut filters = Vec::new();
+        for leaving in self.leaving.iter_mut().filter(|l| !l.asked).take(FILTERS_PER_PACKET) {
+            leaving.asked = true;
+            ids.push(leaving.id);
+            filters.push(leaving.filter.clone());
+        }
+        if filters.is_empty() {
+            return None;
+        }
+        self.pending.insert(packet_id, Pending::Unsubscribe(ids));
+        Some(Packet::Unsubscribe(Unsubscribe { packet_id, user_properties: Vec::new(), filters }))
+    }
+
+    fn next_subscribe(&mut self, packet_id: PacketId, offer: Offer) -> Option<Packet> {
+        let mut packet =
+            Subscribe { packet_id, subscription_id: None, user_properties: Vec::new(), filters: Vec::new() };
+        let mut ids = Vec::new();
+        for (id, wish) in self.wishes.iter_mut().filter(|(_, w)| w.state == Wanted::Unasked) {
+            let own_packet = offer.subscription_ids || !wish.request.user_properties.is_empty();
+            if own_packet && !ids.is_empty() {
+                break;
+            }
+            let mut options = wish.request.options;
+            // The broker has sent its retained messages for this filter; they are wanted again only if the
+            // subscription is new to it after all.
+            if wish.was_granted && offer.session_present && options.retain_handling == RetainHandling::Send {
+                options.retain_handling = RetainHandling::SendIfNew;
+            }
+            packet.filters.push((wish.request.filter.text().clone(), options));
+            packet.user_properties.extend(wish.request.user_properties.iter().cloned());
+            wish.state = Wanted::Asked;
+            ids.push(*id);
+            if offer.subscription_ids {
+                packet.subscription_id = Some(id.0);
+            }
+            if own_packet || self.singly || ids.len() >= FILTERS_PER_PACKET {
+                break;
+            }
+        }
+        self.count();
+        if ids.is_empty() {
+            return None;
+        }
+        self.pending.insert(packet_id, Pending::Subscribe(ids));
+        Some(Packet::Subscribe(packet))
+    }
+
+    /// SUBACK [MQTT-3.8.4-2].
+    pub(crate) fn suback(
+        &mut self,
+        ack: &SubAck,
+        offer: Offer,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<SubscriptionAnswer>, ProtocolError> {
+        let ids = match self.pending.remove(&ack.packet_id) {
+            Some(Pending::Subscribe(ids)) => ids,
+            other => return Err(unmatched("SUBACK", ack.packet_id, other, &mut self.pending)),
+        };
+        if ids.len() != ack.reasons.len() {
+            // [MQTT-3.8.4-6]
+            return Err(miscounted("SUBACK", ids.len(), ack.reasons.len()));
+        }
+        let mut answers = Vec::with_capacity(ids.len());
+        for (id, reason) in ids.into_iter().zip(ack.reasons.iter().copied()) {
+            let Some(wish) = self.wishes.get_mut(&id) else { continue };
+            if let (false, Some(qos)) = (reason.is_error(), Qos::from_u8(reason.0)) {
+                wish.state = Wanted::Granted;
+                wish.was_granted = true;
+                wish.refusals = 0;
+                answers.push(SubscriptionAnswer::Subscribed(id, SubscribeResult::Granted(qos)));
+                continue;
+            }
+            let again = offer.v5 && is_passing(reason);
+            let wait = pause * (1 << wish.refusals.min(5));
+            wish.refusals += 1;
+            wish.state = Wanted::Refused(again.then(|| now + wait));
+            answers.push(SubscriptionAnswer::Subscribed(id, SubscribeResult::Refused(reason)));
+        }
+        Ok(answers)
+    }
+
+    /// UNSUBACK [MQTT-3.10.4-5].
+    pub(crate) fn unsuback(&mut self, ack: &SubAck) -> Result<Vec<SubscriptionAnswer>, ProtocolError> {
+        let ids = match self.pending.remove(&ack.packet_id) {
+            Some(Pending::Unsubscribe(ids)) => ids,
+            other => return Err(unmatched("UNSUBACK", ack.packet_id, other, &mut self.pending)),
+        };
+        // An UNSUBACK of 3.1.1 has no codes.
+        if !ack.reasons.is_empty() && ids.len() != ack.reasons.len() {
+            return Err(miscounted("UNSUBACK", ids.len(), ack.reasons.len())); // [MQTT-3.11.3-1]
+        }
+        self.leaving.retain(|l| !ids.contains(&l.id));
+        let reason = |at: usize| ack.reasons.get(at).copied().unwrap_or(ReasonCode::SUCCESS);
+        let answers = ids.iter().enumerate();
+        Ok(answers.map(|(at, id)| SubscriptionAnswer::Unsubscribed(*id, reason(at))).collect())
+    }
+}
+
+/// Whether asking again on the same link can help.
+fn is_passing(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::UNSPECIFIED_ERROR
+            | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+            | ReasonCode::QUOTA_EXCEEDED
+            | ReasonCode::PACKET_IDENTIFIER_IN_USE
+    )
+}
+
+fn unmatched(
+    name: &str,
+    id: PacketId,
+    other: Option<Pending>,
+    pending: &mut BTreeMap<PacketId, Pending>,
+) -> ProtocolError {
+    if let Some(other) = other {
+        pending.insert(id, other);
+    }
+    ProtocolError::new(ReasonCode::PROTOCOL_ERROR, format!("{name} for packet id {id}, which waits for none"))
+}
+
+fn miscounted(name: &str, asked: usize, answered: usize) -> ProtocolError {
+    let detail = format!("{name} with {answered} codes for {asked} filters");
+    ProtocolError::new(ReasonCode::PROTOCOL_ERROR, detail)
+}
