@@ -1,0 +1,44 @@
+//! Speed of MQTT clients in one run: a sink that is never the limit, one driver with the same flags for every
+//! client, and a runner that interleaves them and writes the page.
+
+mod args;
+mod client;
+mod flow;
+mod meter;
+mod page;
+mod plan;
+mod runner;
+mod sink;
+mod wire;
+
+use args::Args;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+bench [run] [--quick] [--version 4|5|both] [--only NAME,NAME] [--out FILE]
+      every client against the sink, interleaved; writes docs/performance.md unless --out says otherwise
+bench drive --client NAME --mode publish|receive --qos Q --count N --size 256 --window 100 --version 5 --addr A
+      one run of one client; prints one line of JSON
+bench sink [--core N]
+      the sink alone, on a free port of loopback that it prints";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1).peekable();
+    let verb = match words.peek() {
+        Some(word) if !word.starts_with('-') => words.next().unwrap_or_default(),
+        _ => "run".to_owned(),
+    };
+    let done = Args::parse(words).and_then(|args| match verb.as_str() {
+        "run" => runner::run(&args),
+        "drive" => client::drive(&args),
+        "sink" => sink::run(&args),
+        _ => Err(format!("`{verb}` is not a verb:\n{HELP}")),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("bench: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

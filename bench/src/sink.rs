@@ -1,0 +1,124 @@
+//! The broker that is never the limit: no sessions, no routing, one thread for a connection, one read buffer, all
+//! answers to one read in one write.
+//!
+//! A subscription to `b/QOS/COUNT/SIZE/WINDOW` is the order to send just that.
+
+use crate::args::Args;
+use crate::flow::{self, Outgoing};
+use crate::meter;
+use crate::wire::{self, Frame, Reader};
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+/// What a receive driver subscribes to, and the topic of every message it then gets.
+pub(crate) fn order(qos: u8, count: u64, size: usize, window: u16) -> String {
+    format!("b/{qos}/{count}/{size}/{window}")
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    meter::stay_on(args)?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", 0)).map_err(|error| format!("no port to listen on: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("{address}");
+    io::stdout().flush().map_err(|error| error.to_string())?;
+    for socket in listener.incoming().flatten() {
+        thread::spawn(move || {
+            if let Err(error) = serve(socket) {
+                // A driver that is done just goes.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+                    eprintln!("sink: {error}");
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn serve(mut socket: TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut reader = Reader::new();
+    let mut out = Vec::with_capacity(1 << 20);
+    let mut version = 4;
+    let mut receive_maximum = u16::MAX;
+    let mut feed: Option<Outgoing> = None;
+    while reader.fill(&mut socket)? {
+        while let Some(frame) = reader.next() {
+            match frame.kind() {
+                wire::PUBLISH | wire::PUBREL => flow::answer(&frame, &mut out),
+                wire::PUBACK | wire::PUBREC | wire::PUBCOMP => {
+                    let feed =
+                        feed.as_mut().ok_or_else(|| io::Error::other("acknowledged what was not sent"))?;
+                    feed.take(&frame, &mut out)?;
+                }
+                wire::CONNECT => {
+                    (version, receive_maximum) = greeted(frame.body);
+                    let body: &[u8] = if version == 5 { &[0, 0, 0] } else { &[0, 0] };
+                    wire::packet(&mut out, wire::CONNACK, body);
+                }
+                wire::SUBSCRIBE => feed = subscribed(&frame, version, receive_maximum, &mut out),
+                wire::UNSUBSCRIBE => {
+                    let [high, low] = frame.id().to_be_bytes();
+                    let body: &[u8] = if version == 5 { &[high, low, 0, 0] } else { &[high, low] };
+                    wire::packet(&mut out, wire::UNSUBACK, body);
+                }
+                wire::PINGREQ => wire::packet(&mut out, wire::PINGRESP, &[]),
+                wire::DISCONNECT => return Ok(()),
+                kind => return Err(io::Error::other(format!("packet {kind:#x} is none a client sends"))),
+            }
+        }
+        let pours = feed.as_ref().is_some_and(Outgoing::pours);
+        if let Some(feed) = feed.as_mut().filter(|_| !pours) {
+            feed.fill(&mut out);
+        }
+        socket.write_all(&out)?;
+        out.clear();
+        if let Some(feed) = feed.as_mut().filter(|_| pours) {
+            feed.pour(&mut socket)?;
+        }
+    }
+    Ok(())
+}
+
+/// Protocol version and receive maximum of a CONNECT.
+fn greeted(body: &[u8]) -> (u8, u16) {
+    let version = body.get(6).copied().unwrap_or(4);
+    let mut maximum = u16::MAX;
+    if version == 5 {
+        // Drivers send few properties: one length byte, and receive maximum (0x21) is looked for by walking those
+        // of known width.
+        let length = usize::from(body.get(10).copied().unwrap_or(0));
+        let mut left = body.get(11..11 + length).unwrap_or_default();
+        while let Some((&id, rest)) = left.split_first() {
+            let width = match id {
+                0x11 | 0x27 => 4,
+                0x21 | 0x22 => 2,
+                0x17 | 0x19 => 1,
+                _ => break,
+            };
+            if let (0x21, [high, low, ..]) = (id, rest) {
+                maximum = u16::from_be_bytes([*high, *low]);
+            }
+            left = rest.get(width..).unwrap_or_default();
+        }
+    }
+    (version, maximum)
+}
+
+/// Answers SUBSCRIBE, and reads the order in its first filter.
+fn subscribed(frame: &Frame<'_>, version: u8, maximum: u16, out: &mut Vec<u8>) -> Option<Outgoing> {
+    let [high, low] = frame.id().to_be_bytes();
+    let properties = if version == 5 { 1 + usize::from(*frame.body.get(2)?) } else { 0 };
+    let rest = frame.body.get(2 + properties..)?;
+    let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
+    let filter = std::str::from_utf8(rest.get(2..2 + length)?).ok()?;
+    let qos = rest.get(2 + length)? & 3;
+    let body: &[u8] = if version == 5 { &[high, low, 0, qos] } else { &[high, low, qos] };
+    wire::packet(out, wire::SUBACK, body);
+    let mut words = filter.strip_prefix("b/")?.split('/');
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (qos, count, size, window) = (number()?, number()?, number()?, number()?);
+    let window = maximum.min(window as u16);
+    Some(Outgoing::new(version, filter, qos as u8, size as usize, window, count))
+}
