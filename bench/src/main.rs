@@ -15,11 +15,12 @@ use args::Args;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-bench [run] [--quick] [--version 4|5|both] [--only NAME,NAME] [--out FILE]
-      every client against the sink, interleaved; writes docs/performance.md unless --out says otherwise
+bench [run] [--quick] [--only NAME,NAME] [--sections KEY,KEY] [--modes publish,receive] [--levels 0,1,2]
+      [--rounds N] [--seconds S] [--out FILE]
+      every client against the sink, interleaved; writes docs/performance.md unless it is quick or partial
 bench drive --client NAME --mode publish|receive --qos Q --count N --size 256 --window 100 --version 5 --addr A
       one run of one client; prints one line of JSON
-bench sink [--core N]
+bench sink [--core N] [--patience MS]
       the sink alone, on a free port of loopback that it prints";
 
 fn main() -> ExitCode {

@@ -37,18 +37,50 @@ pub(crate) struct Section {
     pub(crate) version: u8,
     pub(crate) window: u16,
     pub(crate) runtime: &'static str,
+    /// Milliseconds for which the sink looks for bytes before it sleeps.
+    pub(crate) patience: u64,
 }
 
-const SECTIONS: [Section; 4] = [
-    Section { key: "5", title: "MQTT 5, window 100", version: 5, window: 100, runtime: "current" },
-    Section { key: "5-wide", title: "MQTT 5, window 1,000", version: 5, window: 1000, runtime: "current" },
-    Section { key: "4", title: "MQTT 3.1.1, window 100", version: 4, window: 100, runtime: "current" },
+const SECTIONS: [Section; 5] = [
+    Section {
+        key: "5",
+        title: "MQTT 5, window 100",
+        version: 5,
+        window: 100,
+        runtime: "current",
+        patience: 2,
+    },
+    Section {
+        key: "5-wide",
+        title: "MQTT 5, window 1,000",
+        version: 5,
+        window: 1000,
+        runtime: "current",
+        patience: 2,
+    },
+    Section {
+        key: "4",
+        title: "MQTT 3.1.1, window 100",
+        version: 4,
+        window: 100,
+        runtime: "current",
+        patience: 2,
+    },
     Section {
         key: "5-threads",
         title: "MQTT 5, window 100, multi-threaded runtime",
         version: 5,
         window: 100,
         runtime: "multi",
+        patience: 2,
+    },
+    Section {
+        key: "5-sleeps",
+        title: "MQTT 5, window 100, a sink that sleeps whenever there is nothing to read",
+        version: 5,
+        window: 100,
+        runtime: "current",
+        patience: 0,
     },
 ];
 
@@ -75,8 +107,10 @@ impl Plan {
         let chosen = |name: &str, otherwise: &str| -> Vec<String> {
             args.text(name, otherwise).split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
         };
-        let (only, keys) =
-            (chosen("only", ""), chosen("sections", if quick { "5" } else { "5,5-wide,4,5-threads" }));
+        let (only, keys) = (
+            chosen("only", ""),
+            chosen("sections", if quick { "5" } else { "5,5-wide,4,5-threads,5-sleeps" }),
+        );
         let (modes, levels) = (chosen("modes", "publish,receive"), chosen("levels", "0,1,2"));
         let wanted = |client: &&Client| only.is_empty() || only.iter().any(|name| name == client.name);
         let mut cases = Vec::new();

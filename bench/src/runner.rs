@@ -30,11 +30,10 @@ pub(crate) struct Table {
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let plan = Plan::of(args)?;
-    let sink = Sink::start()?;
-    eprintln!("sink on {}, {} rounds of {} s", sink.address, plan.rounds, plan.target);
     let mut tables = Vec::new();
     for section in &plan.sections {
-        eprintln!("{}", section.title);
+        let sink = Sink::start(section.patience)?;
+        eprintln!("{}: sink on {}, {} rounds of {} s", section.title, sink.address, plan.rounds, plan.target);
         let rows: Result<Vec<Row>, String> =
             plan.cases.iter().map(|case| row(&plan, &sink, section, *case)).collect();
         tables.push(Table { section, rows: rows? });
@@ -134,9 +133,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn start() -> Result<Self, String> {
+    fn start(patience: u64) -> Result<Self, String> {
         let mut command = ourselves()?;
-        command.arg("sink");
+        command.args(["sink", "--patience", &patience.to_string()]);
         if two_cores() {
             command.args(["--core", "0"]);
         }

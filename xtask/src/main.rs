@@ -2,6 +2,7 @@
 //!
 //! No dependencies, so that the first `cargo xtask test` on a bare machine starts within seconds.
 
+mod bench;
 mod clauses;
 mod install;
 mod run;
@@ -17,6 +18,7 @@ cargo xtask test      everything: install what the tests need, format, clippy, t
 cargo xtask ci        the same under the name build machines expect
 cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which clauses of the MQTT standards the code cites, and how often
+cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let root = tree::root();
     let done = match words.as_slice() {
         ["test" | "ci"] => suite::everything(&root),
+        ["bench", flags @ ..] => bench::run(&root, flags),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),
         [] | ["help" | "--help" | "-h"] => {
