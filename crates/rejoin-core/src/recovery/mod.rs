@@ -25,7 +25,7 @@ use chance::Chance;
 use servers::Servers;
 use verdict::{Facts, Life};
 
-pub use verdict::{Adapt, Verdict};
+pub use verdict::{Adapt, Verdict, why};
 
 /// Refusals of fresh credentials in a row that are worth another try; then it is not the token's age.
 const FRESH_CREDENTIALS_TRIES: u32 = 3;
@@ -187,7 +187,6 @@ impl Recovery {
     /// CONNACK came with success.
     pub fn link_up(&mut self, _now: Timestamp) {
         self.phase = Phase::Open;
-        self.credentials_tried = 0;
         let version = self.version_for(self.servers.current());
         self.servers.link_opened(version);
     }
@@ -219,7 +218,7 @@ impl Recovery {
             self.servers.now().aliases_off = true;
         }
         let conflict = self.conflict(cause, &context, nth);
-        self.choose_server(verdict, cause, life);
+        self.choose_server(verdict, cause, life, judged.stay);
         Plan { adapt: judged.adapt, conflict, note: note(cause), ..self.plan(verdict, draw, now) }
     }
 
@@ -301,16 +300,18 @@ impl Recovery {
             self.absent.reset();
             self.overload.reset();
             self.banned.reset();
+            self.credentials_tried = 0;
             self.servers.now().settled();
         }
         let nth = match life {
             Life::Never => self.servers.now().attempt_failed(cause, context.version),
             Life::Short | Life::Stable => self.servers.now().link_cut(cause),
         };
-        let Some(lasted) = context.lasted else { return nth };
-        if cause.reason_code() != Some(ReasonCode::SESSION_TAKEN_OVER) {
+        if !is_takeover(cause) {
             return nth;
         }
+        // Who was never in cannot be put out.
+        let Some(lasted) = context.lasted else { return 1 };
         // One duel as long as no link of it lives longer than that: waiting in the slow lane ends no duel.
         if lasted >= self.config.takeover_memory {
             self.takeovers = 0;
@@ -403,17 +404,14 @@ impl Recovery {
         if told || first { Draw::AT_ONCE } else { self.draw_overload() }
     }
 
-    fn choose_server(&mut self, verdict: Verdict, cause: &LossCause, life: Life) {
-        let taken_over = cause.reason_code() == Some(ReasonCode::SESSION_TAKEN_OVER);
+    fn choose_server(&mut self, verdict: Verdict, cause: &LossCause, life: Life, stay: bool) {
         match verdict {
             Verdict::NextServer => return self.servers.pass_over(),
             Verdict::Now | Verdict::Credentials | Verdict::Adapt(_) => return,
             Verdict::Absent if life == Life::Never => self.servers.go_home(),
             // The duel is about our session, which lives here.
-            Verdict::SlowLane if taken_over => {}
-            Verdict::Overloaded if life == Life::Short && cause.reason_code().is_none() => {
-                self.servers.prefer_another_if_it_never_holds();
-            }
+            Verdict::SlowLane if is_takeover(cause) => {}
+            Verdict::Overloaded if stay => self.servers.prefer_another_if_it_never_holds(),
             Verdict::Overloaded | Verdict::Banned | Verdict::Unauthorized | Verdict::SlowLane => {
                 self.servers.prefer_another();
             }
@@ -425,7 +423,7 @@ impl Recovery {
     /// Evidence for another client with our id. At 3.1.1 it can only be guessed, and nothing stops on a guess.
     fn conflict(&mut self, cause: &LossCause, context: &LossContext, nth: u32) -> Option<String> {
         let lasted = context.lasted?;
-        if cause.reason_code() == Some(ReasonCode::SESSION_TAKEN_OVER) {
+        if is_takeover(cause) {
             return (nth >= 3).then(|| {
                 format!(
                     "another client connects with the same client id: the session was taken over {nth} times; \
@@ -472,6 +470,10 @@ impl Recovery {
             window: draw.map_or(Duration::ZERO, |draw| draw.window),
         }
     }
+}
+
+fn is_takeover(cause: &LossCause) -> bool {
+    matches!(cause, LossCause::ServerDisconnect { reason, .. } if *reason == ReasonCode::SESSION_TAKEN_OVER)
 }
 
 fn note(cause: &LossCause) -> Option<String> {

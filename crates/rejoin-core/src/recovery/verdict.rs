@@ -134,7 +134,7 @@ pub(super) struct Row {
     later: [(u32, Verdict); 2],
     adapt: Option<Adapt>,
     /// The reason, for people.
-    pub(super) why: &'static str,
+    why: &'static str,
 }
 
 const NO_STEP: (u32, Verdict) = (u32::MAX, Stop);
@@ -175,29 +175,26 @@ const WILL_NOT_RETAINED: Verdict = Verdict::Adapt(Adapt::WillRetainOff);
 const fn without_code(cause: &LossCause) -> Row {
     match cause {
         LossCause::Open { error, .. } => match error.kind {
-            T::NameNotFound   => row(NextServer, "the name may be entered or corrected later").or(Absent),
-            T::ResolverFailed => row(NextServer, "no resolver, no broker: costs the broker nothing").or(Absent),
-            T::Refused        => row(NextServer, "nobody listens: costs the broker nothing").or(Absent),
-            T::Unreachable    => row(NextServer, "no route: costs the broker nothing").or(Absent),
-            T::TimedOut       => row(Overloaded, "a full accept queue looks just like this"),
+            T::NameNotFound      => row(NextServer, "the name may be entered or corrected later").or(Absent),
+            T::ResolverFailed    => row(NextServer, "no resolver, no broker: costs the broker nothing").or(Absent),
+            T::Refused           => row(NextServer, "nobody listens: costs the broker nothing").or(Absent),
+            T::Unreachable       => row(NextServer, "no route: costs the broker nothing").or(Absent),
+            T::TimedOut          => row(Overloaded, "a full accept queue looks just like this"),
             T::Reset | T::Closed => row(Overloaded, "somebody was there and turned us away"),
-            T::Resources      => row(Absent, "our own machine has no descriptor left; another server does not help"),
-            T::Other          => row(NextServer, "unknown, but the broker did not see it").or(Absent),
+            T::Resources         => row(Absent, "our own machine is short; another server does not help"),
+            T::Other             => row(NextServer, "unknown, but the broker did not see it").or(Absent),
         },
         LossCause::ConnectTimeout(_)   => row(Overloaded, "a full accept queue looks just like this"),
-        LossCause::ConnackTimeout(_)   => row(Overloaded, "we stood in the broker's queue and it did not get to us"),
-        LossCause::ClosedBeforeConnack => row(Overloaded, "throttled; or, where 5.0 never worked, 5.0 is not spoken")
-                                              .from(2, SPEAK_V311).or(Overloaded),
-        LossCause::PeerClosed          => row(Now, "the broker or something between restarted; first come, first served"),
-        LossCause::Transport(error) => match error.kind {
-            T::TimedOut | T::Unreachable => row(Now, "our own evidence: the others are not cut with us"),
-            _                            => row(Now, "the link broke, which says nothing about the broker"),
-        },
-        LossCause::PingTimeout(_) => row(Now, "our own evidence: the path died, the broker may be fine"),
-        LossCause::WriteStall(_)  => row(Now, "our own evidence: the path died, the broker may be fine"),
-        LossCause::AckTimeout(_)  => row(Now, "the link forgot our messages; a new one asks again"),
-        LossCause::HealthWatch(_) => row(Now, "asked for by the settings"),
-        LossCause::Protocol(_)    => row(Now, "corruption on the way is the common case, and passes"),
+        LossCause::ConnackTimeout(_)   => row(Overloaded, "we stood in the queue and it did not get to us"),
+        LossCause::ClosedBeforeConnack => row(Overloaded, "throttled; or 5.0 is not spoken, if it never worked")
+                                            .from(2, SPEAK_V311).or(Overloaded),
+        LossCause::PeerClosed          => row(Now, "a restart, here or on the way; the first to ask is served"),
+        LossCause::Transport(_)        => row(Now, "the link broke, which says nothing about the broker"),
+        LossCause::PingTimeout(_)      => row(Now, "the path died, the broker may be fine"),
+        LossCause::WriteStall(_)       => row(Now, "the path died, the broker may be fine"),
+        LossCause::AckTimeout(_)       => row(Now, "the link forgot our messages; a new one asks again"),
+        LossCause::HealthWatch(_)      => row(Now, "asked for by the settings"),
+        LossCause::Protocol(_)         => row(Now, "corruption on the way is the common case, and passes"),
         LossCause::Local(LocalCause::Shutdown)       => row(Stop, "asked for"),
         LossCause::Local(LocalCause::Restart)        => row(Now, "asked for"),
         LossCause::Local(LocalCause::ForeignSession) => row(Now, "the second half of opening the link"),
@@ -213,28 +210,31 @@ const NOT_A_BROKER: Row = row(Overloaded, "whatever answers is not a broker, or 
 #[rustfmt::skip]
 const fn connack(code: R) -> Row {
     match code {
-        R::MALFORMED_PACKET              => row(Now, "corruption once, our own bug if repeated").from(2, SlowLane),
-        R::PROTOCOL_ERROR                => row(Now, "corruption once, our own bug if repeated").from(2, SlowLane),
-        R::IMPLEMENTATION_SPECIFIC_ERROR => row(NextServer, "valid, but not wanted here").or(Overloaded).from(4, SlowLane),
-        R::UNSUPPORTED_PROTOCOL_VERSION  => row(SPEAK_V311, "will not change by itself").or(SlowLane),
-        R::CLIENT_IDENTIFIER_NOT_VALID   => row(SlowLane, "configuration"),
-        R::BAD_USER_NAME_OR_PASSWORD     => row(Credentials, "tokens expire; a fixed password does not heal").or(SlowLane),
-        R::NOT_AUTHORIZED                => row(Credentials, "rights may be granted later").or(Unauthorized).from(2, Unauthorized),
-        R::SERVER_UNAVAILABLE            => row(NextServer, "the service behind the listener is down").or(Overloaded),
-        R::SERVER_BUSY                   => row(Overloaded, "it says so"),
-        R::BANNED                        => row(Banned, "a quick retry renews the ban"),
-        R::BAD_AUTHENTICATION_METHOD     => row(SlowLane, "configuration"),
-        R::TOPIC_NAME_INVALID            => row(SlowLane, "the will's topic: configuration"),
-        R::PACKET_TOO_LARGE              => row(SlowLane, "CONNECT or will too large: configuration"),
-        R::QUOTA_EXCEEDED                => row(Overloaded, "often a quota per minute"),
-        R::PAYLOAD_FORMAT_INVALID        => row(SlowLane, "the will's payload: configuration"),
-        R::RETAIN_NOT_SUPPORTED          => row(WILL_NOT_RETAINED, "the will's retain; the server cannot").from(2, SlowLane),
-        R::QOS_NOT_SUPPORTED             => row(LOWER_WILL_QOS, "the will's QoS; the server cannot").or(SlowLane).from(2, SlowLane),
-        R::USE_ANOTHER_SERVER            => row(Overloaded, "for a while; we follow no references"),
-        R::SERVER_MOVED                  => row(SlowLane, "for good; we follow no references, a person must"),
-        R::CONNECTION_RATE_EXCEEDED      => row(Overloaded, "it says so"),
+        R::MALFORMED_PACKET             => row(Now, "corruption once, our own bug if repeated").from(2, SlowLane),
+        R::PROTOCOL_ERROR               => row(Now, "corruption once, our own bug if repeated").from(2, SlowLane),
+        R::IMPLEMENTATION_SPECIFIC_ERROR => row(NextServer, "valid, but not wanted here")
+                                            .or(Overloaded).from(4, SlowLane),
+        R::UNSUPPORTED_PROTOCOL_VERSION => row(SPEAK_V311, "will not change by itself").or(SlowLane),
+        R::CLIENT_IDENTIFIER_NOT_VALID  => row(SlowLane, "configuration"),
+        R::BAD_USER_NAME_OR_PASSWORD    => row(Credentials, "tokens expire; a fixed one does not heal").or(SlowLane),
+        R::NOT_AUTHORIZED               => row(Credentials, "rights may be granted later")
+                                            .or(Unauthorized).from(2, Unauthorized),
+        R::SERVER_UNAVAILABLE           => row(NextServer, "what is behind the listener is down").or(Overloaded),
+        R::SERVER_BUSY                  => row(Overloaded, "it says so"),
+        R::BANNED                       => row(Banned, "a quick retry renews the ban"),
+        R::BAD_AUTHENTICATION_METHOD    => row(SlowLane, "configuration"),
+        R::TOPIC_NAME_INVALID           => row(SlowLane, "the will's topic: configuration"),
+        R::PACKET_TOO_LARGE             => row(SlowLane, "CONNECT or will too large: configuration"),
+        R::QUOTA_EXCEEDED               => row(Overloaded, "often a quota per minute"),
+        R::PAYLOAD_FORMAT_INVALID       => row(SlowLane, "the will's payload: configuration"),
+        R::RETAIN_NOT_SUPPORTED         => row(WILL_NOT_RETAINED, "the will's; the server cannot").from(2, SlowLane),
+        R::QOS_NOT_SUPPORTED            => row(LOWER_WILL_QOS, "the will's; the server cannot")
+                                            .or(SlowLane).from(2, SlowLane),
+        R::USE_ANOTHER_SERVER           => row(Overloaded, "for a while; we follow no references"),
+        R::SERVER_MOVED                 => row(SlowLane, "for good; we follow no references, a person must"),
+        R::CONNECTION_RATE_EXCEEDED     => row(Overloaded, "it says so"),
         // 0x80 itself, and whatever a broker newer than us may say.
-        _                                => row(Overloaded, "unknown, so with care").from(3, NextServer).or(Overloaded),
+        _                               => row(Overloaded, "unknown, so with care").from(3, NextServer).or(Overloaded),
     }
 }
 
@@ -242,40 +242,40 @@ const fn connack(code: R) -> Row {
 #[rustfmt::skip]
 const fn disconnect(code: R) -> Row {
     match code {
-        R::SUCCESS                       => row(Spread, "maintenance: everybody was told together"),
-        R::MALFORMED_PACKET              => row(Now, "corruption once").from(2, Quarantine).from(3, SlowLane),
-        R::PROTOCOL_ERROR                => row(Now, "corruption once").from(2, Quarantine).from(3, SlowLane),
-        R::IMPLEMENTATION_SPECIFIC_ERROR => row(Absent, "not our fault the first time").from(2, Quarantine),
-        R::BAD_USER_NAME_OR_PASSWORD     => row(Credentials, "the token expired").or(SlowLane),
-        R::NOT_AUTHORIZED                => row(Credentials, "token expired, or a forbidden topic").or(Quarantine)
-                                                .from(2, Quarantine).from(3, Unauthorized),
-        R::SERVER_UNAVAILABLE            => row(NextServer, "the service behind the listener is down").or(Overloaded),
-        R::SERVER_BUSY                   => row(Overloaded, "it says so"),
-        R::BANNED                        => row(Banned, "a quick retry renews the ban"),
-        R::SERVER_SHUTTING_DOWN          => row(NextServer, "planned restart: everybody was told together").or(Spread),
-        R::BAD_AUTHENTICATION_METHOD     => row(SlowLane, "configuration"),
-        R::KEEP_ALIVE_TIMEOUT            => row(Now, "our pings were late, the server is fine").with(Adapt::PingMoreOften),
-        R::SESSION_TAKEN_OVER            => row(Takeover, "both sides live: trying again is the storm").from(3, SlowLane),
-        R::TOPIC_FILTER_INVALID          => row(Quarantine, "the subscription; it would repeat"),
-        R::TOPIC_NAME_INVALID            => row(Quarantine, "the message; it would repeat"),
-        R::RECEIVE_MAXIMUM_EXCEEDED      => row(Now, "we counted differently").with(Adapt::HalveWindow),
-        R::TOPIC_ALIAS_INVALID           => row(Now, "we counted differently").with(Adapt::AliasesOff),
-        R::PACKET_TOO_LARGE              => row(Quarantine, "the message; it would repeat"),
-        R::MESSAGE_RATE_TOO_HIGH         => row(Overloaded, "it says so"),
-        R::QUOTA_EXCEEDED                => row(Overloaded, "often a quota per minute"),
-        R::ADMINISTRATIVE_ACTION         => row(Administrative, "an operator wanted us away").from(2, Overloaded),
-        R::PAYLOAD_FORMAT_INVALID        => row(Quarantine, "the message; it would repeat"),
-        R::RETAIN_NOT_SUPPORTED          => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
-        R::QOS_NOT_SUPPORTED             => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
-        R::USE_ANOTHER_SERVER            => row(Overloaded, "for a while; we follow no references"),
-        R::SERVER_MOVED                  => row(SlowLane, "for good; we follow no references, a person must"),
-        R::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED     => row(Quarantine, "the subscription; it would repeat"),
-        R::CONNECTION_RATE_EXCEEDED      => row(Overloaded, "it says so"),
-        R::MAXIMUM_CONNECT_TIME          => row(Now, "expected rotation"),
-        R::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED => row(Quarantine, "the subscription; it would repeat"),
-        R::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED   => row(Quarantine, "the subscription; it would repeat"),
+        R::SUCCESS                      => row(Spread, "maintenance: everybody was told together"),
+        R::MALFORMED_PACKET             => row(Now, "corruption once").from(2, Quarantine).from(3, SlowLane),
+        R::PROTOCOL_ERROR               => row(Now, "corruption once").from(2, Quarantine).from(3, SlowLane),
+        R::IMPLEMENTATION_SPECIFIC_ERROR => row(Absent, "not our doing the first time").from(2, Quarantine),
+        R::BAD_USER_NAME_OR_PASSWORD    => row(Credentials, "the token expired").or(SlowLane),
+        R::NOT_AUTHORIZED               => row(Credentials, "the token expired, or a topic is forbidden")
+                                            .or(Quarantine).from(2, Quarantine).from(3, Unauthorized),
+        R::SERVER_UNAVAILABLE           => row(NextServer, "what is behind the listener is down").or(Overloaded),
+        R::SERVER_BUSY                  => row(Overloaded, "it says so"),
+        R::BANNED                       => row(Banned, "a quick retry renews the ban"),
+        R::SERVER_SHUTTING_DOWN         => row(NextServer, "a planned restart, all are told together").or(Spread),
+        R::BAD_AUTHENTICATION_METHOD    => row(SlowLane, "configuration"),
+        R::KEEP_ALIVE_TIMEOUT           => row(Now, "our pings were late, it is fine").with(Adapt::PingMoreOften),
+        R::SESSION_TAKEN_OVER           => row(Takeover, "both sides live: retrying is the storm").from(3, SlowLane),
+        R::TOPIC_FILTER_INVALID         => row(Quarantine, "the subscription; it would repeat"),
+        R::TOPIC_NAME_INVALID           => row(Quarantine, "the message; it would repeat"),
+        R::RECEIVE_MAXIMUM_EXCEEDED     => row(Now, "we counted differently").with(Adapt::HalveWindow),
+        R::TOPIC_ALIAS_INVALID          => row(Now, "we counted differently").with(Adapt::AliasesOff),
+        R::PACKET_TOO_LARGE             => row(Quarantine, "the message; it would repeat"),
+        R::MESSAGE_RATE_TOO_HIGH        => row(Overloaded, "it says so"),
+        R::QUOTA_EXCEEDED               => row(Overloaded, "often a quota per minute"),
+        R::ADMINISTRATIVE_ACTION        => row(Administrative, "an operator wanted us away").from(2, Overloaded),
+        R::PAYLOAD_FORMAT_INVALID       => row(Quarantine, "the message; it would repeat"),
+        R::RETAIN_NOT_SUPPORTED         => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
+        R::QOS_NOT_SUPPORTED            => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
+        R::USE_ANOTHER_SERVER           => row(Overloaded, "for a while; we follow no references"),
+        R::SERVER_MOVED                 => row(SlowLane, "for good; we follow no references, a person must"),
+        R::CONNECTION_RATE_EXCEEDED     => row(Overloaded, "it says so"),
+        R::MAXIMUM_CONNECT_TIME         => row(Now, "expected rotation"),
+        R::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+        | R::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+        | R::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED => row(Quarantine, "the subscription; it would repeat"),
         // 0x80 itself, and whatever a broker newer than us may say.
-        _                                => row(Absent, "unknown; the broker is likely to go away"),
+        _                               => row(Absent, "unknown; a server that says goodbye is likely to go away"),
     }
 }
 
@@ -314,10 +314,16 @@ pub(super) struct Facts {
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     pub(super) adapt: Option<Adapt>,
+    /// Only the short life speaks against this server, and our session lives there.
+    pub(super) stay: bool,
 }
 
-/// The row of a cause. `opened`: the link had been open.
-pub(super) const fn row_of(cause: &LossCause, opened: bool) -> Row {
+/// Why the table says what it says about a cause: half a sentence for people. `opened`: the link had been open.
+pub const fn why(cause: &LossCause, opened: bool) -> &'static str {
+    row_of(cause, opened).why
+}
+
+const fn row_of(cause: &LossCause, opened: bool) -> Row {
     match cause {
         LossCause::Refused { reason, .. } => connack(*reason),
         LossCause::ServerDisconnect { reason, .. } => disconnect(*reason),
@@ -339,6 +345,7 @@ pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
     if cut && isolates && facts.nth < CUTS_TO_FIND_A_SUSPECT {
         verdict = Quarantine;
     }
+    let stay = facts.life == Life::Short && matches!(verdict, Now | Spread | Absent);
     if facts.life == Life::Short && !matches!(cause, LossCause::Local(_)) {
         verdict = after_a_short_life(verdict);
     }
@@ -349,7 +356,7 @@ pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
         Verdict::Adapt(adapt) => Some(adapt),
         _ => row.adapt,
     };
-    Judgement { verdict, adapt }
+    Judgement { verdict, adapt, stay }
 }
 
 /// The verdict, or what to do instead where it is not possible.
