@@ -85,13 +85,13 @@ pub(crate) fn write(plan: &Plan, tables: &[Table]) -> Page {
 }
 
 fn table(plan: &Plan, table: &Table) -> String {
+    let clients: Vec<_> = plan.clients.iter().filter(|client| client.knows(table.section.version)).collect();
     let mut text = format!("### {}\n\n", table.section.title);
     text.push_str("Thousands of messages a second: median (least–most).\n\n| |");
-    for client in &plan.clients {
+    for client in &clients {
         let _ = write!(text, " {} |", client.name);
     }
-    let _ =
-        writeln!(text, " {OURS} / rumqttc | {OURS} / raw |\n|---|{}", "---:|".repeat(plan.clients.len() + 2));
+    let _ = writeln!(text, " {OURS} / rumqttc | {OURS} / raw |\n|---|{}", "---:|".repeat(clients.len() + 2));
     for row in &table.rows {
         let _ = write!(text, "| {} |", row.case.title());
         for cell in &row.cells {
@@ -108,10 +108,10 @@ fn table(plan: &Plan, table: &Table) -> String {
         );
     }
     text.push_str("\nProcessor time of the client process, µs a message.\n\n| |");
-    for client in &plan.clients {
+    for client in &clients {
         let _ = write!(text, " {} |", client.name);
     }
-    let _ = writeln!(text, "\n|---|{}", "---:|".repeat(plan.clients.len()));
+    let _ = writeln!(text, "\n|---|{}", "---:|".repeat(clients.len()));
     for row in &table.rows {
         let _ = write!(text, "| {} |", row.case.title());
         for cell in &row.cells {

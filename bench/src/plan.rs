@@ -8,6 +8,8 @@ pub(crate) struct Client {
     pub(crate) name: &'static str,
     /// What its configuration is, for the page.
     pub(crate) what: &'static str,
+    /// Protocol versions that its driver has.
+    versions: &'static [u8],
 }
 
 pub(crate) const RAW: &str = "raw";
@@ -15,18 +17,26 @@ pub(crate) const OURS: &str = "rejoin";
 /// Ratios are to the fastest of these in the same case.
 pub(crate) const REFERENCE: [&str; 2] = ["rumqttc-default", "rumqttc"];
 
-pub(crate) const CLIENTS: [Client; 3] = [
+pub(crate) const CLIENTS: [Client; 4] = [
     Client {
         name: RAW,
         what: "pre-encoded packets and blocking calls, no client at all: what this machine can do",
+        versions: &[4, 5],
     },
     Client {
         name: "rumqttc-default",
         what: "rumqttc 0.25.1 with its default options (Nagle's algorithm on, 100 in flight at 3.1.1) and the channel of 10 of its examples",
+        versions: &[4, 5],
     },
     Client {
         name: "rumqttc",
         what: "rumqttc 0.25.1 with TCP_NODELAY, the window as its in-flight limit and receive maximum, and a channel of 1,000",
+        versions: &[4, 5],
+    },
+    Client {
+        name: "rumqttc-next",
+        what: "rumqttc-next 0.34.0 with TCP_NODELAY, the window both ways, a channel of 1,000 and request batches of 64",
+        versions: &[5],
     },
 ];
 
@@ -133,6 +143,12 @@ impl Plan {
             }
             false => Ok(plan),
         }
+    }
+}
+
+impl Client {
+    pub(crate) fn knows(&self, version: u8) -> bool {
+        self.versions.contains(&version)
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 fn row(plan: &Plan, sink: &Sink, section: &'static Section, case: Case) -> Result<Row, String> {
     let mut counts = Vec::new();
     let mut cells = Vec::new();
-    for client in &plan.clients {
+    for client in plan.clients.iter().filter(|client| client.knows(section.version)) {
         // Two steps, because the first messages of a process say little about the rate of a fast client.
         let first = drive(plan, sink, section, case, client, WARM_UP)?;
         let middle = (first.rate * plan.target / 4.0) as u64;

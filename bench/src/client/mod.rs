@@ -2,6 +2,7 @@
 
 mod raw;
 mod rumqttc;
+mod rumqttc_next;
 
 use crate::args::Args;
 use crate::meter::{self, Measured};
@@ -46,6 +47,7 @@ pub(crate) fn drive(args: &Args) -> Result<(), String> {
         "raw" => raw::run(&job),
         "rumqttc" => rumqttc::run(&job, true),
         "rumqttc-default" => rumqttc::run(&job, false),
+        "rumqttc-next" => rumqttc_next::run(&job),
         other => Err(format!("--client {other}: there is none of that name")),
     }?;
     let Measured { rate, cpu, elapsed } = measured;
