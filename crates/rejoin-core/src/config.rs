@@ -334,9 +334,11 @@ pub struct RecoveryConfig {
     pub overload: Window,
     /// A link is stable after max(this, twice the last window). Default 30 s. A shorter life counts as a failure.
     pub stable_after: Duration,
-    /// Spread of the first try after an announced shutdown, and of every first try with `fleet`. Default 2 s.
+    /// Spread of the first try after an announced shutdown and, with `fleet`, after any loss others share. Default
+    /// 2 s.
     pub spread: Duration,
-    /// This client is one of many: spread the first try after any loss. Default off.
+    /// This client is one of many: spread the first try after any loss but one that only we saw, such as a ping
+    /// time-out. Default off.
     pub fleet: bool,
     /// The budget; `None` lifts it, which may get the client banned. Default 1/s and 12/min.
     pub budget: Option<Budget>,

@@ -160,10 +160,10 @@ impl Engine {
         let now = self.now.mono;
         let in_flight = &self.session.outbox.in_flight;
         let more = in_flight.awaiting() + self.session.subscriptions.awaiting() > 0;
-        if let Some(link) = self.link.as_mut() {
-            link.liveness.acknowledged(more, now);
-        }
         self.ack_timeout = self.config.link.ack_timeout;
+        if let Some(link) = self.link.as_mut() {
+            link.liveness.acknowledged(more, self.ack_timeout, now);
+        }
         let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
         self.session.quarantine.acknowledged(backlog);
     }

@@ -143,8 +143,9 @@ impl Liveness {
         }
     }
 
-    /// An acknowledgement came; `more` are still waited for.
-    pub(crate) fn acknowledged(&mut self, more: bool, now: Timestamp) {
+    /// An acknowledgement came; `more` are still waited for, with fresh patience.
+    pub(crate) fn acknowledged(&mut self, more: bool, ack_timeout: Duration, now: Timestamp) {
+        self.ack_timeout = ack_timeout;
         self.ack_mark = None;
         self.ack_since = more.then_some(now);
     }

@@ -1,0 +1,109 @@
+//! Durable before visible: what a crash must not forget is on the store before it leaves.
+
+use std::time::Duration;
+
+use rejoin_core::*;
+
+use super::bench::{Bench, kept};
+
+fn durable() -> Config {
+    let mut config = kept();
+    config.session.durable = true;
+    config
+}
+
+fn slow(config: Config) -> Bench {
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.words();
+    b.fast_disk = false;
+    b
+}
+
+fn persisted(b: &mut Bench) {
+    let ticket = b.last_ticket;
+    b.input(Input::Persisted(ticket));
+}
+
+#[test]
+fn qos_2_waits_for_its_identifier_and_qos_1_for_nothing() {
+    let mut b = slow(durable());
+    b.publish(Qos::ExactlyOnce);
+    assert!(b.words().is_empty());
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBLISH 1 q2 1"], "a first send has no DUP");
+    b.publish(Qos::AtLeastOnce);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 2"]);
+}
+
+#[test]
+fn stored_is_told_when_it_is_true() {
+    let mut b = slow(durable());
+    let id = b.publish(Qos::AtLeastOnce);
+    assert!(!b.events.contains(&Event::Stored { id: PublishId(id) }));
+    persisted(&mut b);
+    assert!(b.events.contains(&Event::Stored { id: PublishId(id) }));
+}
+
+#[test]
+fn pubrel_waits_for_its_record() {
+    let mut b = slow(durable());
+    b.publish(Qos::ExactlyOnce);
+    persisted(&mut b);
+    b.words();
+    b.pubrec(1, ReasonCode::SUCCESS);
+    assert!(b.words().is_empty());
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBREL 1"]);
+}
+
+#[test]
+fn pubrec_and_pubcomp_wait_for_theirs() {
+    let mut b = slow(durable());
+    b.deliver(Qos::ExactlyOnce, 3, false, "m");
+    assert!(b.words().is_empty());
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBREC 3"], "a durable inbox does not wait for the application");
+    b.pubrel(3);
+    assert!(b.words().is_empty());
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBCOMP 3"]);
+}
+
+#[test]
+fn a_new_session_is_on_the_store_before_any_packet_of_it() {
+    let mut b = slow(durable());
+    b.publish(Qos::AtLeastOnce);
+    b.words();
+    b.lose();
+    b.connect(false);
+    assert!(b.words().is_empty());
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"], "a new exchange");
+}
+
+#[test]
+fn a_crash_is_one_more_reconnect() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    let all: Vec<u64> = [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce].map(|q| b.publish(q)).to_vec();
+    b.pubrec(2, ReasonCode::SUCCESS);
+    b.deliver(Qos::ExactlyOnce, 9, false, "untaken");
+    let mut c = Bench::restored(durable(), b.records.clone());
+    c.input(Input::Tick);
+    assert_eq!(c.messages().len(), 1, "what was received but not taken is handed over again");
+    assert!(!c.open().clean_start, "the session is known");
+    c.connack(true, Default::default());
+    assert_eq!(c.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 1", "PUBLISH 3 q2 dup 3"]);
+    c.puback(1, ReasonCode::SUCCESS);
+    c.pubcomp(2);
+    c.pubrec(3, ReasonCode::SUCCESS);
+    c.pubcomp(3);
+    assert_eq!(c.outcomes.iter().map(|(id, _)| *id).collect::<Vec<_>>(), all);
+    c.deliver(Qos::ExactlyOnce, 9, true, "untaken");
+    assert!(c.messages().is_empty());
+    let mut d = Bench::restored(durable(), [b.records, c.records].concat());
+    d.connect(true);
+    d.pass(Duration::from_secs(1));
+    assert!(d.words().is_empty(), "nothing answered for is sent again");
+}

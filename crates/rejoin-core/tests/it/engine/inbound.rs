@@ -1,0 +1,181 @@
+//! Messages that come: acknowledged when taken, in order, never handed over twice.
+
+use rejoin_core::codec::packet::{Packet, Publish, PublishProperties};
+use rejoin_core::*;
+
+use super::bench::{Bench, config, id, kept};
+
+#[test]
+fn answers_wait_for_the_application_and_leave_in_order() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    for n in 1..=3 {
+        b.deliver(Qos::AtLeastOnce, n, false, "m");
+    }
+    let messages = b.messages();
+    assert!(b.words().is_empty(), "not taken yet");
+    b.ack(messages[2].id.unwrap());
+    b.ack(messages[1].id.unwrap());
+    assert!(b.words().is_empty(), "the first holds back the others"); // [MQTT-4.6.0-2]
+    b.ack(messages[0].id.unwrap());
+    assert_eq!(b.words(), ["PUBACK 1", "PUBACK 2", "PUBACK 3"]);
+}
+
+#[test]
+fn qos_2_is_handed_over_once_whatever_is_repeated() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 7, false, "m");
+    let message = b.messages().remove(0);
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 7, true, "m");
+    assert!(b.messages().is_empty(), "the application has it"); // [MQTT-4.3.3-10]
+    assert!(b.words().is_empty(), "and has not taken it");
+    // A late acknowledgement of QoS 2 is valid after a resume.
+    b.ack(message.id.unwrap());
+    assert_eq!(b.words(), ["PUBREC 7"]);
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 7, true, "m");
+    assert_eq!(b.words(), ["PUBREC 7"], "PUBREC again, nothing handed over");
+    b.pubrel(7);
+    assert_eq!(b.words(), ["PUBCOMP 7"]);
+    b.deliver(Qos::ExactlyOnce, 7, false, "next");
+    assert_eq!(b.messages().len(), 1, "after PUBCOMP the identifier is new"); // [MQTT-4.3.3-12]
+}
+
+#[test]
+fn a_late_acknowledgement_of_qos_1_is_stale() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.deliver(Qos::AtLeastOnce, 1, false, "m");
+    let old = b.messages().remove(0);
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::AtLeastOnce, 1, true, "m");
+    b.ack(old.id.unwrap());
+    assert!(b.words().is_empty(), "it belongs to another link");
+    assert_eq!(b.engine.stats().stale_acks, 1);
+}
+
+#[test]
+fn pubrel_for_an_unknown_identifier_is_answered() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.pubrel(9);
+    assert_eq!(b.words(), ["PUBCOMP 9 0x92"]);
+}
+
+#[test]
+fn more_than_our_receive_maximum_ends_the_link_with_its_code() {
+    let mut config = config();
+    config.link.receive_maximum = 2;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    for n in 1..=3 {
+        b.deliver(Qos::AtLeastOnce, n, false, "m");
+    }
+    assert_eq!(b.words(), ["DISCONNECT 0x93"]); // [MQTT-3.3.4-9]
+}
+
+#[test]
+fn the_window_towards_us_counts_until_the_last_answer() {
+    let mut config = config();
+    config.link.receive_maximum = 1;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    for n in 1..=3 {
+        b.deliver(Qos::ExactlyOnce, n, false, "m");
+        let message = b.messages().remove(0);
+        b.ack(message.id.unwrap());
+        b.pubrel(n);
+        assert_eq!(b.words(), [format!("PUBREC {n}"), format!("PUBCOMP {n}")]);
+    }
+}
+
+#[test]
+fn a_refusal_of_the_application_ends_the_exchange() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 1, false, "m");
+    let message = b.messages().remove(0);
+    b.engine.ack(message.id.unwrap(), ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, b.now());
+    b.drain();
+    assert_eq!(b.words(), ["PUBREC 1 0x83"]);
+    b.deliver(Qos::ExactlyOnce, 1, false, "new");
+    assert_eq!(b.messages().len(), 1, "the identifier is free"); // [MQTT-4.3.3-9]
+}
+
+#[test]
+fn aliases_of_the_server_stay_within_what_we_allow() {
+    let aliased = |alias, topic| {
+        let properties = PublishProperties {
+            topic_alias: std::num::NonZeroU16::new(alias),
+            ..PublishProperties::default()
+        };
+        Packet::Publish(Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic: Text::from_static(topic),
+            packet_id: None,
+            properties: Some(Box::new(properties)),
+            payload: "m".into(),
+        })
+    };
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.receive(&aliased(1, "t"));
+    assert_eq!(b.words(), ["DISCONNECT 0x94"]); // [MQTT-3.1.2-27]
+    let mut config = config();
+    config.link.topic_alias_maximum = 2;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.receive(&aliased(2, "t"));
+    b.receive(&aliased(2, ""));
+    assert_eq!(b.messages().iter().map(|m| m.topic.as_str().to_owned()).collect::<Vec<_>>(), ["t", "t"]);
+    b.receive(&aliased(1, ""));
+    assert_eq!(b.words(), ["DISCONNECT 0x82"], "never set on this link");
+}
+
+#[test]
+fn at_3_1_1_reading_pauses_when_the_application_is_slow() {
+    let mut config = config();
+    config.version = VersionPolicy::Only311;
+    config.link.receive_maximum = 2;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.deliver(Qos::AtLeastOnce, 1, false, "m");
+    assert!(b.engine.wants_read());
+    b.deliver(Qos::AtLeastOnce, 2, false, "m");
+    assert!(!b.engine.wants_read());
+    // Bytes we do not read are no silence of the peer.
+    b.pass(std::time::Duration::from_secs(300));
+    assert_eq!(b.closed, 0);
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    assert!(b.engine.wants_read());
+}
+
+#[test]
+fn at_3_1_1_what_is_too_large_is_acknowledged_counted_and_told() {
+    let mut config = config();
+    config.version = VersionPolicy::Only311;
+    config.link.maximum_packet_size = 64;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.receive(&Packet::Publish(Publish {
+        dup: false,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        topic: Text::from_static("big"),
+        packet_id: Some(id(4)),
+        properties: None,
+        payload: vec![0; 100].into(),
+    }));
+    assert_eq!(b.words(), ["PUBACK 4"]);
+    assert!(b.events.iter().any(|e| matches!(e, Event::Oversized { topic, .. } if topic.as_str() == "big")));
+    assert!(b.messages().is_empty());
+}

@@ -1,0 +1,182 @@
+//! Is the peer alive: the true defaults, held in virtual time.
+
+use std::time::Duration;
+
+use rejoin_core::codec::packet::{ConnAckProperties, Packet};
+use rejoin_core::*;
+
+use super::bench::{Bench, config};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn a_silent_link_is_pinged_suspected_and_lost() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.pass(secs(14));
+    assert!(b.words().is_empty());
+    b.pass(secs(1));
+    assert_eq!(b.words(), ["PINGREQ"], "after 15 s of silence");
+    b.pass(secs(2));
+    assert_eq!(b.engine.status().link, LinkState::Suspect);
+    b.pass(secs(3));
+    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)));
+}
+
+#[test]
+fn an_answered_ping_and_any_byte_keep_the_link() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    for _ in 0..100 {
+        b.pass(secs(15));
+        assert_eq!(b.words(), ["PINGREQ"]);
+        b.receive(&Packet::PingResp);
+    }
+    b.pass(secs(17));
+    assert_eq!(b.engine.status().link, LinkState::Suspect);
+    b.deliver(Qos::AtMostOnce, 0, false, "any byte is life");
+    assert_eq!(b.engine.status().link, LinkState::Open);
+    assert_eq!(b.closed, 0);
+}
+
+#[test]
+fn the_keep_alive_of_the_server_rules() {
+    let mut b = Bench::new(config());
+    b.open();
+    b.connack(false, ConnAckProperties { server_keep_alive: Some(8), ..Default::default() });
+    b.pass(secs(6)); // [MQTT-3.1.2-21] three quarters of 8 s
+    assert_eq!(b.words(), ["PINGREQ"]);
+}
+
+#[test]
+fn a_ping_goes_out_when_only_one_direction_is_idle() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    for _ in 0..15 {
+        b.pass(secs(1));
+        b.publish(Qos::AtMostOnce);
+    }
+    assert!(b.words().contains(&"PINGREQ".to_owned()), "nothing was heard for 15 s");
+}
+
+#[test]
+fn a_slow_round_trip_gets_more_patience() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    let until_ping = |b: &mut Bench| {
+        while b.words().is_empty() {
+            b.pass(Duration::from_millis(100));
+        }
+    };
+    for _ in 0..30 {
+        until_ping(&mut b);
+        b.pass(secs(2));
+        b.receive(&Packet::PingResp);
+    }
+    until_ping(&mut b);
+    b.pass(secs(10));
+    assert_eq!(b.closed, 0, "at 2 s of latency 10 s of silence are no death");
+    b.pass(secs(10));
+    assert_eq!(b.closed, 1);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_is_lost() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.fast_socket = false;
+    b.publish_with(Qos::AtLeastOnce, |p| p.payload = vec![0; 100_000].into());
+    b.pass(secs(4));
+    b.input(Input::Written(10));
+    b.pass(secs(4));
+    assert_eq!(b.closed, 0, "progress is life");
+    b.pass(secs(1));
+    assert_eq!(*b.last_closed(), LossCause::WriteStall(secs(5)));
+}
+
+#[test]
+fn acknowledgements_that_never_come_restart_the_link() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.publish(Qos::AtLeastOnce);
+    b.live(19);
+    assert_eq!(b.closed, 0);
+    b.live(1);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)));
+    b.connect(true);
+    assert!(b.words().contains(&"PUBLISH 1 q1 dup 1".to_owned()));
+    b.live(39);
+    assert_eq!(b.closed, 1, "patience doubles on repeat");
+    b.live(1);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(40)));
+    b.connect(true);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.publish(Qos::AtLeastOnce);
+    b.live(20);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)), "an acknowledgement resets it");
+}
+
+#[test]
+fn any_acknowledgement_is_progress() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    for _ in 0..10 {
+        b.publish(Qos::AtLeastOnce);
+    }
+    for n in 2..=10 {
+        b.live(14);
+        b.puback(n, ReasonCode::SUCCESS);
+    }
+    assert_eq!(b.closed, 0, "the first message is late, the broker is not dead");
+}
+
+#[test]
+fn the_health_watch_restarts_a_link_without_messages() {
+    let mut config = config();
+    config.link.health_watch = Some(secs(60));
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.live(50);
+    b.deliver(Qos::AtMostOnce, 0, false, "news");
+    b.live(59);
+    assert_eq!(b.closed, 0);
+    b.live(1);
+    assert_eq!(*b.last_closed(), LossCause::HealthWatch(secs(60)), "a PINGRESP is no news");
+}
+
+#[test]
+fn opening_has_its_limits_and_they_grow() {
+    let mut b = Bench::new(config());
+    b.input(Input::Tick);
+    b.pass(secs(10));
+    assert!(matches!(
+        b.events.last(),
+        Some(Event::AttemptFailed { cause: LossCause::ConnectTimeout(d), .. }) if *d == secs(10)
+    ));
+    b.opening = false;
+    b.open();
+    b.pass(secs(30));
+    assert!(b.events.iter().any(|e| matches!(
+        e,
+        Event::AttemptFailed { cause: LossCause::ConnackTimeout(d), .. } if *d == secs(30)
+    )));
+    b.open();
+    b.events.clear();
+    b.pass(secs(59));
+    assert!(b.events.is_empty(), "the next limit is longer");
+    b.pass(secs(1));
+    assert!(!b.events.is_empty());
+}
+
+#[test]
+fn a_jump_of_the_wall_clock_fires_nothing() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.publish_with(Qos::AtLeastOnce, |p| p.expires_after = Some(secs(3600)));
+    let now = Now::new(Timestamp::from_micros(b.at), 50 * 365 * 86_400_000);
+    b.engine.handle(Input::Tick, now);
+    b.drain();
+    assert_eq!((b.closed, b.outcomes.len()), (0, 0));
+}

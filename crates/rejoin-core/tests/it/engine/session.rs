@@ -1,0 +1,227 @@
+//! Resume, loss, doubt: what becomes of exchanges when a link ends.
+
+use std::time::Duration;
+
+use rejoin_core::codec::packet::ConnAckProperties;
+use rejoin_core::*;
+
+use super::bench::{Bench, config, kept};
+
+#[test]
+fn a_resumed_session_repeats_the_same_identifiers_in_order() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce] {
+        b.publish(qos);
+    }
+    b.pubrec(2, ReasonCode::SUCCESS);
+    b.words();
+    b.lose();
+    b.connect(true);
+    // [MQTT-4.4.0-1] and never a PUBLISH after PUBREL [MQTT-4.3.3-6].
+    assert_eq!(b.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 1", "PUBLISH 3 q2 dup 3"]);
+    b.pubcomp(2);
+    assert!(b.is_delivered(2));
+}
+
+#[test]
+fn a_lost_session_loses_no_message() {
+    for clean in [false, true] {
+        let mut b = Bench::new(if clean { config() } else { kept() });
+        b.connect(false);
+        for _ in 0..40 {
+            b.publish(Qos::AtLeastOnce);
+        }
+        for n in 1..=30 {
+            b.puback(n, ReasonCode::SUCCESS);
+        }
+        b.words();
+        b.lose();
+        b.connect(false);
+        assert!(b.events.iter().any(|e| matches!(
+            e,
+            Event::Opened { session: SessionState::Lost(SessionLoss { requeued: 10, unknown: 0 }), .. }
+        )));
+        let words = b.words();
+        assert_eq!(words.len(), 10);
+        assert!(words.iter().all(|w| !w.contains("dup")), "a new session, new exchanges: {words:?}");
+        for word in words {
+            b.puback(word.split(' ').nth(1).unwrap().parse().unwrap(), ReasonCode::SUCCESS);
+        }
+        assert_eq!(b.outcomes.len(), 40);
+        assert!(matches!(b.outcome(31), Outcome::Delivered(r) if r.possible_duplicate));
+        assert!(matches!(b.outcome(30), Outcome::Delivered(r) if !r.possible_duplicate));
+    }
+}
+
+#[test]
+fn released_and_unconfirmed_is_never_called_success() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    let (released, sent) = (b.publish(Qos::ExactlyOnce), b.publish(Qos::ExactlyOnce));
+    b.pubrec(1, ReasonCode::SUCCESS);
+    b.words();
+    b.lose();
+    b.connect(false);
+    assert_eq!(*b.outcome(released), Outcome::Unknown { released: true });
+    assert_eq!(b.words(), ["PUBLISH 3 q2 2"]);
+    b.pubrec(3, ReasonCode::SUCCESS);
+    b.pubcomp(3);
+    assert!(matches!(b.outcome(sent), Outcome::Delivered(r) if r.possible_duplicate));
+}
+
+#[test]
+fn the_policy_for_a_lost_session_is_obeyed_per_message() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    let fail = b.publish_with(Qos::AtLeastOnce, |p| p.on_loss = Some(SessionLossPolicy::Fail));
+    let ask = b.publish_with(Qos::AtLeastOnce, |p| p.on_loss = Some(SessionLossPolicy::Ask));
+    b.words();
+    b.lose();
+    b.connect(false);
+    assert_eq!(*b.outcome(fail), Outcome::Unknown { released: false });
+    assert!(b.events.contains(&Event::Undecided { id: PublishId(ask) }));
+    assert!(b.words().is_empty());
+    b.engine.decide(PublishId(ask), true, b.now());
+    b.drain();
+    assert_eq!(b.words(), ["PUBLISH 3 q1 2"]);
+}
+
+#[test]
+fn session_present_after_a_missed_connack_proves_nothing() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    let id = b.publish(Qos::ExactlyOnce);
+    b.pubrec(1, ReasonCode::SUCCESS);
+    b.deliver(Qos::ExactlyOnce, 5, false, "first");
+    let first = b.messages().remove(0);
+    b.ack(first.id.unwrap());
+    b.lose();
+    // The broker loses its sessions, and our CONNACK is lost too.
+    b.open();
+    b.lose();
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    b.deliver(Qos::ExactlyOnce, 5, false, "second");
+    assert_eq!(b.messages().len(), 1, "a new message under an old identifier");
+    b.pubcomp(1);
+    assert_eq!(
+        *b.outcome(id),
+        Outcome::Unknown { released: true },
+        "PUBCOMP for an unknown id proves nothing"
+    );
+}
+
+#[test]
+fn a_fresh_session_is_fresh_once() {
+    let mut b = Bench::new(config());
+    let first = b.open();
+    assert!(first.clean_start);
+    assert_eq!(first.properties.session_expiry, Some(300));
+    b.lose();
+    assert!(b.open().clean_start, "no CONNACK was seen: there is no session to go on with");
+    b.connack(false, ConnAckProperties::default());
+    b.lose();
+    assert!(!b.open().clean_start, "each cut would be a session loss otherwise");
+}
+
+#[test]
+fn without_stored_state_the_first_connect_is_clean_unless_adopted() {
+    let mut b = Bench::new(kept());
+    assert!(b.open().clean_start);
+    let mut config = kept();
+    config.session.adopt = true;
+    let mut b = Bench::new(config);
+    assert!(!b.open().clean_start);
+    b.connack(true, ConnAckProperties::default());
+    assert!(matches!(b.engine.status().link, LinkState::Open));
+}
+
+#[test]
+fn session_present_after_a_clean_start_is_a_protocol_error() {
+    let mut b = Bench::new(kept());
+    b.connect(true); // [MQTT-3.2.2-2]
+    assert!(b.events.iter().any(|e| matches!(e, Event::AttemptFailed { cause: LossCause::Protocol(_), .. })));
+}
+
+#[test]
+fn a_session_belongs_to_its_server() {
+    for (clustered, clean) in [(false, true), (true, false)] {
+        let mut config = kept();
+        config.servers.push(Text::from_static("b"));
+        config.session.clustered = clustered;
+        let mut b = Bench::new(config);
+        b.connect(false);
+        b.lose();
+        // The first server refuses; the next one is another.
+        b.until_open();
+        let error = TransportError::new(TransportErrorKind::Refused, "refused");
+        b.opening = false;
+        b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+        let connect = b.open();
+        assert_eq!(b.engine.status().server, 1);
+        assert_eq!(connect.clean_start, clean, "clustered: {clustered}");
+    }
+}
+
+#[test]
+fn at_3_1_1_a_session_of_another_life_is_ended_first() {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.recovery.budget = None;
+    let mut b = Bench::new(config);
+    assert!(!b.open().clean_start);
+    b.connack(true, ConnAckProperties::default()); // [MQTT-3.2.2-4]
+    assert_eq!(b.last_words(), ["DISCONNECT 0x00"]);
+    assert!(b.open().clean_start);
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(b.last_words(), ["DISCONNECT 0x00"]);
+    assert!(!b.open().clean_start);
+    b.connack(false, ConnAckProperties::default());
+    assert!(matches!(b.engine.status().link, LinkState::Open));
+}
+
+#[test]
+fn an_assigned_client_id_is_kept() {
+    let mut config = config();
+    config.client_id = Text::default();
+    let mut b = Bench::new(config);
+    assert!(b.open().client_id.is_empty());
+    let assigned_client_id = Some(Text::from_static("given"));
+    b.connack(false, ConnAckProperties { assigned_client_id, ..Default::default() });
+    b.lose();
+    assert_eq!(b.open().client_id.as_str(), "given"); // [MQTT-3.1.3-7]
+}
+
+#[test]
+fn closing_drains_says_goodbye_and_answers_for_the_rest() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    let (done, left) = (b.publish(Qos::AtLeastOnce), b.publish(Qos::AtLeastOnce));
+    b.words();
+    b.engine.close(Duration::from_secs(5), b.now());
+    b.drain();
+    b.puback(1, ReasonCode::SUCCESS);
+    assert!(b.is_delivered(done));
+    b.pass(Duration::from_secs(5));
+    assert_eq!(b.words(), ["DISCONNECT 0x00"]);
+    assert_eq!(*b.outcome(left), Outcome::Stopped { maybe_delivered: true });
+    assert!(matches!(b.engine.status().link, LinkState::Stopped(StopReason::Shutdown)));
+    assert_eq!(b.engine.deadline(), None);
+    let late = b.engine.publish(PublishId(99), Publication::new(TopicName::new("t").unwrap(), ""), b.now());
+    assert_eq!(late, Err(Rejected::Stopped));
+}
+
+#[test]
+fn closing_in_a_pause_is_over_at_once() {
+    let mut b = Bench::new(config());
+    b.input(Input::Tick);
+    b.opening = false;
+    b.input(Input::OpenFailed {
+        stage: Stage::Tcp,
+        error: TransportError::new(TransportErrorKind::Refused, "refused"),
+    });
+    b.engine.close(Duration::from_secs(30), b.now());
+    b.drain();
+    assert!(matches!(b.engine.status().link, LinkState::Stopped(_)));
+}
