@@ -1,7 +1,7 @@
 //! What happens between links: when to try again, which server, and what to do differently.
 //!
-//! [`verdict`] says what the end of a link means; this module turns that into a moment. It sees causes and time,
-//! never packets, and draws all its jitter from one seed: the same inputs give the same plan.
+//! The table in `verdict.rs` says what the end of a link means; this module turns that into a moment. It sees
+//! causes and time, never packets, and draws all its jitter from one seed: the same inputs give the same plan.
 
 mod backoff;
 mod budget;

@@ -213,6 +213,17 @@ fn two_closes_that_were_not_in_a_row_prove_nothing() {
         world.turned_down(&LossCause::ConnackTimeout(secs(30)));
         assert_eq!(world.recovery.version_for(0), Version::V5);
     }
+    let mut world = World::new(&defaults(), 1);
+    for _ in 0..6 {
+        world.turned_down(&LossCause::ClosedBeforeConnack); // two at 5.0, one at 3.1.1, three at 5.0
+    }
+    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
+    for _ in 0..3 {
+        world.turned_down(&LossCause::ClosedBeforeConnack);
+        assert_eq!(world.recovery.version_for(0), Version::V5, "the next guess takes four in a row");
+    }
+    world.turned_down(&LossCause::ClosedBeforeConnack);
+    assert_eq!(world.recovery.version_for(0), Version::V311);
 }
 
 #[test]

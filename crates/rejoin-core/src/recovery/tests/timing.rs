@@ -462,3 +462,29 @@ fn the_same_seed_gives_the_same_hour() {
     }
     assert_ne!(an_hour_of_anything(1).1, an_hour_of_anything(4).1);
 }
+
+#[test]
+fn a_stable_link_forgets_all_that_went_wrong_before() {
+    let mut world = World::new(&defaults(), 1);
+    for _ in 0..4 {
+        world.attempt(&nobody_listens());
+        world.turned_down(&refused(ReasonCode::BANNED));
+    }
+    for _ in 0..3 {
+        let plan = world.link(secs(3_600), &disconnected(ReasonCode::PROTOCOL_ERROR));
+        assert_eq!(plan.verdict, Verdict::Now, "once an hour is never the second time");
+    }
+    world.pass(secs(60));
+    assert_eq!(world.attempt(&nobody_listens()).window, secs(2));
+    assert_eq!(world.turned_down(&refused(ReasonCode::BANNED)).window, secs(300));
+}
+
+#[test]
+fn an_open_link_ends_a_run_of_refusals() {
+    let mut world = World::new(&defaults(), 1);
+    for _ in 0..3 {
+        let plan = world.turned_down(&refused(ReasonCode::MALFORMED_PACKET));
+        assert_eq!(plan.verdict, Verdict::Now);
+        world.link(secs(1), &LossCause::PeerClosed);
+    }
+}
