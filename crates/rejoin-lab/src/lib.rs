@@ -1,1 +1,5 @@
-//! The lab.
+//! The fault lab.
+pub mod broker;
+mod port;
+pub mod server;
+pub mod wire;

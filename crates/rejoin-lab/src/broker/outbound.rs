@@ -1,0 +1,276 @@
+//! What subscribers are sent, and what they answer.
+
+use rejoin_core::codec::packet::{Ack, Packet, PacketId, Qos};
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
+use rejoin_core::time::Timestamp;
+
+use super::connection::{Connection, Phase};
+use super::ledger::Delivery;
+use super::session::{Inflight, OutboundStage, Outgoing};
+use super::violation::Fault;
+use super::{Broker, ConnectionId, LedgerEntry};
+use crate::wire::PacketKind;
+
+impl Broker {
+    pub(super) fn send_qos0(&mut self, client: &Text, outgoing: &Outgoing) {
+        let (now, backlog) = (self.now, self.manners.backlog_maximum);
+        let live = self.sessions.get(client).and_then(|session| session.connection);
+        let connection = live.and_then(|id| self.connections.get_mut(&id));
+        let Some(connection) = connection.filter(|c| c.acknowledged && c.output.len() < backlog) else {
+            self.counters.dropped_qos0 += 1;
+            return;
+        };
+        let id = connection.id;
+        if self.write_publish(id, outgoing, None, false, now) {
+            self.record(id, outgoing, None, false, LedgerEntry::Sent);
+        }
+    }
+
+    /// Sends what the session has for its connection, as far as the window allows: what is to be sent again
+    /// first, in its old order [MQTT-4.6.0-1].
+    pub(super) fn pump(&mut self, client: &Text) {
+        let live = self.sessions.get(client).and_then(|session| session.connection);
+        let Some(id) = live else { return };
+        while self.resend_next(id, client) || self.send_next(id, client) {}
+    }
+
+    /// Sends the next unsettled exchange again. `false` when there is none, or no room.
+    fn resend_next(&mut self, id: ConnectionId, client: &Text) -> bool {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(session) = self.sessions.get_mut(client) else { return false };
+        let ready = connection.phase == Phase::Up && connection.acknowledged;
+        let Some(&packet_id) = connection.to_resend.front().filter(|_| ready) else { return false };
+        let Some(entry) = session.inflight.iter_mut().find(|entry| entry.id == packet_id) else {
+            connection.to_resend.pop_front();
+            return true;
+        };
+        if entry.stage == OutboundStage::Released {
+            entry.sent_on = id;
+            connection.to_resend.pop_front();
+            self.send(id, &Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS)));
+            return true;
+        }
+        if connection.quota == 0 {
+            return false;
+        }
+        connection.to_resend.pop_front();
+        connection.quota -= 1;
+        entry.sent_on = id;
+        owe(connection, entry.outgoing.qos, packet_id);
+        let outgoing = entry.outgoing.clone();
+        self.deliver(id, client, &outgoing, packet_id, true, now);
+        true
+    }
+
+    /// Sends the next waiting message. `false` when there is none, or no room.
+    fn send_next(&mut self, id: ConnectionId, client: &Text) -> bool {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(session) = self.sessions.get_mut(client) else { return false };
+        let ready =
+            connection.phase == Phase::Up && connection.acknowledged && connection.to_resend.is_empty();
+        if !ready || connection.quota == 0 {
+            return false;
+        }
+        let Some(outgoing) = session.queue.pop_front() else { return false };
+        if outgoing.message.expires_at.is_some_and(|at| at <= now) {
+            self.counters.dropped_expired += 1;
+            return true;
+        }
+        let Some(packet_id) = session.unused_id() else {
+            session.queue.push_front(outgoing);
+            return false;
+        };
+        let (stage, sent_on) = (OutboundStage::Published, id);
+        session.inflight.push_back(Inflight { id: packet_id, outgoing: outgoing.clone(), stage, sent_on });
+        connection.quota -= 1;
+        owe(connection, outgoing.qos, packet_id);
+        self.deliver(id, client, &outgoing, packet_id, false, now);
+        true
+    }
+
+    fn deliver(
+        &mut self,
+        id: ConnectionId,
+        client: &Text,
+        outgoing: &Outgoing,
+        packet_id: PacketId,
+        dup: bool,
+        now: Timestamp,
+    ) {
+        if self.write_publish(id, outgoing, Some(packet_id), dup, now) {
+            self.record(id, outgoing, Some(packet_id), dup, LedgerEntry::Sent);
+            return;
+        }
+        // Too large for this client: dropped as if it had been delivered [MQTT-3.1.2-25].
+        self.counters.dropped_too_large += 1;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.pubacks_owed.retain(|owed| *owed != packet_id);
+            connection.pubrecs_owed.retain(|owed| *owed != packet_id);
+            connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
+        }
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.inflight.retain(|entry| entry.id != packet_id);
+        }
+    }
+
+    fn write_publish(
+        &mut self,
+        id: ConnectionId,
+        outgoing: &Outgoing,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        now: Timestamp,
+    ) -> bool {
+        if self.manners.loses(PacketKind::Publish) {
+            return true;
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let mut publish = outgoing.packet(packet_id, dup, connection.is_v5(), now);
+        if connection.alias_maximum_out > 0 {
+            connection.alias(&mut publish);
+        }
+        let written = connection.write(&Packet::Publish(publish));
+        if written {
+            self.counters.sent += 1;
+            self.mark_dirty(id);
+        }
+        written
+    }
+
+    fn record(
+        &mut self,
+        id: ConnectionId,
+        outgoing: &Outgoing,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        entry: fn(Delivery) -> LedgerEntry,
+    ) {
+        if self.ledgers.is_empty() {
+            return;
+        }
+        let client = self.connections.get(&id).map(|c| c.client.clone()).unwrap_or_default();
+        let delivery = Delivery {
+            at: self.now,
+            connection: id,
+            client,
+            topic: outgoing.message.topic.clone(),
+            payload: outgoing.message.payload.clone(),
+            qos: outgoing.qos,
+            dup,
+            packet_id,
+        };
+        self.write_ledger(|| entry(delivery));
+    }
+
+    pub(super) fn on_puback(&mut self, id: ConnectionId, ack: &Ack) -> Result<(), Fault> {
+        let packet_id = ack.packet_id;
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let client = connection.client.clone();
+        let place = connection.pubacks_owed.iter().position(|owed| *owed == packet_id);
+        let Some(place) = place else {
+            let detail = format!("PUBACK {packet_id} though no such PUBLISH awaits it on this connection");
+            self.note(id, "MQTT-4.3.2-4", detail);
+            return Ok(());
+        };
+        connection.pubacks_owed.remove(place);
+        connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
+        if place > 0 {
+            let detail = format!("PUBACK {packet_id} leaves before that of an earlier PUBLISH");
+            self.note_order(id, "MQTT-4.6.0-2", detail);
+        }
+        self.settle(id, &client, packet_id, ack.reason);
+        self.pump(&client);
+        Ok(())
+    }
+
+    pub(super) fn on_pubrec(&mut self, id: ConnectionId, ack: &Ack) -> Result<(), Fault> {
+        let packet_id = ack.packet_id;
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let client = connection.client.clone();
+        let place = connection.pubrecs_owed.iter().position(|owed| *owed == packet_id);
+        let Some(place) = place else {
+            let detail = format!("PUBREC {packet_id} though no such PUBLISH awaits it on this connection");
+            self.note(id, "MQTT-4.3.3-8", detail);
+            // The client's half is ended all the same.
+            let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+            self.send(id, &Packet::PubRel(Ack::new(packet_id, reason)));
+            return Ok(());
+        };
+        connection.pubrecs_owed.remove(place);
+        if place > 0 {
+            let detail = format!("PUBREC {packet_id} leaves before that of an earlier PUBLISH");
+            self.note_order(id, "MQTT-4.6.0-3", detail);
+        }
+        if ack.reason.is_error() {
+            self.give_back(id);
+            self.settle(id, &client, packet_id, ack.reason);
+            self.pump(&client);
+            return Ok(());
+        }
+        let entry = self
+            .sessions
+            .get_mut(&client)
+            .and_then(|session| session.inflight.iter_mut().find(|entry| entry.id == packet_id));
+        if let Some(entry) = entry {
+            entry.stage = OutboundStage::Released;
+            entry.sent_on = id;
+            let outgoing = entry.outgoing.clone();
+            self.counters.confirmed += 1;
+            self.record(id, &outgoing, Some(packet_id), false, LedgerEntry::Confirmed);
+        }
+        self.send(id, &Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS)));
+        Ok(())
+    }
+
+    pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack) -> Result<(), Fault> {
+        let packet_id = ack.packet_id;
+        let Some(client) = self.connections.get(&id).map(|c| c.client.clone()) else { return Ok(()) };
+        let place = self.sessions.get(&client).and_then(|session| {
+            session.inflight.iter().position(|entry| {
+                entry.id == packet_id && entry.stage == OutboundStage::Released && entry.sent_on == id
+            })
+        });
+        let Some(place) = place else {
+            // An answer to the PUBREL that ended an unknown exchange is in order.
+            if ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND {
+                let detail = format!("PUBCOMP {packet_id} though no PUBREL awaits it on this connection");
+                self.note(id, "MQTT-4.3.3-11", detail);
+            }
+            return Ok(());
+        };
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.inflight.remove(place);
+        }
+        self.give_back(id);
+        self.pump(&client);
+        Ok(())
+    }
+
+    fn give_back(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
+        }
+    }
+
+    /// Takes a settled exchange out of the session.
+    fn settle(&mut self, id: ConnectionId, client: &Text, packet_id: PacketId, reason: ReasonCode) {
+        let Some(session) = self.sessions.get_mut(client) else { return };
+        let Some(place) = session.inflight.iter().position(|entry| entry.id == packet_id) else { return };
+        let Some(entry) = session.inflight.remove(place) else { return };
+        if !reason.is_error() {
+            self.counters.confirmed += 1;
+            self.record(id, &entry.outgoing, Some(packet_id), false, LedgerEntry::Confirmed);
+        }
+    }
+}
+
+fn owe(connection: &mut Connection, qos: Qos, packet_id: PacketId) {
+    match qos {
+        Qos::AtMostOnce => {}
+        Qos::AtLeastOnce => connection.pubacks_owed.push_back(packet_id),
+        Qos::ExactlyOnce => connection.pubrecs_owed.push_back(packet_id),
+    }
+}
