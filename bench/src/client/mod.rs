@@ -1,5 +1,6 @@
 //! The driver: the same flags for every client, one line of JSON as the answer.
 
+mod core;
 mod raw;
 mod rumqttc;
 mod rumqttc_next;
@@ -45,6 +46,7 @@ pub(crate) fn drive(args: &Args) -> Result<(), String> {
     };
     let measured = match args.text("client", "raw").as_str() {
         "raw" => raw::run(&job),
+        "rejoin-core" => core::run(&job),
         "rumqttc" => rumqttc::run(&job, true),
         "rumqttc-default" => rumqttc::run(&job, false),
         "rumqttc-next" => rumqttc_next::run(&job),
