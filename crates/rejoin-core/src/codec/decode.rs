@@ -314,27 +314,25 @@ impl Decoder {
 
     /// Gathers topic and packet identifier of a PUBLISH that is too large: 65,539 bytes at most.
     fn skip_head(&mut self) -> Result<Step, DecodeError> {
-        if !self.refill() {
-            return Ok(Step::Starved);
-        }
         let State::SkipHead { header, head } = &mut self.state else { return Ok(Step::Moved) };
         let id_len = if header.qos() == Qos::AtMostOnce { 0 } else { 2 };
-        let need = match head[..] {
-            [high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])) + id_len,
-            _ => 2,
+        // The two bytes of the topic's length come first and tell the rest.
+        let (need, is_known) = match head[..] {
+            [high, low, ..] => (2 + usize::from(u16::from_be_bytes([high, low])) + id_len, true),
+            _ => (2, false),
         };
         if need > header.body {
-            let packet = header.name();
-            return Err(DecodeError::Malformed {
-                packet,
-                field: "topic name",
-                problem: "runs past the end of the packet",
-            });
+            let (packet, field) = (header.name(), "topic name");
+            return Err(DecodeError::Malformed { packet, field, problem: "runs past the end of the packet" });
         }
-        let take = (need - head.len()).min(self.chunk.len());
-        head.extend_from_slice(&self.chunk[..take]);
-        self.chunk.advance(take);
-        if head.len() < need || need == 2 {
+        if head.len() < need || !is_known {
+            if !self.refill() {
+                return Ok(Step::Starved);
+            }
+            let State::SkipHead { head, .. } = &mut self.state else { return Ok(Step::Moved) };
+            let take = (need - head.len()).min(self.chunk.len());
+            head.extend_from_slice(&self.chunk[..take]);
+            self.chunk.advance(take);
             return Ok(Step::Moved);
         }
         let (header, head) = (*header, Bytes::from(std::mem::take(head)));
@@ -485,5 +483,38 @@ impl Opening {
             if whole || seen.len() >= start.len() { seen.starts_with(start) } else { start.starts_with(seen) }
         };
         OTHERS.iter().find(|(start, _)| known(start)).map(|(_, name)| *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(decoder: &Decoder) -> usize {
+        let State::Filling { frame, .. } = &decoder.state else { return 0 };
+        frame.full.iter().map(Vec::capacity).sum::<usize>() + frame.last.capacity()
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_length_makes_no_room_ahead_of_what_came() {
+        let limits = Limits { max_packet_size: u32::MAX, ..Limits::default() };
+        let mut decoder = Decoder::new(Version::V311, Sender::Client, limits);
+        // A PUBLISH of 256 MiB, of which only this much comes.
+        decoder.push(Bytes::from_static(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F]));
+        let mut received = 5;
+        for size in [1, 100, 65_530, 65_536, 200_000, 1_000_000] {
+            assert_eq!(decoder.next(), Ok(None));
+            assert!(room(&decoder) <= received + SEGMENT, "{} for {received} bytes", room(&decoder));
+            decoder.push(Bytes::from(vec![b'x'; size]));
+            received += size;
+        }
+    }
+
+    #[test]
+    fn a_small_packet_that_spans_chunks_takes_its_own_size() {
+        let mut decoder = Decoder::new(Version::V311, Sender::Client, Limits::default());
+        decoder.push(Bytes::from_static(&[0x30, 0x08, 0, 3]));
+        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(room(&decoder), 10);
     }
 }
