@@ -1,1 +1,82 @@
-//! The tokio client.
+//! An MQTT 3.1.1 and 5.0 client for tokio that recovers its connection and tells the truth about it.
+//!
+//! What was accepted is delivered or answered for, whatever happens to the link:
+//!
+//! ```no_run
+//! use rejoin::{Client, Qos::AtLeastOnce};
+//!
+//! #[tokio::main]
+//! async fn main() -> rejoin::Result<()> {
+//!     let client = Client::connect("mqtt://localhost").await?; // waits for the first CONNACK, at most 30 s
+//!     let mut rooms = client.subscribe("room/+/temp", AtLeastOnce).await?;
+//!     client.publish("room/1/temp", "21.5").qos(AtLeastOnce).await?; // done = the broker has it
+//!     let msg = rooms.next().await.expect("open");
+//!     println!("{} = {}", msg.topic, msg.text()?);
+//!     client.shutdown().within_secs(5).await.into_result()
+//! }
+//! ```
+//!
+//! # The map
+//!
+//! - [`Client`] is the handle, [`Builder`] its settings; [`Client::connect`] waits for the first link,
+//!   [`Builder::start`] never needs the network.
+//! - [`PublishBuilder`] hands a message over, [`Delivery`] answers for it, exactly once and with the truth.
+//! - [`Subscription`] is a stream of [`Message`]s; [`Client::handle`] the form with a callback.
+//! - [`State`] answers *is the link open* ([`Link`]), *will it be delivered* ([`Outlook`]) and *is everything back*
+//!   from one snapshot; [`Events`] tells what happened.
+//! - [`ShutdownReport`] says what became of the rest.
+//!
+//! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
+//! however slow or panicking, they delay neither keep-alive nor recovery.
+
+mod builder;
+mod callbacks;
+mod client;
+mod command;
+mod delivery;
+mod driver;
+mod error;
+mod events;
+mod handler;
+mod hint;
+mod message;
+mod pending;
+mod publish;
+mod reservation;
+mod route;
+mod routes;
+mod shutdown;
+mod status;
+mod subscription;
+mod sync;
+mod translate;
+mod transport;
+mod url;
+mod wire;
+
+pub use builder::{Builder, Prepared, Session, Will};
+pub use client::{Client, Stats};
+pub use delivery::{Delivery, Receipt, Stored};
+pub use error::{
+    BuildError, ConnectError, EnqueueError, Error, NotAccepted, PublishError, Result, ShutdownError,
+    SubscribeError, WaitError,
+};
+pub use events::{EVENT_CAPACITY, Event, Events};
+pub use handler::{HandleBuilder, Handler, Handling, OnError};
+pub use hint::hint;
+pub use message::Message;
+pub use publish::{PublishBuilder, Publishing};
+pub use shutdown::{DEFAULT_SHUTDOWN, Shutdown, ShutdownReport};
+pub use status::{Link, Obstacle, Outlook, State};
+pub use subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
+pub use url::{ServerUrl, UrlError};
+
+pub use rejoin_core::codec::packet::{PublishProperties, Qos, RetainHandling, UserProperties, Version};
+pub use rejoin_core::codec::reason::ReasonCode;
+pub use rejoin_core::recovery::Verdict;
+pub use rejoin_core::text::Text;
+pub use rejoin_core::{
+    Budget, Config, ConfigError, LossCause, OutageBill, Publication, PublishId, Rejected, SessionLoss,
+    SessionLossPolicy, SessionState, Stage, StopReason, TopicError, TopicFilter, TopicName,
+    TransportErrorKind, VersionPolicy, Window,
+};

@@ -1,0 +1,577 @@
+//! Settings of a client, and its start.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rejoin_core::codec::packet::{Qos, Will as CoreWill};
+use rejoin_core::text::Text;
+use rejoin_core::{
+    Config, ConfigError, Engine, SessionLossPolicy, SessionMode, TopicError, TopicName, VersionPolicy, Window,
+};
+
+use crate::callbacks::{self, Callback};
+use crate::client::Client;
+use crate::command::{Clock, Shared};
+use crate::driver::Driver;
+use crate::error::{BuildError, ConnectError};
+use crate::events::Event;
+use crate::reservation::Reservation;
+use crate::status::State;
+use crate::transport::{Dial, Target};
+use crate::url::{ServerUrl, UrlError};
+
+/// Room for accepted messages, when nothing else is said.
+const QUEUE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long a message that nobody wants is held for somebody who may come.
+const UNROUTED_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the broker keeps the session of a client that has a name.
+const NAMED_SESSION: Duration = Duration::from_secs(3600);
+
+/// Whether the broker keeps the session while this client is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session(SessionMode);
+
+impl Session {
+    /// A new session for this process. At 5.0 it is kept for 5 minutes across cuts of the link, else each cut would
+    /// be a session loss; at 3.1.1 each connection has its own.
+    pub const fn fresh() -> Self {
+        Self(SessionMode::Fresh { linger: Duration::from_secs(300) })
+    }
+
+    /// The broker keeps the session for this long after the link is gone, so that the next process finds it. At
+    /// 3.1.1 the broker decides how long. Needs a client id.
+    pub const fn kept_for(time: Duration) -> Self {
+        Self(SessionMode::Kept(time))
+    }
+
+    /// The broker keeps the session until it is asked to forget it.
+    pub const fn kept_forever() -> Self {
+        Self(SessionMode::Kept(Duration::MAX))
+    }
+}
+
+/// The message the broker publishes when this client goes away without saying goodbye.
+#[derive(Clone, Debug)]
+pub struct Will {
+    topic: Result<TopicName, TopicError>,
+    payload: Bytes,
+    qos: Qos,
+    retain: bool,
+    delay: Option<Duration>,
+}
+
+impl Will {
+    /// A will. A topic that is not one is an error of the builder.
+    pub fn new<T>(topic: T, payload: impl Into<Bytes>) -> Self
+    where
+        T: TryInto<TopicName>,
+        T::Error: Into<TopicError>,
+    {
+        Self {
+            topic: topic.try_into().map_err(Into::into),
+            payload: payload.into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            delay: None,
+        }
+    }
+
+    /// QoS. Default 0.
+    #[must_use]
+    pub const fn qos(mut self, qos: Qos) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// The broker keeps it. Default off.
+    #[must_use]
+    pub const fn retain(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds. Default: at
+    /// once. It must not be longer than the session is kept.
+    #[must_use]
+    pub const fn delay(mut self, time: Duration) -> Self {
+        self.delay = Some(time);
+        self
+    }
+
+    fn into_core(self) -> Result<CoreWill, ConfigError> {
+        let topic = self.topic.map_err(|error| ConfigError::new("will", error.to_string()))?;
+        if self.payload.len() > Text::MAX_BYTES {
+            return Err(ConfigError::new("will", "the payload must not be above 65,535 bytes"));
+        }
+        Ok(CoreWill {
+            topic: topic.text().clone(),
+            payload: self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            delay: self.delay.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+            properties: Default::default(),
+        })
+    }
+}
+
+/// Settings of a client. Every constant has its default in [`rejoin_core::Config`]; the words here are those most
+/// programs need, and [`Builder::config`] reaches the rest.
+///
+/// ```no_run
+/// # async fn example() -> rejoin::Result<()> {
+/// use std::time::Duration;
+/// let client = rejoin::Client::builder("mqtt://broker.example")
+///     .client_id("gw-17")
+///     .session(rejoin::Session::kept_for(Duration::from_secs(3600)))
+///     .queue_max_bytes(16 * 1024 * 1024)
+///     .on_close(|event| eprintln!("{event:?}"))
+///     .start()?; // returns at once; never needs the network
+/// client.publish("gw-17/hello", "up").qos(rejoin::Qos::AtLeastOnce).enqueue()?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a client exists once it is started"]
+pub struct Builder {
+    servers: Vec<Result<ServerUrl, UrlError>>,
+    config: Config,
+    client_id: Option<String>,
+    session: Option<SessionMode>,
+    login: Option<(String, Option<Bytes>)>,
+    will: Option<Will>,
+    queue_bytes: u64,
+    queue_messages: u64,
+    unrouted_after: Duration,
+    own_thread: bool,
+    callbacks: Vec<Callback>,
+    changes: Vec<Box<dyn FnOnce(&mut Config) + Send>>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("servers", &self.servers)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(url: &str) -> Self {
+        let mut config = Config::new(Text::default(), Text::default());
+        config.servers.clear();
+        Self {
+            servers: Vec::new(),
+            config,
+            client_id: None,
+            session: None,
+            login: None,
+            will: None,
+            queue_bytes: QUEUE_BYTES,
+            queue_messages: u64::MAX,
+            unrouted_after: UNROUTED_AFTER,
+            own_thread: false,
+            callbacks: Vec::new(),
+            changes: Vec::new(),
+        }
+        .server(url)
+    }
+
+    /// One more server, in the order of preference.
+    pub fn server(mut self, url: &str) -> Self {
+        let parsed = ServerUrl::parse(url).and_then(|parsed| match &parsed.path {
+            Some(_) => Err(UrlError::new(url, "a path has no meaning at a broker; leave it out")),
+            None => Ok(parsed),
+        });
+        self.servers.push(parsed);
+        self
+    }
+
+    /// One more server, by its parts.
+    pub fn server_url(mut self, url: ServerUrl) -> Self {
+        self.servers.push(Ok(url));
+        self
+    }
+
+    /// Shuffles the servers once. Default: the order given is the order of preference.
+    pub fn shuffle(self) -> Self {
+        self.set(|config| config.recovery.shuffle = true)
+    }
+
+    /// Client identifier. Default: `rejoin-` and 16 random characters. With one, the session is kept for an hour
+    /// unless [`Builder::session`] says otherwise (at 3.1.1 alone it stays fresh).
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = Some(id.into());
+        self
+    }
+
+    /// User name and password. They win over those in a URL.
+    pub fn login(mut self, user: impl Into<String>, password: impl Into<Bytes>) -> Self {
+        self.login = Some((user.into(), Some(password.into())));
+        self
+    }
+
+    /// A user name without a password.
+    pub fn user_name(mut self, user: impl Into<String>) -> Self {
+        self.login = Some((user.into(), None));
+        self
+    }
+
+    /// Whether the broker keeps the session. Default: for an hour with a client id, fresh without one.
+    pub fn session(mut self, session: Session) -> Self {
+        self.session = Some(session.0);
+        self
+    }
+
+    /// Takes up a session the broker has though this process knows nothing of it, see
+    /// [`rejoin_core::SessionConfig::adopt`]. Default: the first connection starts clean.
+    pub fn adopt_session(self) -> Self {
+        self.set(|config| config.session.adopt = true)
+    }
+
+    /// The servers share their sessions. Default: a session belongs to one server.
+    pub fn clustered(self) -> Self {
+        self.set(|config| config.session.clustered = true)
+    }
+
+    /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again.
+    pub fn on_session_loss(self, policy: SessionLossPolicy) -> Self {
+        self.set(move |config| config.session.on_loss = policy)
+    }
+
+    /// Protocol versions. Default: 5.0, and 3.1.1 where the server cannot.
+    pub fn version(self, policy: VersionPolicy) -> Self {
+        self.set(move |config| config.version = policy)
+    }
+
+    /// The will.
+    pub fn will(mut self, will: Will) -> Self {
+        self.will = Some(will);
+        self
+    }
+
+    /// Keep Alive on the wire, whole seconds. Default 60 s; zero turns the protocol's own off.
+    pub fn keep_alive(self, time: Duration) -> Self {
+        self.set(move |config| config.link.keep_alive = time)
+    }
+
+    /// A ping goes out when either direction was idle this long. Default 15 s.
+    pub fn ping_after(self, time: Duration) -> Self {
+        self.set(move |config| config.link.ping_after = time)
+    }
+
+    /// No byte for this long after a ping means a dead link. Default 5 s, a floor: a slow link gets more.
+    pub fn ping_timeout(self, time: Duration) -> Self {
+        self.set(move |config| config.link.ping_timeout = time)
+    }
+
+    /// Limit of one round of name look-up and TCP connect. Default 10 s.
+    pub fn connect_timeout(self, time: Duration) -> Self {
+        self.set(move |config| config.link.connect_timeout = time)
+    }
+
+    /// Limit from the open connection to CONNACK. Default 30 s.
+    pub fn connack_timeout(self, time: Duration) -> Self {
+        self.set(move |config| config.link.connack_timeout = time)
+    }
+
+    /// The socket takes no byte for this long. Default 5 s; also TCP_USER_TIMEOUT.
+    pub fn write_timeout(self, time: Duration) -> Self {
+        self.set(move |config| config.link.write_timeout = time)
+    }
+
+    /// No acknowledgement of any kind for this long though some are due. Default 20 s.
+    pub fn ack_timeout(self, time: Duration) -> Self {
+        self.set(move |config| config.link.ack_timeout = time)
+    }
+
+    /// A link on which no message came for this long is restarted, at most once per that time. Default off.
+    pub fn health_watch(self, time: Duration) -> Self {
+        self.set(move |config| config.link.health_watch = Some(time))
+    }
+
+    /// How many QoS 1 and 2 messages the broker may have unacknowledged towards us (5.0). Default 64.
+    pub fn receive_maximum(self, messages: u16) -> Self {
+        self.set(move |config| config.link.receive_maximum = messages)
+    }
+
+    /// How many QoS 1 and 2 messages of ours may be unacknowledged. Default 1,000 (100 at 3.1.1), or what the
+    /// server allows if that is less.
+    pub fn max_in_flight(self, messages: u16) -> Self {
+        self.set(move |config| config.session.in_flight_max = Some(messages))
+    }
+
+    /// Largest packet accepted, in bytes; announced at 5.0. Default 1 MiB.
+    pub fn maximum_packet_size(self, bytes: u32) -> Self {
+        self.set(move |config| config.link.maximum_packet_size = bytes)
+    }
+
+    /// Back-off while the broker is absent: the first window and the widest. Default 2 s to 15 s, full jitter.
+    pub fn backoff(self, first: Duration, cap: Duration) -> Self {
+        self.set(move |config| {
+            let recovery = &mut config.recovery;
+            recovery.absent = Window { first, cap, ..recovery.absent };
+            recovery.absent_cap_long = recovery.absent_cap_long.max(cap);
+        })
+    }
+
+    /// Back-off while the broker is overloaded: the first window and the widest. Default 10 s to 60 s, upper half.
+    pub fn overload_backoff(self, first: Duration, cap: Duration) -> Self {
+        self.set(move |config| {
+            config.recovery.overload = Window { first, cap, ..config.recovery.overload };
+        })
+    }
+
+    /// A link that lived shorter counts as a failure. Default 30 s, and never less than twice the last window.
+    pub fn stable_after(self, time: Duration) -> Self {
+        self.set(move |config| config.recovery.stable_after = time)
+    }
+
+    /// This client is one of many: spread the first try after any loss. Default off.
+    pub fn fleet(self) -> Self {
+        self.set(|config| config.recovery.fleet = true)
+    }
+
+    /// Lifts the budget of one attempt per second and 12 per minute. Brokers ban clients for less.
+    pub fn lift_connect_budget(self) -> Self {
+        self.set(|config| config.recovery.budget = None)
+    }
+
+    /// Back-off where retrying cannot help by itself (a refused login, for example): the first window and the
+    /// widest. Default 5 min to 1 h.
+    pub fn slow_lane(self, first: Duration, cap: Duration) -> Self {
+        self.set(move |config| {
+            config.recovery.slow_lane = Window { first, cap, ..config.recovery.slow_lane };
+        })
+    }
+
+    /// What would go to the slow lane stops for good instead. Default off: nobody visits a device.
+    pub fn give_up(self) -> Self {
+        self.set(|config| config.recovery.give_up = true)
+    }
+
+    /// A lost link is not opened again. Default: it is.
+    pub fn never_reconnect(self) -> Self {
+        self.set(|config| config.recovery.reconnect = false)
+    }
+
+    /// Room for accepted messages, in bytes; each counts 128 more than it holds. Default 64 MiB.
+    pub const fn queue_max_bytes(mut self, bytes: u64) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// Room for accepted messages, in messages. Default: only the bytes count.
+    pub const fn queue_max_messages(mut self, messages: u64) -> Self {
+        self.queue_messages = messages;
+        self
+    }
+
+    /// How long a message that no subscription wants is held for one that may come, counted from the start of the
+    /// client, or from when its stream was dropped. Then it is acknowledged and counted. Default 10 s.
+    pub const fn unrouted_after(mut self, time: Duration) -> Self {
+        self.unrouted_after = time;
+        self
+    }
+
+    /// Runs the driver on a thread of its own instead of a task of this runtime: for programs on a
+    /// current-thread runtime whose tasks block now and then.
+    pub const fn own_thread(mut self) -> Self {
+        self.own_thread = true;
+        self
+    }
+
+    /// Calls `f` for every event. Callbacks run on one thread of their own, in order, and may block; a panic is
+    /// caught and counted. One that falls more than [`crate::EVENT_CAPACITY`] events behind gets
+    /// [`Event::Lagged`].
+    pub fn on_event(mut self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.callbacks.push(Box::new(f));
+        self
+    }
+
+    /// Calls `f` for each [`Event::Opened`].
+    pub fn on_open(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.on(f, |event| matches!(event, Event::Opened { .. }))
+    }
+
+    /// Calls `f` for each [`Event::Closed`].
+    pub fn on_close(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.on(f, |event| matches!(event, Event::Closed { .. }))
+    }
+
+    /// Calls `f` for each [`Event::Attempt`].
+    pub fn on_attempt(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.on(f, |event| matches!(event, Event::Attempt { .. }))
+    }
+
+    /// Calls `f` whenever the next attempt is decided: for [`Event::Closed`] and [`Event::AttemptFailed`] that name
+    /// one.
+    pub fn on_reconnecting(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.on(f, |event| {
+            matches!(
+                event,
+                Event::Closed { next_in: Some(_), .. } | Event::AttemptFailed { next_in: Some(_), .. }
+            )
+        })
+    }
+
+    /// Calls `f` for each [`Event::Recovered`].
+    pub fn on_recovered(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.on(f, |event| matches!(event, Event::Recovered { .. }))
+    }
+
+    fn on(self, mut f: impl FnMut(&Event) + Send + 'static, wanted: fn(&Event) -> bool) -> Self {
+        self.on_event(move |event| {
+            if wanted(event) {
+                f(event);
+            }
+        })
+    }
+
+    /// Any other setting. Applied after all others, in the order of the calls.
+    pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Starts the client and returns at once; the network may be away.
+    ///
+    /// # Errors
+    /// A URL that does not parse, settings that cannot work together, or no tokio runtime.
+    pub fn start(self) -> Result<Client, BuildError> {
+        Ok(self.prepare()?.start())
+    }
+
+    /// Starts the client and waits for its first CONNACK, at most 30 s. A refusal that trying again does not help
+    /// ends the wait at once.
+    ///
+    /// # Errors
+    /// As [`Builder::start`]; and no connection in time. The client is then gone.
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        self.start()?.first_link().await
+    }
+
+    /// Everything but the start, so that subscriptions and handlers can be declared before the first attempt: a
+    /// kept session delivers as soon as the link is open.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn prepare(self) -> Result<Prepared, BuildError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
+        let room = Reservation::new(self.queue_bytes, self.queue_messages);
+        let (config, targets, callbacks) = self.resolve()?;
+        let servers = config.servers.clone();
+        let dial = Dial { targets, user_timeout: config.link.write_timeout };
+        let kept = config.session.mode.is_kept();
+        let clock = Clock::start();
+        let engine = Engine::new(config, Vec::new(), fastrand::u64(..), clock.now())?;
+        let state = State::from_status(engine.status(), &clock, &servers);
+        let shared = Arc::new(Shared::new(state, clock, servers, kept, room, runtime));
+        callbacks::start(&shared, shared.events.subscribe(), callbacks)?;
+        let driver = Driver::new(engine, Arc::clone(&shared), dial, unrouted_after);
+        let client = Client::new(shared);
+        Ok(Prepared { client, driver, own_thread })
+    }
+
+    fn resolve(self) -> Result<(Config, Vec<Target>, Vec<Callback>), BuildError> {
+        let mut config = self.config;
+        let mut targets = Vec::new();
+        let mut login = self.login;
+        let mut client_id = self.client_id;
+        for server in self.servers {
+            let server = server?;
+            config.servers.push(text("server", &server.place())?);
+            if let (None, Some(user)) = (&login, server.user) {
+                login = Some((user, server.password.map(Bytes::from)));
+            }
+            client_id = client_id.or(server.client_id);
+            if let Some(keep_alive) = server.keep_alive {
+                config.link.keep_alive = keep_alive;
+            }
+            targets.push(Target { host: server.host, port: server.port });
+        }
+        if let Some((user, password)) = login {
+            config.login.user_name = Some(text("login", &user)?);
+            config.login.password = password;
+        }
+        let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
+        config.client_id = text("client_id", &client_id.unwrap_or_else(random_client_id))?;
+        config.session.mode = match self.session {
+            Some(mode) => mode,
+            None if named && config.version != VersionPolicy::Only311 => SessionMode::Kept(NAMED_SESSION),
+            None => config.session.mode,
+        };
+        if let Some(will) = self.will {
+            config.will = Some(will.into_core()?);
+        }
+        for change in self.changes {
+            change(&mut config);
+        }
+        if config.servers.len() != targets.len() {
+            return Err(ConfigError::new("servers", "add servers with server(), not with config()").into());
+        }
+        if config.session.durable {
+            return Err(ConfigError::new("session.durable", "there is no store yet; leave it off").into());
+        }
+        config.check()?;
+        Ok((config, targets, self.callbacks))
+    }
+}
+
+fn text(field: &'static str, given: &str) -> Result<Text, ConfigError> {
+    Text::try_from(given).map_err(|error| ConfigError::new(field, error.to_string()))
+}
+
+/// 23 characters: what every 3.1.1 server must take [MQTT-3.1.3-5].
+fn random_client_id() -> String {
+    let mut id = String::from("rejoin-");
+    id.extend((0..16).map(|_| fastrand::alphanumeric()));
+    id
+}
+
+/// A client that is not started. Dropping it ends everything declared on it.
+#[must_use = "nothing happens until this is started"]
+#[derive(Debug)]
+pub struct Prepared {
+    client: Client,
+    driver: Driver,
+    own_thread: bool,
+}
+
+impl Prepared {
+    /// The handle, to declare subscriptions and handlers and to read events from the first one on.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Starts the client and returns at once.
+    pub fn start(self) -> Client {
+        let Self { client, driver, own_thread } = self;
+        if own_thread {
+            let named = std::thread::Builder::new().name("rejoin-driver".to_owned());
+            // Should the system give no thread, the driver is dropped and every handle ends as stopped.
+            if let Err(error) = named.spawn(move || run(driver)) {
+                tracing::error!(target: "rejoin", %error, "no thread for the driver");
+            }
+        } else {
+            let runtime = driver.runtime().clone();
+            runtime.spawn(driver);
+        }
+        client
+    }
+}
+
+fn run(driver: Driver) {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(own) => own.block_on(driver),
+        Err(error) => tracing::error!(target: "rejoin", %error, "no runtime for the driver"),
+    }
+}

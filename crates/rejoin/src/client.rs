@@ -1,0 +1,334 @@
+//! The handle: clone it freely, it stands for one client and its one driver.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rejoin_core::codec::packet::Qos;
+use rejoin_core::{Publication, TopicError, TopicFilter, TopicName};
+use tokio::sync::{oneshot, watch};
+
+use crate::builder::Builder;
+use crate::command::{Command, Shared};
+use crate::error::{ConnectError, SubscribeError, WaitError};
+use crate::events::Events;
+use crate::handler::{HandleBuilder, Handler};
+use crate::publish::PublishBuilder;
+use crate::route::{DEFAULT_CAPACITY, Route};
+use crate::shutdown::Shutdown;
+use crate::status::{CONNECT_WITHIN, Link, Outlook, State};
+use crate::subscription::{SubscribeBuilder, Subscription};
+use crate::sync::lock;
+
+/// How long the driver drains after the last handle was dropped.
+const DROP_WITHIN: Duration = Duration::from_secs(2);
+
+/// An MQTT client. Clones share one link, one session and one queue.
+///
+/// Dropping the last clone (subscriptions count as one) shuts the client down as well as it can without anybody
+/// waiting; [`Client::shutdown`] is the way that reports.
+///
+/// ```no_run
+/// use rejoin::{Client, Qos::AtLeastOnce};
+///
+/// #[tokio::main]
+/// async fn main() -> rejoin::Result<()> {
+///     let client = Client::connect("mqtt://localhost").await?;
+///     let mut rooms = client.subscribe("room/+/temp", AtLeastOnce).await?;
+///     client.publish("room/1/temp", "21.5").qos(AtLeastOnce).await?;
+///     let msg = rooms.next().await.expect("the client runs");
+///     println!("{} = {}", msg.topic, msg.text()?);
+///     client.shutdown().within_secs(5).await.into_result()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    owner: Arc<Owner>,
+}
+
+/// What keeps the driver alive: clients and subscriptions, not deliveries and events.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let (was_open, messages) = self.shared.close_inbox();
+        if was_open {
+            if messages > 0 {
+                tracing::warn!(
+                    target: "rejoin",
+                    messages,
+                    "the last handle was dropped with messages pending; use shutdown() to wait for them"
+                );
+            }
+            self.shared.push_always(Command::Close { within: DROP_WITHIN });
+        }
+    }
+}
+
+/// Counters of one client; they only grow.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What the engine counts.
+    pub engine: rejoin_core::Stats,
+    /// Messages received that no subscription wanted: acknowledged and dropped.
+    pub unrouted: u64,
+    /// QoS 0 messages dropped because a stream was not read fast enough.
+    pub dropped_qos0: u64,
+    /// Panics caught in handlers.
+    pub handler_panics: u64,
+    /// Errors returned by message handlers, panics and time-outs included.
+    pub handler_errors: u64,
+}
+
+impl Client {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { owner: Arc::new(Owner { shared }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    /// Starts a client with default settings and waits for its first CONNACK, at most 30 s.
+    ///
+    /// # Errors
+    /// A URL that does not parse, a refusal that trying again does not help, or no connection in time.
+    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// A client with settings of its own; see [`Builder`].
+    pub fn builder(url: &str) -> Builder {
+        Builder::new(url)
+    }
+
+    /// Waits for the first link of a client just started; a client that cannot is not left behind.
+    pub(crate) async fn first_link(self) -> Result<Self, ConnectError> {
+        let until = tokio::time::Instant::now() + CONNECT_WITHIN;
+        let mut states = self.state_watch();
+        let decided = tokio::time::timeout_at(
+            until,
+            states.wait_for(|state| {
+                state.is_connection_open()
+                    || matches!(state.link, Link::Stopped { .. } | Link::Waiting { slow_lane: true, .. })
+            }),
+        )
+        .await;
+        let state = match decided {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) | Err(_) => self.state(),
+        };
+        match state.link {
+            Link::Open { .. } => Ok(self),
+            Link::Stopped { reason } => Err(ConnectError::Stopped(reason)),
+            Link::Waiting { slow_lane: true, last_error: Some(cause), .. } => {
+                Err(ConnectError::Refused(cause))
+            }
+            _ => Err(ConnectError::Elapsed { within: CONNECT_WITHIN, last: state.last_loss }),
+        }
+    }
+
+    /// A message to `topic`: await it, or [`PublishBuilder::enqueue`] it.
+    pub fn publish<T>(&self, topic: T, payload: impl Into<Bytes>) -> PublishBuilder
+    where
+        T: TryInto<TopicName>,
+        T::Error: Into<TopicError>,
+    {
+        PublishBuilder::new(Arc::clone(self.shared()), topic.try_into().map_err(Into::into), payload.into())
+    }
+
+    /// A message built elsewhere, or given back by an error.
+    pub fn publish_again(&self, publication: Publication) -> PublishBuilder {
+        PublishBuilder::from_publication(Arc::clone(self.shared()), publication)
+    }
+
+    /// A stream of the messages that match `filter`. Subscriptions are made again after each reconnect.
+    pub fn subscribe<T>(&self, filter: T, qos: Qos) -> SubscribeBuilder
+    where
+        T: TryInto<TopicFilter>,
+        T::Error: Into<TopicError>,
+    {
+        let filter = filter.try_into().map_err(Into::into);
+        SubscribeBuilder::new(Arc::clone(&self.owner), filter.map(|filter| vec![(filter, qos)]))
+    }
+
+    /// One stream for several filters. A message that matches more than one comes once.
+    pub fn subscribe_many<T>(&self, filters: impl IntoIterator<Item = (T, Qos)>) -> SubscribeBuilder
+    where
+        T: TryInto<TopicFilter>,
+        T::Error: Into<TopicError>,
+    {
+        let filters = filters
+            .into_iter()
+            .map(|(filter, qos)| Ok((filter.try_into().map_err(Into::into)?, qos)))
+            .collect();
+        SubscribeBuilder::new(Arc::clone(&self.owner), filters)
+    }
+
+    /// Calls `handler` for each message that matches `filter`, one at a time, on a task of its own. A message is
+    /// acknowledged when its handler returned `Ok`.
+    pub fn handle<T, H>(&self, filter: T, qos: Qos, handler: H) -> HandleBuilder<H>
+    where
+        T: TryInto<TopicFilter>,
+        T::Error: Into<TopicError>,
+        H: Handler,
+    {
+        HandleBuilder::new(Arc::clone(self.shared()), self.subscribe(filter, qos).manual_ack(), handler)
+    }
+
+    /// A stream of the messages that no subscription wants, such as those a former process subscribed to on a kept
+    /// session. Without it they are acknowledged and counted. A second call replaces the first.
+    ///
+    /// # Errors
+    /// The client is stopped.
+    pub fn unrouted(&self) -> Result<Subscription, SubscribeError> {
+        let shared = self.shared();
+        let route = Arc::new(Route::new(shared.next_route(), false, DEFAULT_CAPACITY));
+        shared.push(Command::Unrouted(Arc::clone(&route))).map_err(|_| SubscribeError::Stopped)?;
+        Ok(Subscription::new(Arc::clone(shared), Some(Arc::clone(&self.owner)), route, Vec::new()))
+    }
+
+    /// Facts from now on, in order. Nobody who does not read holds anything up.
+    pub fn events(&self) -> Events {
+        self.shared().events.subscribe()
+    }
+
+    /// The present, as one snapshot.
+    pub fn state(&self) -> State {
+        self.shared().state()
+    }
+
+    /// A watch of the snapshot for `select!`. `heard`, `ahead` and the queue's fill change too often to be
+    /// published: they are as of the last change of something else; [`Client::state`] has them fresh.
+    pub fn state_watch(&self) -> watch::Receiver<State> {
+        self.shared().state.subscribe()
+    }
+
+    /// Is the link open now? See [`State`] for the truth table.
+    pub fn link(&self) -> Link {
+        self.state().link
+    }
+
+    /// Will what is handed over now be delivered in the end? See [`State`] for the truth table.
+    pub fn outlook(&self) -> Outlook {
+        self.state().outlook()
+    }
+
+    /// Paho's `IsConnected`: up now, or will be again by itself; false only when stopped for good. See [`State`].
+    pub fn is_connected(&self) -> bool {
+        self.shared().state.borrow().is_connected()
+    }
+
+    /// Paho's `IsConnectionOpen`: exactly [`Link::Open`]. See [`State`].
+    pub fn is_connection_open(&self) -> bool {
+        self.shared().state.borrow().is_connection_open()
+    }
+
+    /// Whether the link is open and every subscription granted on it.
+    pub fn ready(&self) -> bool {
+        self.shared().state.borrow().ready()
+    }
+
+    /// Waits until the snapshot changes after this call, and returns the new one. Loops that must not miss a change
+    /// use [`Client::state_watch`].
+    pub fn changed(&self) -> impl Future<Output = State> + Send + use<> {
+        let mut states = self.state_watch();
+        let shared = Arc::clone(self.shared());
+        async move {
+            // The sender lives in `shared`, so the wait cannot fail.
+            let _ = states.changed().await;
+            shared.state()
+        }
+    }
+
+    /// Waits until the link is open.
+    ///
+    /// # Errors
+    /// Not within the limit, or the client stopped for good.
+    pub async fn wait_open(&self, within: Duration) -> Result<State, WaitError> {
+        self.wait_for(within, State::is_connection_open).await
+    }
+
+    /// Waits until the link is open and every subscription granted on it.
+    ///
+    /// # Errors
+    /// Not within the limit, or the client stopped for good.
+    pub async fn wait_ready(&self, within: Duration) -> Result<State, WaitError> {
+        self.wait_for(within, State::ready).await
+    }
+
+    async fn wait_for(&self, within: Duration, good: fn(&State) -> bool) -> Result<State, WaitError> {
+        let mut states = self.state_watch();
+        let ended = |state: &State| matches!(state.link, Link::Stopped { .. });
+        let decided =
+            tokio::time::timeout(within, states.wait_for(|state| good(state) || ended(state))).await;
+        let state = match decided {
+            Ok(Ok(state)) => self.shared().complete(state.clone()),
+            Ok(Err(_)) | Err(_) => {
+                return Err(WaitError::Elapsed { within, last: self.state().last_loss });
+            }
+        };
+        match state.link {
+            Link::Stopped { reason } => Err(WaitError::Stopped(reason)),
+            _ => Ok(state),
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        let counters = &shared.counters;
+        Stats {
+            engine: *lock(&shared.stats),
+            unrouted: counters.unrouted.load(Ordering::Relaxed),
+            dropped_qos0: counters.dropped_qos0.load(Ordering::Relaxed),
+            handler_panics: counters.handler_panics.load(Ordering::Relaxed),
+            handler_errors: counters.handler_errors.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many accepted messages are not answered for.
+    pub fn pending(&self) -> u64 {
+        self.state().ahead
+    }
+
+    /// Waits until everything accepted so far was answered for, one way or the other.
+    ///
+    /// # Errors
+    /// Not within the limit.
+    pub async fn flush(&self, within: Duration) -> Result<(), WaitError> {
+        let (reply, answered) = oneshot::channel();
+        if self.shared().push(Command::Flush { reply }).is_err() {
+            // The driver answered for everything when it ended.
+            return Ok(());
+        }
+        match tokio::time::timeout(within, answered).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(WaitError::Elapsed { within, last: self.state().last_loss }),
+        }
+    }
+
+    /// The network may be back: stop waiting and try now. The future tells until when the budget of attempts holds
+    /// the attempt back, if it does; dropping it is fine.
+    pub fn nudge(&self) -> impl Future<Output = Option<Instant>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.shared().push_always(Command::Nudge { reply });
+        async move { answer.await.ok().flatten() }
+    }
+
+    /// Closes the link and opens a new one, for a caller that knows better than pings that it is of no use.
+    pub fn restart_link(&self) {
+        self.shared().push_always(Command::RestartLink);
+    }
+
+    /// Stops accepting, drains, sends DISCONNECT, and reports.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown::new(Arc::clone(self.shared()))
+    }
+}

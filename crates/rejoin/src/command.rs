@@ -1,0 +1,391 @@
+//! What a handle may ask of the driver, and the one place where both meet.
+//!
+//! A handle pushes under a lock and wakes the driver only when it sleeps; the driver swaps the whole batch out.
+//! There is no channel send per message.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
+
+use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
+use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
+use tokio::sync::{oneshot, watch};
+
+use crate::delivery::{Cell, Delivery};
+use crate::error::{EnqueueError, NotAccepted};
+use crate::events::{Event, Readers};
+use crate::reservation::{Released, Reservation, cost};
+use crate::route::Route;
+use crate::shutdown::ShutdownReport;
+use crate::status::State;
+use crate::sync::lock;
+
+/// What a handle asks of the driver.
+pub(crate) enum Command {
+    Publish {
+        id: PublishId,
+        publication: Publication,
+        cell: Arc<Cell>,
+        bytes: u64,
+    },
+    Subscribe(Box<Wishes>),
+    /// The application's stream of what no route wants.
+    Unrouted(Arc<Route>),
+    Leave(Box<Leave>),
+    Ack {
+        id: MessageId,
+        reason: ReasonCode,
+    },
+    Cancel(PublishId),
+    Decide {
+        id: PublishId,
+        resend: bool,
+    },
+    /// Wake `reply` when everything accepted before was answered for.
+    Flush {
+        reply: oneshot::Sender<()>,
+    },
+    Nudge {
+        reply: oneshot::Sender<Option<Instant>>,
+    },
+    RestartLink,
+    Close {
+        within: Duration,
+    },
+}
+
+/// Filters somebody wants, all for one route.
+pub(crate) struct Wishes {
+    pub(crate) route: Arc<Route>,
+    pub(crate) filters: Vec<Wish>,
+    pub(crate) user_properties: UserProperties,
+}
+
+/// One filter somebody wants.
+pub(crate) struct Wish {
+    pub(crate) filter: TopicFilter,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) granted: watch::Sender<Option<SubscribeResult>>,
+}
+
+/// A stream goes away.
+pub(crate) struct Leave {
+    pub(crate) route: Arc<Route>,
+    pub(crate) how: Leaving,
+}
+
+/// What becomes of the subscription when its stream goes away.
+pub(crate) enum Leaving {
+    /// The broker keeps it.
+    Detach,
+    /// The broker forgets it; told when it has.
+    Unsubscribe(Option<oneshot::Sender<ReasonCode>>),
+}
+
+/// The two clocks of this process, as the core wants them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: tokio::time::Instant,
+}
+
+/// Farther than any wait of this crate, near enough that no clock overflows.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { origin: tokio::time::Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now::new(self.timestamp(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        Timestamp::ZERO + self.origin.elapsed()
+    }
+
+    pub(crate) fn timer(&self, at: Timestamp) -> tokio::time::Instant {
+        self.origin + at.since(Timestamp::ZERO).min(FAR)
+    }
+
+    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
+        self.timer(at).into_std()
+    }
+}
+
+/// What the client counts beside the engine; they only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) unrouted: AtomicU64,
+    pub(crate) dropped_qos0: AtomicU64,
+    pub(crate) handler_panics: AtomicU64,
+    pub(crate) handler_errors: AtomicU64,
+}
+
+/// Everything handles and driver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inbox: Mutex<Inbox>,
+    /// A consumer marked messages as taken or made room since the driver last looked.
+    marks: AtomicBool,
+    heard: AtomicU64,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) stats: Mutex<Stats>,
+    pub(crate) counters: Counters,
+    pub(crate) events: Readers,
+    pub(crate) report: watch::Sender<Option<ShutdownReport>>,
+    pub(crate) clock: Clock,
+    pub(crate) servers: Vec<Text>,
+    /// Dropping a subscription detaches it, because the session is meant to outlive this process.
+    pub(crate) session_kept: bool,
+    /// Where the user's handlers run.
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+struct Inbox {
+    commands: VecDeque<Command>,
+    room: Reservation,
+    last_publish: u64,
+    last_route: u64,
+    /// Nothing more is accepted.
+    closed: bool,
+    /// The driver is gone.
+    ended: bool,
+    /// The waker of a sleeping driver.
+    driver: Option<Waker>,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox")
+            .field("commands", &self.commands.len())
+            .field("room", &self.room)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        state: State,
+        clock: Clock,
+        servers: Vec<Text>,
+        session_kept: bool,
+        room: Reservation,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        Self {
+            inbox: Mutex::new(Inbox {
+                commands: VecDeque::new(),
+                room,
+                last_publish: 0,
+                last_route: 0,
+                closed: false,
+                ended: false,
+                driver: None,
+            }),
+            marks: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            state: watch::Sender::new(state),
+            stats: Mutex::default(),
+            counters: Counters::default(),
+            events: Readers::default(),
+            report: watch::Sender::new(None),
+            clock,
+            servers,
+            session_kept,
+            runtime,
+        }
+    }
+
+    /// Accepts a message or gives it back.
+    pub(crate) fn enqueue(self: &Arc<Self>, publication: Publication) -> Result<Delivery, EnqueueError> {
+        self.try_enqueue(publication, true).map_err(|(reason, back)| EnqueueError::new(reason, back))
+    }
+
+    /// The same; `tell` says whether a full queue is news.
+    pub(crate) fn try_enqueue(
+        self: &Arc<Self>,
+        publication: Publication,
+        tell: bool,
+    ) -> Result<Delivery, (NotAccepted, Publication)> {
+        let bytes = cost(&publication);
+        let cell = Arc::new(Cell::default());
+        let mut inbox = lock(&self.inbox);
+        if inbox.closed {
+            return Err((NotAccepted::Stopped, publication));
+        }
+        if let Err(reason) = inbox.room.take(bytes) {
+            let tell = tell && matches!(reason, NotAccepted::QueueFull { .. }) && inbox.room.tell_full();
+            drop(inbox);
+            if tell {
+                self.events.tell(&Event::QueueFull);
+            }
+            return Err((reason, publication));
+        }
+        inbox.last_publish += 1;
+        let id = PublishId(inbox.last_publish);
+        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
+        let driver = inbox.driver.take();
+        drop(inbox);
+        wake(driver);
+        Ok(Delivery::new(cell, Arc::clone(self), id))
+    }
+
+    /// Whether a message of this size would be accepted now; if not, `waker` is woken when that may have changed.
+    pub(crate) fn has_room(&self, bytes: u64, waker: &Waker) -> bool {
+        let mut inbox = lock(&self.inbox);
+        if inbox.closed {
+            return true;
+        }
+        match inbox.room.take(bytes) {
+            Ok(()) => {
+                let _ = inbox.room.give_back(bytes, 1);
+                true
+            }
+            Err(NotAccepted::QueueFull { .. }) => {
+                inbox.room.wait(waker);
+                false
+            }
+            // Waiting does not help.
+            Err(_) => true,
+        }
+    }
+
+    /// Gives room back, once for a whole batch.
+    pub(crate) fn give_back(&self, bytes: u64, messages: u64) {
+        let Released { waiters, no_longer_full } = lock(&self.inbox).room.give_back(bytes, messages);
+        waiters.into_iter().for_each(Waker::wake);
+        if no_longer_full {
+            self.events.tell(&Event::QueueOk);
+        }
+    }
+
+    /// Hands a command over; gives it back when the driver is gone.
+    pub(crate) fn push(&self, command: Command) -> Result<(), Command> {
+        let mut inbox = lock(&self.inbox);
+        if inbox.ended {
+            return Err(command);
+        }
+        inbox.commands.push_back(command);
+        let driver = inbox.driver.take();
+        drop(inbox);
+        wake(driver);
+        Ok(())
+    }
+
+    /// Hands over a command that means nothing once the driver is gone.
+    pub(crate) fn push_always(&self, command: Command) {
+        let _ = self.push(command);
+    }
+
+    pub(crate) fn next_route(&self) -> u64 {
+        let mut inbox = lock(&self.inbox);
+        inbox.last_route += 1;
+        inbox.last_route
+    }
+
+    /// From here on nothing is accepted; returns whether it was open, and how many messages are unanswered.
+    pub(crate) fn close_inbox(&self) -> (bool, u64) {
+        let (was_open, waiters, messages) = {
+            let mut inbox = lock(&self.inbox);
+            let was_open = !std::mem::replace(&mut inbox.closed, true);
+            (was_open, inbox.room.take_waiters(), inbox.room.messages())
+        };
+        waiters.into_iter().for_each(Waker::wake);
+        (was_open, messages)
+    }
+
+    /// Swaps the whole batch of commands out, into an empty `batch`.
+    pub(crate) fn take_commands(&self, batch: &mut VecDeque<Command>) {
+        std::mem::swap(&mut lock(&self.inbox).commands, batch);
+    }
+
+    /// The driver goes to sleep, unless there is work. Returns whether it may.
+    pub(crate) fn sleep(&self, waker: &Waker) -> bool {
+        let mut inbox = lock(&self.inbox);
+        if !inbox.commands.is_empty() {
+            return false;
+        }
+        match &mut inbox.driver {
+            Some(known) => known.clone_from(waker),
+            slot => *slot = Some(waker.clone()),
+        }
+        // A consumer sets the mark before it takes this lock: it finds our waker, or we find its mark.
+        if self.marks.load(Ordering::SeqCst) {
+            inbox.driver = None;
+            return false;
+        }
+        true
+    }
+
+    /// A consumer took messages or made room. Wakes the driver at most once until it looked.
+    pub(crate) fn mark(&self) {
+        if !self.marks.swap(true, Ordering::SeqCst) {
+            let driver = lock(&self.inbox).driver.take();
+            wake(driver);
+        }
+    }
+
+    pub(crate) fn take_mark(&self) -> bool {
+        self.marks.swap(false, Ordering::SeqCst)
+    }
+
+    /// The driver is gone: what it did not take is returned, to be answered for.
+    pub(crate) fn end(&self) -> VecDeque<Command> {
+        let (commands, waiters) = {
+            let mut inbox = lock(&self.inbox);
+            inbox.closed = true;
+            inbox.ended = true;
+            inbox.driver = None;
+            (std::mem::take(&mut inbox.commands), inbox.room.take_waiters())
+        };
+        waiters.into_iter().for_each(Waker::wake);
+        commands
+    }
+
+    pub(crate) fn note_heard(&self, at: Timestamp) {
+        self.heard.store(at.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The snapshot, completed with what changes too often to be published.
+    pub(crate) fn complete(&self, state: State) -> State {
+        let heard = match self.heard.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(self.clock.instant(Timestamp::from_micros(micros))),
+        };
+        let inbox = lock(&self.inbox);
+        let mut state = state.heard_at(heard);
+        state.ahead = inbox.room.messages();
+        state.queue_bytes = inbox.room.bytes();
+        state.queue_full = inbox.room.is_full();
+        state
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let state = self.state.borrow().clone();
+        self.complete(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_moment_does_not_overflow() {
+        let clock = Clock::start();
+        assert!(clock.instant(Timestamp::NEVER) > clock.instant(Timestamp::ZERO));
+    }
+}

@@ -1,0 +1,291 @@
+//! The future of a message: it ends exactly once, with the truth.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rejoin_core::codec::packet::Qos;
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::{Outcome, PublishId};
+
+use crate::command::{Command, Shared};
+use crate::error::PublishError;
+use crate::sync::lock;
+
+/// How a message reached the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// QoS it was published with. At QoS 0 a receipt says only that the message was handed to the socket of an
+    /// open link: nobody acknowledges it.
+    pub qos: Qos,
+    /// The code of PUBACK or PUBCOMP; success at QoS 0.
+    pub reason: ReasonCode,
+    /// How often the PUBLISH was written.
+    pub attempts: u32,
+    /// It may have arrived twice: sent again as new after a lost session, or under doubt.
+    pub possible_duplicate: bool,
+    /// How often the broker refused it with a passing reason before, and it was sent again out of order.
+    pub refusals: u32,
+    /// From acceptance until it was first written.
+    pub queued_for: Duration,
+    /// From acceptance until the answer.
+    pub took: Duration,
+}
+
+impl Receipt {
+    /// The broker has the message, but nobody was subscribed (reason code 0x10, which not every broker sends).
+    pub fn no_subscribers(&self) -> bool {
+        self.reason == ReasonCode::NO_MATCHING_SUBSCRIBERS
+    }
+
+    /// Whether the broker acknowledged it; false at QoS 0.
+    pub fn is_acknowledged(&self) -> bool {
+        self.qos != Qos::AtMostOnce
+    }
+}
+
+/// Where an accepted message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stored {
+    /// In the memory of this process: it is gone when the process ends before it was delivered.
+    InMemory,
+    /// On a store: it survives the process.
+    OnDisk,
+}
+
+/// The shared end of a delivery: the driver writes it once.
+#[derive(Default)]
+pub(crate) struct Cell {
+    state: Mutex<CellState>,
+}
+
+#[derive(Default)]
+struct CellState {
+    sent: bool,
+    done: Option<Result<Receipt, Box<PublishError>>>,
+    wakers: Vec<Waker>,
+}
+
+impl CellState {
+    fn wait(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+}
+
+impl Cell {
+    pub(crate) fn sent(&self) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            if std::mem::replace(&mut state.sent, true) {
+                return;
+            }
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The one final answer; a second one is a defect and changes nothing.
+    pub(crate) fn finish(&self, done: Result<Receipt, Box<PublishError>>) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            debug_assert!(state.done.is_none(), "a delivery ends once");
+            if state.done.is_some() {
+                return;
+            }
+            state.done = Some(done);
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Names an accepted message and answers for it. Made by [`crate::PublishBuilder::enqueue`].
+///
+/// A lost link never ends it, in either direction. Dropping it does not withdraw the message; [`Delivery::cancel`]
+/// does, if it was not sent yet. It is itself a future of the answer, and [`Delivery::acked`] is one that can be
+/// used in `select!` or under a time-out without giving the handle away.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let delivery = client.publish("room/1/temp", "21.5").qos(rejoin::Qos::AtLeastOnce).enqueue()?;
+/// let receipt = delivery.acked().await?;
+/// println!("acknowledged with {} after {:?}", receipt.reason, receipt.took);
+/// # Ok(()) }
+/// ```
+pub struct Delivery {
+    cell: Arc<Cell>,
+    shared: Arc<Shared>,
+    id: PublishId,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.cell.state);
+        f.debug_struct("Delivery")
+            .field("id", &self.id)
+            .field("sent", &state.sent)
+            .field("done", &state.done)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    pub(crate) const fn new(cell: Arc<Cell>, shared: Arc<Shared>, id: PublishId) -> Self {
+        Self { cell, shared, id }
+    }
+
+    /// Our own name of the message; events use it too.
+    pub const fn id(&self) -> PublishId {
+        self.id
+    }
+
+    /// The final answer: acknowledged (at QoS 0: handed to the socket of an open link), or why not.
+    ///
+    /// # Errors
+    /// [`PublishError`]; it is final, nothing of the message follows.
+    pub fn acked(&self) -> impl Future<Output = Result<Receipt, PublishError>> + Send + Sync + '_ {
+        poll_fn(|cx| self.poll_done(cx))
+    }
+
+    /// The final answer, if it is there already.
+    pub fn outcome(&self) -> Option<Result<Receipt, PublishError>> {
+        lock(&self.cell.state).done.clone().map(|done| done.map_err(|error| *error))
+    }
+
+    /// Resolves when the message was handed to the socket at least once. Ends with the final error if it was never
+    /// sent.
+    ///
+    /// # Errors
+    /// [`PublishError`], if it ended without being sent.
+    pub fn sent(&self) -> impl Future<Output = Result<(), PublishError>> + Send + Sync + '_ {
+        poll_fn(|cx| {
+            let mut state = lock(&self.cell.state);
+            if state.sent {
+                return Poll::Ready(Ok(()));
+            }
+            match &state.done {
+                Some(Ok(_)) => Poll::Ready(Ok(())),
+                Some(Err(error)) => Poll::Ready(Err((**error).clone())),
+                None => {
+                    state.wait(cx.waker());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// Resolves when the message is kept as safely as this client can: with the memory queue at once, and with
+    /// [`Stored::InMemory`], which says that it does not survive the process.
+    ///
+    /// # Errors
+    /// None with the memory queue.
+    pub async fn stored(&self) -> Result<Stored, PublishError> {
+        Ok(Stored::InMemory)
+    }
+
+    /// Withdraws the message if it was never sent. Then, and only then, it ends as [`PublishError::Cancelled`]:
+    /// await [`Delivery::acked`] to learn which it was.
+    pub fn cancel(&self) {
+        let _ = self.shared.push(Command::Cancel(self.id));
+    }
+
+    /// Answers [`crate::Event::Undecided`]: sends the message again as new, or ends it as [`PublishError::Unknown`].
+    pub fn decide(&self, resend: bool) {
+        let _ = self.shared.push(Command::Decide { id: self.id, resend });
+    }
+
+    fn poll_done(&self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
+        let mut state = lock(&self.cell.state);
+        if let Some(done) = &state.done {
+            return Poll::Ready(done.clone().map_err(|error| *error));
+        }
+        state.wait(cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<Receipt, PublishError>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_done(cx)
+    }
+}
+
+/// What the driver knows of a message beside its cell, needed for the receipt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) qos: Qos,
+    pub(crate) attempts: u32,
+    pub(crate) queued_for: Duration,
+    pub(crate) took: Duration,
+}
+
+/// The core's answer in the words of this crate.
+pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<PublishError>> {
+    let receipt = |reason, attempts, possible_duplicate, refusals| Receipt {
+        qos: times.qos,
+        reason,
+        attempts,
+        possible_duplicate,
+        refusals,
+        queued_for: times.queued_for,
+        took: times.took,
+    };
+    let error = match outcome {
+        Outcome::Sent => return Ok(receipt(ReasonCode::SUCCESS, times.attempts.max(1), false, 0)),
+        Outcome::Delivered(core) => {
+            return Ok(receipt(core.reason, core.attempts, core.possible_duplicate, core.refusals));
+        }
+        Outcome::Refused { reason, text } => PublishError::Refused { reason, text },
+        Outcome::Expired => PublishError::Expired,
+        Outcome::Dropped => PublishError::Dropped,
+        Outcome::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
+        Outcome::NotSupported(what) => PublishError::NotSupported(what),
+        Outcome::Unknown { released } => PublishError::Unknown { released },
+        Outcome::Parked { cuts } => PublishError::Parked { cuts },
+        Outcome::Cancelled => PublishError::Cancelled,
+        Outcome::Stopped { maybe_delivered } => PublishError::Stopped { maybe_delivered },
+        // A class a newer core added: nothing is known but that it is over.
+        _ => PublishError::Unknown { released: false },
+    };
+    Err(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times {
+        qos: Qos::AtLeastOnce,
+        attempts: 1,
+        queued_for: Duration::ZERO,
+        took: Duration::from_millis(3),
+    };
+
+    #[test]
+    fn only_what_the_broker_has_is_a_receipt() {
+        assert!(answer(Outcome::Sent, TIMES).is_ok());
+        let not_delivered = [
+            Outcome::Refused { reason: ReasonCode::NOT_AUTHORIZED, text: None },
+            Outcome::Expired,
+            Outcome::Dropped,
+            Outcome::TooLarge { size: 2, limit: 1 },
+            Outcome::NotSupported("QoS 2"),
+            Outcome::Unknown { released: true },
+            Outcome::Parked { cuts: 2 },
+            Outcome::Cancelled,
+            Outcome::Stopped { maybe_delivered: true },
+        ];
+        for outcome in not_delivered {
+            assert!(!outcome.is_success());
+            assert!(answer(outcome.clone(), TIMES).is_err(), "{outcome:?}");
+        }
+    }
+}

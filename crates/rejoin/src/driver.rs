@@ -1,0 +1,542 @@
+//! The one task of a client: it carries out what the engine wants and reports what the world does. It decides
+//! nothing and waits for no user code.
+//!
+//! A hand-written future rather than a `select!` loop: reading, writing, commands and the timer are each asked in
+//! turn, and none of them can hold up another.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rejoin_core::{
+    Engine, Event as Core, Input, LinkState, Now, Outcome, Output, Publication, PublishId, Rejected,
+    StopReason, SubscribeResult, SubscriptionId, Timestamp,
+};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use crate::command::{Command, Shared};
+use crate::delivery::{Cell, Times, answer};
+use crate::error::PublishError;
+use crate::events::Event;
+use crate::pending::{Entry, Pending};
+use crate::routes::{Parting, Routes};
+use crate::shutdown::ShutdownReport;
+use crate::status::{Link, State};
+use crate::subscription::refusal;
+use crate::sync::lock;
+use crate::translate::{self, Repeats};
+use crate::transport::Dial;
+use crate::wire::{Open, Opening, Wire};
+
+/// Rounds before the task lets others run.
+const ROUNDS: usize = 8;
+/// Reads, and writes, in one round.
+const TRANSFERS: usize = 16;
+/// Commands in one round.
+const COMMANDS: usize = 8192;
+/// How long reading waits for a stream that is not read, once.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the end of a transport may take: the rest is written, our half closed, and read to the end.
+const LINGER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Driver {
+    engine: Engine,
+    shared: Arc<Shared>,
+    dial: Dial,
+    wire: Wire,
+    routes: Routes,
+    pending: Pending,
+    commands: VecDeque<Command>,
+    now: Now,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Timestamp>,
+    /// Reading waits until then for a stream to make room.
+    pause: Option<Timestamp>,
+    /// Room of messages answered for, not yet given back.
+    freed_bytes: u64,
+    freed_messages: u64,
+    last_publish: PublishId,
+    flushes: Vec<(PublishId, oneshot::Sender<()>)>,
+    revision: Option<u64>,
+    repeats: Repeats,
+    closing: bool,
+    report: ShutdownReport,
+    stopped: bool,
+    lingering: Option<JoinHandle<bool>>,
+    ended: bool,
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(engine: Engine, shared: Arc<Shared>, dial: Dial, unrouted_after: Duration) -> Self {
+        let now = shared.clock.now();
+        Self {
+            engine,
+            dial,
+            wire: Wire::None,
+            routes: Routes::new(unrouted_after, now.mono),
+            pending: Pending::default(),
+            commands: VecDeque::new(),
+            timer: Box::pin(tokio::time::sleep_until(shared.clock.timer(now.mono))),
+            now,
+            shared,
+            armed: None,
+            pause: None,
+            freed_bytes: 0,
+            freed_messages: 0,
+            last_publish: PublishId(0),
+            flushes: Vec::new(),
+            revision: None,
+            repeats: Repeats::default(),
+            closing: false,
+            report: ShutdownReport::default(),
+            stopped: false,
+            lingering: None,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.shared.runtime
+    }
+
+    /// One look at everything that can have happened. True if anything did.
+    fn round(&mut self, cx: &mut Context<'_>) -> bool {
+        self.now = self.shared.clock.now();
+        let mut busy = self.take_commands();
+        busy |= self.take_marks();
+        busy |= self.poll_opening(cx);
+        busy |= self.poll_read(cx);
+        busy |= self.poll_timer(cx);
+        busy |= self.poll_write(cx);
+        self.publish_state();
+        busy
+    }
+
+    // ---- from the application ----
+
+    fn take_commands(&mut self) -> bool {
+        if self.commands.is_empty() {
+            self.shared.take_commands(&mut self.commands);
+            if self.commands.is_empty() {
+                return false;
+            }
+        }
+        for _ in 0..COMMANDS {
+            let Some(command) = self.commands.pop_front() else { break };
+            self.obey(command);
+        }
+        self.drain();
+        true
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.now;
+        match command {
+            Command::Publish { id, publication, cell, bytes } => self.publish(id, publication, cell, bytes),
+            Command::Subscribe(wishes) => {
+                for request in self.routes.subscribe(*wishes) {
+                    let id = request.id;
+                    if let Err(why) = self.engine.subscribe(request, now) {
+                        self.answered(id, SubscribeResult::Rejected(why));
+                    }
+                }
+            }
+            Command::Unrouted(route) => self.routes.set_fallback(route),
+            Command::Leave(leave) => {
+                self.routes.take_marks();
+                for parting in self.routes.leave(*leave, now.mono, &self.shared.counters) {
+                    match parting {
+                        Parting::Detach(id) => self.engine.detach(id),
+                        Parting::Unsubscribe(id) => self.engine.unsubscribe(id, now),
+                    }
+                }
+            }
+            Command::Ack { id, reason } => self.routes.finish(id, reason),
+            Command::Cancel(id) => {
+                let _ = self.engine.cancel(id, now);
+            }
+            Command::Decide { id, resend } => self.engine.decide(id, resend, now),
+            Command::Flush { reply } => self.flushes.push((self.last_publish, reply)),
+            Command::Nudge { reply } => {
+                let held = self.engine.nudge(now).map(|at| self.shared.clock.instant(at));
+                let _ = reply.send(held);
+            }
+            Command::RestartLink => self.engine.restart_link(now),
+            Command::Close { within } => {
+                // What was taken before the close is acknowledged before DISCONNECT.
+                self.routes.take_marks();
+                self.acknowledge();
+                self.closing = true;
+                self.engine.close(within, now);
+            }
+        }
+    }
+
+    fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
+        self.last_publish = id;
+        let entry = Entry {
+            cell,
+            bytes,
+            qos: publication.qos,
+            accepted: self.now.mono,
+            first_sent: None,
+            attempts: 0,
+        };
+        self.pending.insert(id, entry);
+        if let Err(why) = self.engine.publish(id, publication, self.now) {
+            let error = match why {
+                Rejected::Stopped => PublishError::Stopped { maybe_delivered: false },
+                Rejected::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
+                why => PublishError::Rejected(why),
+            };
+            self.finished(id, |_| Err(Box::new(error)));
+        }
+    }
+
+    fn take_marks(&mut self) -> bool {
+        if !self.shared.take_mark() {
+            return false;
+        }
+        self.pause = None;
+        self.routes.take_marks();
+        self.drain();
+        true
+    }
+
+    fn acknowledge(&mut self) {
+        for (id, reason) in self.routes.acks.drain(..) {
+            self.engine.ack(id, reason, self.now);
+        }
+    }
+
+    // ---- from the network ----
+
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
+        let Wire::Opening(opening) = &mut self.wire else { return false };
+        let Poll::Ready(opened) = opening.poll(cx) else { return false };
+        let input = match opened {
+            Ok(stream) => {
+                self.wire = Wire::Open(Open::new(stream));
+                Input::Opened
+            }
+            Err(error) => {
+                self.wire = Wire::None;
+                Input::OpenFailed { stage: error.stage, error: error.error }
+            }
+        };
+        self.tell(input);
+        true
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        for round in 0..TRANSFERS {
+            if self.pause.is_some() {
+                return round > 0;
+            }
+            let Wire::Open(open) = &mut self.wire else { return round > 0 };
+            match open.poll_read(cx) {
+                Poll::Pending => return round > 0,
+                Poll::Ready(Ok(bytes)) => {
+                    tracing::trace!(target: "rejoin", bytes = bytes.len(), "read");
+                    self.shared.note_heard(self.now.mono);
+                    self.tell(Input::Received(bytes));
+                }
+                Poll::Ready(Err(error)) => {
+                    self.wire = Wire::None;
+                    self.tell(Input::Lost(error));
+                }
+            }
+        }
+        true
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        for round in 0..TRANSFERS {
+            let Wire::Open(open) = &mut self.wire else { return round > 0 };
+            let Poll::Ready(written) = open.poll_write(cx) else { return round > 0 };
+            tracing::trace!(target: "rejoin", bytes = written, "written");
+            self.tell(Input::Written(written));
+        }
+        true
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        if self.engine.deadline().is_some_and(|(at, _)| at <= self.now.mono) {
+            self.tell(Input::Tick);
+            busy = true;
+        }
+        if self.routes.deadline().is_some_and(|at| at <= self.now.mono) {
+            self.routes.expire_held(self.now.mono, &self.shared.counters);
+            self.drain();
+            busy = true;
+        }
+        if self.pause.is_some_and(|at| at <= self.now.mono) {
+            self.pause = None;
+            self.routes.lose_patience();
+            busy = true;
+        }
+        let engine = self.engine.deadline().map(|(at, _)| at);
+        let next = [engine, self.routes.deadline(), self.pause].into_iter().flatten().min();
+        let Some(next) = next else { return busy };
+        if self.armed != Some(next) {
+            self.armed = Some(next);
+            let at = self.shared.clock.timer(next);
+            self.timer.as_mut().reset(at);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            busy = true;
+        }
+        busy
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.engine.handle(input, self.now);
+        self.drain();
+    }
+
+    // ---- what the engine wants ----
+
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.engine.poll() {
+                self.carry_out(output);
+            }
+            if self.routes.acks.is_empty() {
+                break;
+            }
+            self.acknowledge();
+        }
+        if self.routes.flush(&self.shared.counters) && self.pause.is_none() {
+            self.pause = Some(self.now.mono + PATIENCE);
+        }
+        self.settle();
+    }
+
+    /// Gives room back and wakes who waits for the queue to be empty: once for a whole batch.
+    fn settle(&mut self) {
+        if self.freed_messages > 0 {
+            let messages = std::mem::take(&mut self.freed_messages);
+            self.shared.give_back(std::mem::take(&mut self.freed_bytes), messages);
+        }
+        if !self.flushes.is_empty() {
+            let oldest = self.pending.oldest();
+            for (upto, reply) in std::mem::take(&mut self.flushes) {
+                if oldest.is_some_and(|oldest| oldest <= upto) {
+                    self.flushes.push((upto, reply));
+                } else {
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Open { server, limit, .. } => self.open(server, limit),
+            Output::Transmit(bytes) => {
+                if let Wire::Open(open) = &mut self.wire {
+                    open.push(bytes);
+                }
+            }
+            Output::Close { graceful } => {
+                if let (Wire::Open(open), true) = (std::mem::take(&mut self.wire), graceful) {
+                    self.lingering = Some(open.finish(LINGER));
+                }
+            }
+            // Without a store the engine keeps nothing; the builder refuses a setting that would make it.
+            Output::Persist { .. } => {}
+            Output::Event(event) => self.event(event),
+        }
+    }
+
+    fn open(&mut self, server: usize, limit: Duration) {
+        let Some(target) = self.dial.targets.get(server) else {
+            tracing::error!(target: "rejoin", server, "the engine asked for a server that does not exist");
+            return;
+        };
+        self.wire = Wire::Opening(Opening::begin(target.clone(), self.dial.user_timeout, limit));
+    }
+
+    fn event(&mut self, event: Core) {
+        match event {
+            Core::Message(message) => self.routes.dispatch(message, self.now.mono, &self.shared.counters),
+            Core::Transmitted { id, attempts } => {
+                if let Some(entry) = self.pending.get_mut(id) {
+                    entry.attempts = attempts;
+                    if entry.first_sent.is_none() {
+                        entry.first_sent = Some(self.now.mono);
+                        entry.cell.sent();
+                    }
+                }
+            }
+            Core::Finished { id, outcome } => self.outcome(id, outcome),
+            Core::Subscribed { id, result } => self.answered(id, result),
+            Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
+            other => {
+                if let Some(event) = translate::public(other, self.now.mono, &mut self.repeats) {
+                    self.publish_event(&event);
+                }
+            }
+        }
+    }
+
+    fn publish_event(&mut self, event: &Event) {
+        // Who is woken by an event and looks at the state finds it changed already.
+        self.publish_state();
+        translate::log(self.shared.state.borrow().client_id.as_str(), event);
+        self.stopped |= matches!(event, Event::Stopped { .. });
+        self.shared.events.tell(event);
+    }
+
+    fn answered(&mut self, id: SubscriptionId, result: SubscribeResult) {
+        let Some(filter) = self.routes.answered(id, &result) else { return };
+        let filter = filter.text().clone();
+        if let Some(why) = refusal(&result, || filter.as_str().to_owned()) {
+            self.publish_event(&Event::SubscriptionRefused { filter, why });
+        }
+    }
+
+    fn outcome(&mut self, id: PublishId, outcome: Outcome) {
+        if self.closing {
+            match outcome {
+                Outcome::Sent | Outcome::Delivered(_) => self.report.delivered += 1,
+                Outcome::Stopped { maybe_delivered } => {
+                    self.report.lost += 1;
+                    self.report.maybe_delivered += u64::from(maybe_delivered);
+                }
+                _ => {}
+            }
+        }
+        self.finished(id, |times| answer(outcome, times));
+    }
+
+    fn finished(
+        &mut self,
+        id: PublishId,
+        answer: impl FnOnce(Times) -> Result<crate::Receipt, Box<PublishError>>,
+    ) {
+        let Some(entry) = self.pending.remove(id) else {
+            tracing::error!(target: "rejoin", id = id.0, "a message was answered for twice");
+            return;
+        };
+        let now = self.now.mono;
+        let times = Times {
+            qos: entry.qos,
+            attempts: entry.attempts,
+            queued_for: entry.first_sent.unwrap_or(now).since(entry.accepted),
+            took: now.since(entry.accepted),
+        };
+        let done = answer(times);
+        self.shared.events.tell_delivery(|| match &done {
+            Ok(receipt) => Event::Delivered { id, receipt: *receipt },
+            Err(why) => Event::Failed { id, why: why.clone() },
+        });
+        self.freed_bytes += entry.bytes;
+        self.freed_messages += 1;
+        entry.cell.finish(done);
+    }
+
+    fn publish_state(&mut self) {
+        let revision = self.engine.status_revision();
+        if self.revision != Some(revision) {
+            self.revision = Some(revision);
+            let state = State::from_status(self.engine.status(), &self.shared.clock, &self.shared.servers);
+            self.shared.state.send_replace(self.shared.complete(state));
+        }
+        *lock(&self.shared.stats) = self.engine.stats();
+    }
+
+    // ---- the end ----
+
+    /// After the engine stopped: waits for the transport to end in order. True when it is time to go.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.stopped {
+            return false;
+        }
+        if let Some(lingering) = &mut self.lingering {
+            let Poll::Ready(clean) = Pin::new(lingering).poll(cx) else { return false };
+            self.lingering = None;
+            self.report.clean = clean.unwrap_or(false);
+        }
+        true
+    }
+
+    /// Every handle gets its answer, also when the runtime is dropped under the client.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.wire = Wire::None;
+        let never_told = !self.stopped;
+        for command in self.commands.drain(..).chain(self.shared.end()) {
+            if let Command::Publish { cell, .. } = command {
+                self.report.lost += 1;
+                cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered: false })));
+            }
+        }
+        for entry in self.pending.take_all() {
+            let maybe_delivered = entry.attempts > 0;
+            self.report.lost += 1;
+            self.report.maybe_delivered += u64::from(maybe_delivered);
+            entry.cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered })));
+        }
+        self.routes.end();
+        self.flushes.clear();
+        if never_told {
+            let reason = match self.engine.status().link {
+                LinkState::Stopped(reason) => reason,
+                _ => StopReason::Shutdown,
+            };
+            self.shared.state.send_modify(|state| {
+                state.link = Link::Stopped { reason: reason.clone() };
+                state.ready = false;
+                state.revision += 1;
+            });
+            self.shared.events.tell(&Event::Stopped { reason });
+        }
+        self.shared.events.end();
+        self.shared.report.send_replace(Some(self.report));
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        for _ in 0..ROUNDS {
+            if this.round(cx) {
+                continue;
+            }
+            if this.poll_end(cx) {
+                this.end();
+                return Poll::Ready(());
+            }
+            if this.shared.sleep(cx.waker()) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,240 @@
+//! Messages by callback: the user's code runs on its own task, and what it does wrong stays there.
+
+use std::future::{Future, IntoFuture};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::command::{Command, Shared};
+use crate::error::SubscribeError;
+use crate::message::Message;
+use crate::subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
+
+/// A function that deals with one message; implemented for `async |message| -> Result<(), E>`.
+pub trait Handler: Send + Sync + 'static {
+    /// Deals with one message; false when it failed.
+    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+}
+
+impl<F, Fut, E> Handler for F
+where
+    F: Fn(Message) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display,
+{
+    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        let answer = self(message);
+        Box::pin(async move {
+            answer
+                .await
+                .map_err(|error| tracing::debug!(target: "rejoin", %error, "a handler failed"))
+                .is_ok()
+        })
+    }
+}
+
+/// What happens to a message whose handler failed, panicked or took too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It is acknowledged and counted: one bad message holds nothing up.
+    #[default]
+    Ack,
+    /// It stays unacknowledged and the link is restarted, so that the broker sends it again. A message that always
+    /// fails then comes for ever.
+    Reconnect,
+}
+
+/// A handler to be registered. Awaited, it waits for the broker's answer; [`HandleBuilder::declare`] does not.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// client
+///     .handle("jobs/#", rejoin::Qos::AtLeastOnce, async |job: rejoin::Message| {
+///         println!("{}", job.topic);
+///         Ok::<(), std::io::Error>(())
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is asked for until this is awaited or declared"]
+pub struct HandleBuilder<H> {
+    shared: Arc<Shared>,
+    subscribe: SubscribeBuilder,
+    handler: H,
+    on_error: OnError,
+    time_limit: Option<Duration>,
+    within: Duration,
+}
+
+impl<H> std::fmt::Debug for HandleBuilder<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandleBuilder").field("subscribe", &self.subscribe).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler> HandleBuilder<H> {
+    pub(crate) const fn new(shared: Arc<Shared>, subscribe: SubscribeBuilder, handler: H) -> Self {
+        Self {
+            shared,
+            subscribe,
+            handler,
+            on_error: OnError::Ack,
+            time_limit: None,
+            within: DEFAULT_SUBSCRIBE_LIMIT,
+        }
+    }
+
+    /// What happens to a message whose handler failed. Default: acknowledge and count.
+    pub const fn on_error(mut self, policy: OnError) -> Self {
+        self.on_error = policy;
+        self
+    }
+
+    /// A handler that takes longer is dropped at its next await and counts as failed. Default: no limit. Until it
+    /// ends, its message holds back the acknowledgements of all that came later [MQTT-4.6.0-2].
+    pub const fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// How long an awaited registration waits for the answer. Default 30 s.
+    pub const fn within(mut self, limit: Duration) -> Self {
+        self.within = limit;
+        self
+    }
+
+    /// Options of the subscription, such as [`SubscribeBuilder::no_local`].
+    pub fn options(mut self, change: impl FnOnce(SubscribeBuilder) -> SubscribeBuilder) -> Self {
+        self.subscribe = change(self.subscribe).manual_ack();
+        self
+    }
+
+    /// Registers at once, link or no link.
+    ///
+    /// # Errors
+    /// A filter that is not one, or a stopped client.
+    pub fn declare(self) -> Result<Handling, SubscribeError> {
+        let subscription = self.subscribe.declare_unowned()?;
+        Ok(start(self.shared, subscription, self.handler, self.on_error, self.time_limit))
+    }
+}
+
+impl<H: Handler> IntoFuture for HandleBuilder<H> {
+    type Output = Result<Handling, SubscribeError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut subscription = self.subscribe.declare_unowned()?;
+            subscription.wait_granted(self.within).await?;
+            Ok(start(self.shared, subscription, self.handler, self.on_error, self.time_limit))
+        })
+    }
+}
+
+/// A registered handler. Dropping this changes nothing; [`Handling::stop`] ends it.
+#[derive(Debug)]
+pub struct Handling {
+    stop: oneshot::Sender<()>,
+}
+
+impl Handling {
+    /// No further message is handed to the handler; the one in its hands is finished. The subscription ends as by
+    /// dropping a [`Subscription`].
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+    }
+}
+
+fn start<H: Handler>(
+    shared: Arc<Shared>,
+    subscription: Subscription,
+    handler: H,
+    on_error: OnError,
+    time_limit: Option<Duration>,
+) -> Handling {
+    let (stop, stopped) = oneshot::channel();
+    let runtime = shared.runtime.clone();
+    runtime.spawn(serve(shared, subscription, handler, on_error, time_limit, stopped));
+    Handling { stop }
+}
+
+async fn serve<H: Handler>(
+    shared: Arc<Shared>,
+    mut subscription: Subscription,
+    handler: H,
+    on_error: OnError,
+    time_limit: Option<Duration>,
+    stopped: oneshot::Receiver<()>,
+) {
+    // A dropped `Handling` is not a wish to stop.
+    let mut stopped = pin!(async move {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    loop {
+        let message = std::future::poll_fn(|cx| match stopped.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => pin!(subscription.next()).poll(cx),
+        });
+        let Some(message) = message.await else { return };
+        let receipt = message.clone();
+        if attempt(&shared, &handler, message, time_limit).await {
+            receipt.ack();
+            continue;
+        }
+        shared.counters.handler_errors.fetch_add(1, Ordering::Relaxed);
+        match on_error {
+            OnError::Ack => receipt.ack(),
+            OnError::Reconnect => shared.push_always(Command::RestartLink),
+        }
+    }
+}
+
+async fn attempt<H: Handler>(
+    shared: &Shared,
+    handler: &H,
+    message: Message,
+    limit: Option<Duration>,
+) -> bool {
+    let call = CatchPanic(Box::pin(async move { handler.call(message).await }));
+    let answer = match limit {
+        None => call.await,
+        Some(limit) => match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::warn!(target: "rejoin", ?limit, "a handler took too long and was dropped");
+                return false;
+            }
+        },
+    };
+    answer.unwrap_or_else(|Panicked| {
+        shared.counters.handler_panics.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(target: "rejoin", "a handler panicked");
+        false
+    })
+}
+
+struct Panicked;
+
+/// Turns a panic of a future into a value: user code must not end the task that serves it.
+struct CatchPanic<'a>(Pin<Box<dyn Future<Output = bool> + Send + 'a>>);
+
+impl Future for CatchPanic<'_> {
+    type Output = Result<bool, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The future is not polled again after a panic, so nothing sees a value it left half changed.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}

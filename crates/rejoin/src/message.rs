@@ -1,0 +1,96 @@
+//! A message received.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rejoin_core::MessageId;
+use rejoin_core::codec::packet::{PublishProperties, Qos};
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
+
+use crate::command::{Command, Shared};
+
+/// A message received. Cloning shares topic and payload.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Message {
+    /// Topic name.
+    pub topic: Text,
+    /// Payload. It shares the buffer it was read into: keep a copy of a small part rather than the whole.
+    pub payload: Bytes,
+    /// QoS it was delivered with.
+    pub qos: Qos,
+    /// RETAIN: it was kept by the broker from before, unless retain-as-published was asked for.
+    pub retain: bool,
+    /// DUP: the broker sent it before, which does not mean that it arrived before.
+    pub dup: bool,
+    /// Properties (5.0), where there are any.
+    pub properties: Option<Box<PublishProperties>>,
+    ack: Option<AckHandle>,
+}
+
+#[derive(Clone)]
+struct AckHandle {
+    id: MessageId,
+    shared: Arc<Shared>,
+}
+
+impl Message {
+    pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<&Arc<Shared>>) -> Self {
+        let ack = match (core.id, acks_to) {
+            (Some(id), Some(shared)) => Some(AckHandle { id, shared: Arc::clone(shared) }),
+            _ => None,
+        };
+        Self {
+            topic: core.topic,
+            payload: core.payload,
+            qos: core.qos,
+            retain: core.retain,
+            dup: core.dup,
+            properties: core.properties,
+            ack,
+        }
+    }
+
+    /// The payload as text.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn text(&self) -> Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(&self.payload)
+    }
+
+    /// Acknowledges a message of a subscription with `manual_ack()`; nothing to do for any other and at QoS 0.
+    ///
+    /// After a reconnect an acknowledgement of QoS 1 is stale: the broker sends the message again, and the late
+    /// call is counted and ignored. At QoS 2 it holds as long as the session.
+    pub fn ack(&self) {
+        self.answer(ReasonCode::SUCCESS);
+    }
+
+    /// Refuses a message of a subscription with `manual_ack()`: the broker is told with this code (0x80 or above,
+    /// anything else becomes 0x80) and does not send it again. MQTT 3.1.1 has no refusals; there it is an
+    /// acknowledgement.
+    pub fn reject(&self, code: ReasonCode) {
+        self.answer(if code.is_error() { code } else { ReasonCode::UNSPECIFIED_ERROR });
+    }
+
+    fn answer(&self, reason: ReasonCode) {
+        if let Some(ack) = &self.ack {
+            ack.shared.push_always(Command::Ack { id: ack.id, reason });
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("payload_len", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("dup", &self.dup)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The bound of the queue: bytes and messages, reserved together before anything is accepted.
+
+use std::task::Waker;
+
+use rejoin_core::Publication;
+
+use crate::error::NotAccepted;
+
+/// What a message costs beside its own bytes: the records that follow it until it is answered for.
+const OVERHEAD: u64 = 128;
+
+/// How much of the queue is taken, and who waits for space.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    limit_bytes: u64,
+    limit_messages: u64,
+    bytes: u64,
+    messages: u64,
+    waiters: Vec<Waker>,
+    told_full: bool,
+}
+
+/// What a release changed.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    /// To be woken once the lock is gone.
+    pub(crate) waiters: Vec<Waker>,
+    /// The queue was reported full and is no longer.
+    pub(crate) no_longer_full: bool,
+}
+
+impl Reservation {
+    pub(crate) const fn new(limit_bytes: u64, limit_messages: u64) -> Self {
+        Self { limit_bytes, limit_messages, bytes: 0, messages: 0, waiters: Vec::new(), told_full: false }
+    }
+
+    /// Takes room for one message of `bytes`.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), NotAccepted> {
+        if bytes > self.limit_bytes {
+            return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
+        }
+        if self.messages >= self.limit_messages || self.bytes + bytes > self.limit_bytes {
+            return Err(NotAccepted::QueueFull {
+                messages: self.messages,
+                bytes: self.bytes,
+                limit_bytes: self.limit_bytes,
+            });
+        }
+        self.bytes += bytes;
+        self.messages += 1;
+        Ok(())
+    }
+
+    /// Gives room back.
+    pub(crate) fn give_back(&mut self, bytes: u64, messages: u64) -> Released {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.messages = self.messages.saturating_sub(messages);
+        // Some room below the limit first, so that a queue at its limit does not flap once per message.
+        let no_longer_full = self.told_full
+            && self.bytes <= self.limit_bytes / 4 * 3
+            && self.messages <= self.limit_messages / 4 * 3;
+        if no_longer_full {
+            self.told_full = false;
+        }
+        Released { waiters: std::mem::take(&mut self.waiters), no_longer_full }
+    }
+
+    /// Whether the queue becomes known as full just now.
+    pub(crate) const fn tell_full(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_full, true)
+    }
+
+    /// Wakes `waker` at the next release.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
+            self.waiters.push(waker.clone());
+        }
+    }
+
+    /// Everybody who waits, to be woken because the client stopped.
+    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.waiters)
+    }
+
+    pub(crate) const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether a message of ordinary size has no room.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.messages >= self.limit_messages || self.bytes + OVERHEAD > self.limit_bytes
+    }
+}
+
+/// The room a message takes, in bytes.
+pub(crate) fn cost(publication: &Publication) -> u64 {
+    let mut bytes = publication.topic.text().len() + publication.payload.len();
+    if let Some(properties) = &publication.properties {
+        bytes += properties.content_type.as_ref().map_or(0, |text| text.len())
+            + properties.response_topic.as_ref().map_or(0, |text| text.len())
+            + properties.correlation_data.as_ref().map_or(0, |data| data.len())
+            + properties.user_properties.iter().map(|(k, v)| k.len() + v.len() + 16).sum::<usize>();
+    }
+    OVERHEAD + bytes as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_bounds_hold_together() {
+        let mut room = Reservation::new(1000, 3);
+        room.take(400).unwrap();
+        assert!(matches!(room.take(1001), Err(NotAccepted::LargerThanQueue { bytes: 1001, .. })));
+        assert!(matches!(room.take(601), Err(NotAccepted::QueueFull { messages: 1, bytes: 400, .. })));
+        room.take(600).unwrap();
+        assert!(matches!(room.take(1), Err(NotAccepted::QueueFull { .. })), "bytes");
+        let _ = room.give_back(1000, 2);
+        for _ in 0..3 {
+            room.take(1).unwrap();
+        }
+        assert!(matches!(room.take(1), Err(NotAccepted::QueueFull { messages: 3, .. })), "messages");
+    }
+
+    #[test]
+    fn full_is_told_once_and_unsaid_with_room_to_spare() {
+        let mut room = Reservation::new(1000, 100);
+        room.take(1000).unwrap();
+        assert!(room.tell_full());
+        assert!(!room.tell_full());
+        assert!(!room.give_back(100, 0).no_longer_full);
+        assert!(room.give_back(200, 0).no_longer_full);
+        assert!(!room.give_back(200, 0).no_longer_full);
+    }
+}

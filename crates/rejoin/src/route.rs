@@ -1,0 +1,188 @@
+//! The way of messages from the driver to one stream.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use rejoin_core::Message;
+
+use crate::sync::lock;
+
+/// How many unread messages a stream holds before QoS 0 is dropped, unless `capacity` says otherwise.
+pub(crate) const DEFAULT_CAPACITY: usize = 16_384;
+
+/// How many bytes of unread messages a stream holds before QoS 0 is dropped.
+const CAPACITY_BYTES: usize = 64 * 1024 * 1024;
+
+/// One stream's end of the driver.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) id: u64,
+    /// The application acknowledges each message itself.
+    pub(crate) manual: bool,
+    capacity: usize,
+    inner: Mutex<Inner>,
+    /// How many of the messages that want an acknowledgement the application took, in order.
+    taken: AtomicU64,
+    /// QoS 0 messages dropped because the stream was full.
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<Message>,
+    bytes: usize,
+    waker: Option<Waker>,
+    ended: bool,
+    /// The driver slowed down for this stream and wants to know when it was read.
+    crowded: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) dropped: u64,
+    /// More than half full of what may be dropped.
+    pub(crate) crowded: bool,
+}
+
+impl Route {
+    pub(crate) fn new(id: u64, manual: bool, capacity: usize) -> Self {
+        Self {
+            id,
+            manual,
+            capacity: capacity.max(1),
+            inner: Mutex::default(),
+            taken: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Appends a batch under one lock, with one wake. QoS 0 beyond the bound is dropped; what is to be acknowledged
+    /// is bounded by our Receive Maximum and never dropped.
+    pub(crate) fn give(&self, batch: &mut Vec<Message>) -> Given {
+        let mut given = Given::default();
+        let waker = {
+            let mut inner = lock(&self.inner);
+            for message in batch.drain(..) {
+                let full = inner.queue.len() >= self.capacity || inner.bytes >= CAPACITY_BYTES;
+                if full && message.id.is_none() {
+                    given.dropped += 1;
+                    continue;
+                }
+                inner.bytes += message.topic.len() + message.payload.len();
+                inner.queue.push_back(message);
+            }
+            given.crowded = inner.queue.len() > self.capacity / 2 || inner.bytes > CAPACITY_BYTES / 2;
+            inner.crowded = given.crowded;
+            inner.waker.take()
+        };
+        if given.dropped > 0 {
+            self.dropped.fetch_add(given.dropped, Ordering::Relaxed);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        given
+    }
+
+    /// Swaps everything unread into an empty `local`. The flag says that the driver waits for this.
+    pub(crate) fn poll_swap(&self, local: &mut VecDeque<Message>, cx: &Context<'_>) -> Poll<Option<bool>> {
+        let mut inner = lock(&self.inner);
+        if inner.queue.is_empty() {
+            if inner.ended {
+                return Poll::Ready(None);
+            }
+            match &mut inner.waker {
+                Some(known) => known.clone_from(cx.waker()),
+                slot => *slot = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inner.queue, local);
+        inner.bytes = 0;
+        Poll::Ready(Some(std::mem::take(&mut inner.crowded)))
+    }
+
+    /// Puts back what a stream swapped out and did not hand to the application.
+    pub(crate) fn put_back(&self, mut local: VecDeque<Message>) {
+        let mut inner = lock(&self.inner);
+        local.append(&mut inner.queue);
+        inner.queue = local;
+    }
+
+    /// Everything unread, when the stream went away.
+    pub(crate) fn take_unread(&self) -> VecDeque<Message> {
+        let mut inner = lock(&self.inner);
+        inner.bytes = 0;
+        std::mem::take(&mut inner.queue)
+    }
+
+    /// No message follows.
+    pub(crate) fn end(&self) {
+        let waker = {
+            let mut inner = lock(&self.inner);
+            inner.ended = true;
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The application took one more message that wants an acknowledgement.
+    pub(crate) fn take_one(&self) {
+        self.taken.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rejoin_core::MessageId;
+    use rejoin_core::codec::packet::Qos;
+    use rejoin_core::text::Text;
+
+    use super::*;
+
+    fn message(id: Option<u64>) -> Message {
+        Message {
+            id: id.map(MessageId),
+            topic: Text::from_static("t"),
+            payload: Bytes::from_static(b"x"),
+            qos: if id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce },
+            retain: false,
+            dup: false,
+            properties: None,
+        }
+    }
+
+    #[test]
+    fn only_qos_0_is_dropped_and_every_drop_is_counted() {
+        let route = Route::new(1, false, 4);
+        let given = route.give(&mut vec![message(None), message(None), message(None)]);
+        assert!(given.crowded && given.dropped == 0);
+        let given = route.give(&mut vec![message(Some(1)), message(None), message(Some(2))]);
+        assert_eq!(given.dropped, 1);
+        assert_eq!(route.dropped(), 1);
+        assert_eq!(route.take_unread().len(), 5);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let route = Route::new(1, false, 4);
+        route.give(&mut vec![message(Some(2))]);
+        route.put_back(VecDeque::from([message(Some(1))]));
+        let ids: Vec<_> = route.take_unread().into_iter().filter_map(|m| m.id).collect();
+        assert_eq!(ids, [MessageId(1), MessageId(2)]);
+    }
+}

@@ -1,0 +1,420 @@
+//! Which stream gets a message, and which messages were taken: the driver's side of every subscription.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::{
+    Message, MessageId, SubscribeRequest, SubscribeResult, SubscriptionId, Timestamp, TopicFilter,
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::command::{Counters, Leave, Leaving, Wishes};
+use crate::route::Route;
+
+/// One filter on the broker, for all who asked for it.
+struct Wish {
+    filter: TopicFilter,
+    options: SubscriptionOptions,
+    answer: Option<SubscribeResult>,
+    /// Slots of the streams, with whom to tell the broker's answer.
+    listeners: Vec<(usize, watch::Sender<Option<SubscribeResult>>)>,
+}
+
+/// One stream.
+struct Slot {
+    route: Arc<Route>,
+    staged: Vec<Message>,
+    /// Messages handed over that will be acknowledged when they are taken, in order.
+    untaken: VecDeque<MessageId>,
+    taken: u64,
+    /// It did not make room in the time it was given; it gets no more.
+    impatient: bool,
+    crowded: bool,
+}
+
+/// A message that more than one stream has to take before it is acknowledged.
+struct Share {
+    left: usize,
+    reason: ReasonCode,
+}
+
+/// A message nobody wants yet.
+struct Held {
+    id: MessageId,
+    /// `None` for one that was handed out and not dealt with.
+    message: Option<Message>,
+    until: Timestamp,
+}
+
+/// What the engine is to be told after a stream went away.
+pub(crate) enum Parting {
+    Detach(SubscriptionId),
+    Unsubscribe(SubscriptionId),
+}
+
+pub(crate) struct Routes {
+    wishes: BTreeMap<SubscriptionId, Wish>,
+    last_id: u32,
+    leaving: HashMap<SubscriptionId, oneshot::Sender<ReasonCode>>,
+    slots: Vec<Option<Slot>>,
+    shares: HashMap<MessageId, Share>,
+    held: VecDeque<Held>,
+    hold: Duration,
+    /// Until then a subscription may still come for what a kept session delivers.
+    grace_until: Timestamp,
+    fallback: Option<usize>,
+    targets: Vec<usize>,
+    touched: Vec<usize>,
+    /// To be acknowledged.
+    pub(crate) acks: Vec<(MessageId, ReasonCode)>,
+}
+
+impl Routes {
+    pub(crate) fn new(hold: Duration, now: Timestamp) -> Self {
+        Self {
+            wishes: BTreeMap::new(),
+            last_id: 0,
+            leaving: HashMap::new(),
+            slots: Vec::new(),
+            shares: HashMap::new(),
+            held: VecDeque::new(),
+            hold,
+            grace_until: now + hold,
+            fallback: None,
+            targets: Vec::new(),
+            touched: Vec::new(),
+            acks: Vec::new(),
+        }
+    }
+
+    fn add_slot(&mut self, route: Arc<Route>) -> usize {
+        let slot = Slot {
+            route,
+            staged: Vec::new(),
+            untaken: VecDeque::new(),
+            taken: 0,
+            impatient: false,
+            crowded: false,
+        };
+        match self.slots.iter().position(Option::is_none) {
+            Some(free) => {
+                self.slots[free] = Some(slot);
+                free
+            }
+            None => {
+                self.slots.push(Some(slot));
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// A stream for some filters. Returns what the broker has to be asked; equal filters are asked once.
+    pub(crate) fn subscribe(&mut self, wishes: Wishes) -> Vec<SubscribeRequest> {
+        let slot = self.add_slot(wishes.route);
+        let mut requests = Vec::new();
+        for wish in wishes.filters {
+            let (filter, sender) = (wish.filter, wish.granted);
+            let known = self.wishes.iter_mut().find(|(_, known)| known.filter == filter);
+            let request = match known {
+                Some((id, known)) => {
+                    let wider =
+                        SubscriptionOptions { qos: wish.options.qos.max(known.options.qos), ..wish.options };
+                    let changed = wider != known.options;
+                    if changed {
+                        known.options = wider;
+                        known.answer = None;
+                    } else if known.answer.is_some() {
+                        sender.send_replace(known.answer.clone());
+                    }
+                    known.listeners.push((slot, sender));
+                    changed.then_some((*id, wider))
+                }
+                None => {
+                    self.last_id += 1;
+                    let id = SubscriptionId(self.last_id);
+                    let options = wish.options;
+                    let listeners = vec![(slot, sender)];
+                    let new = Wish { filter: filter.clone(), options, answer: None, listeners };
+                    self.wishes.insert(id, new);
+                    Some((id, options))
+                }
+            };
+            if let Some((id, options)) = request {
+                requests.push(request_for(id, filter.clone(), options, wishes.user_properties.clone()));
+            }
+            self.hand_over_held(slot, |message| filter.matches(&message.topic));
+        }
+        requests
+    }
+
+    /// The stream of what nobody wants.
+    pub(crate) fn set_fallback(&mut self, route: Arc<Route>) {
+        let slot = self.add_slot(route);
+        if let Some(old) = self.fallback.replace(slot).and_then(|old| self.slots[old].as_ref()) {
+            old.route.end();
+        }
+        self.hand_over_held(slot, |_| true);
+    }
+
+    fn hand_over_held(&mut self, slot: usize, wanted: impl Fn(&Message) -> bool) {
+        for mut held in std::mem::take(&mut self.held) {
+            match held.message.take_if(|message| wanted(message)) {
+                Some(message) => self.give(slot, message),
+                None => self.held.push_back(held),
+            }
+        }
+    }
+
+    /// A stream went away. Call [`Routes::take_marks`] first.
+    pub(crate) fn leave(&mut self, leave: Leave, now: Timestamp, counters: &Counters) -> Vec<Parting> {
+        let Leave { route, how } = leave;
+        let found = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|s| s.route.id == route.id));
+        let Some(index) = found else { return Vec::new() };
+        let Some(mut slot) = self.slots[index].take() else { return Vec::new() };
+        if self.fallback == Some(index) {
+            self.fallback = None;
+        }
+        self.touched.retain(|touched| *touched != index);
+        slot.route.give(&mut slot.staged);
+        self.orphan(slot, matches!(how, Leaving::Detach), now, counters);
+        let mut partings = Vec::new();
+        let (detach, mut reply) = match how {
+            Leaving::Detach => (true, None),
+            Leaving::Unsubscribe(reply) => (false, reply),
+        };
+        self.wishes.retain(|id, wish| {
+            let before = wish.listeners.len();
+            wish.listeners.retain(|(listener, _)| *listener != index);
+            if wish.listeners.len() == before || !wish.listeners.is_empty() {
+                return true;
+            }
+            partings.push(if detach { Parting::Detach(*id) } else { Parting::Unsubscribe(*id) });
+            false
+        });
+        // UNSUBACKs come in the order asked for: who waits for the last waits for all.
+        match partings.last() {
+            Some(Parting::Unsubscribe(id)) => {
+                if let Some(reply) = reply.take() {
+                    self.leaving.insert(*id, reply);
+                }
+            }
+            _ => {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(ReasonCode::SUCCESS);
+                }
+            }
+        }
+        partings
+    }
+
+    /// What becomes of messages their stream never handed out.
+    fn orphan(&mut self, slot: Slot, hold: bool, now: Timestamp, counters: &Counters) {
+        let unread = slot.route.take_unread();
+        let until = now + self.hold;
+        let mut in_hand: BTreeSet<MessageId> = slot.untaken.iter().copied().collect();
+        for message in unread {
+            let Some(id) = message.id else { continue };
+            in_hand.remove(&id);
+            if hold {
+                self.held.push_back(Held { id, message: Some(message), until });
+            } else {
+                counters.unrouted.fetch_add(1, Ordering::Relaxed);
+                self.finish(id, ReasonCode::SUCCESS);
+            }
+        }
+        for id in in_hand {
+            // Handed out in a panic: perhaps not dealt with, so not acknowledged at once.
+            self.held.push_back(Held { id, message: None, until });
+        }
+    }
+
+    /// The broker answered, or the engine did for it. Returns the filter.
+    pub(crate) fn answered(&mut self, id: SubscriptionId, result: &SubscribeResult) -> Option<&TopicFilter> {
+        let wish = self.wishes.get_mut(&id)?;
+        wish.answer = Some(result.clone());
+        for (_, listener) in &wish.listeners {
+            listener.send_replace(wish.answer.clone());
+        }
+        Some(&wish.filter)
+    }
+
+    pub(crate) fn unsubscribed(&mut self, id: SubscriptionId, reason: ReasonCode) {
+        if let Some(reply) = self.leaving.remove(&id) {
+            let _ = reply.send(reason);
+        }
+    }
+
+    /// Finds the streams of a message: by subscription identifier where the broker names one that fits, else by
+    /// filter.
+    pub(crate) fn dispatch(&mut self, message: Message, now: Timestamp, counters: &Counters) {
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        if let Some(properties) = &message.properties {
+            for id in &properties.subscription_ids {
+                // A kept session may still name the subscriptions of a former process.
+                let wish = self.wishes.get(&SubscriptionId(*id));
+                if let Some(wish) = wish.filter(|wish| wish.filter.matches(&message.topic)) {
+                    add_targets(&mut targets, wish);
+                }
+            }
+        }
+        if targets.is_empty() {
+            for wish in self.wishes.values().filter(|wish| wish.filter.matches(&message.topic)) {
+                add_targets(&mut targets, wish);
+            }
+        }
+        match targets.as_slice() {
+            [] => self.unwanted(message, now, counters),
+            [one] => self.give(*one, message),
+            many => {
+                if let Some(id) = message.id {
+                    self.shares.insert(id, Share { left: many.len(), reason: ReasonCode::SUCCESS });
+                }
+                for slot in many {
+                    self.give(*slot, message.clone());
+                }
+            }
+        }
+        self.targets = targets;
+    }
+
+    fn unwanted(&mut self, message: Message, now: Timestamp, counters: &Counters) {
+        if let Some(fallback) = self.fallback {
+            return self.give(fallback, message);
+        }
+        match message.id {
+            Some(id) if now < self.grace_until => {
+                let until = self.grace_until;
+                self.held.push_back(Held { id, message: Some(message), until });
+            }
+            id => {
+                counters.unrouted.fetch_add(1, Ordering::Relaxed);
+                if let Some(id) = id {
+                    self.finish(id, ReasonCode::SUCCESS);
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, index: usize, message: Message) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        if let (Some(id), false) = (message.id, slot.route.manual) {
+            slot.untaken.push_back(id);
+        }
+        if slot.staged.is_empty() {
+            self.touched.push(index);
+        }
+        slot.staged.push(message);
+    }
+
+    /// Hands everything staged to its stream, one lock and one wake for each. True if one of them is so full that
+    /// reading should wait for it a little.
+    pub(crate) fn flush(&mut self, counters: &Counters) -> bool {
+        let mut wait = false;
+        for index in self.touched.drain(..) {
+            let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { continue };
+            let given = slot.route.give(&mut slot.staged);
+            if given.dropped > 0 {
+                counters.dropped_qos0.fetch_add(given.dropped, Ordering::Relaxed);
+            }
+            slot.crowded = given.crowded;
+            slot.impatient &= given.crowded;
+            wait |= given.crowded && !slot.impatient;
+        }
+        wait
+    }
+
+    /// Streams that are still full had their time.
+    pub(crate) fn lose_patience(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.impatient |= slot.crowded;
+        }
+    }
+
+    /// What streams took since the last look is to be acknowledged.
+    pub(crate) fn take_marks(&mut self) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots[index].as_mut() else { continue };
+            let fresh = slot.route.taken() - slot.taken;
+            slot.taken += fresh;
+            for _ in 0..fresh {
+                let next = self.slots[index].as_mut().and_then(|slot| slot.untaken.pop_front());
+                if let Some(id) = next {
+                    self.finish(id, ReasonCode::SUCCESS);
+                }
+            }
+        }
+    }
+
+    /// One stream is done with a message. Acknowledged when all are; a refusal by one is the answer of all.
+    pub(crate) fn finish(&mut self, id: MessageId, reason: ReasonCode) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            self.acks.push((id, reason));
+            return;
+        };
+        share.left -= 1;
+        if reason.is_error() {
+            share.reason = reason;
+        }
+        if share.left == 0 {
+            let reason = share.reason;
+            self.shares.remove(&id);
+            self.acks.push((id, reason));
+        }
+    }
+
+    /// Messages nobody came for are acknowledged and counted.
+    pub(crate) fn expire_held(&mut self, now: Timestamp, counters: &Counters) {
+        for held in std::mem::take(&mut self.held) {
+            if held.until > now {
+                self.held.push_back(held);
+                continue;
+            }
+            counters.unrouted.fetch_add(1, Ordering::Relaxed);
+            if let Some(message) = &held.message {
+                tracing::warn!(
+                    target: "rejoin",
+                    bytes = message.payload.len(),
+                    "a message that no subscription wants was acknowledged and dropped"
+                );
+            }
+            self.finish(held.id, ReasonCode::SUCCESS);
+        }
+    }
+
+    /// When [`Routes::expire_held`] has work.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.held.iter().map(|held| held.until).min()
+    }
+
+    /// No message follows, and no answer.
+    pub(crate) fn end(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.route.give(&mut slot.staged);
+            slot.route.end();
+        }
+        self.wishes.clear();
+        self.leaving.clear();
+    }
+}
+
+fn add_targets(targets: &mut Vec<usize>, wish: &Wish) {
+    for (slot, _) in &wish.listeners {
+        if !targets.contains(slot) {
+            targets.push(*slot);
+        }
+    }
+}
+
+const fn request_for(
+    id: SubscriptionId,
+    filter: TopicFilter,
+    options: SubscriptionOptions,
+    user_properties: UserProperties,
+) -> SubscribeRequest {
+    SubscribeRequest { id, filter, options, user_properties }
+}

@@ -1,0 +1,79 @@
+//! The end, with a report.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Command, Shared};
+use crate::error::ShutdownError;
+
+/// How long a shutdown drains when no other time is given.
+pub const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// What a shutdown could and could not do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Messages that ended well (acknowledged, or at QoS 0 sent) since the shutdown was asked for.
+    pub delivered: u64,
+    /// Messages that are safe in a store for the next start. Zero with the memory queue.
+    pub still_queued: u64,
+    /// Accepted messages that are gone with this client without an acknowledgement.
+    pub lost: u64,
+    /// How many of `lost` were sent, so that the broker may have them.
+    pub maybe_delivered: u64,
+    /// DISCONNECT was written and the broker closed the connection in order.
+    pub clean: bool,
+}
+
+impl ShutdownReport {
+    /// An error if anything accepted was lost.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] with this report.
+    pub fn into_result(self) -> crate::Result<()> {
+        if self.lost == 0 { Ok(()) } else { Err(ShutdownError(self).into()) }
+    }
+}
+
+/// A shutdown, begun when it is awaited. See [`crate::Client::shutdown`].
+#[must_use = "a shutdown begins when it is awaited"]
+#[derive(Debug)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+    within: Duration,
+}
+
+impl Shutdown {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, within: DEFAULT_SHUTDOWN }
+    }
+
+    /// Drains for at most this long. Default 5 s.
+    pub const fn within(mut self, limit: Duration) -> Self {
+        self.within = limit;
+        self
+    }
+
+    /// Drains for at most this many seconds.
+    pub const fn within_secs(self, seconds: u64) -> Self {
+        self.within(Duration::from_secs(seconds))
+    }
+}
+
+impl IntoFuture for Shutdown {
+    type Output = ShutdownReport;
+    type IntoFuture = Pin<Box<dyn Future<Output = ShutdownReport> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut report = self.shared.report.subscribe();
+            self.shared.close_inbox();
+            self.shared.push_always(Command::Close { within: self.within });
+            // The sender lives in `shared`, which this future holds, so the wait cannot fail.
+            let found = report.wait_for(Option::is_some).await.map(|report| *report);
+            found.ok().flatten().unwrap_or_default()
+        })
+    }
+}

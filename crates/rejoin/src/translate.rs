@@ -1,0 +1,117 @@
+//! The core's events in the words of this crate, and in the log.
+
+use std::time::Duration;
+
+use rejoin_core::{Event as Core, Timestamp};
+
+use crate::events::Event;
+
+/// Counts failures of the same kind in a row, so that a log can say "six times" instead of six lines.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats {
+    name: &'static str,
+    count: u32,
+}
+
+impl Repeats {
+    fn count(&mut self, name: &'static str) -> u32 {
+        self.count = if self.name == name { self.count.saturating_add(1) } else { 1 };
+        self.name = name;
+        self.count
+    }
+}
+
+/// The public event, where there is one: messages, answers to subscriptions and outcomes travel by their own
+/// handles.
+pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats) -> Option<Event> {
+    let until = |at: Option<Timestamp>| at.map(|at| at.since(now));
+    Some(match event {
+        Core::Attempt { attempt, server } => Event::Attempt { attempt, server },
+        Core::AttemptFailed { attempt, server, cause, verdict, retry_at, held_by_budget } => {
+            Event::AttemptFailed {
+                attempt,
+                server,
+                repeated: repeats.count(cause.name()),
+                cause,
+                verdict,
+                next_in: until(retry_at),
+                held_by_budget,
+            }
+        }
+        Core::Opened { server, version, attempt, took, session, outage, resending } => {
+            *repeats = Repeats::default();
+            Event::Opened { server, version, attempt, took, session, outage, resending }
+        }
+        Core::Suspect { silent_for } => Event::Suspect { silent_for },
+        Core::Trusted => Event::Trusted,
+        Core::Closed { cause, verdict, lasted, in_flight, queued, retry_at, held_by_budget } => {
+            Event::Closed {
+                cause,
+                verdict,
+                lasted,
+                in_flight,
+                queued,
+                next_in: until(retry_at),
+                held_by_budget,
+            }
+        }
+        Core::Resubscribed { granted, refused } => Event::Resubscribed { granted, refused },
+        Core::Recovered { bill, drained } => Event::Recovered { bill, drained },
+        Core::Oversized { topic, size } => Event::Oversized { topic, size },
+        Core::Retrying { id, reason, at } => Event::Retrying { id, reason, again_in: at.since(now) },
+        Core::Undecided { id } => Event::Undecided { id },
+        Core::Conflict { evidence } => Event::TakenOver { evidence },
+        Core::FellBack { server } => Event::FellBack { server },
+        Core::Qos2MayRepeat => Event::Qos2MayRepeat,
+        Core::Stopped { reason } => Event::Stopped { reason },
+        _ => return None,
+    })
+}
+
+/// Link up, link down and gave up are info; refusals debug; surprising but survived warn.
+pub(crate) fn log(client: &str, event: &Event) {
+    let seconds = |time: &Duration| time.as_secs_f64();
+    match event {
+        Event::Attempt { attempt, server } => {
+            tracing::debug!(target: "rejoin", client, attempt, server, "connecting");
+        }
+        Event::AttemptFailed { attempt, cause, next_in, repeated, .. } => tracing::debug!(
+            target: "rejoin", client, attempt, %cause, repeated,
+            next_in = next_in.as_ref().map(seconds), "the attempt failed"
+        ),
+        Event::Opened { attempt, version, took, session, outage, resending, .. } => tracing::info!(
+            target: "rejoin", client, attempt, %version, ?session, resending, took = seconds(took),
+            outage = outage.as_ref().map(seconds), "the link is open"
+        ),
+        Event::Suspect { silent_for } => {
+            tracing::debug!(target: "rejoin", client, silent_for = seconds(silent_for), "a ping is late");
+        }
+        Event::Closed { cause, lasted, in_flight, queued, next_in, .. } => tracing::info!(
+            target: "rejoin", client, %cause, lasted = seconds(lasted), in_flight, queued,
+            next_in = next_in.as_ref().map(seconds), "the link is gone"
+        ),
+        Event::Recovered { bill, drained } => {
+            tracing::info!(target: "rejoin", client, outage = seconds(&bill.total), drained, "recovered");
+        }
+        Event::SubscriptionRefused { why, .. } => {
+            tracing::warn!(target: "rejoin", client, %why, "a subscription was refused");
+        }
+        Event::TakenOver { evidence } => {
+            tracing::warn!(target: "rejoin", client, evidence, "another client uses this client id");
+        }
+        Event::FellBack { .. } => {
+            tracing::warn!(target: "rejoin", client, "the server speaks only MQTT 3.1.1")
+        }
+        Event::Qos2MayRepeat => tracing::warn!(
+            target: "rejoin", client, "QoS 2 may repeat after a cut: MQTT 3.1.1 without a kept session"
+        ),
+        Event::Oversized { size, .. } => {
+            tracing::warn!(target: "rejoin", client, size, "a message above our size limit was skipped");
+        }
+        Event::Retrying { reason, .. } => {
+            tracing::debug!(target: "rejoin", client, %reason, "the broker refused a message for now");
+        }
+        Event::Stopped { reason } => tracing::info!(target: "rejoin", client, ?reason, "stopped"),
+        _ => {}
+    }
+}

@@ -1,0 +1,1 @@
+//! The client over real sockets, against brokers scripted in the test.
