@@ -240,6 +240,13 @@ macro_rules! from_text {
 }
 from_text!(TopicName, TopicFilter);
 
+/// Lets functions take anything that becomes a topic, a checked topic included.
+impl From<std::convert::Infallible> for TopicError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl From<TopicName> for TopicFilter {
     fn from(name: TopicName) -> Self {
         Self(name.0)
