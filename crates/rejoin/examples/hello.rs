@@ -1,5 +1,7 @@
 //! The first program of the README: connect, subscribe, publish, receive, and leave with a report.
 
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use rejoin::{Client, Qos::AtLeastOnce};
 
 #[tokio::main]

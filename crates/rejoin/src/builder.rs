@@ -31,6 +31,9 @@ const UNROUTED_AFTER: Duration = Duration::from_secs(10);
 /// How long the broker keeps the session of a client that has a name.
 const NAMED_SESSION: Duration = Duration::from_secs(3600);
 
+/// What [`Builder::config`] does to the settings.
+type Change = Box<dyn FnOnce(&mut Config) + Send>;
+
 /// Whether the broker keeps the session while this client is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session(SessionMode);
@@ -146,7 +149,7 @@ pub struct Builder {
     unrouted_after: Duration,
     own_thread: bool,
     callbacks: Vec<Callback>,
-    changes: Vec<Box<dyn FnOnce(&mut Config) + Send>>,
+    changes: Vec<Change>,
 }
 
 impl fmt::Debug for Builder {

@@ -211,7 +211,7 @@ impl Shared {
 
     /// Accepts a message or gives it back.
     pub(crate) fn enqueue(self: &Arc<Self>, publication: Publication) -> Result<Delivery, EnqueueError> {
-        self.try_enqueue(publication, true).map_err(|(reason, back)| EnqueueError::new(reason, back))
+        self.try_enqueue(publication, true).map_err(|refused| EnqueueError::new(refused.0, refused.1))
     }
 
     /// The same; `tell` says whether a full queue is news.
@@ -219,12 +219,12 @@ impl Shared {
         self: &Arc<Self>,
         publication: Publication,
         tell: bool,
-    ) -> Result<Delivery, (NotAccepted, Publication)> {
+    ) -> Result<Delivery, Box<(NotAccepted, Publication)>> {
         let bytes = cost(&publication);
         let cell = Arc::new(Cell::default());
         let mut inbox = lock(&self.inbox);
         if inbox.closed {
-            return Err((NotAccepted::Stopped, publication));
+            return Err(Box::new((NotAccepted::Stopped, publication)));
         }
         if let Err(reason) = inbox.room.take(bytes) {
             let tell = tell && matches!(reason, NotAccepted::QueueFull { .. }) && inbox.room.tell_full();
@@ -232,7 +232,7 @@ impl Shared {
             if tell {
                 self.events.tell(&Event::QueueFull);
             }
-            return Err((reason, publication));
+            return Err(Box::new((reason, publication)));
         }
         inbox.last_publish += 1;
         let id = PublishId(inbox.last_publish);

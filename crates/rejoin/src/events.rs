@@ -251,7 +251,7 @@ impl Events {
         pop(&mut lock(&self.reader.inner))
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<Event>> {
         let mut inner = lock(&self.reader.inner);
         match pop(&mut inner) {
             Some(event) => Poll::Ready(Some(event)),

@@ -67,7 +67,7 @@ impl Pending {
     pub(crate) fn oldest(&self) -> Option<PublishId> {
         let straggler = self.stragglers.keys().next().copied();
         // The front of the window is never empty.
-        straggler.or((!self.window.is_empty()).then_some(self.base)).map(PublishId)
+        straggler.or_else(|| (!self.window.is_empty()).then_some(self.base)).map(PublishId)
     }
 
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Entry> {

@@ -158,16 +158,18 @@ impl PublishBuilder {
         let bytes = cost(&publication);
         loop {
             // Tried before waiting: a queue with room costs one lock, not two.
-            match self.shared.try_enqueue(publication, false) {
+            publication = match self.shared.try_enqueue(publication, false) {
                 Ok(delivery) => return Ok(delivery),
-                Err((NotAccepted::QueueFull { .. }, back)) => publication = back,
-                Err((reason, back)) => return Err(EnqueueError::new(reason, back)),
-            }
-            poll_fn(
-                |cx| {
-                    if self.shared.has_room(bytes, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+                Err(refused) => match *refused {
+                    (NotAccepted::QueueFull { .. }, back) => back,
+                    (reason, back) => return Err(EnqueueError::new(reason, back)),
                 },
-            )
+            };
+            let shared = &self.shared;
+            poll_fn(|cx| match shared.has_room(bytes, cx.waker()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
             .await;
         }
     }

@@ -282,7 +282,7 @@ mod tests {
         let full = Outlook::Blocked { why: Obstacle::QueueFull };
         let never = Outlook::Never { why: StopReason::Shutdown };
         let rows = [
-            (open.clone(), false, true, true, now_7.clone()),
+            (open.clone(), false, true, true, now_7),
             (suspect.clone(), false, true, false, later.clone()),
             (connecting.clone(), false, true, false, later.clone()),
             (waiting(false), false, true, false, later),
