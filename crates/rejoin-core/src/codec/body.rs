@@ -1,6 +1,6 @@
 //! The bodies of packets: what stands after the fixed header.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::decode::{Limits, Sender};
 use super::error::DecodeError;
@@ -34,14 +34,13 @@ impl Rules {
     }
 }
 
-/// Decodes one whole packet.
-pub(super) fn decode(header: Header, frame: Bytes, rules: &Rules) -> Result<Packet, DecodeError> {
-    if header.kind == header::PUBLISH {
-        return publish(header, frame, rules).map(Packet::Publish);
-    }
-    let mut cursor = Cursor::new(&frame, header.len, header.name());
+/// Decodes the packet at the start of `bytes`, of which all has come.
+#[inline]
+pub(super) fn decode(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Packet, DecodeError> {
+    let mut cursor = Cursor::new(bytes, header.len()..header.total(), header.name());
     let cursor = &mut cursor;
     let packet = match header.kind {
+        header::PUBLISH => Packet::Publish(publish(header, cursor, rules)?),
         header::PUBACK => Packet::PubAck(ack(cursor, rules, ReasonCode::fits_publish_ack)?),
         header::PUBREC => Packet::PubRec(ack(cursor, rules, ReasonCode::fits_publish_ack)?),
         header::PUBREL => Packet::PubRel(ack(cursor, rules, ReasonCode::fits_release)?),
@@ -63,6 +62,7 @@ pub(super) fn decode(header: Header, frame: Bytes, rules: &Rules) -> Result<Pack
 
 /// Topic name and packet identifier: the part of a PUBLISH both versions share. An empty name is for the
 /// caller to judge, as it needs the topic alias.
+#[inline]
 pub(super) fn publish_name(
     cursor: &mut Cursor<'_>,
     qos: Qos,
@@ -78,10 +78,10 @@ pub(super) fn publish_name(
     Ok((topic, packet_id))
 }
 
-fn publish(header: Header, mut frame: Bytes, rules: &Rules) -> Result<Publish, DecodeError> {
-    let mut cursor = Cursor::new(&frame, header.len, "PUBLISH");
-    let (topic, packet_id) = publish_name(&mut cursor, header.qos())?;
-    let set = if rules.is_v5() { properties::publish(&mut cursor, rules.users())? } else { None };
+#[inline]
+fn publish(header: &Header, cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Publish, DecodeError> {
+    let (topic, packet_id) = publish_name(cursor, header.qos())?;
+    let set = if rules.is_v5() { properties::publish(cursor, rules.users())? } else { None };
     if let Some(set) = &set {
         // [MQTT-3.3.4-6]
         if rules.sender == Sender::Client && !set.subscription_ids.is_empty() {
@@ -97,17 +97,11 @@ fn publish(header: Header, mut frame: Bytes, rules: &Rules) -> Result<Publish, D
             cursor.malformed("topic name", "is empty")
         });
     }
-    let payload_at = cursor.position();
     let (dup, qos, retain) = (header.dup(), header.qos(), header.retain());
-    if payload_at == frame.len() {
-        // An empty payload need not keep the buffer alive.
-        frame = Bytes::new();
-    } else {
-        frame.advance(payload_at);
-    }
-    Ok(Publish { dup, qos, retain, topic, packet_id, properties: set, payload: frame })
+    Ok(Publish { dup, qos, retain, topic, packet_id, properties: set, payload: cursor.rest() })
 }
 
+#[inline]
 fn ack(cursor: &mut Cursor<'_>, rules: &Rules, fits: fn(ReasonCode) -> bool) -> Result<Ack, DecodeError> {
     let packet_id = cursor.packet_id()?;
     // A length of 2 is success, a length of 3 has no properties (3.4.2.1).

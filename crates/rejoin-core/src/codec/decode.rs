@@ -147,7 +147,7 @@ impl Decoder {
             State::Between | State::SkipBody { .. } | State::Failed(_) => 0,
             State::Heading { len, .. } => *len,
             State::Filling { frame, .. } => frame.len,
-            State::SkipHead { header, head } => header.len + head.len(),
+            State::SkipHead { header, head } => header.len() + head.len(),
         };
         held + self.chunk.len() + self.waiting.iter().map(Bytes::len).sum::<usize>()
     }
@@ -166,9 +166,32 @@ impl Decoder {
         reason = "an iterator has no place for the error and the end at once"
     )]
     pub fn next(&mut self) -> Result<Option<Decoded>, DecodeError> {
-        match self.step() {
-            Ok(decoded) => Ok(decoded),
-            Err(error) => Err(self.fail(error)),
+        loop {
+            let header = match self.step() {
+                Ok(Step::Whole(header)) => header,
+                Ok(Step::Skipped(decoded)) => return Ok(Some(*decoded)),
+                Ok(Step::Moved) => continue,
+                Ok(Step::Starved) => return Ok(None),
+                Err(error) => return Err(self.fail(error)),
+            };
+            return match body::decode(&header, &self.chunk, &self.rules) {
+                Ok(packet) => {
+                    self.chunk.advance(header.total());
+                    self.learn(&packet);
+                    Ok(Some(Decoded::Packet(packet)))
+                }
+                Err(error) => Err(self.fail(error)),
+            };
+        }
+    }
+
+    /// What the decoder itself takes from a packet: that the peer speaks MQTT, and which.
+    fn learn(&mut self, packet: &Packet) {
+        if self.opening.is_some() {
+            self.opening = None;
+        }
+        if let Packet::Connect(connect) = packet {
+            self.rules.version = connect.version;
         }
     }
 
@@ -187,31 +210,21 @@ impl Decoder {
         error
     }
 
-    fn step(&mut self) -> Result<Option<Decoded>, DecodeError> {
-        if let Some(opening) = &self.opening
-            && !opening.starts_like_a_server()
-            && let Some(what) = opening.looks_like(true)
-        {
-            return Err(DecodeError::NotMqtt { looks_like: Some(what) });
-        }
-        loop {
-            let found = match &self.state {
-                State::Between => self.between()?,
-                State::Heading { .. } => self.heading()?,
-                State::Filling { .. } => self.filling()?,
-                State::SkipHead { .. } => self.skip_head()?,
-                State::SkipBody { .. } => self.skip_body(),
-                State::Failed(error) => return Err(*error),
-            };
-            match found {
-                Step::Found(decoded) => return Ok(Some(decoded)),
-                Step::Starved => return Ok(None),
-                Step::Moved => {}
-            }
+    /// One move; the packet itself is decoded by the caller, so that it is built where it is wanted.
+    #[inline]
+    fn step(&mut self) -> Result<Step, DecodeError> {
+        match &self.state {
+            State::Between => self.between(),
+            State::Heading { .. } => self.heading(),
+            State::Filling { .. } => self.filling(),
+            State::SkipHead { .. } => self.skip_head(),
+            State::SkipBody { .. } => Ok(self.skip_body()),
+            State::Failed(error) => Err(*error),
         }
     }
 
     /// Makes sure that the chunk holds something, if anything is there.
+    #[inline]
     fn refill(&mut self) -> bool {
         if !self.chunk.is_empty() {
             return true;
@@ -227,21 +240,24 @@ impl Decoder {
         true
     }
 
+    #[inline]
     fn between(&mut self) -> Result<Step, DecodeError> {
         if !self.refill() {
             return Ok(Step::Starved);
         }
-        let Some(header) = Header::parse(&self.chunk, self.rules.version, self.rules.sender)? else {
+        if let Some(opening) = &self.opening {
+            opening.check()?;
+        }
+        let Some(header) = self.header(&self.chunk)? else {
             self.state = State::Heading { bytes: [0; 5], len: 0 };
             return Ok(Step::Moved);
         };
         if !self.admit(&header)? {
-            self.chunk.advance(header.len);
+            self.chunk.advance(header.len());
             return Ok(Step::Moved);
         }
         if header.total() <= self.chunk.len() {
-            let frame = self.chunk.split_to(header.total());
-            return self.whole(header, frame);
+            return Ok(Step::Whole(header));
         }
         self.state = State::Filling { header, frame: Frame::default() };
         Ok(Step::Moved)
@@ -256,33 +272,40 @@ impl Decoder {
         // Five bytes are a header or an error, so there is room.
         bytes[*len] = self.chunk.get_u8();
         *len += 1;
-        let gathered = &bytes[..*len];
-        let Some(header) = Header::parse(gathered, self.rules.version, self.rules.sender)? else {
-            return Ok(Step::Moved);
-        };
+        let (bytes, len) = (*bytes, *len);
+        let Some(header) = self.header(&bytes[..len])? else { return Ok(Step::Moved) };
         let mut frame = Frame::default();
-        frame.extend(gathered, header.total());
+        frame.extend(&bytes[..len], header.total());
         if self.admit(&header)? {
             self.state = State::Filling { header, frame };
         }
         Ok(Step::Moved)
     }
 
+    #[inline]
+    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, DecodeError> {
+        Header::parse(bytes, self.rules.version, self.rules.sender).map_err(|fault| fault.explain(bytes[0]))
+    }
+
     /// Judges the size by the header alone. `false`: the packet is to be skipped, and the state says so.
+    #[inline]
     fn admit(&mut self, header: &Header) -> Result<bool, DecodeError> {
-        // A body has at most 268,435,455 bytes, so this always fits.
-        let size = u32::try_from(header.total()).unwrap_or(u32::MAX);
-        let limit = self.rules.limits.max_packet_size;
-        check_length(header, &self.rules)?;
-        if size <= limit {
+        if header.size() <= self.rules.limits.max_packet_size {
             return Ok(true);
         }
+        self.skip(header)?;
+        Ok(false)
+    }
+
+    #[cold]
+    fn skip(&mut self, header: &Header) -> Result<(), DecodeError> {
+        let limit = self.rules.limits.max_packet_size;
         let told = self.rules.version == Version::V5 || self.rules.sender == Sender::Client;
         if told || header.kind != header::PUBLISH || self.opening.is_some() {
-            return Err(DecodeError::TooLarge { packet: header.name(), size, limit });
+            return Err(DecodeError::TooLarge { packet: header.name(), size: header.size(), limit });
         }
         self.state = State::SkipHead { header: *header, head: Vec::new() };
-        Ok(false)
+        Ok(())
     }
 
     fn filling(&mut self) -> Result<Step, DecodeError> {
@@ -296,20 +319,13 @@ impl Decoder {
                 return Ok(if self.refill() { Step::Moved } else { Step::Starved });
             }
         }
-        let frame = std::mem::take(frame).join();
+        // The gathered packet is read as a chunk of its own, before the rest of the chunk that completed it.
+        let rest = std::mem::replace(&mut self.chunk, std::mem::take(frame).join());
+        if !rest.is_empty() {
+            self.waiting.push_front(rest);
+        }
         self.state = State::Between;
-        self.whole(header, frame)
-    }
-
-    fn whole(&mut self, header: Header, frame: Bytes) -> Result<Step, DecodeError> {
-        let packet = body::decode(header, frame, &self.rules)?;
-        if self.opening.is_some() {
-            self.opening = None;
-        }
-        if let Packet::Connect(connect) = &packet {
-            self.rules.version = connect.version;
-        }
-        Ok(Step::Found(Decoded::Packet(packet)))
+        Ok(Step::Moved)
     }
 
     /// Gathers topic and packet identifier of a PUBLISH that is too large: 65,539 bytes at most.
@@ -321,7 +337,7 @@ impl Decoder {
             [high, low, ..] => (2 + usize::from(u16::from_be_bytes([high, low])) + id_len, true),
             _ => (2, false),
         };
-        if need > header.body {
+        if need > header.body() {
             let (packet, field) = (header.name(), "topic name");
             return Err(DecodeError::Malformed { packet, field, problem: "runs past the end of the packet" });
         }
@@ -336,64 +352,42 @@ impl Decoder {
             return Ok(Step::Moved);
         }
         let (header, head) = (*header, Bytes::from(std::mem::take(head)));
-        let mut cursor = Cursor::new(&head, 0, header.name());
+        let mut cursor = Cursor::new(&head, 0..head.len(), header.name());
         let (topic, packet_id) = body::publish_name(&mut cursor, header.qos())?;
         if topic.is_empty() {
             return Err(cursor.malformed("topic name", "is empty"));
         }
-        let size = u32::try_from(header.total()).unwrap_or(u32::MAX);
+        let size = header.size();
         let found = Decoded::Oversized { qos: header.qos(), packet_id, topic, size, dup: header.dup() };
-        self.state = State::SkipBody { left: header.body - head.len(), found: Box::new(found) };
+        self.state = State::SkipBody { left: header.body() - head.len(), found: Box::new(found) };
         Ok(Step::Moved)
     }
 
     fn skip_body(&mut self) -> Step {
-        let State::SkipBody { left, found } = &mut self.state else { return Step::Moved };
+        let State::SkipBody { left, .. } = &mut self.state else { return Step::Moved };
         let take = (*left).min(self.chunk.len());
         self.chunk.advance(take);
         *left -= take;
         if *left > 0 {
             return if self.refill() { Step::Moved } else { Step::Starved };
         }
-        let found = (**found).clone();
-        self.state = State::Between;
-        Step::Found(found)
+        let State::SkipBody { found, .. } = std::mem::replace(&mut self.state, State::Between) else {
+            return Step::Moved;
+        };
+        Step::Skipped(found)
     }
 }
 
 /// What one move of the decoder did.
 enum Step {
-    Found(Decoded),
+    /// The chunk starts with a whole packet, which has this header.
+    Whole(Header),
+    /// A packet went by that was too large.
+    Skipped(Box<Decoded>),
+    /// Nothing more can be done without more bytes.
     Starved,
+    /// The state changed.
     Moved,
-}
-
-/// Refuses at once, by the header alone, lengths that no packet of this kind can have.
-fn check_length(header: &Header, rules: &Rules) -> Result<(), DecodeError> {
-    let v5 = rules.version == Version::V5;
-    let fits = match header.kind {
-        header::PINGREQ | header::PINGRESP => header.body == 0,
-        header::DISCONNECT if !v5 => header.body == 0,
-        header::PUBACK
-        | header::PUBREC
-        | header::PUBREL
-        | header::PUBCOMP
-        | header::UNSUBACK
-        | header::CONNACK
-            if !v5 =>
-        {
-            header.body == 2
-        }
-        _ => true,
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(DecodeError::Malformed {
-        packet: header.name(),
-        field: "remaining length",
-        problem: "is not what this packet has",
-    })
 }
 
 /// A packet that is still arriving, in segments that are never moved while they grow.
@@ -469,6 +463,16 @@ impl Opening {
         let take = bytes.len().min(self.bytes.len() - self.len);
         self.bytes[self.len..self.len + take].copy_from_slice(&bytes[..take]);
         self.len += take;
+    }
+
+    /// Recognises another service even where its greeting could be the start of a packet.
+    fn check(&self) -> Result<(), DecodeError> {
+        match self.looks_like(true) {
+            Some(what) if !self.starts_like_a_server() => {
+                Err(DecodeError::NotMqtt { looks_like: Some(what) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A server's first packet is CONNACK or, at 5.0, AUTH [MQTT-3.2.0-1].

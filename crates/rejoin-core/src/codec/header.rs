@@ -25,36 +25,98 @@ pub(super) const AUTH: u8 = 15;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: u8,
-    pub(super) first: u8,
-    /// Length of this header, in bytes.
-    pub(super) len: usize,
-    /// Length of what follows it, in bytes.
-    pub(super) body: usize,
+    first: u8,
+    len: u8,
+    body: u32,
+}
+
+/// What is wrong with a header. Small, because every packet passes through here; the words come when needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    ReservedKind,
+    QosIs3,
+    DupAtQos0,
+    Flags,
+    FromClient,
+    FromServer,
+    LongForm,
+    TooLong,
+    WrongLength,
+}
+
+impl Fault {
+    /// The fault in words.
+    #[cold]
+    pub(super) const fn explain(self, first: u8) -> DecodeError {
+        let packet = name(first >> 4);
+        let (field, problem) = match self {
+            Self::ReservedKind => ("packet type", "is the reserved 0"),
+            Self::QosIs3 => ("QoS", "is 3"),
+            Self::DupAtQos0 => ("DUP", "is set at QoS 0"),
+            Self::Flags => ("reserved flags", "are wrong"),
+            Self::FromClient => ("packet type", "may not come from a client here"),
+            Self::FromServer => ("packet type", "may not come from a server here"),
+            Self::LongForm => ("remaining length", "is not written in the fewest bytes"),
+            Self::TooLong => ("remaining length", "is longer than four bytes"),
+            Self::WrongLength => ("remaining length", "is not what this packet has"),
+        };
+        match self {
+            Self::FromClient | Self::FromServer => DecodeError::Protocol { packet, field, problem },
+            _ => DecodeError::Malformed { packet, field, problem },
+        }
+    }
 }
 
 impl Header {
     /// Reads a header from the start of `bytes`: `None` when more are needed. What the first byte alone can
-    /// tell is told at once.
-    pub(super) fn parse(bytes: &[u8], version: Version, sender: Sender) -> Result<Option<Self>, DecodeError> {
+    /// tell is told at once, and so are lengths that no packet of this kind has.
+    #[inline]
+    pub(super) const fn parse(bytes: &[u8], version: Version, sender: Sender) -> Result<Option<Self>, Fault> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-        check_first(first, version, sender)?;
-        let kind = first >> 4;
-        let malformed =
-            |problem| DecodeError::Malformed { packet: name(kind), field: "remaining length", problem };
+        if let Some(fault) = check_first(first, version, sender) {
+            return Err(fault);
+        }
+        let is_v5 = matches!(version, Version::V5);
         match read_varint(rest) {
             // Only 5.0 asks for the shortest form [MQTT-1.5.5-1].
-            Varint::Whole { value, len } if version == Version::V311 || len == varint_len(value) => {
-                Ok(Some(Self { kind, first, len: 1 + len, body: value as usize }))
+            Varint::Whole { value, len } if is_v5 && len != varint_len(value) => Err(Fault::LongForm),
+            Varint::Whole { value, len } => {
+                let header = Self { kind: first >> 4, first, len: 1 + len as u8, body: value };
+                if header.has_a_possible_length(is_v5) { Ok(Some(header)) } else { Err(Fault::WrongLength) }
             }
-            Varint::Whole { .. } => Err(malformed("is not written in the fewest bytes")),
             Varint::Partial => Ok(None),
-            Varint::TooLong => Err(malformed("is longer than four bytes")),
+            Varint::TooLong => Err(Fault::TooLong),
         }
+    }
+
+    const fn has_a_possible_length(&self, is_v5: bool) -> bool {
+        match self.kind {
+            PUBLISH => true,
+            PINGREQ | PINGRESP => self.body == 0,
+            DISCONNECT => is_v5 || self.body == 0,
+            PUBACK | PUBREC | PUBREL | PUBCOMP | UNSUBACK | CONNACK => is_v5 || self.body == 2,
+            _ => true,
+        }
+    }
+
+    /// Length of this header, in bytes.
+    pub(super) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Length of what follows it, in bytes.
+    pub(super) const fn body(&self) -> usize {
+        self.body as usize
     }
 
     /// Length of the whole packet, in bytes.
     pub(super) const fn total(&self) -> usize {
-        self.len + self.body
+        self.len() + self.body()
+    }
+
+    /// The same as it is told: a body has at most 268,435,455 bytes, so it always fits.
+    pub(super) const fn size(&self) -> u32 {
+        self.len as u32 + self.body
     }
 
     pub(super) const fn name(&self) -> &'static str {
@@ -102,23 +164,20 @@ pub(super) const fn name(kind: u8) -> &'static str {
 }
 
 /// Kind, flags and direction: all that the first byte tells.
-const fn check_first(first: u8, version: Version, sender: Sender) -> Result<(), DecodeError> {
+#[inline]
+const fn check_first(first: u8, version: Version, sender: Sender) -> Option<Fault> {
     let kind = first >> 4;
     let flags = first & 0x0F;
-    let packet = name(kind);
     if kind == 0 {
-        return Err(DecodeError::Malformed { packet, field: "packet type", problem: "is the reserved 0" });
+        return Some(Fault::ReservedKind);
     }
     if kind == PUBLISH {
         // [MQTT-3.3.1-4]
         if flags & 0x06 == 0x06 {
-            return Err(DecodeError::Malformed { packet, field: "QoS", problem: "is 3" });
+            return Some(Fault::QosIs3);
         }
         // [MQTT-3.3.1-2]
-        if flags & 0x06 == 0 && flags & 0x08 != 0 {
-            return Err(DecodeError::Malformed { packet, field: "DUP", problem: "is set at QoS 0" });
-        }
-        return Ok(());
+        return if flags & 0x0E == 0x08 { Some(Fault::DupAtQos0) } else { None };
     }
     // [MQTT-2.1.3-1], for single packets [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1]
     // [MQTT-3.15.1-1]; 3.1.1: [MQTT-2.2.2-2]
@@ -127,20 +186,20 @@ const fn check_first(first: u8, version: Version, sender: Sender) -> Result<(), 
         _ => 0,
     };
     if flags != expected {
-        return Err(DecodeError::Malformed { packet, field: "reserved flags", problem: "are wrong" });
+        return Some(Fault::Flags);
     }
-    let client_may = !matches!(kind, CONNACK | SUBACK | UNSUBACK | PINGRESP);
-    let server_may = !matches!(kind, CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ);
     // A DISCONNECT of 3.1.1 comes from clients alone, and AUTH is of 5.0.
-    let (client_may, server_may) = match (version, kind) {
-        (Version::V311, DISCONNECT) => (true, false),
-        (Version::V311, AUTH) => (false, false),
-        _ => (client_may, server_may),
-    };
-    let problem = match sender {
-        Sender::Client if !client_may => "may not come from a client here",
-        Sender::Server if !server_may => "may not come from a server here",
-        _ => return Ok(()),
-    };
-    Err(DecodeError::Protocol { packet, field: "packet type", problem })
+    let is_v311 = matches!(version, Version::V311);
+    match sender {
+        Sender::Client => match kind {
+            CONNACK | SUBACK | UNSUBACK | PINGRESP => Some(Fault::FromClient),
+            AUTH if is_v311 => Some(Fault::FromClient),
+            _ => None,
+        },
+        Sender::Server => match kind {
+            CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ => Some(Fault::FromServer),
+            DISCONNECT | AUTH if is_v311 => Some(Fault::FromServer),
+            _ => None,
+        },
+    }
 }

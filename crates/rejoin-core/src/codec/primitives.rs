@@ -58,17 +58,15 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads `frame` from `start` on.
-    pub(super) fn new(frame: &'a Bytes, start: usize, packet: &'static str) -> Self {
-        Self { frame, at: start.min(frame.len()), end: frame.len(), packet }
+    /// Reads this part of `frame`, which may hold more than the packet.
+    #[inline]
+    pub(super) fn new(frame: &'a Bytes, part: std::ops::Range<usize>, packet: &'static str) -> Self {
+        let end = part.end.min(frame.len());
+        Self { frame, at: part.start.min(end), end, packet }
     }
 
     pub(super) const fn packet(&self) -> &'static str {
         self.packet
-    }
-
-    pub(super) const fn position(&self) -> usize {
-        self.at
     }
 
     pub(super) const fn remaining(&self) -> usize {
@@ -90,6 +88,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves over `len` bytes and says where they stand.
+    #[inline]
     fn take(&mut self, len: usize, field: &'static str) -> Result<std::ops::Range<usize>, DecodeError> {
         if len > self.remaining() {
             return Err(self.malformed(field, "runs past the end of the packet"));
@@ -100,16 +99,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// A cursor over the next `len` bytes, which this one skips.
+    #[inline]
     pub(super) fn part(&mut self, len: usize, field: &'static str) -> Result<Self, DecodeError> {
         let range = self.take(len, field)?;
         Ok(Self { at: range.start, end: range.end, ..*self })
     }
 
+    #[inline]
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         let range = self.take(1, field)?;
         Ok(self.frame[range.start])
     }
 
+    #[inline]
     pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         let at = self.take(2, field)?.start;
         Ok(u16::from_be_bytes([self.frame[at], self.frame[at + 1]]))
@@ -122,6 +124,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A variable byte integer in its shortest form; a longer one is malformed [MQTT-1.5.5-1].
+    #[inline]
     pub(super) fn varint(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         match read_varint(&self.frame[self.at..self.end]) {
             Varint::Whole { value, len } if len == varint_len(value) => {
@@ -134,14 +137,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Moves over a byte of zero, such as the length of no properties, if that comes next.
+    #[inline]
+    pub(super) fn skip_zero(&mut self) -> bool {
+        let is_zero = !self.is_empty() && self.frame[self.at] == 0;
+        self.at += usize::from(is_zero);
+        is_zero
+    }
+
     /// Binary data with its two-byte length, shared with the packet's buffer.
+    #[inline]
     pub(super) fn binary(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
         let len = usize::from(self.u16(field)?);
-        let range = self.take(len, field)?;
-        Ok(if range.is_empty() { Bytes::new() } else { self.frame.slice(range) })
+        let mut part = self.part(len, field)?;
+        Ok(part.rest())
     }
 
     /// A string with its two-byte length [MQTT-1.5.4-1] [MQTT-1.5.4-2]; a byte order mark stays [MQTT-1.5.4-3].
+    #[inline]
     pub(super) fn text(&mut self, field: &'static str) -> Result<Text, DecodeError> {
         Text::new(self.binary(field)?).map_err(|error| {
             self.malformed(
@@ -156,12 +169,22 @@ impl<'a> Cursor<'a> {
     }
 
     /// A packet identifier, which is never zero [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1]).
+    #[inline]
     pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16("packet identifier")?)
             .ok_or_else(|| self.malformed("packet identifier", "is zero"))
     }
 
+    /// All that is left, shared with the packet's buffer. Nothing left keeps no buffer alive.
+    #[inline]
+    pub(super) fn rest(&mut self) -> Bytes {
+        let range = self.at..self.end;
+        self.at = self.end;
+        if range.is_empty() { Bytes::new() } else { self.frame.slice(range) }
+    }
+
     /// Refuses bytes that no field accounts for.
+    #[inline]
     pub(super) const fn finish(&self) -> Result<(), DecodeError> {
         if self.is_empty() {
             return Ok(());

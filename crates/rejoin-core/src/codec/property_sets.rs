@@ -173,10 +173,10 @@ pub(super) fn publish(
     cursor: &mut Cursor<'_>,
     limit: usize,
 ) -> Result<Option<Box<PublishProperties>>, DecodeError> {
-    let mut from = Properties::open(cursor, place::PUBLISH, limit)?;
-    if from.is_empty() {
+    if cursor.skip_zero() {
         return Ok(None);
     }
+    let mut from = Properties::open(cursor, place::PUBLISH, limit)?;
     let mut set = Box::<PublishProperties>::default();
     while let Some(property) = from.next()? {
         match property {
