@@ -17,7 +17,7 @@ pub(crate) const OURS: &str = "rejoin";
 /// Ratios are to the fastest of these in the same case.
 pub(crate) const REFERENCE: [&str; 2] = ["rumqttc-default", "rumqttc"];
 
-pub(crate) const CLIENTS: [Client; 4] = [
+pub(crate) const CLIENTS: [Client; 5] = [
     Client {
         name: RAW,
         what: "pre-encoded packets and blocking calls, no client at all: what this machine can do",
@@ -37,6 +37,11 @@ pub(crate) const CLIENTS: [Client; 4] = [
         name: "rumqttc-next",
         what: "rumqttc-next 0.34.0 with TCP_NODELAY, the window both ways, a channel of 1,000 and request batches of 64",
         versions: &[5],
+    },
+    Client {
+        name: OURS,
+        what: "rejoin with the window as in-flight limit and receive maximum, and room for 1,000 waiting messages",
+        versions: &[4, 5],
     },
 ];
 

@@ -24,6 +24,27 @@ pub(crate) fn order(qos: u8, count: u64, size: usize, window: u16) -> String {
     format!("b/{qos}/{count}/{size}/{window}")
 }
 
+/// The topic of the QoS 1 message behind `count` messages at QoS 0. Its acknowledgement says that all of them came.
+pub(crate) fn end_of(count: u64) -> String {
+    format!("e/{count}")
+}
+
+/// Nobody acknowledges QoS 0, so a client that drops messages would only look fast: the sink counts.
+fn check_end(frame: &Frame<'_>, published: u64) -> io::Result<()> {
+    if frame.qos() != 1 || !frame.body.get(2..).is_some_and(|topic| topic.starts_with(b"e/")) {
+        return Ok(());
+    }
+    let length = usize::from(frame.topic_length());
+    let said =
+        frame.body.get(4..2 + length).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    match said == Some(published) {
+        true => Ok(()),
+        false => {
+            Err(io::Error::other(format!("{published} messages at QoS 0 came, {said:?} were published")))
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     meter::stay_on(args)?;
     let patience = Duration::from_millis(args.value("patience", PATIENCE)?);
@@ -70,10 +91,16 @@ fn serve(mut socket: TcpStream, patience: Duration) -> io::Result<()> {
     let mut version = 4;
     let mut receive_maximum = u16::MAX;
     let mut feed: Option<Outgoing> = None;
+    let mut published = 0;
     while reader.fill(&mut Eager(&socket, patience))? {
         while let Some(frame) = reader.next() {
             match frame.kind() {
-                wire::PUBLISH | wire::PUBREL => flow::answer(&frame, &mut out),
+                wire::PUBLISH => {
+                    check_end(&frame, published)?;
+                    published += 1;
+                    flow::answer(&frame, &mut out);
+                }
+                wire::PUBREL => flow::answer(&frame, &mut out),
                 wire::PUBACK | wire::PUBREC | wire::PUBCOMP => {
                     let feed =
                         feed.as_mut().ok_or_else(|| io::Error::other("acknowledged what was not sent"))?;

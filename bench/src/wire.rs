@@ -42,7 +42,11 @@ impl Frame<'_> {
 
     /// The packet identifier of a PUBLISH above QoS 0.
     pub(crate) fn publish_id(&self) -> u16 {
-        self.u16_at(2 + usize::from(self.u16_at(0)))
+        self.u16_at(2 + usize::from(self.topic_length()))
+    }
+
+    pub(crate) fn topic_length(&self) -> u16 {
+        self.u16_at(0)
     }
 
     fn u16_at(&self, at: usize) -> u16 {

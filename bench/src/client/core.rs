@@ -125,6 +125,7 @@ impl Driver {
                 handed += 1;
                 let mut one = publication.clone();
                 if handed > job.count {
+                    one.topic = TopicName::try_from(sink::end_of(job.count)).map_err(|e| e.to_string())?;
                     one.qos = Qos::AtLeastOnce;
                 }
                 self.engine.publish(PublishId(handed), one, now).map_err(|e| e.to_string())?;

@@ -2,6 +2,7 @@
 
 mod core;
 mod raw;
+mod rejoin;
 mod rumqttc;
 mod rumqttc_next;
 
@@ -46,6 +47,8 @@ pub(crate) fn drive(args: &Args) -> Result<(), String> {
     };
     let measured = match args.text("client", "raw").as_str() {
         "raw" => raw::run(&job),
+        "rejoin" => rejoin::run(&job, true),
+        "rejoin-default" => rejoin::run(&job, false),
         "rejoin-core" => core::run(&job),
         "rumqttc" => rumqttc::run(&job, true),
         "rumqttc-default" => rumqttc::run(&job, false),

@@ -27,7 +27,7 @@ pub(super) fn run(job: &Job) -> Result<Measured, String> {
 fn pour(job: &Job, mut socket: TcpStream, mut reader: Reader) -> io::Result<Measured> {
     let mut flow = Outgoing::new(job.version, TOPIC, 0, job.size, job.window, job.count);
     let mut last = Vec::new();
-    wire::publish(&mut last, job.version, TOPIC, 1, 1, job.size);
+    wire::publish(&mut last, job.version, &sink::end_of(job.count), 1, 1, job.size);
     let meter = Meter::start();
     flow.pour(&mut socket)?;
     socket.write_all(&last)?;

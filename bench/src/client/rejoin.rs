@@ -16,7 +16,8 @@ pub(super) fn run(job: &Job, tuned: bool) -> Result<Measured, String> {
 
 async fn start(job: &Job, tuned: bool) -> Result<Measured, String> {
     let version = if job.version == 5 { VersionPolicy::Only5 } else { VersionPolicy::Only311 };
-    let mut builder = Client::builder(&format!("mqtt://{}", job.address)).client_id("rejoin").version(version);
+    let mut builder =
+        Client::builder(&format!("mqtt://{}", job.address)).client_id("rejoin").version(version);
     builder = builder.max_in_flight(job.window).receive_maximum(job.window);
     if tuned {
         builder = builder.queue_max_messages(job.channel as u64 + u64::from(job.window));
@@ -33,11 +34,20 @@ async fn publish(job: &Job, client: Client) -> Result<Measured, String> {
     let payload = Bytes::from(vec![b'x'; job.size]);
     let meter = Meter::start();
     for _ in 0..job.count {
-        client.publish(TOPIC, payload.clone()).qos(qos).enqueue_when_room().await.map_err(|e| e.to_string())?;
+        client
+            .publish(TOPIC, payload.clone())
+            .qos(qos)
+            .enqueue_when_room()
+            .await
+            .map_err(|e| e.to_string())?;
     }
     match qos {
         Qos::AtMostOnce => {
-            client.publish(TOPIC, payload).qos(Qos::AtLeastOnce).await.map_err(|e| e.to_string())?;
+            client
+                .publish(sink::end_of(job.count), payload)
+                .qos(Qos::AtLeastOnce)
+                .await
+                .map_err(|e| e.to_string())?;
         }
         _ => client.flush(LIMIT).await.map_err(|e| e.to_string())?,
     }

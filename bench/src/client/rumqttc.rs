@@ -44,7 +44,7 @@ macro_rules! driver {
                         client.publish_bytes(TOPIC, qos, false, payload.clone()).await.map_err(|e| e.to_string())?;
                     }
                     if qos == level(0) {
-                        client.publish_bytes(TOPIC, level(1), false, payload).await.map_err(|e| e.to_string())?;
+                        client.publish_bytes(sink::end_of(count), level(1), false, payload).await.map_err(|e| e.to_string())?;
                     }
                     Ok::<_, String>(client)
                 });

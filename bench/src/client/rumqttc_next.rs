@@ -45,7 +45,10 @@ async fn publish(job: &Job, client: AsyncClient, mut events: EventLoop) -> Resul
                 .map_err(|e| e.to_string())?;
         }
         if qos == level(0) {
-            client.publish(TOPIC, payload, PublishOptions::new(level(1))).await.map_err(|e| e.to_string())?;
+            client
+                .publish(sink::end_of(count), payload, PublishOptions::new(level(1)))
+                .await
+                .map_err(|e| e.to_string())?;
         }
         Ok::<_, String>(client)
     });
