@@ -29,8 +29,10 @@ fn row(version: Version, sender: Sender, notation: &str, packet: Packet) -> Gold
 }
 
 pub(super) fn all() -> Vec<Golden> {
-    let mut rows = v311();
+    let mut rows = v311_connection();
+    rows.extend(v311_exchanges());
     rows.extend(v5_connection());
+    rows.extend(v5_goodbyes());
     rows.extend(v5_messages());
     rows.extend(v5_subscriptions());
     rows
@@ -90,7 +92,7 @@ fn success(packet_id: u16) -> Ack {
     Ack::new(id(packet_id), ReasonCode::SUCCESS)
 }
 
-fn v311() -> Vec<Golden> {
+fn v311_connection() -> Vec<Golden> {
     let will = Will {
         topic: text("w/t"),
         payload: Bytes::from_static(b"bye"),
@@ -105,7 +107,6 @@ fn v311() -> Vec<Golden> {
         password: Some(Bytes::from_static(b"pw")),
         ..connect(V311, "c")
     };
-    let filters = vec![(text("a/b"), qos(Qos::AtLeastOnce)), (text("c/#"), qos(Qos::ExactlyOnce))];
     vec![
         // [MQTT-3.1.2-1] [MQTT-3.1.3-3]
         row(
@@ -131,6 +132,15 @@ fn v311() -> Vec<Golden> {
         row(V311, Server, "20 02 00 03", Packet::ConnAck(connack(false, 0x88).into())),
         row(V311, Server, "20 02 00 04", Packet::ConnAck(connack(false, 0x86).into())),
         row(V311, Server, "20 02 00 05", Packet::ConnAck(connack(false, 0x87).into())),
+        row(V311, Client, "C0 00", Packet::PingReq),
+        row(V311, Server, "D0 00", Packet::PingResp),
+        row(V311, Client, "E0 00", Packet::Disconnect(Disconnect::new(ReasonCode::SUCCESS))),
+    ]
+}
+
+fn v311_exchanges() -> Vec<Golden> {
+    let filters = vec![(text("a/b"), qos(Qos::AtLeastOnce)), (text("c/#"), qos(Qos::ExactlyOnce))];
+    vec![
         row(V311, Server, "30 08 0003'a/b' 'hey'", Packet::Publish(publish(Qos::AtMostOnce, None, "hey"))),
         row(
             V311,
@@ -164,9 +174,6 @@ fn v311() -> Vec<Golden> {
             Packet::Unsubscribe(unsubscribe(10, &["a/b", "#"])),
         ),
         row(V311, Server, "B0 02 000A", Packet::UnsubAck(suback(10, &[]))),
-        row(V311, Client, "C0 00", Packet::PingReq),
-        row(V311, Server, "D0 00", Packet::PingResp),
-        row(V311, Client, "E0 00", Packet::Disconnect(Disconnect::new(ReasonCode::SUCCESS))),
     ]
 }
 
@@ -234,20 +241,6 @@ fn full_v5_connack() -> ConnAck {
 
 fn v5_connection() -> Vec<Golden> {
     let password_alone = Connect { password: Some(Bytes::from_static(b"pw")), ..connect(V5, "") };
-    let with_reason = |reason| Packet::Disconnect(Disconnect::new(ReasonCode(reason)));
-    let auth = |reason, data: Option<&'static [u8]>| {
-        let data = data.map(Bytes::from_static);
-        Packet::Auth(Auth { reason: ReasonCode(reason), method: Some(text("m")), data, properties: None })
-    };
-    let moved = Disconnect {
-        server_reference: Some(text("h")),
-        properties: Some(Box::new(ReasonProperties {
-            reason_string: Some(text("s")),
-            user_properties: users("k", "v"),
-        })),
-        ..Disconnect::new(ReasonCode::SERVER_MOVED)
-    };
-    let expiring = Disconnect { session_expiry: Some(60), ..Disconnect::new(ReasonCode::SUCCESS) };
     let old_broker = ConnAck { v311_form: true, ..connack(false, 0x84) };
     vec![
         // [MQTT-2.2.2-1]
@@ -287,6 +280,25 @@ fn v5_connection() -> Vec<Golden> {
              26 0001'k'0001'v' 28 00 29 01 2A 00 13 001E 1A 0001'i' 1C 0001'h' 15 0001'm' 16 0001 01",
             Packet::ConnAck(full_v5_connack().into()),
         ),
+    ]
+}
+
+fn v5_goodbyes() -> Vec<Golden> {
+    let with_reason = |reason| Packet::Disconnect(Disconnect::new(ReasonCode(reason)));
+    let auth = |reason, data: Option<&'static [u8]>| {
+        let data = data.map(Bytes::from_static);
+        Packet::Auth(Auth { reason: ReasonCode(reason), method: Some(text("m")), data, properties: None })
+    };
+    let moved = Disconnect {
+        server_reference: Some(text("h")),
+        properties: Some(Box::new(ReasonProperties {
+            reason_string: Some(text("s")),
+            user_properties: users("k", "v"),
+        })),
+        ..Disconnect::new(ReasonCode::SERVER_MOVED)
+    };
+    let expiring = Disconnect { session_expiry: Some(60), ..Disconnect::new(ReasonCode::SUCCESS) };
+    vec![
         row(V5, Client, "C0 00", Packet::PingReq),
         row(V5, Server, "D0 00", Packet::PingResp),
         row(V5, Client, "E0 00", with_reason(0)),
