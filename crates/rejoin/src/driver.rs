@@ -54,7 +54,8 @@ pub(crate) struct Driver {
     pending: Pending,
     commands: VecDeque<Command>,
     now: Now,
-    timer: Pin<Box<Sleep>>,
+    /// Made at the first poll, so that it belongs to the runtime that drives it.
+    timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Timestamp>,
     /// Reading waits until then for a stream to make room.
     pause: Option<Timestamp>,
@@ -88,7 +89,7 @@ impl Driver {
             routes: Routes::new(unrouted_after, now.mono),
             pending: Pending::default(),
             commands: VecDeque::new(),
-            timer: Box::pin(tokio::time::sleep_until(shared.clock.timer(now.mono))),
+            timer: None,
             now,
             shared,
             armed: None,
@@ -156,6 +157,7 @@ impl Driver {
             Command::Unrouted(route) => self.routes.set_fallback(route),
             Command::Leave(leave) => {
                 self.routes.take_marks();
+                self.acknowledge();
                 for parting in self.routes.leave(*leave, now.mono, &self.shared.counters) {
                     match parting {
                         Parting::Detach(id) => self.engine.detach(id),
@@ -291,12 +293,13 @@ impl Driver {
         let engine = self.engine.deadline().map(|(at, _)| at);
         let next = [engine, self.routes.deadline(), self.pause].into_iter().flatten().min();
         let Some(next) = next else { return busy };
+        let at = self.shared.clock.timer(next);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if self.armed != Some(next) {
             self.armed = Some(next);
-            let at = self.shared.clock.timer(next);
-            self.timer.as_mut().reset(at);
+            timer.as_mut().reset(at);
         }
-        if self.timer.as_mut().poll(cx).is_ready() {
+        if timer.as_mut().poll(cx).is_ready() {
             self.armed = None;
             busy = true;
         }
@@ -483,9 +486,14 @@ impl Driver {
         self.wire = Wire::None;
         let never_told = !self.stopped;
         for command in self.commands.drain(..).chain(self.shared.end()) {
-            if let Command::Publish { cell, .. } = command {
-                self.report.lost += 1;
-                cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered: false })));
+            match command {
+                Command::Publish { cell, .. } => {
+                    self.report.lost += 1;
+                    cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered: false })));
+                }
+                Command::Subscribe(wishes) => wishes.route.end(),
+                Command::Unrouted(route) => route.end(),
+                _ => {}
             }
         }
         for entry in self.pending.take_all() {

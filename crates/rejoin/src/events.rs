@@ -274,7 +274,7 @@ fn pop(inner: &mut Inner) -> Option<Event> {
 
 impl Stream for Events {
     type Item = Event;
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.poll_event(cx)
     }
 }

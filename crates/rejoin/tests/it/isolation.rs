@@ -1,0 +1,139 @@
+//! User code, however slow or panicking, delays neither keep-alive nor recovery.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rejoin::{Message, OnError, Qos};
+use rejoin_core::codec::packet::Packet;
+
+use crate::peer::{LIMIT, Listener, Peer, limited, message};
+
+/// Pings must go on coming, each soon after the last.
+async fn pings_go_on(peer: &mut Peer) {
+    for _ in 0..5 {
+        let before = Instant::now();
+        loop {
+            let packet = peer.next().await;
+            if packet == Packet::PingReq {
+                break;
+            }
+            assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}");
+        }
+        peer.send(Packet::PingResp).await;
+        assert!(before.elapsed() < Duration::from_secs(2), "a ping came {:?} late", before.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_never_returns_and_one_that_panics() {
+    let listener = Listener::bind().await;
+    let client = listener.client().ping_after(Duration::from_millis(50)).start().unwrap();
+    client
+        .handle("slow", Qos::AtLeastOnce, async |_: Message| {
+            std::future::pending::<()>().await;
+            Ok::<(), std::fmt::Error>(())
+        })
+        .declare()
+        .unwrap();
+    client
+        .handle("panics", Qos::AtLeastOnce, |_: Message| async move {
+            assert!(std::hint::black_box(false), "on purpose");
+            Ok::<(), std::fmt::Error>(())
+        })
+        .declare()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    let mut granted = 0;
+    while granted < 2 {
+        granted += peer.grant().await.0.len();
+    }
+    peer.send(Packet::Publish(message("panics", "1", Qos::AtLeastOnce, 1))).await;
+    assert_eq!(peer.puback().await.packet_id.get(), 1, "a panic counts as an error, which is acknowledged");
+    peer.send(Packet::Publish(message("slow", "2", Qos::AtLeastOnce, 2))).await;
+    peer.send(Packet::Publish(message("slow", "3", Qos::AtLeastOnce, 3))).await;
+    pings_go_on(&mut peer).await;
+    assert_eq!((client.stats().handler_panics, client.stats().handler_errors), (1, 1));
+    // And the link comes back under it.
+    peer.reset();
+    let mut peer = listener.open(true).await;
+    let mut granted = 0;
+    while granted < 2 {
+        granted += peer.grant().await.0.len();
+    }
+    limited(client.wait_ready(LIMIT)).await.unwrap();
+    pings_go_on(&mut peer).await;
+}
+
+#[tokio::test]
+async fn a_callback_that_blocks_its_thread() {
+    let listener = Listener::bind().await;
+    let (release, blocked) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    let client = listener
+        .client()
+        .ping_after(Duration::from_millis(50))
+        .on_open(move |_| {
+            let _ = entered.send(());
+            let _ = blocked.recv();
+        })
+        .start()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    limited(client.wait_open(LIMIT)).await.unwrap();
+    tokio::task::spawn_blocking(move || inside.recv_timeout(LIMIT)).await.unwrap().unwrap();
+    pings_go_on(&mut peer).await;
+    drop(release);
+}
+
+/// On this runtime of one thread a blocked task blocks all tasks; the driver has a thread of its own.
+#[tokio::test]
+async fn a_task_that_blocks_the_only_thread() {
+    let listener = Listener::bind().await;
+    let url = listener.url.clone();
+    let user = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (done, wait) = mpsc::channel::<()>();
+        let client = runtime.block_on(async {
+            rejoin::Client::builder(&url).ping_after(Duration::from_millis(50)).own_thread().start().unwrap()
+        });
+        // From here on nobody runs this runtime's tasks.
+        (client, runtime, done, wait)
+    });
+    let (client, runtime, _done, _wait) = tokio::task::spawn_blocking(|| user.join().unwrap()).await.unwrap();
+    let mut peer = listener.open(false).await;
+    pings_go_on(&mut peer).await;
+    drop(client);
+    tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failing_handler_may_ask_for_the_message_again() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    client
+        .handle("a", Qos::AtLeastOnce, move |message: Message| {
+            let tell = tell.clone();
+            async move {
+                let _ = tell.send(message.dup);
+                if message.dup { Ok(()) } else { Err("not yet") }
+            }
+        })
+        .on_error(OnError::Reconnect)
+        .declare()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    assert_eq!(limited(told.recv()).await, Some(false));
+    while let Some(packet) = peer.next_or_end().await {
+        assert!(matches!(packet, Packet::Disconnect(_)), "{packet:?}");
+    }
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    let mut again = message("a", "1", Qos::AtLeastOnce, 1);
+    again.dup = true;
+    peer.send(Packet::Publish(again)).await;
+    assert_eq!(limited(told.recv()).await, Some(true));
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+}

@@ -1,0 +1,177 @@
+//! A broker as a script: the test reads what the client sent and writes what it likes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rejoin::{Builder, Client, Qos, ReasonCode, Text, Version};
+use rejoin_core::codec::packet::{
+    Ack, ConnAck, ConnAckProperties, Packet, PacketId, Publish, PublishProperties, SubAck,
+};
+use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// No wait of a test is longer than this; none is expected to come near it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Listener {
+    listener: TcpListener,
+    pub(crate) url: String,
+}
+
+impl Listener {
+    pub(crate) async fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        Self { listener, url }
+    }
+
+    /// A client with the waits of recovery scaled down to a fiftieth, and no budget.
+    pub(crate) fn client(&self) -> Builder {
+        Client::builder(&self.url)
+            .lift_connect_budget()
+            .config(|config| config.recovery = config.recovery.clone().divided_by(50))
+    }
+
+    pub(crate) async fn accept(&self) -> Peer {
+        let (stream, _) = limited(self.listener.accept()).await.unwrap();
+        Peer { stream, decoder: decoder(), read: VecDeque::new() }
+    }
+
+    /// Accepts, reads CONNECT and answers with success.
+    pub(crate) async fn open(&self, session_present: bool) -> Peer {
+        let mut peer = self.accept().await;
+        assert!(matches!(peer.next().await, Packet::Connect(_)));
+        peer.send(connack(session_present, ReasonCode::SUCCESS)).await;
+        peer
+    }
+}
+
+pub(crate) async fn limited<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.expect("the step took too long")
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(Version::V5, Sender::Client, Limits::default())
+}
+
+pub(crate) struct Peer {
+    stream: TcpStream,
+    decoder: Decoder,
+    read: VecDeque<Packet>,
+}
+
+impl Peer {
+    /// The next packet; panics at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Packet {
+        limited(self.read_packet()).await.expect("the client closed")
+    }
+
+    /// The next packet that is not a PINGREQ, which is answered; `None` at the end of the stream.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Packet> {
+        loop {
+            match limited(self.read_packet()).await {
+                Some(Packet::PingReq) => self.send(Packet::PingResp).await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn read_packet(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.read.pop_front() {
+                return Some(packet);
+            }
+            while let Some(decoded) = self.decoder.next().expect("the client keeps to the standard") {
+                let Decoded::Packet(packet) = decoded else { panic!("{decoded:?}") };
+                self.read.push_back(packet);
+            }
+            if self.read.is_empty() {
+                let mut buffer = BytesMut::with_capacity(64 * 1024);
+                if self.stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                    return None;
+                }
+                self.decoder.push(buffer.freeze());
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, packet: Packet) {
+        let mut out = BytesMut::new();
+        encode(&packet, Version::V5, &mut out).unwrap();
+        limited(self.stream.write_all(&out)).await.unwrap();
+    }
+
+    /// The next packet must be this PUBLISH.
+    pub(crate) async fn publish(&mut self) -> Publish {
+        match self.next_or_end().await {
+            Some(Packet::Publish(publish)) => publish,
+            other => panic!("not a PUBLISH: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn puback(&mut self) -> Ack {
+        match self.next_or_end().await {
+            Some(Packet::PubAck(ack)) => ack,
+            other => panic!("not a PUBACK: {other:?}"),
+        }
+    }
+
+    /// Reads SUBSCRIBE and grants every filter. Gives the filters and the subscription identifier.
+    pub(crate) async fn grant(&mut self) -> (Vec<String>, Option<u32>) {
+        match self.next_or_end().await {
+            Some(Packet::Subscribe(subscribe)) => {
+                let reasons = subscribe.filters.iter().map(|(_, o)| ReasonCode(o.qos as u8)).collect();
+                self.send(Packet::SubAck(SubAck {
+                    packet_id: subscribe.packet_id,
+                    properties: None,
+                    reasons,
+                }))
+                .await;
+                let filters = subscribe.filters.iter().map(|(f, _)| f.to_string()).collect();
+                (filters, subscribe.subscription_id)
+            }
+            other => panic!("not a SUBSCRIBE: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn ack(&mut self, publish: &Publish) {
+        self.send(Packet::PubAck(Ack::new(publish.packet_id.unwrap(), ReasonCode::SUCCESS))).await;
+    }
+
+    /// Nothing but pings may come within `time`.
+    pub(crate) async fn nothing_for(&mut self, time: Duration) {
+        if let Ok(packet) = tokio::time::timeout(time, self.next_or_end()).await {
+            panic!("unexpected: {packet:?}");
+        }
+    }
+
+    /// Drops the connection with a reset.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+}
+
+pub(crate) fn connack(session_present: bool, reason: ReasonCode) -> Packet {
+    let properties = ConnAckProperties::default();
+    Packet::ConnAck(Box::new(ConnAck { session_present, reason, v311_form: false, properties }))
+}
+
+pub(crate) fn message(topic: &'static str, payload: &'static str, qos: Qos, packet_id: u16) -> Publish {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: Text::from_static(topic),
+        packet_id: PacketId::new(packet_id),
+        properties: None,
+        payload: payload.into(),
+    }
+}
+
+pub(crate) fn for_subscription(mut publish: Publish, id: u32) -> Packet {
+    publish.properties =
+        Some(Box::new(PublishProperties { subscription_ids: vec![id], ..PublishProperties::default() }));
+    Packet::Publish(publish)
+}

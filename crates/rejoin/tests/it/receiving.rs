@@ -1,0 +1,142 @@
+//! When a message counts as taken, and which stream gets it.
+
+use std::time::Duration;
+
+use rejoin::{Qos, ReasonCode};
+use rejoin_core::codec::packet::Packet;
+
+use crate::peer::{Listener, Peer, for_subscription, limited, message};
+
+/// Long enough that a wrong packet would have come; nothing depends on it when all is well.
+const A_WHILE: Duration = Duration::from_millis(100);
+
+/// The identifier of the next PUBACK; an UNSUBSCRIBE may come before it.
+async fn acked_beside_unsubscribe(peer: &mut Peer) -> u16 {
+    loop {
+        match peer.next_or_end().await {
+            Some(Packet::PubAck(ack)) => return ack.packet_id.get(),
+            Some(Packet::Unsubscribe(_)) => {}
+            other => panic!("neither PUBACK nor UNSUBSCRIBE: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_when_the_next_is_asked_for() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    peer.send(Packet::Publish(message("a", "2", Qos::AtLeastOnce, 2))).await;
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "1");
+    peer.nothing_for(A_WHILE).await;
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "2");
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+    peer.nothing_for(A_WHILE).await;
+    drop(stream);
+    assert_eq!(acked_beside_unsubscribe(&mut peer).await, 2, "handed out and dropped is taken");
+}
+
+#[tokio::test]
+async fn a_manual_ack_after_a_reconnect_is_stale() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).manual_ack().declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    let old = limited(stream.next()).await.unwrap();
+    peer.reset();
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    // The same identifier now names another message: the late answer must not acknowledge it.
+    peer.send(Packet::Publish(message("a", "2", Qos::AtLeastOnce, 1))).await;
+    let new = limited(stream.next()).await.unwrap();
+    assert_eq!(new.text().unwrap(), "2");
+    old.ack();
+    peer.nothing_for(A_WHILE).await;
+    assert_eq!(client.stats().engine.stale_acks, 1);
+    new.reject(ReasonCode::PAYLOAD_FORMAT_INVALID);
+    let answer = peer.puback().await;
+    assert_eq!((answer.packet_id.get(), answer.reason), (1, ReasonCode::PAYLOAD_FORMAT_INVALID));
+}
+
+#[tokio::test]
+async fn the_subscription_identifier_decides_if_its_filter_fits() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut wide = client.subscribe("#", Qos::AtLeastOnce).declare().unwrap();
+    let mut narrow = client.subscribe("a/+", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    let mut ids = Vec::new();
+    while ids.len() < 2 {
+        let (filters, id) = peer.grant().await;
+        ids.extend(filters.into_iter().map(|filter| (filter, id.unwrap())));
+    }
+    let id_of = |wanted: &str| ids.iter().find(|(filter, _)| filter == wanted).unwrap().1;
+    peer.send(for_subscription(message("a/b", "narrow", Qos::AtMostOnce, 0), id_of("a/+"))).await;
+    // An identifier of a former process: its filter does not fit, so the filters decide.
+    peer.send(for_subscription(message("c", "wide", Qos::AtMostOnce, 0), id_of("a/+"))).await;
+    peer.send(Packet::Publish(message("a/b", "both", Qos::AtLeastOnce, 5))).await;
+    assert_eq!(limited(narrow.next()).await.unwrap().text().unwrap(), "narrow");
+    assert_eq!(limited(wide.next()).await.unwrap().text().unwrap(), "wide");
+    assert_eq!(limited(wide.next()).await.unwrap().text().unwrap(), "both");
+    assert_eq!(limited(narrow.next()).await.unwrap().text().unwrap(), "both");
+    drop(wide);
+    assert!(matches!(peer.next_or_end().await, Some(Packet::Unsubscribe(_))), "only one of two took it");
+    drop(narrow);
+    assert_eq!(acked_beside_unsubscribe(&mut peer).await, 5);
+}
+
+#[tokio::test]
+async fn qos_0_beyond_the_bound_is_dropped_and_counted() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).capacity(10).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    for _ in 0..50 {
+        peer.send(Packet::Publish(message("a", "0", Qos::AtMostOnce, 0))).await;
+    }
+    peer.send(Packet::Publish(message("a", "end", Qos::AtLeastOnce, 7))).await;
+    // The link goes on though nobody reads: the answer to a publish comes behind all of it.
+    let delivery = client.publish("b", "x").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(delivery).await.unwrap();
+    let mut read = 0;
+    loop {
+        match limited(stream.next()).await.unwrap().text().unwrap() {
+            "end" => break,
+            _ => read += 1,
+        }
+    }
+    assert_eq!(read + stream.dropped(), 50);
+    assert_eq!(read, 10);
+    assert_eq!(client.stats().dropped_qos0, 40);
+}
+
+#[tokio::test]
+async fn events_and_streams_end_with_the_client() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtMostOnce).declare().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "last", Qos::AtMostOnce, 0))).await;
+    peer.send(Packet::Publish(message("a", "words", Qos::AtLeastOnce, 3))).await;
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "last");
+    let ended = tokio::spawn(async move { while peer.next_or_end().await.is_some() {} });
+    limited(client.shutdown().into_future()).await.into_result().unwrap();
+    limited(ended).await.unwrap();
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "words");
+    assert!(limited(stream.next()).await.is_none());
+    let mut last = "";
+    while let Some(event) = limited(events.next()).await {
+        last = event.name();
+    }
+    assert_eq!(last, "stopped");
+}

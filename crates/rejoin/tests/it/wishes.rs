@@ -1,0 +1,120 @@
+//! What becomes of a subscription when its stream goes away.
+
+use std::time::Duration;
+
+use rejoin::{Qos, ReasonCode, Session, SubscribeError};
+use rejoin_core::codec::packet::{Packet, SubAck};
+
+use crate::peer::{LIMIT, Listener, limited, message};
+
+const A_WHILE: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn dropping_on_a_kept_session_leaves_the_broker_collecting() {
+    let listener = Listener::bind().await;
+    let kept = Session::kept_for(Duration::from_secs(60));
+    let client = listener.client().client_id("k").session(kept).start().unwrap();
+    let stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "unread", Qos::AtLeastOnce, 1))).await;
+    limited(client.wait_ready(LIMIT)).await.unwrap();
+    drop(stream);
+    // Neither UNSUBSCRIBE nor an acknowledgement of what nobody read.
+    peer.nothing_for(A_WHILE).await;
+    let mut again = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    peer.grant().await;
+    assert_eq!(limited(again.next()).await.unwrap().text().unwrap(), "unread");
+    drop(again);
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
+#[tokio::test]
+async fn what_nobody_comes_for_is_acknowledged_in_the_end() {
+    let listener = Listener::bind().await;
+    let client = listener.client().unrouted_after(Duration::from_millis(50)).start().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.send(Packet::Publish(message("old", "1", Qos::AtLeastOnce, 1))).await;
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+    assert_eq!(client.stats().unrouted, 1);
+    let mut rest = client.unrouted().unwrap();
+    peer.send(Packet::Publish(message("old", "2", Qos::AtLeastOnce, 2))).await;
+    assert_eq!(limited(rest.next()).await.unwrap().text().unwrap(), "2");
+    assert_eq!(client.stats().unrouted, 1);
+}
+
+#[tokio::test]
+async fn equal_filters_are_asked_for_once_and_ended_with_the_last() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut one = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut two = client.subscribe("a", Qos::AtMostOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    limited(one.wait_granted(LIMIT)).await.unwrap();
+    limited(two.wait_granted(LIMIT)).await.unwrap();
+    peer.send(Packet::Publish(message("a", "x", Qos::AtMostOnce, 0))).await;
+    assert_eq!(limited(one.next()).await.unwrap().text().unwrap(), "x");
+    assert_eq!(limited(two.next()).await.unwrap().text().unwrap(), "x");
+    drop(one);
+    peer.nothing_for(A_WHILE).await;
+    let ended = tokio::spawn(two.unsubscribe());
+    let Some(Packet::Unsubscribe(unsubscribe)) = peer.next_or_end().await else { panic!("no UNSUBSCRIBE") };
+    assert!(!ended.is_finished());
+    peer.send(Packet::UnsubAck(SubAck {
+        packet_id: unsubscribe.packet_id,
+        properties: None,
+        reasons: vec![ReasonCode::SUCCESS],
+    }))
+    .await;
+    assert_eq!(limited(ended).await.unwrap().unwrap(), ReasonCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn a_refused_filter_is_told_and_makes_ready_false() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut events = client.events();
+    let asked = tokio::spawn({
+        let client = client.clone();
+        async move { client.subscribe("secret", Qos::AtLeastOnce).await.map(drop) }
+    });
+    let mut peer = listener.open(false).await;
+    let Some(Packet::Subscribe(subscribe)) = peer.next_or_end().await else { panic!("no SUBSCRIBE") };
+    peer.send(Packet::SubAck(SubAck {
+        packet_id: subscribe.packet_id,
+        properties: None,
+        reasons: vec![ReasonCode::NOT_AUTHORIZED],
+    }))
+    .await;
+    let error = limited(asked).await.unwrap().unwrap_err();
+    assert!(matches!(&error, SubscribeError::Refused { reason: ReasonCode::NOT_AUTHORIZED, .. }), "{error}");
+    loop {
+        let event = limited(events.next()).await.unwrap();
+        if event.name() == "subscription-refused" {
+            break;
+        }
+    }
+    let invalid = client.subscribe("a/#/b", Qos::AtMostOnce).await.unwrap_err();
+    assert!(invalid.to_string().contains("`#` must be the last level"), "{invalid}");
+}
+
+#[tokio::test]
+async fn several_filters_of_one_stream_give_a_message_once() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream =
+        client.subscribe_many([("a/#", Qos::AtLeastOnce), ("+/b", Qos::AtLeastOnce)]).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    let mut granted = 0;
+    while granted < 2 {
+        granted += peer.grant().await.0.len();
+    }
+    limited(stream.wait_granted(LIMIT)).await.unwrap();
+    assert_eq!(stream.granted(), Some(Qos::AtLeastOnce));
+    peer.send(Packet::Publish(message("a/b", "once", Qos::AtLeastOnce, 1))).await;
+    peer.send(Packet::Publish(message("c/b", "then", Qos::AtLeastOnce, 2))).await;
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "once");
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "then");
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
