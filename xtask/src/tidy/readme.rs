@@ -6,7 +6,7 @@ use crate::tree::Text;
 const README: &str = "README.md";
 const EXAMPLE: &str = "crates/rejoin/examples/hello.rs";
 
-/// The first Rust block of the README is the example file, without the comment at its top. Nothing to say while one of
+/// The first Rust block of the README is the example file, without the comment and the lint settings at its top. Nothing to say while one of
 /// the two is missing.
 pub(super) fn check(texts: &[Text]) -> Option<Finding> {
     let find = |path: &str| texts.iter().find(|text| text.path == path);
@@ -24,7 +24,11 @@ fn first_rust_block(markdown: &str) -> Option<(usize, String)> {
 }
 
 fn program(example: &str) -> String {
-    example.lines().skip_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n")
+    example
+        .lines()
+        .skip_while(|line| line.starts_with("//!") || line.starts_with("#![") || line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ async fn the_report_tells_what_was_delivered_and_what_is_lost() {
     let mut shutdown = client.shutdown().within(Duration::from_millis(300)).into_future();
     let mut states = client.state_watch();
     // Begun before the first answer, so that the answer counts as part of it.
-    std::future::poll_fn(|cx| Poll::Ready(assert!(shutdown.as_mut().poll(cx).is_pending()))).await;
+    let begun = std::future::poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx).is_pending())).await;
+    assert!(begun, "it waits for the messages");
     let shutdown = tokio::spawn(shutdown);
     peer.ack(&first).await;
     let mut disconnected = false;

@@ -1,5 +1,7 @@
 //! The client over real sockets, against brokers scripted in the test.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 mod ending;
 mod isolation;
 mod peer;
