@@ -121,7 +121,8 @@ impl BrokerServer {
         self.shared.up.subscribe()
     }
 
-    /// Looks at the broker or changes it, under its lock; what it then wants to send is sent.
+    /// Looks at the broker or changes it, under its lock; what it then wants to send is sent. Do not call it from
+    /// within itself.
     pub fn with<T>(&self, look: impl FnOnce(&mut Broker) -> T) -> T {
         self.shared.with(look)
     }
@@ -178,6 +179,8 @@ impl BrokerServer {
 
     /// Goes on after [`Self::pause`].
     pub fn resume(&self) {
+        let now = self.shared.now();
+        self.shared.lock().broker.excuse_silence(now);
         self.shared.run.send_replace(Run::Going);
     }
 }
@@ -203,7 +206,9 @@ impl Shared {
 
     fn with<T>(&self, look: impl FnOnce(&mut Broker) -> T) -> T {
         let mut model = self.lock();
-        model.broker.tick(self.now());
+        if *self.run.borrow() != Run::Paused {
+            model.broker.tick(self.now());
+        }
         let result = look(&mut model.broker);
         self.wake(&mut model);
         result

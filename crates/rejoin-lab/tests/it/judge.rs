@@ -32,9 +32,10 @@ fn alias(n: u16, topic: &str) -> Packet {
 }
 
 type Script = fn(&mut World, Peer);
+type BadExchange = (&'static str, &'static str, fn() -> Manners, Script);
 
 /// Clause, what the broker is like, and what the client does after its first CONNECT (kept session).
-const BAD: &[(&str, &str, fn() -> Manners, Script)] = &[
+const BAD: &[BadExchange] = &[
     ("MQTT-2.2.1-3", "id taken while in use", Manners::default, |world, peer| {
         lose(world, PacketKind::PubAck);
         world.send(&peer, &publish(Q1, 1, false, "a"));

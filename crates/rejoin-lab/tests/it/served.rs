@@ -90,3 +90,31 @@ async fn many_messages_pass_in_order_and_the_model_is_seen_from_outside() {
     drop(writer);
     drop(reader);
 }
+
+#[tokio::test]
+async fn a_pause_is_not_held_against_the_clients() {
+    let server = BrokerServer::start(Manners::default()).await.unwrap();
+    let mut wish = crate::peer::connect("c", rejoin_core::codec::packet::Version::V5, true, 60);
+    wish.keep_alive = 1;
+    let (mut peer, _) = Raw::with(server.addr(), wish).await;
+    server.pause();
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    server.resume();
+    peer.send(&Packet::PingReq).await.unwrap();
+    assert_eq!(peer.recv().await.unwrap(), Packet::PingResp);
+    let late = peer.recv().await.unwrap();
+    assert!(matches!(late, Packet::Disconnect(_)), "and then silence is held against it again: {late:?}");
+}
+
+#[tokio::test]
+async fn a_foreign_version_is_told_so() {
+    let server = BrokerServer::start(Manners::default()).await.unwrap();
+    let mut raw = Raw::open(server.addr()).await.unwrap();
+    // CONNECT of protocol level 6.
+    let hello = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 6, 2, 0, 0, 0, 1, b'c'];
+    tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &hello).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut raw.stream, &mut answer).await.unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 1]);
+    assert_eq!(server.with(|broker| broker.violations().count()), 1);
+}
