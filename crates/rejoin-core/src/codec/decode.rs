@@ -187,9 +187,7 @@ impl Decoder {
 
     /// What the decoder itself takes from a packet: that the peer speaks MQTT, and which.
     fn learn(&mut self, packet: &Packet) {
-        if self.opening.is_some() {
-            self.opening = None;
-        }
+        self.opening = None;
         if let Packet::Connect(connect) = packet {
             self.rules.version = connect.version;
         }
@@ -311,13 +309,11 @@ impl Decoder {
     fn filling(&mut self) -> Result<Step, DecodeError> {
         let State::Filling { header, frame } = &mut self.state else { return Ok(Step::Moved) };
         let (header, missing) = (*header, header.total() - frame.len);
-        if missing > 0 {
-            let take = missing.min(self.chunk.len());
-            frame.extend(&self.chunk[..take], header.total());
-            self.chunk.advance(take);
-            if take < missing {
-                return Ok(if self.refill() { Step::Moved } else { Step::Starved });
-            }
+        let take = missing.min(self.chunk.len());
+        frame.extend(&self.chunk[..take], header.total());
+        self.chunk.advance(take);
+        if take < missing {
+            return Ok(if self.refill() { Step::Moved } else { Step::Starved });
         }
         // The gathered packet is read as a chunk of its own, before the rest of the chunk that completed it.
         let rest = std::mem::replace(&mut self.chunk, std::mem::take(frame).join());

@@ -522,6 +522,21 @@ fn what_3_1_1_has_no_field_for_is_left_out() {
     let properties = PublishProperties { content_type: Some(text("t")), ..PublishProperties::default() };
     let message = Publish { properties: Some(properties.into()), ..publish(Qos::AtMostOnce, None, "hey") };
     assert_eq!(encoded(&Packet::Publish(message), V311), wire("30 08 0003'a/b' 'hey'"));
+    let large =
+        PublishProperties { correlation_data: Some(vec![0; 70_000].into()), ..PublishProperties::default() };
+    let will = Will {
+        topic: text("w"),
+        payload: Bytes::new(),
+        qos: Qos::AtMostOnce,
+        retain: false,
+        delay: Some(5),
+        properties: large,
+    };
+    let willed = Connect { will: Some(will), ..connect(V311, "") };
+    assert_eq!(
+        encoded(&Packet::Connect(willed.into()), V311),
+        wire("10 11 0004'MQTT' 04 06 003C 0000 0001'w' 0000")
+    );
     let no_local = SubscriptionOptions { no_local: true, retain_as_published: true, ..qos(Qos::AtLeastOnce) };
     let wish = Subscribe { subscription_id: Some(3), ..subscribe(1, vec![(text("#"), no_local)]) };
     assert_eq!(encoded(&Packet::Subscribe(wish), V311), wire("82 06 0001 0001'#' 01"));

@@ -168,6 +168,7 @@ const PUBLISHES: &[Row] = &[
     (V5, Server, "30 05 0001'a' 01 01 01", 0x81, "malformed PUBLISH: payload format indicator runs past the end of the packet"),
     (V5, Server, "30 06 0001'a' 02 02 00000001", 0x81, "malformed PUBLISH: message expiry interval runs past the end of the packet"),
     (V5, Server, "30 06 0001'a' 02 7E 00", 0x81, "malformed PUBLISH: property identifier is unknown"),
+    (V5, Server, "30 07 0001'a' 03 21 0001", 0x81, "malformed PUBLISH: receive maximum is not allowed here"),
     (V5, Server, "30 07 0001'a' 03 81 00 01", 0x81, "malformed PUBLISH: property identifier is unknown"),
 ];
 

@@ -67,6 +67,16 @@ fn publishes() -> Vec<Row> {
         // [MQTT-4.7.3-1], 3.3.2.1
         (V5, named(""), "PUBLISH cannot be sent: topic name is empty without a topic alias"),
         (V311, named(""), "PUBLISH cannot be sent: topic name is empty without a topic alias"),
+        // An alias is no topic where there are no properties.
+        (
+            V311,
+            Packet::Publish(Publish {
+                topic: text(""),
+                properties: Some(Box::new(PublishProperties { topic_alias: Some(id(1)), ..none() })),
+                ..base()
+            }),
+            "PUBLISH cannot be sent: topic name is empty without a topic alias",
+        ),
         // [MQTT-3.3.2-14]
         (
             V5,
