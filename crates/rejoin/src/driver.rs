@@ -67,6 +67,8 @@ pub(crate) struct Driver {
     revision: Option<u64>,
     repeats: Repeats,
     closing: bool,
+    /// When the shutdown asked for is to be over.
+    close_by: Option<Timestamp>,
     report: ShutdownReport,
     stopped: bool,
     lingering: Option<JoinHandle<bool>>,
@@ -101,6 +103,7 @@ impl Driver {
             revision: None,
             repeats: Repeats::default(),
             closing: false,
+            close_by: None,
             report: ShutdownReport::default(),
             stopped: false,
             lingering: None,
@@ -181,6 +184,8 @@ impl Driver {
                 self.routes.take_marks();
                 self.acknowledge();
                 self.closing = true;
+                let by = now.mono + within;
+                self.close_by = Some(self.close_by.map_or(by, |earlier| earlier.min(by)));
                 self.engine.close(within, now);
             }
         }
@@ -357,12 +362,20 @@ impl Driver {
             }
             Output::Close { graceful } => {
                 if let (Wire::Open(open), true) = (std::mem::take(&mut self.wire), graceful) {
-                    self.lingering = Some(open.finish(LINGER));
+                    self.lingering = Some(open.finish(self.linger()));
                 }
             }
             // Without a store the engine keeps nothing; the builder refuses a setting that would make it.
             Output::Persist { .. } => {}
             Output::Event(event) => self.event(event),
+        }
+    }
+
+    /// A shutdown must not overrun its limit by much; a moment for DISCONNECT to leave is always there.
+    fn linger(&self) -> Duration {
+        match self.close_by {
+            None => LINGER,
+            Some(at) => at.since(self.now.mono).clamp(LINGER / 5, LINGER),
         }
     }
 

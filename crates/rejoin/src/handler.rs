@@ -49,7 +49,7 @@ pub enum OnError {
     Reconnect,
 }
 
-/// A handler to be registered. Awaited, it waits for the broker's answer; [`HandleBuilder::declare`] does not.
+/// A handler to be registered. Handlers do not keep the client alive, its handles do. Awaited, it waits for the broker's answer; [`HandleBuilder::declare`] does not.
 ///
 /// ```no_run
 /// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {

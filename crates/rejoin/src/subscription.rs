@@ -21,6 +21,12 @@ use crate::error::SubscribeError;
 use crate::message::Message;
 use crate::route::{DEFAULT_CAPACITY, Route};
 
+/// Work of a stream before it lets other tasks run: on a runtime of one thread the driver is one of them, and what
+/// was taken so far can be acknowledged while the rest is dealt with.
+const STRETCH: u32 = 1024;
+/// What a message that wants an acknowledgement counts; any other counts one.
+const ACKED_COUNTS: u32 = 32;
+
 /// How long an awaited subscription waits for the broker's answer.
 pub const DEFAULT_SUBSCRIBE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -182,6 +188,8 @@ pub struct Subscription {
     local: VecDeque<rejoin_core::Message>,
     /// The message handed out last wants an acknowledgement.
     handed_out: bool,
+    /// How far the present stretch of work is.
+    stretch: u32,
     left: bool,
 }
 
@@ -200,7 +208,16 @@ impl Subscription {
         route: Arc<Route>,
         granted: Vec<(TopicFilter, watch::Receiver<Option<SubscribeResult>>)>,
     ) -> Self {
-        Self { shared, _owner: owner, route, granted, local: VecDeque::new(), handed_out: false, left: false }
+        Self {
+            shared,
+            _owner: owner,
+            route,
+            granted,
+            local: VecDeque::new(),
+            handed_out: false,
+            stretch: 0,
+            left: false,
+        }
     }
 
     /// The next message; `None` when the client stopped and everything was read.
@@ -287,14 +304,24 @@ impl Subscription {
 
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.take_handed_out();
+        if self.stretch >= STRETCH {
+            self.stretch = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.local.is_empty() {
-            match ready!(self.route.poll_swap(&mut self.local, cx)) {
+            let swapped = self.route.poll_swap(&mut self.local, cx);
+            if swapped.is_pending() {
+                self.stretch = 0;
+            }
+            match ready!(swapped) {
                 None => return Poll::Ready(None),
                 Some(true) => self.shared.mark(),
                 Some(false) => {}
             }
         }
         let Some(message) = self.local.pop_front() else { return Poll::Pending };
+        self.stretch += if message.id.is_some() { ACKED_COUNTS } else { 1 };
         self.handed_out = message.id.is_some() && !self.route.manual;
         Poll::Ready(Some(Message::new(message, self.route.manual.then_some(&self.shared))))
     }
