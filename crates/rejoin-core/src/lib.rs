@@ -34,6 +34,7 @@
 //! survives a link), the *link* (one network connection) and the [`recovery`] (what happens between links).
 //! [`codec`] turns bytes into packets and back.
 
+mod attempt;
 pub mod codec;
 pub mod config;
 mod engine;

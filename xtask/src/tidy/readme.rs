@@ -6,8 +6,8 @@ use crate::tree::Text;
 const README: &str = "README.md";
 const EXAMPLE: &str = "crates/rejoin/examples/hello.rs";
 
-/// The first Rust block of the README is the example file, without the comment and the lint settings at its top. Nothing to say while one of
-/// the two is missing.
+/// The first Rust block of the README is the example file, without the comment and the lint settings at its top.
+/// Nothing to say while one of the two is missing.
 pub(super) fn check(texts: &[Text]) -> Option<Finding> {
     let find = |path: &str| texts.iter().find(|text| text.path == path);
     let (readme, example) = (find(README)?, find(EXAMPLE)?);

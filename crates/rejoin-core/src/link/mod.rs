@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 pub(crate) use agreement::Agreement;
 pub(crate) use liveness::{Alarm, Liveness};
 
+use crate::attempt::Attempt;
 use crate::codec::packet::{
     ConnAck, ConnAckProperties, Connect, Disconnect, Packet, PacketId, Publish, Qos, Version,
 };
@@ -25,7 +26,6 @@ use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError};
 use crate::event::PublishId;
-use crate::recovery::Attempt;
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 

@@ -25,6 +25,7 @@ use chance::Chance;
 use servers::Servers;
 use verdict::{Facts, Life};
 
+pub use crate::attempt::Attempt;
 pub use verdict::{Adapt, Verdict, why};
 
 /// Refusals of fresh credentials in a row that are worth another try; then it is not the token's age.
@@ -66,23 +67,6 @@ pub struct Plan {
     pub note: Option<String>,
     /// The window the wait was drawn from; zero for an attempt at once.
     pub window: Duration,
-}
-
-/// An attempt that begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Consecutive attempts since the last link, from 1.
-    pub number: u32,
-    /// Index of the server.
-    pub server: usize,
-    /// The version to speak.
-    pub version: Version,
-    /// Limit of opening the transport.
-    pub connect_limit: Duration,
-    /// Limit from the open transport to CONNACK.
-    pub connack_limit: Duration,
-    /// Use no topic aliases: this server does not understand ours.
-    pub clean_of_aliases: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

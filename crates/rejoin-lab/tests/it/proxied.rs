@@ -39,6 +39,7 @@ async fn gone(server: &BrokerServer) {
     let begin = Instant::now();
     while server.connections() > 0 {
         assert!(begin.elapsed() < LIMIT, "the broker still has a connection");
+        // waits: a count that tells nobody when it changes, looked at again and again, within a limit
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -75,6 +76,7 @@ async fn a_black_hole_kills_what_it_touches_without_a_word() {
     assert!(peer.is_silent(SHORT).await, "dead for good");
     assert_eq!(server.with(|broker| broker.counters().accepted), 0);
     drop(peer);
+    // waits: for nothing to happen, which only time can show
     tokio::time::sleep(SHORT).await;
     assert_eq!(server.connections(), 1, "no FIN gets through");
     let (mut peer, present) = Raw::session(proxy.addr(), "c", false).await;

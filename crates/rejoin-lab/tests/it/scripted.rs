@@ -89,6 +89,7 @@ async fn a_script_for_every_connection() {
     let begin = std::time::Instant::now();
     while serving.errors().is_empty() {
         assert!(begin.elapsed() < Duration::from_secs(10), "the script must notice");
+        // waits: for a list that tells nobody when it grows, looked at again and again, within a limit
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(serving.errors()[0].to_string(), "connection 2: DISCONNECT was awaited, the client closed");

@@ -98,6 +98,7 @@ async fn a_pause_is_not_held_against_the_clients() {
     wish.keep_alive = 1;
     let (mut peer, _) = Raw::with(server.addr(), wish).await;
     server.pause();
+    // waits: longer than one and a half keep-alives have to pass while the broker is paused
     tokio::time::sleep(Duration::from_millis(1_700)).await;
     server.resume();
     peer.send(&Packet::PingReq).await.unwrap();
