@@ -43,11 +43,9 @@ async fn publish(job: &Job, client: Client) -> Result<Measured, String> {
     }
     match qos {
         Qos::AtMostOnce => {
-            client
-                .publish(sink::end_of(job.count), payload)
-                .qos(Qos::AtLeastOnce)
-                .await
-                .map_err(|e| e.to_string())?;
+            let last = client.publish(sink::end_of(job.count), payload).qos(Qos::AtLeastOnce);
+            let delivery = last.enqueue_when_room().await.map_err(|e| e.to_string())?;
+            delivery.acked().await.map_err(|e| e.to_string())?;
         }
         _ => client.flush(LIMIT).await.map_err(|e| e.to_string())?,
     }
