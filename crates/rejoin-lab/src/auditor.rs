@@ -31,7 +31,8 @@ struct Book {
     arrivals: BTreeMap<u64, Arrival>,
     /// Messages of QoS 1 and 2 accepted on each connection.
     positions: BTreeMap<ConnectionId, u64>,
-    newest: BTreeMap<Text, u64>,
+    /// For each topic, messages by number and when they first arrived.
+    order: BTreeMap<Text, BTreeMap<u64, u64>>,
     explained: u64,
     unexplained: u64,
     reasons: Vec<String>,
@@ -170,7 +171,7 @@ impl Auditor {
             position,
         };
         match book.arrivals.insert(number, now) {
-            None => book.check_order(&accepted.topic, number),
+            None => book.check_order(accepted, number),
             Some(before) => match book.explanation(&before, accepted) {
                 Ok(()) => book.explained += 1,
                 Err(why) => {
@@ -190,14 +191,21 @@ impl Book {
             .filter(|number| !self.arrivals.contains_key(number) && !self.excused.contains_key(number))
     }
 
-    fn check_order(&mut self, topic: &Text, number: u64) {
-        let newest = self.newest.entry(topic.clone()).or_insert(number);
-        if number < *newest {
-            let after = *newest;
+    /// A message must arrive after its predecessor on the topic and before its successor.
+    fn check_order(&mut self, accepted: &Accepted, number: u64) {
+        let arrival = accepted.arrival;
+        let arrivals = self.order.entry(accepted.topic.clone()).or_default();
+        let earlier = arrivals.range(..number).next_back().filter(|(_, at)| **at > arrival);
+        let later = arrivals.range(number..).next().filter(|(_, at)| **at < arrival);
+        let pair = match (earlier, later) {
+            (Some((before, _)), _) => Some((*before, number)),
+            (_, Some((after, _))) => Some((number, *after)),
+            _ => None,
+        };
+        arrivals.insert(number, arrival);
+        if let Some((first, second)) = pair {
             self.out_of_order += 1;
-            self.list(format!("{number} came after {after} on `{topic}`"));
-        } else {
-            *newest = number;
+            self.list(format!("{first} came after {second} on `{}`", accepted.topic));
         }
     }
 

@@ -218,9 +218,9 @@ impl Broker {
     }
 
     fn begin_exchange(&mut self, id: ConnectionId, packet_id: PacketId, qos: Qos, digest: u64) {
+        self.last_arrival += 1;
+        let order = self.last_arrival;
         let Some(session) = self.session_of(id) else { return };
-        let order = session.next_order;
-        session.next_order += 1;
         let exchange = Exchange {
             qos,
             stage: Stage::Open,
@@ -364,6 +364,7 @@ impl Broker {
     /// Writes into the account that a message is now the broker's.
     fn accept(&mut self, id: ConnectionId, publish: &Publish) {
         self.counters.accepted += 1;
+        self.last_arrival += u64::from(publish.packet_id.is_none());
         if self.ledgers.is_empty() {
             return;
         }
@@ -390,10 +391,13 @@ impl Broker {
     fn accepted(&self, id: ConnectionId, topic: Text, packet_id: Option<PacketId>) -> Accepted {
         let connection = self.connections.get(&id);
         let client = connection.map(|c| c.client.clone()).unwrap_or_default();
+        let session = self.sessions.get(&client);
+        let exchange = packet_id.and_then(|packet_id| session?.inbound.get(&packet_id));
         Accepted {
             at: self.now,
+            arrival: exchange.map_or(self.last_arrival, |exchange| exchange.order),
             connection: id,
-            session: self.sessions.get(&client).map_or(0, |session| session.number),
+            session: session.map_or(0, |session| session.number),
             client,
             window: connection.map_or(u16::MAX, |c| c.window_in),
             topic,

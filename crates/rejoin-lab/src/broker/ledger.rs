@@ -41,6 +41,9 @@ pub enum LedgerEntry {
 pub struct Accepted {
     /// When.
     pub at: Timestamp,
+    /// Position among all messages by the arrival of their first PUBLISH. A QoS 2 message is accepted later than
+    /// it arrives, and much later when the broker's own answers were lost.
+    pub arrival: u64,
     /// The connection it came on.
     pub connection: ConnectionId,
     /// The publisher's client id.

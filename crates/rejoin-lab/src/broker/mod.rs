@@ -118,6 +118,7 @@ pub struct Broker {
     counters: Counters,
     last_connection: u64,
     last_session: u64,
+    last_arrival: u64,
     dirty: Vec<ConnectionId>,
     deadline_moved: bool,
 }
@@ -167,6 +168,7 @@ impl Broker {
             },
             last_connection: 0,
             last_session: 0,
+            last_arrival: 0,
             dirty: Vec::new(),
             deadline_moved: false,
         }

@@ -77,7 +77,7 @@ pub(super) struct Exchange {
     pub(super) stage: Stage,
     /// Digest of topic and payload: tells a resend from a new message.
     pub(super) digest: u64,
-    /// Position in the order of first arrivals.
+    /// Position in the order of first arrivals at this broker.
     pub(super) order: u64,
     /// The connection its PUBLISH last came on.
     pub(super) seen_on: ConnectionId,
@@ -113,7 +113,6 @@ pub(super) struct Session {
     pub(super) inflight: VecDeque<Inflight>,
     pub(super) next_id: u16,
     pub(super) inbound: BTreeMap<PacketId, Exchange>,
-    pub(super) next_order: u64,
     /// A will that waits for its delay.
     pub(super) will: Option<(Timestamp, Message)>,
 }
@@ -131,7 +130,6 @@ impl Session {
             inflight: VecDeque::new(),
             next_id: 0,
             inbound: BTreeMap::new(),
-            next_order: 0,
             will: None,
         }
     }

@@ -76,6 +76,8 @@ pub(super) struct OneWay {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     pub(super) refusing: bool,
+    /// The broker is known to be down ([`super::Proxy::follow`]); no fault of ours, so nothing heals it.
+    pub(super) broker_down: bool,
     pub(super) up: OneWay,
     pub(super) down: OneWay,
 }
@@ -108,7 +110,12 @@ impl OneWay {
 impl Conditions {
     /// Whether bytes get through, both ways, and new connections are taken.
     pub(super) fn is_passing(&self) -> bool {
-        !self.refusing && self.up.is_passing() && self.down.is_passing()
+        self.is_open() && self.up.is_passing() && self.down.is_passing()
+    }
+
+    /// Whether new connections are taken.
+    pub(super) fn is_open(&self) -> bool {
+        !self.refusing && !self.broker_down
     }
 
     pub(super) fn set(&mut self, fault: Fault, direction: Direction, on: bool) {

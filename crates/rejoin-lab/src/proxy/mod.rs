@@ -35,6 +35,15 @@ struct Shared {
     live: watch::Sender<usize>,
     passing: watch::Sender<bool>,
     history: Mutex<Vec<(Instant, bool)>>,
+    door: Mutex<Door>,
+}
+
+/// The port and who accepts on it.
+struct Door {
+    port: Port,
+    acceptor: Option<JoinHandle<()>>,
+    /// Somebody waits for the acceptor's end; until then the port cannot be listened on again.
+    closing: bool,
 }
 
 /// A proxy in front of one address. It needs a tokio runtime with IO and time. Dropping it resets everything.
@@ -43,8 +52,7 @@ struct Shared {
 pub struct Proxy {
     shared: Arc<Shared>,
     addr: SocketAddr,
-    port: Mutex<Port>,
-    acceptor: Mutex<Option<JoinHandle<()>>>,
+    follower: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -78,8 +86,8 @@ impl Proxy {
     /// # Errors
     /// When no port can be had.
     pub async fn in_front_of(upstream: SocketAddr) -> io::Result<Self> {
-        let mut port = Port::take((Ipv4Addr::LOCALHOST, 0).into())?;
-        let listener = port.listen()?;
+        let port = Port::take((Ipv4Addr::LOCALHOST, 0).into())?;
+        let addr = port.addr();
         let shared = Arc::new(Shared {
             upstream,
             conditions: watch::Sender::new(Conditions::default()),
@@ -87,10 +95,10 @@ impl Proxy {
             live: watch::Sender::new(0),
             passing: watch::Sender::new(true),
             history: Mutex::new(vec![(Instant::now(), true)]),
+            door: Mutex::new(Door { port, acceptor: None, closing: false }),
         });
-        let acceptor = tokio::spawn(accept(Arc::clone(&shared), listener));
-        let addr = port.addr();
-        Ok(Self { shared, addr, port: Mutex::new(port), acceptor: Mutex::new(Some(acceptor)) })
+        shared.open()?;
+        Ok(Self { shared, addr, follower: Mutex::new(None) })
     }
 
     /// Where clients connect to; it never changes.
@@ -104,7 +112,7 @@ impl Proxy {
     }
 
     /// Whether connections are taken and bytes get through both ways: what a client should believe. Slowness and
-    /// lost packets count as passing; whether the broker itself is up is not known here.
+    /// lost packets count as passing; whether the broker itself is up is known only with [`Proxy::follow`].
     pub fn is_passing(&self) -> bool {
         *self.shared.passing.borrow()
     }
@@ -117,6 +125,25 @@ impl Proxy {
     /// Each change of [`Self::is_passing`], from the start on.
     pub fn history(&self) -> Vec<(Instant, bool)> {
         locked(&self.shared.history).clone()
+    }
+
+    /// From now on the port refuses while the broker is down, as it would without a proxy; give it
+    /// [`BrokerServer::watch_up`](crate::BrokerServer::watch_up). Without this a connection is taken, then reset.
+    pub fn follow(&self, mut up: watch::Receiver<bool>) {
+        let shared = Arc::clone(&self.shared);
+        let follower = tokio::spawn(async move {
+            loop {
+                let down = !*up.borrow_and_update();
+                shared.change(|conditions| conditions.broker_down = down);
+                shared.match_door().await;
+                if up.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        if let Some(before) = locked(&self.follower).replace(follower) {
+            before.abort();
+        }
     }
 
     /// Injects a fault until it is healed. Waits only for [`Fault::Refuse`], until the port really refuses.
@@ -136,29 +163,22 @@ impl Proxy {
 
     /// Heals everything. Dead connections stay dead; held bytes go on.
     pub fn heal(&self) {
-        self.listen_again();
-        self.change(|conditions| *conditions = Conditions::default());
+        self.shared.change(|conditions| {
+            *conditions = Conditions { broker_down: conditions.broker_down, ..Conditions::default() };
+        });
+        self.shared.open_if_due();
     }
 
     /// Heals one fault; the amounts in it do not matter.
     pub fn heal_one(&self, fault: Fault, direction: Direction) {
-        if fault == Fault::Refuse {
-            self.listen_again();
-        }
         self.set(fault, direction, false);
+        self.shared.open_if_due();
     }
 
     /// New connections are refused. Returns when they are.
     pub async fn refuse(&self) {
-        let acceptor = locked(&self.acceptor).take();
-        if let Some(acceptor) = acceptor {
-            acceptor.abort();
-            let _ = acceptor.await;
-            if let Err(error) = locked(&self.port).hold() {
-                tracing::warn!(target: "rejoin_lab", "port {} cannot be held: {error}", self.addr);
-            }
-        }
         self.set(Fault::Refuse, Direction::Both, true);
+        self.shared.match_door().await;
     }
 
     /// Holds all bytes until [`Self::heal`].
@@ -213,35 +233,69 @@ impl Proxy {
     }
 
     fn set(&self, fault: Fault, direction: Direction, on: bool) {
-        self.change(|conditions| conditions.set(fault, direction, on));
+        self.shared.change(|conditions| conditions.set(fault, direction, on));
     }
+}
 
+impl Shared {
     fn change(&self, change: impl FnOnce(&mut Conditions)) {
-        self.shared.conditions.send_modify(change);
-        let passing = self.shared.conditions.borrow().is_passing();
-        let changed =
-            self.shared.passing.send_if_modified(|before| std::mem::replace(before, passing) != passing);
+        self.conditions.send_modify(change);
+        let passing = self.conditions.borrow().is_passing();
+        let changed = self.passing.send_if_modified(|before| std::mem::replace(before, passing) != passing);
         if changed {
-            locked(&self.shared.history).push((Instant::now(), passing));
+            locked(&self.history).push((Instant::now(), passing));
         }
     }
 
-    fn listen_again(&self) {
-        let mut acceptor = locked(&self.acceptor);
-        if acceptor.is_some() {
-            return;
+    /// Listens, or stops listening and waits until the port refuses, as the conditions say.
+    async fn match_door(self: &Arc<Self>) {
+        if self.conditions.borrow().is_open() {
+            return self.open_if_due();
         }
-        match locked(&self.port).listen() {
-            Ok(listener) => *acceptor = Some(tokio::spawn(accept(Arc::clone(&self.shared), listener))),
-            Err(error) => tracing::error!(target: "rejoin_lab", "port {} is lost: {error}", self.addr),
+        let acceptor = {
+            let mut door = locked(&self.door);
+            let acceptor = door.acceptor.take();
+            door.closing |= acceptor.is_some();
+            acceptor
+        };
+        let Some(acceptor) = acceptor else { return };
+        acceptor.abort();
+        let _ = acceptor.await;
+        {
+            let mut door = locked(&self.door);
+            door.closing = false;
+            if let Err(error) = door.port.hold() {
+                tracing::warn!(target: "rejoin_lab", "port {} cannot be held: {error}", door.port.addr());
+            }
         }
+        // It may have been healed meanwhile.
+        self.open_if_due();
+    }
+
+    fn open_if_due(self: &Arc<Self>) {
+        if self.conditions.borrow().is_open()
+            && let Err(error) = self.open()
+        {
+            tracing::error!(target: "rejoin_lab", "the port of the proxy is lost: {error}");
+        }
+    }
+
+    fn open(self: &Arc<Self>) -> io::Result<()> {
+        let mut door = locked(&self.door);
+        if door.acceptor.is_none() && !door.closing {
+            let listener = door.port.listen()?;
+            door.acceptor = Some(tokio::spawn(accept(Arc::clone(self), listener)));
+        }
+        Ok(())
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Some(acceptor) = locked(&self.acceptor).take() {
-            acceptor.abort();
+        let follower = locked(&self.follower).take();
+        let acceptor = locked(&self.shared.door).acceptor.take();
+        for task in [follower, acceptor].into_iter().flatten() {
+            task.abort();
         }
         self.reset();
     }

@@ -145,7 +145,10 @@ impl Pipe<'_> {
 
     async fn write(&self, mut items: mpsc::Receiver<Item>, dead: &watch::Sender<bool>) -> Result<(), Ending> {
         while let Some(item) = items.recv().await {
-            if let Item::Chunk(due, _) | Item::End(due, _) = &item {
+            // A timer is never shorter than a millisecond, so none is set without a delay.
+            if let Item::Chunk(due, _) | Item::End(due, _) = &item
+                && *due > Instant::now()
+            {
                 tokio::time::sleep_until(*due).await;
             }
             self.until(|way| !way.frozen).await;

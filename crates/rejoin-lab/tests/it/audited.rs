@@ -71,6 +71,21 @@ fn a_resend_after_a_lost_acknowledgement_is_explained() {
 }
 
 #[test]
+fn order_is_that_of_arrival_where_the_broker_itself_answered_late() {
+    let (mut world, auditor, peer) = audited(2);
+    world.broker.manners_mut().lose(PacketKind::PubRec, Times::ONCE);
+    world.send(&peer, &publish(Q2, 1, false, "run:1"));
+    world.send(&peer, &publish(Q2, 2, false, "run:2"));
+    world.send(&peer, &Packet::PubRel(ack(2)));
+    world.drop_connection(peer);
+    let peer = world.kept(false);
+    world.send(&peer, &publish(Q2, 1, true, "run:1"));
+    world.send(&peer, &Packet::PubRel(ack(1)));
+    let verdict = verdict(&world, &auditor);
+    assert!(verdict.passes(), "{verdict}: {:?}", verdict.reasons);
+}
+
+#[test]
 fn copies_without_an_excuse_fail() {
     // On the same connection.
     let (mut world, auditor, peer) = audited(1);

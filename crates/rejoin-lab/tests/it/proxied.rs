@@ -138,6 +138,43 @@ async fn a_refusing_path_refuses_and_keeps_its_port() {
 }
 
 #[tokio::test]
+async fn a_path_that_follows_its_broker_refuses_while_it_is_down() {
+    let (server, proxy) = path().await;
+    proxy.follow(server.watch_up());
+    let mut passing = proxy.watch_passing();
+    server.kill(Ending::Rst).await;
+    tokio::time::timeout(LIMIT, passing.wait_for(|passing| !passing)).await.unwrap().unwrap();
+    proxy.heal();
+    assert!(!proxy.is_passing(), "nothing here can heal a broker");
+    let begin = Instant::now();
+    while TcpStream::connect(proxy.addr()).await.is_ok() {
+        assert!(begin.elapsed() < LIMIT, "the port must refuse");
+    }
+    server.start_again(true).await.unwrap();
+    tokio::time::timeout(LIMIT, passing.wait_for(|passing| *passing)).await.unwrap().unwrap();
+    while TcpStream::connect(proxy.addr()).await.is_err() {
+        assert!(begin.elapsed() < LIMIT, "the port must listen again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Raw::session(proxy.addr(), "c", true).await;
+}
+
+#[tokio::test]
+async fn a_healthy_path_adds_no_timer() {
+    let (_server, proxy) = path().await;
+    let (mut peer, _) = Raw::session(proxy.addr(), "c", true).await;
+    let mut shortest = LIMIT;
+    for _ in 0..200 {
+        let begin = Instant::now();
+        peer.send(&Packet::PingReq).await.unwrap();
+        assert_eq!(peer.recv().await.unwrap(), Packet::PingResp);
+        shortest = shortest.min(begin.elapsed());
+    }
+    // A timer in either direction would cost a millisecond each time.
+    assert!(shortest < Duration::from_micros(900), "{shortest:?}");
+}
+
+#[tokio::test]
 async fn a_path_to_nobody_resets() {
     let (server, proxy) = path().await;
     server.kill(Ending::Rst).await;
