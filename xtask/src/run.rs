@@ -139,15 +139,18 @@ mod tests {
     fn the_limit_ends_grandchildren_too() {
         let begin = Instant::now();
         // The shell waits for its own child, which would hold the output open for a minute.
-        let error =
-            within(&mut command("sh", &["-c", "sleep 60; true"]), Duration::from_millis(200)).unwrap_err();
+        let error = within(
+            &mut command("sh", &["-c", "exec 2>/dev/null; sleep 60; true"]),
+            Duration::from_millis(200),
+        )
+        .unwrap_err();
         assert!(error.contains("was stopped"), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
     fn the_family_of_a_process_is_found_through_proc() {
-        let mut child = command("sh", &["-c", "sleep 60; true"]).spawn().unwrap();
+        let mut child = command("sh", &["-c", "exec 2>/dev/null; sleep 60; true"]).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(10);
         while descendants(child.id()).is_empty() && Instant::now() < end {
             thread::yield_now();

@@ -154,6 +154,7 @@ async fn a_path_that_follows_its_broker_refuses_while_it_is_down() {
     tokio::time::timeout(LIMIT, passing.wait_for(|passing| *passing)).await.unwrap().unwrap();
     while TcpStream::connect(proxy.addr()).await.is_err() {
         assert!(begin.elapsed() < LIMIT, "the port must listen again");
+        // waits: for a port, asked again and again, within a limit
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Raw::session(proxy.addr(), "c", true).await;
