@@ -180,7 +180,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn rest(&mut self) -> Bytes {
         let range = self.at..self.end;
         self.at = self.end;
-        if range.is_empty() { Bytes::new() } else { self.frame.slice(range) }
+        self.frame.slice(range)
     }
 
     /// Refuses bytes that no field accounts for.

@@ -540,6 +540,9 @@ fn what_3_1_1_has_no_field_for_is_left_out() {
     let no_local = SubscriptionOptions { no_local: true, retain_as_published: true, ..qos(Qos::AtLeastOnce) };
     let wish = Subscribe { subscription_id: Some(3), ..subscribe(1, vec![(text("#"), no_local)]) };
     assert_eq!(encoded(&Packet::Subscribe(wish), V311), wire("82 06 0001 0001'#' 01"));
+    let noted = ReasonProperties { reason_string: Some(text("s")), user_properties: Vec::new() };
+    let ack = Ack { properties: Some(noted.into()), ..Ack::new(id(1), ReasonCode::NO_MATCHING_SUBSCRIBERS) };
+    assert_eq!(encoded(&Packet::PubAck(ack), V311), wire("40 02 0001"));
     // 3.1.1 knows one failure of a subscription [MQTT-3.9.3-2].
     assert_eq!(encoded(&Packet::SubAck(suback(1, &[1, 0x87])), V311), wire("90 04 0001 01 80"));
     assert_eq!(encoded(&Packet::UnsubAck(suback(1, &[0x11])), V311), wire("B0 02 0001"));

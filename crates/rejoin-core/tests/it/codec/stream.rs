@@ -207,6 +207,18 @@ fn at_3_1_1_a_message_above_the_limit_is_skipped_and_told() {
 }
 
 #[test]
+fn a_skipped_message_may_lie_in_chunks_that_already_wait() {
+    let mut decoder = decoder(V311, Server, Limits { max_packet_size: 100, ..WIDE });
+    let bytes = [oversized(500), wire("D0 00")].concat();
+    for chunk in bytes.chunks(64) {
+        decoder.push(Bytes::copy_from_slice(chunk));
+    }
+    assert!(matches!(decoder.next(), Ok(Some(Decoded::Oversized { .. }))));
+    assert_eq!(decoder.next(), Ok(Some(Decoded::Packet(Packet::PingResp))));
+    assert_eq!(decoder.next(), Ok(None));
+}
+
+#[test]
 fn a_skipped_message_is_still_held_to_the_rules() {
     let limits = Limits { max_packet_size: 10, ..WIDE };
     for (bytes, message) in [
