@@ -118,7 +118,7 @@ impl Broker {
             }
             Arrival::Again => self.on_resend(id, packet_id, publish),
             Arrival::New => {
-                self.begin_exchange(id, packet_id, publish.qos, digest);
+                self.begin_exchange(id, packet_id, &publish, digest);
                 self.take_or_refuse(id, packet_id, publish);
             }
         }
@@ -217,10 +217,17 @@ impl Broker {
         Arrival::Clash
     }
 
-    fn begin_exchange(&mut self, id: ConnectionId, packet_id: PacketId, qos: Qos, digest: u64) {
+    fn begin_exchange(&mut self, id: ConnectionId, packet_id: PacketId, publish: &Publish, digest: u64) {
         self.last_arrival += 1;
-        let order = self.last_arrival;
+        let newest = self.last_arrival;
+        let qos = publish.qos;
         let Some(session) = self.session_of(id) else { return };
+        // A resend of what was answered in vain keeps its place: the client still counts it by its first send.
+        let resent = session
+            .inbound
+            .get(&packet_id)
+            .filter(|known| publish.dup && known.seen_on != id && known.digest == digest && known.qos == qos);
+        let order = resent.map_or(newest, |known| known.order);
         let exchange = Exchange {
             qos,
             stage: Stage::Open,

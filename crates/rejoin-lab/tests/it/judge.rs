@@ -296,6 +296,19 @@ const GOOD: &[(&str, Script)] = &[
         world.send(&peer, &publish(Q1, 1, true, "a"));
         world.send(&peer, &Packet::PubRel(ack(2)));
     }),
+    ("resends in their order, one of them answered in vain before", |world, peer| {
+        world.broker.manners_mut().lose(PacketKind::PubRec, Times::Always);
+        world.send(&peer, &publish(Q1, 1, false, "a"));
+        world.send(&peer, &publish(Q2, 2, false, "b"));
+        world.drop_connection(peer);
+        world.broker.manners_mut().lose(PacketKind::PubAck, Times::Always);
+        let peer = world.kept(false);
+        world.send(&peer, &publish(Q1, 1, true, "a"));
+        world.send(&peer, &publish(Q2, 2, true, "b"));
+        let peer = again(world, peer);
+        world.send(&peer, &publish(Q1, 1, true, "a"));
+        world.send(&peer, &publish(Q2, 2, true, "b"));
+    }),
     ("ids from the start after Clean Start", |world, peer| {
         lose(world, PacketKind::PubAck);
         world.send(&peer, &publish(Q1, 1, false, "a"));
