@@ -1,2 +1,160 @@
-//! The command line.
-fn main() {}
+//! The command line of rejoin: stdout is payload, stderr is state, the exit status is the verdict.
+
+mod args;
+mod demo;
+mod exit;
+mod explain;
+mod format;
+mod journal;
+mod ledger;
+mod narrator;
+mod output;
+mod properties;
+mod publish;
+mod quantity;
+mod running;
+mod settings;
+mod signals;
+mod source;
+mod subscribe;
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::args::{Cli, OutputKind, Verb};
+use crate::exit::{Exit, Failure};
+use crate::output::Teller;
+use crate::settings::{Publish, Subscribe, Typed};
+
+fn main() -> ExitCode {
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let typed = typed(&matches);
+        Cli::from_arg_matches(&matches).map(|cli| (cli.verb, typed))
+    });
+    let (verb, typed) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error),
+    };
+    match verb {
+        Verb::Demo(args) => block_on(async move { demo::run(args.args).await }).into(),
+        Verb::Explain(args) => match explain::text(&args.args.what) {
+            Ok(text) => {
+                let _ = writeln!(std::io::stdout().lock(), "{text}");
+                Exit::Done.into()
+            }
+            Err(failure) => plainly(&failure),
+        },
+        Verb::Pub(args) => {
+            let teller = match Teller::new(&args.connect.output) {
+                Ok(teller) => teller,
+                Err(message) => return plainly(&Failure::local(message)),
+            };
+            let settings = Publish::new(*args, &typed);
+            conclude(settings, teller, publish::run)
+        }
+        Verb::Sub(args) => {
+            let json = args.connect.output.output == OutputKind::Json;
+            let teller = match Teller::new(&args.connect.output) {
+                Ok(teller) => teller,
+                Err(message) => return plainly(&Failure::local(message)),
+            };
+            let settings = Subscribe::new(*args, &typed, json);
+            conclude(settings, teller, subscribe::run)
+        }
+    }
+}
+
+/// Runs a verb and tells why, if it could not do what was asked.
+fn conclude<S, R>(settings: Result<S, Failure>, teller: Teller, run: impl FnOnce(S, Teller) -> R) -> ExitCode
+where
+    R: Future<Output = Result<Exit, Failure>>,
+{
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(failure) => return plainly(&failure),
+    };
+    let exit = match block_on(run(settings, teller.clone())) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            teller.error(failure.message);
+            failure.exit
+        }
+    };
+    teller.finish();
+    exit.into()
+}
+
+/// A runtime with one worker, which drives the client, while the verb runs on the main thread: a stdout that is not
+/// read blocks the verb, and neither keep-alive nor Ctrl-C.
+fn block_on<T: FromFailure>(work: impl Future<Output = T>) -> T {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(work);
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => T::from_failure(Failure::local(format!("cannot start: {error}"))),
+    }
+}
+
+/// What a failed start becomes.
+trait FromFailure {
+    fn from_failure(failure: Failure) -> Self;
+}
+
+impl FromFailure for Result<Exit, Failure> {
+    fn from_failure(failure: Failure) -> Self {
+        Err(failure)
+    }
+}
+
+impl FromFailure for Exit {
+    fn from_failure(failure: Failure) -> Self {
+        plainly(&failure);
+        failure.exit
+    }
+}
+
+fn plainly(failure: &Failure) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "error: {}", failure.message);
+    failure.exit.into()
+}
+
+/// What the definition of the flags cannot hold.
+fn typed(matches: &ArgMatches) -> Typed {
+    let Some(("pub" | "sub", verb)) = matches.subcommand() else { return Typed::default() };
+    let on_line = |name| verb.value_source(name) == Some(ValueSource::CommandLine);
+    let properties = verb
+        .get_occurrences::<String>("property")
+        .map(|all| all.map(|words| words.cloned().collect()).collect())
+        .unwrap_or_default();
+    Typed { host: on_line("host") || on_line("port"), url: on_line("url"), properties }
+}
+
+/// Help and version go to stdout; an error is one line that names the flag, and where help is.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+        _ => {}
+    }
+    let text = error.to_string();
+    let parts: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let _ = writeln!(std::io::stderr().lock(), "{} (see --help)", parts.join("; "));
+    Exit::Usage.into()
+}

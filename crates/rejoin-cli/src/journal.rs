@@ -1,0 +1,93 @@
+//! `--events`: the same facts as on stderr, as JSON lines with stable names and units in them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// The fields of one line, in order.
+pub(crate) type Fields = Map<String, Value>;
+
+/// Where JSON lines go. Lines are appended, so that a restart does not erase what led to it.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    name: PathBuf,
+    /// A failing disk is told once and stops nothing.
+    broken: bool,
+}
+
+impl Journal {
+    /// Opens a file, or an open descriptor named `fd:N`.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let real = match path.to_str().and_then(|name| name.strip_prefix("fd:")) {
+            None => path.to_owned(),
+            Some(number) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
+                PathBuf::from("/dev/fd").join(number)
+            }
+            Some(number) => return Err(format!("`fd:{number}` is no descriptor; write fd:3")),
+        };
+        match OpenOptions::new().append(true).create(true).open(&real) {
+            Ok(file) => Ok(Self { file, name: path.to_owned(), broken: false }),
+            Err(error) => Err(format!("cannot write events to {}: {error}", path.display())),
+        }
+    }
+
+    /// Appends one line. Returns what to tell when it fails for the first time.
+    pub(crate) fn write(&mut self, line: &str) -> Option<String> {
+        if self.broken {
+            return None;
+        }
+        match self.file.write_all(line.as_bytes()) {
+            Ok(()) => None,
+            Err(error) => {
+                self.broken = true;
+                Some(format!("cannot write events to {}: {error}; they end here", self.name.display()))
+            }
+        }
+    }
+
+    /// Hands what is written to the disk.
+    pub(crate) fn sync(&self) {
+        // A pipe cannot be synced, and a file that cannot was told about at the write.
+        let _: io::Result<()> = self.file.sync_data();
+    }
+}
+
+/// One JSON line, its end included: `{"time":..., "event":..., fields}`.
+pub(crate) fn line(at: Timestamp, event: &str, fields: &Fields) -> String {
+    let mut object = Fields::new();
+    object.insert("time".to_owned(), Value::from(format!("{at:.3}")));
+    object.insert("event".to_owned(), Value::from(event));
+    for (name, value) in fields {
+        object.insert(name.clone(), value.clone());
+    }
+    let mut text = Value::Object(object).to_string();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_with_time_and_event() {
+        let mut fields = Fields::new();
+        fields.insert("lasted_ms".to_owned(), 12.into());
+        let at: Timestamp = "2026-11-24T09:15:33.8764Z".parse().unwrap();
+        assert_eq!(
+            line(at, "closed", &fields),
+            "{\"time\":\"2026-11-24T09:15:33.876Z\",\"event\":\"closed\",\"lasted_ms\":12}\n"
+        );
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let error = Journal::open(Path::new("/nonexistent/folder/file")).unwrap_err();
+        assert!(error.contains("/nonexistent/folder/file"), "{error}");
+        assert!(Journal::open(Path::new("fd:x")).unwrap_err().contains("fd:3"));
+    }
+}

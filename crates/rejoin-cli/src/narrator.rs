@@ -1,0 +1,428 @@
+//! Turns events into lines: one at loss, one at each different error with its repeats counted, one at recovery with
+//! the bill. Nothing is written here, so what is told can be tested without a clock and a terminal.
+
+use std::time::Duration;
+
+use jiff::Zoned;
+use rejoin::{Event, LossCause, SessionState, StopReason};
+use rejoin_core::ReasonCode;
+use rejoin_core::error::LocalCause;
+use serde_json::Value;
+
+use crate::output::{Line, Weight};
+use crate::quantity::short;
+
+/// What the verb adds to the story.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Role {
+    /// Messages of ours are at stake: losses say what becomes of them.
+    pub(crate) publishes: bool,
+    /// Messages of others are at stake: gaps are told.
+    pub(crate) subscribes: bool,
+    /// The subscriptions ask for QoS 0, which no session keeps.
+    pub(crate) qos0: bool,
+    /// The user asked the broker to keep the session.
+    pub(crate) kept: bool,
+}
+
+/// The story so far.
+#[derive(Debug)]
+pub(crate) struct Narrator {
+    role: Role,
+    servers: Vec<String>,
+    /// The error told last in this outage.
+    told: Option<Repeated>,
+    /// When the link was last known to live.
+    lost_at: Option<Zoned>,
+    /// Outages that ended, and how long they took together.
+    outages: u32,
+    outage_time: Duration,
+    resubscribed: Option<(usize, usize)>,
+    /// Refusals for now, by code; told once for each code and link.
+    retrying: Vec<(ReasonCode, u64)>,
+    last_server: Option<usize>,
+    /// The last link was lost, not ended by us.
+    outage_lasts: bool,
+}
+
+#[derive(Debug)]
+struct Repeated {
+    key: (&'static str, Option<ReasonCode>, usize),
+    text: String,
+    count: u32,
+    last: Zoned,
+}
+
+/// What the summary says of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outages {
+    /// How many ended.
+    pub(crate) count: u32,
+    /// How long they took together.
+    pub(crate) time: Duration,
+}
+
+impl Narrator {
+    /// A story about these servers.
+    pub(crate) fn new(role: Role, servers: Vec<String>) -> Self {
+        Self {
+            role,
+            servers,
+            told: None,
+            lost_at: None,
+            outages: 0,
+            outage_time: Duration::ZERO,
+            resubscribed: None,
+            retrying: Vec::new(),
+            last_server: None,
+            outage_lasts: false,
+        }
+    }
+
+    /// What the summary says of the connection; an outage that still lasts counts up to now.
+    pub(crate) fn outages(&self, now: &Zoned) -> Outages {
+        let lasting = self.lost_at.as_ref().filter(|_| self.outage_lasts);
+        let so_far = lasting.map(|from| from.duration_until(now).unsigned_abs()).unwrap_or_default();
+        Outages { count: self.outages + u32::from(lasting.is_some()), time: self.outage_time + so_far }
+    }
+
+    /// The lines for one event, in order.
+    pub(crate) fn tell(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
+        match event {
+            Event::Attempt { attempt, server } => vec![
+                Line::state("attempt", event.name(), format!("{attempt}. to {}", self.server(*server)))
+                    .weighing(Weight::Debug)
+                    .with("attempt", *attempt)
+                    .with("server", self.server(*server)),
+            ],
+            Event::AttemptFailed { .. } => self.attempt_failed(event, now),
+            Event::Opened { .. } => self.opened(event, now),
+            Event::Closed { .. } => self.closed(event, now),
+            Event::Suspect { silent_for } => vec![
+                Line::state(
+                    "suspect",
+                    event.name(),
+                    format!("nothing heard for {}, a ping is unanswered", short(*silent_for)),
+                )
+                .with("silent_for_ms", ms(*silent_for)),
+            ],
+            Event::Trusted => vec![Line::state("trusted", event.name(), "the link spoke again")],
+            Event::Resubscribed { granted, refused } => {
+                self.resubscribed = Some((*granted, granted + refused));
+                let text = format!("{granted}/{}", granted + refused);
+                vec![
+                    Line::state("subscribed", event.name(), text)
+                        .weighing(Weight::Debug)
+                        .with("granted", *granted)
+                        .with("refused", *refused),
+                ]
+            }
+            Event::Recovered { .. } => self.recovered(event),
+            Event::Retrying { reason, again_in, .. } => self.retrying(event.name(), *reason, *again_in),
+            Event::Stopped { reason } => self.stopped(event.name(), reason),
+            _ => vec![rare(event, |server| self.server(server))],
+        }
+    }
+
+    /// The repeats not told yet, at the end of the run.
+    pub(crate) fn finish(&mut self) -> Vec<Line> {
+        self.repeats().into_iter().collect()
+    }
+
+    fn server(&self, index: usize) -> String {
+        self.servers.get(index).cloned().unwrap_or_default()
+    }
+
+    /// Closes the count of an error: told only when it came more than once.
+    fn repeats(&mut self) -> Option<Line> {
+        let told = self.told.take()?;
+        (told.count > 1).then(|| {
+            let until = told.last.strftime("%H:%M:%S");
+            Line::state("retry", "repeated", format!("{} (×{} until {until})", told.text, told.count))
+                .weighing(Weight::Echo)
+        })
+    }
+
+    fn attempt_failed(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
+        let Event::AttemptFailed { attempt, server, cause, verdict, next_in, held_by_budget, repeated } =
+            event
+        else {
+            return Vec::new();
+        };
+        let place = self.server(*server);
+        let text = brief(cause, &place);
+        let key = (cause.name(), cause.reason_code(), *server);
+        let known = self.told.as_ref().is_some_and(|told| told.key == key);
+        let mut lines = Vec::new();
+        if !known {
+            lines.extend(self.repeats());
+        }
+        let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let mut line =
+            Line::state("retry", event.name(), format!("{text}{hint}{}", next(*next_in, *held_by_budget)))
+                .with("attempt", *attempt)
+                .with("server", place)
+                .with("cause", cause.name())
+                .with("detail", cause.to_string())
+                .with("reason_code", cause.reason_code().map(|code| code.0))
+                .with("verdict", verdict.name())
+                .with("next_in_ms", next_in.map(ms))
+                .with("held_by_budget", *held_by_budget)
+                .with("repeated", *repeated);
+        match &mut self.told {
+            Some(told) => {
+                told.count += 1;
+                told.last = now.clone();
+                line = line.weighing(Weight::Debug);
+            }
+            None => self.told = Some(Repeated { key, text, count: 1, last: now.clone() }),
+        }
+        lines.push(line);
+        lines
+    }
+
+    fn opened(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
+        let Event::Opened { server, version, attempt, took, session, outage, resending } = event else {
+            return Vec::new();
+        };
+        let mut lines: Vec<Line> = self.repeats().into_iter().collect();
+        let mut text = format!("{:.3}s", took.as_secs_f64());
+        if self.last_server.replace(*server) != Some(*server) {
+            text.push_str(&format!("  {}  {version}", self.server(*server)));
+        }
+        text.push_str(&format!("  session={}", session_word(*session)));
+        if *resending > 0 {
+            text.push_str(&format!("  resent={resending} (dup)"));
+        }
+        let mut line = Line::state("open", event.name(), String::new())
+            .with("server", self.server(*server))
+            .with("version", version.to_string())
+            .with("attempt", *attempt)
+            .with("took_ms", ms(*took))
+            .with("session", session_word(*session).to_lowercase())
+            .with("outage_ms", outage.map(ms))
+            .with("resending", *resending);
+        if let SessionState::Lost(loss) = session {
+            text.push_str(&format!("  requeued={} unknown={}", loss.requeued, loss.unknown));
+            line = line.with("requeued", loss.requeued).with("unknown", loss.unknown);
+        }
+        line.text = text;
+        lines.push(line);
+        let lost_at = self.lost_at.take();
+        if let (Some(outage), Some(from)) = (outage, lost_at) {
+            self.outages += 1;
+            self.outage_time += *outage;
+            lines.extend(self.gap(*session, &from, now));
+        }
+        self.outage_lasts = false;
+        self.retrying.clear();
+        lines
+    }
+
+    fn gap(&self, session: SessionState, from: &Zoned, to: &Zoned) -> Option<Line> {
+        if !self.role.subscribes {
+            return None;
+        }
+        let why = match session {
+            SessionState::Lost(_) | SessionState::New if self.role.kept => {
+                "the broker lost the session it was to keep"
+            }
+            SessionState::Lost(_) | SessionState::New => "broker kept no session; add -c -i NAME",
+            SessionState::Kept if self.role.qos0 => "no session keeps QoS 0; use -q 1",
+            SessionState::Kept => return None,
+        };
+        let shown = |at: &Zoned| format!("{:.1}", at.time());
+        let text = format!("messages between {} and {} may be missing ({why})", shown(from), shown(to));
+        let json = |at: &Zoned| Value::from(format!("{:.3}", at.timestamp()));
+        Some(Line::state("gap", "gap", text).with("from", json(from)).with("to", json(to)).with("why", why))
+    }
+
+    fn closed(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
+        let Event::Closed { cause, verdict, lasted, in_flight, queued, next_in, held_by_budget } = event
+        else {
+            return Vec::new();
+        };
+        let ours = matches!(cause, LossCause::Local(LocalCause::Shutdown));
+        self.lost_at = Some(now.clone());
+        self.outage_lasts = !ours;
+        self.resubscribed = None;
+        let mut text = format!("{} after {}", loss(cause), short(*lasted));
+        if self.role.publishes {
+            text.push_str(&format!("  in-flight={in_flight} queued={queued}"));
+            text.push_str(match next_in {
+                Some(_) => "  will deliver: yes (from memory)",
+                None => "  will deliver: no, stopped",
+            });
+        }
+        text.push_str(&next(*next_in, *held_by_budget));
+        let line = Line::state("lost", event.name(), text)
+            .weighing(if ours { Weight::Debug } else { Weight::State })
+            .with("cause", cause.name())
+            .with("detail", cause.to_string())
+            .with("reason_code", cause.reason_code().map(|code| code.0))
+            .with("verdict", verdict.name())
+            .with("lasted_ms", ms(*lasted))
+            .with("in_flight", *in_flight)
+            .with("queued", *queued)
+            .with("next_in_ms", next_in.map(ms))
+            .with("held_by_budget", *held_by_budget);
+        vec![line]
+    }
+
+    fn recovered(&mut self, event: &Event) -> Vec<Line> {
+        let Event::Recovered { bill, drained } = event else { return Vec::new() };
+        let whole = bill.detect + bill.total;
+        let mut text = format!(
+            "outage {} = detect {} + refused {} + waited {} + connect {}",
+            short(whole),
+            part(bill.detect),
+            part(bill.refused),
+            part(bill.waited),
+            part(bill.connect)
+        );
+        if self.role.subscribes {
+            text.push_str(&format!(" + resubscribe {}", part(bill.resubscribe)));
+        }
+        if self.role.publishes {
+            text.push_str(&format!(" + drain {}   backlog {drained} answered for", part(bill.drain)));
+        }
+        if let Some((granted, all)) = self.resubscribed.take().filter(|_| self.role.subscribes) {
+            text.push_str(&format!("   resubscribed {granted}/{all}"));
+        }
+        vec![
+            Line::state("recovered", event.name(), text)
+                .with("outage_ms", ms(whole))
+                .with("detect_ms", ms(bill.detect))
+                .with("refused_ms", ms(bill.refused))
+                .with("waited_ms", ms(bill.waited))
+                .with("connect_ms", ms(bill.connect))
+                .with("resubscribe_ms", ms(bill.resubscribe))
+                .with("drain_ms", ms(bill.drain))
+                .with("drained", *drained),
+        ]
+    }
+
+    fn retrying(&mut self, name: &'static str, reason: ReasonCode, again_in: Duration) -> Vec<Line> {
+        let first = match self.retrying.iter_mut().find(|(code, _)| *code == reason) {
+            Some((_, count)) => {
+                *count += 1;
+                false
+            }
+            None => {
+                self.retrying.push((reason, 1));
+                true
+            }
+        };
+        let text =
+            format!("for now, by the broker: {reason}; sent again in {}, behind others", short(again_in));
+        vec![
+            Line::state("refused", name, text)
+                .weighing(if first { Weight::State } else { Weight::Debug })
+                .with("reason_code", reason.0)
+                .with("again_in_ms", ms(again_in)),
+        ]
+    }
+
+    fn stopped(&mut self, name: &'static str, reason: &StopReason) -> Vec<Line> {
+        let mut lines: Vec<Line> = self.repeats().into_iter().collect();
+        let (text, weight, cause) = match reason {
+            StopReason::NoReconnect(cause) => {
+                (format!("reconnecting is off: {cause}"), Weight::State, Some(cause))
+            }
+            StopReason::GaveUp(cause) => {
+                (format!("trying again does not help: {cause}"), Weight::State, Some(cause))
+            }
+            _ => ("shut down".to_owned(), Weight::Debug, None),
+        };
+        lines.push(
+            Line::state("stopped", name, text).weighing(weight).with("cause", cause.map(LossCause::name)),
+        );
+        lines
+    }
+}
+
+/// What happens seldom and needs no memory.
+fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
+    match event {
+        Event::SubscriptionRefused { filter, why } => {
+            Line::state("refused", event.name(), format!("{why}; asked again on the next link"))
+                .with("filter", filter.as_str())
+                .with("detail", why.to_string())
+        }
+        Event::Oversized { topic, size } => Line::state(
+            "skipped",
+            event.name(),
+            format!(
+                "a message of {size} bytes on {topic} is above our limit of 1 MiB; acknowledged, not printed"
+            ),
+        )
+        .with("topic", topic.as_str())
+        .with("size_bytes", *size),
+        Event::TakenOver { evidence } => {
+            Line::state("conflict", event.name(), format!("another client uses our id: {evidence}"))
+                .with("evidence", evidence.as_str())
+        }
+        Event::FellBack { server: index } => {
+            let place = server(*index);
+            Line::state(
+                "fallback",
+                event.name(),
+                format!("{place} does not speak MQTT 5; 3.1.1 from now on (-V 311 asks for it at once)"),
+            )
+            .with("server", place)
+        }
+        Event::Qos2MayRepeat => Line::state(
+            "note",
+            event.name(),
+            "QoS 2 at 3.1.1 without a kept session may repeat after a cut; add -c -i NAME",
+        ),
+        Event::Lagged(lost) => {
+            Line::state("note", event.name(), format!("{lost} events came too fast to be told"))
+                .with("lost", *lost)
+        }
+        other => Line::state("note", other.name(), other.name()).weighing(Weight::Debug),
+    }
+}
+
+fn ms(d: Duration) -> Value {
+    // Three decimals say microseconds; more would pretend.
+    Value::from((d.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// A share of an outage, in seconds without the unit.
+fn part(d: Duration) -> String {
+    let seconds = d.as_secs_f64();
+    if seconds < 1.0 { format!("{seconds:.2}") } else { format!("{seconds:.1}") }
+}
+
+fn next(next_in: Option<Duration>, held_by_budget: bool) -> String {
+    match next_in {
+        None => String::new(),
+        Some(wait) if held_by_budget => format!("  next in {} (held by the connect budget)", short(wait)),
+        Some(wait) => format!("  next in {}", short(wait)),
+    }
+}
+
+const fn session_word(session: SessionState) -> &'static str {
+    match session {
+        SessionState::New => "new",
+        SessionState::Kept => "kept",
+        SessionState::Lost(_) => "LOST",
+    }
+}
+
+/// Why a link ended: its class, and what the broker said where it said something.
+fn loss(cause: &LossCause) -> String {
+    match cause {
+        LossCause::ServerDisconnect { .. } | LossCause::Protocol(_) | LossCause::Transport(_) => {
+            format!("{} ({cause})", cause.name())
+        }
+        _ => cause.name().to_owned(),
+    }
+}
+
+/// Why an attempt failed, with the place in it.
+pub(crate) fn brief(cause: &LossCause, place: &str) -> String {
+    let text = cause.to_string();
+    if place.is_empty() || text.contains(place) { text } else { format!("{place}: {text}") }
+}

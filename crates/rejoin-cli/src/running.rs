@@ -1,0 +1,193 @@
+//! A client at work: its state lines on a thread of their own, its first link, its end.
+
+use std::time::Duration;
+
+use rejoin::{Builder, Client, Event, Events, LossCause, StopReason, Verdict};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::exit::{Exit, Failure};
+use crate::narrator::{Narrator, Outages, Role, brief};
+use crate::output::Teller;
+use crate::quantity::{Limit, short};
+use crate::signals::Signals;
+
+/// How long the first Ctrl-C drains.
+pub(crate) const SIGNAL_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the end waits for DISCONNECT to be taken, when nothing else is left to do.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A started client and what belongs to it.
+pub(crate) struct Running {
+    /// The client.
+    pub(crate) client: Client,
+    /// Where lines go.
+    pub(crate) teller: Teller,
+    /// Ctrl-C.
+    pub(crate) signals: Signals,
+    places: Vec<String>,
+    reporter: Reporter,
+    /// Events the verb itself reads.
+    pub(crate) events: Events,
+}
+
+impl Running {
+    /// Starts a client. `before` declares what must be there before the first link.
+    pub(crate) fn start<D>(
+        builder: Builder,
+        role: Role,
+        places: Vec<String>,
+        teller: Teller,
+        before: impl FnOnce(&Client) -> Result<D, Failure>,
+    ) -> Result<(Self, D), Failure> {
+        let signals =
+            Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
+        let prepared = builder.prepare().map_err(|e| Failure::usage(e.to_string()))?;
+        let declared = before(prepared.client())?;
+        let narrator = Narrator::new(role, places.clone());
+        let reporter = Reporter::start(prepared.client().events(), narrator, teller.clone())
+            .map_err(|e| Failure::local(format!("no thread for state lines: {e}")))?;
+        let events = prepared.client().events();
+        let client = prepared.start();
+        Ok((Self { client, teller, signals, places, reporter, events }, declared))
+    }
+
+    /// Waits for the first link. A refusal that trying again does not help ends the wait at once.
+    pub(crate) async fn first_link(&mut self, deadline: Limit) -> Result<(), Failure> {
+        let expired = at(deadline.duration());
+        tokio::pin!(expired);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                biased;
+                exit = self.signals.first() => {
+                    return Err(Failure::new(exit, "ended before the first connection; nothing was accepted"));
+                }
+                () = &mut expired => {
+                    let within = deadline.duration().unwrap_or_default();
+                    return Err(self.no_connection(within, last.as_ref()));
+                }
+                event = self.events.next() => match event {
+                    Some(Event::Opened { .. }) => return Ok(()),
+                    Some(Event::AttemptFailed { cause, verdict, server, .. }) => {
+                        let hopeless = matches!(
+                            verdict,
+                            Verdict::SlowLane | Verdict::Stop | Verdict::Unauthorized | Verdict::Banned
+                        );
+                        if hopeless {
+                            return Err(Failure::new(exit_of(&cause), self.told(&cause, server)));
+                        }
+                        last = Some((cause, server));
+                    }
+                    Some(Event::Stopped { reason }) => return Err(stopped(&reason)),
+                    None => return Err(Failure::new(Exit::NoConnection, "the client stopped")),
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
+    fn no_connection(&self, within: Duration, last: Option<&(LossCause, usize)>) -> Failure {
+        let within = short(within);
+        match last {
+            Some((cause, server)) => {
+                let what = format!("no connection within {within}: {}", self.told(cause, *server));
+                Failure::new(exit_of(cause), what)
+            }
+            None => {
+                let what = format!(
+                    "no connection to {} within {within}: no answer yet; check the address, or raise --deadline",
+                    self.places.join(", ")
+                );
+                Failure::new(Exit::NoConnection, what)
+            }
+        }
+    }
+
+    fn told(&self, cause: &LossCause, server: usize) -> String {
+        let place = self.places.get(server).map(String::as_str).unwrap_or_default();
+        let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let remedy = match cause {
+            LossCause::Open { .. } => " (try --host and --port)",
+            _ => "",
+        };
+        format!("{}{hint}{remedy}", brief(cause, place))
+    }
+
+    /// Resolves when the client stopped for good by itself.
+    pub(crate) async fn stopped(client: &Client) -> Failure {
+        let mut states = client.state_watch();
+        let found = states.wait_for(|state| matches!(state.link, rejoin::Link::Stopped { .. })).await;
+        match found.map(|state| state.link.clone()) {
+            Ok(rejoin::Link::Stopped { reason }) => stopped(&reason),
+            _ => Failure::new(Exit::NoConnection, "the client stopped"),
+        }
+    }
+
+    /// Says goodbye to the broker, within `limit` or what DISCONNECT alone needs, and tells the last state lines.
+    pub(crate) async fn end(self, limit: Option<Duration>) -> (Teller, Outages) {
+        self.client.shutdown().within(limit.unwrap_or(GOODBYE)).await;
+        let outages = self.reporter.finish().await;
+        (self.teller, outages)
+    }
+}
+
+/// The exit for why there is no link.
+fn exit_of(cause: &LossCause) -> Exit {
+    match cause {
+        LossCause::Refused { reason, .. } => Exit::Refused(*reason),
+        _ => Exit::NoConnection,
+    }
+}
+
+fn stopped(reason: &StopReason) -> Failure {
+    match reason {
+        StopReason::NoReconnect(cause) => {
+            Failure::new(exit_of(cause), format!("the link is gone and reconnecting is off: {cause}"))
+        }
+        StopReason::GaveUp(cause) => {
+            let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
+            Failure::new(exit_of(cause), format!("gave up: {cause}{hint}"))
+        }
+        _ => Failure::new(Exit::NoConnection, "the client stopped"),
+    }
+}
+
+/// Resolves after `limit`, or never.
+pub(crate) async fn at(limit: Option<Duration>) {
+    match limit.and_then(|limit| Instant::now().checked_add(limit)) {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells events as lines, on a thread of its own: a terminal that is not read blocks nobody else.
+#[derive(Debug)]
+struct Reporter {
+    done: oneshot::Receiver<Outages>,
+}
+
+impl Reporter {
+    fn start(mut events: Events, mut narrator: Narrator, teller: Teller) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        let (sender, done) = oneshot::channel();
+        std::thread::Builder::new().name("state-lines".to_owned()).spawn(move || {
+            while let Some(event) = runtime.block_on(events.next()) {
+                for line in narrator.tell(&event, &teller.now()) {
+                    teller.tell(&line);
+                }
+            }
+            for line in narrator.finish() {
+                teller.tell(&line);
+            }
+            let _ = sender.send(narrator.outages(&teller.now()));
+        })?;
+        Ok(Self { done })
+    }
+
+    /// Waits for the last line, but not for a terminal that is never read.
+    async fn finish(self) -> Outages {
+        timeout(Duration::from_secs(1), self.done).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
