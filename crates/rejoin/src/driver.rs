@@ -249,7 +249,7 @@ impl Driver {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         for round in 0..TRANSFERS {
-            if self.pause.is_some() {
+            if self.pause.is_some() || !self.engine.wants_read() {
                 return round > 0;
             }
             let Wire::Open(open) = &mut self.wire else { return round > 0 };

@@ -42,7 +42,7 @@ const LARGEST_PACKET: u64 = 268_435_455;
 /// use rejoin_core::{Config, Engine, Input, Now, Output, Text, Timestamp};
 ///
 /// let config = Config::new(Text::from_static("sensor-7"), Text::from_static("broker:1883"));
-/// let at = |ms| Now::new(Timestamp::from_micros(ms * 1000), 1_700_000_000_000 + ms);
+/// let at = |ms: u64| Now::new(Timestamp::from_micros(ms * 1000), 1_700_000_000_000 + ms);
 /// let mut engine = Engine::new(config, Vec::new(), 42, at(0))?;
 /// engine.handle(Input::Tick, at(0));
 /// while let Some(output) = engine.poll() {
