@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rejoin_core::codec::packet::{Ack, Packet, PacketId, Publish, Version};
+use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoder, Limits, Sender, encode};
 use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
@@ -129,11 +130,19 @@ impl Connection {
         self.version == Version::V5
     }
 
+    /// An acknowledgement as the version can say it: 3.1.1 has no codes.
+    pub(super) fn ack(&self, packet_id: PacketId, reason: ReasonCode) -> Ack {
+        Ack::new(packet_id, if self.is_v5() { reason } else { ReasonCode::SUCCESS })
+    }
+
     /// Appends a packet; `false` when it is too large for the client and was dropped [MQTT-3.1.2-24].
     pub(super) fn write(&mut self, packet: &Packet) -> bool {
         let before = self.output.len();
-        let written = encode(packet, self.version, &mut self.output).is_ok();
-        let fits = written && self.output.len() - before <= self.packet_maximum_out;
+        let written = encode(packet, self.version, &mut self.output);
+        if let Err(error) = &written {
+            tracing::error!(target: "rejoin_lab", "{}: the broker's own {error}", self.id);
+        }
+        let fits = written.is_ok() && self.output.len() - before <= self.packet_maximum_out;
         if !fits {
             self.output.truncate(before);
         }

@@ -333,18 +333,23 @@ impl Broker {
             self.accept_released(id, packet_id, &message);
             self.route(message);
         }
-        self.answer(id, Packet::PubComp(Ack::new(packet_id, reason)));
+        // 3.1.1 has no codes: an unknown identifier is answered like any other.
+        let v5 = self.connections.get(&id).is_some_and(Connection::is_v5);
+        let reason = if v5 { reason } else { ReasonCode::SUCCESS };
+        if let Some(connection) = self.connections.get(&id) {
+            let ack = connection.ack(packet_id, reason);
+            self.answer(id, Packet::PubComp(ack));
+        }
         Ok(())
     }
 
     fn reply(&mut self, id: ConnectionId, qos: Qos, packet_id: PacketId, reason: ReasonCode) {
-        let v5 = self.connections.get(&id).is_some_and(Connection::is_v5);
-        if !v5 && reason.is_error() {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if !connection.is_v5() && reason.is_error() {
             // 3.1.1 has no way to say no: the connection is closed instead.
             return self.cut(id, self.manners.ending);
         }
-        let reason = if v5 { reason } else { ReasonCode::SUCCESS };
-        let ack = Ack::new(packet_id, reason);
+        let ack = connection.ack(packet_id, reason);
         let packet = if qos == Qos::ExactlyOnce { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
         self.answer(id, packet);
     }

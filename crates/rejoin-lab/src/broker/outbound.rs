@@ -193,10 +193,10 @@ impl Broker {
         let place = connection.pubrecs_owed.iter().position(|owed| *owed == packet_id);
         let Some(place) = place else {
             let detail = format!("PUBREC {packet_id} though no such PUBLISH awaits it on this connection");
-            self.note(id, "MQTT-4.3.3-8", detail);
             // The client's half is ended all the same.
-            let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
-            self.send(id, &Packet::PubRel(Ack::new(packet_id, reason)));
+            let ending = connection.ack(packet_id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
+            self.note(id, "MQTT-4.3.3-8", detail);
+            self.send(id, &Packet::PubRel(ending));
             return Ok(());
         };
         connection.pubrecs_owed.remove(place);

@@ -86,6 +86,22 @@ fn a_kept_session_gets_what_came_while_it_was_away_and_what_it_did_not_acknowled
 }
 
 #[test]
+fn an_unknown_exchange_is_ended_in_the_words_of_each_version() {
+    for version in [Version::V311, Version::V5] {
+        let mut world = World::new(Manners::default());
+        let (mut peer, _) = world.connect(connect("c", version, false, 3600));
+        let unknown = match version {
+            Version::V311 => ReasonCode::SUCCESS,
+            Version::V5 => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let answer = world.ask(&mut peer, &Packet::PubRel(ack(7)));
+        assert!(matches!(&answer[..], [Packet::PubComp(a)] if a.reason == unknown), "{version}: {answer:?}");
+        let answer = world.ask(&mut peer, &Packet::PubRec(ack(7)));
+        assert!(matches!(&answer[..], [Packet::PubRel(a)] if a.reason == unknown), "{version}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_session_ends_when_its_time_is_over() {
     let mut world = World::new(Manners::default());
     let (peer, _) = world.connect(connect("c", Version::V5, true, 10));
