@@ -62,7 +62,7 @@ pub(crate) fn line(row: &Row) -> String {
     line
 }
 
-pub(crate) fn write(plan: &Plan, tables: &[Table]) -> Page {
+pub(crate) fn write(plan: &Plan, tables: &[Table], load: &str) -> Page {
     let figures: String = tables.iter().map(|each| table(plan, each)).collect();
     let (ahead, all) = standing(tables);
     let verdict = match all {
@@ -79,7 +79,7 @@ pub(crate) fn write(plan: &Plan, tables: &[Table]) -> Page {
         {verdict}![rates as multiples of rumqttc](performance.svg)\n\n\
         ## Figures\n\n{figures}{method}",
         date = today(),
-        method = method(plan),
+        method = method(plan, load),
     );
     Page { text, tables: figures, chart: chart(tables) }
 }
@@ -141,10 +141,11 @@ fn standing(tables: &[Table]) -> (usize, usize) {
     both.fold((0, 0), |(ahead, all), (ours, theirs)| (ahead + usize::from(ours > theirs), all + 1))
 }
 
-fn method(plan: &Plan) -> String {
+fn method(plan: &Plan, load: &str) -> String {
     let mut text = format!(
         "## How it was measured\n\n\
-        - Machine: {machine}. Client and sink are two processes on loopback, each on a core of its own.\n\
+        - Machine: {machine}. Client and sink are two processes on loopback, each on a core of its own.\n  \
+          What else the machine did: {load}.\n\
         - Payload {size} B, one topic, one connection. {rounds} rounds of about {target} s each; within a round the\n  \
           clients take turns, each in a fresh process after two shorter runs that warm up and set the count.\n\
         - The sink is no broker: it answers handshake and acknowledgements from one read buffer, all answers to one\n  \
@@ -212,6 +213,16 @@ fn thousands(rate: f64) -> String {
     match digits.len() {
         0..=3 => digits,
         length => format!("{},{}", &digits[..length - 3], &digits[length - 3..]),
+    }
+}
+
+/// How busy the machine was before the run: other work makes the spread wide and all figures low.
+pub(crate) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    match text.split(' ').next().and_then(|first| first.parse::<f64>().ok()) {
+        Some(load) if load < 0.5 => format!("nothing to speak of (load average {load} before the run)"),
+        Some(load) => format!("it was not idle (load average {load} before the run), so the spread is wide"),
+        None => "unknown".to_owned(),
     }
 }
 

@@ -139,7 +139,7 @@ impl Plan {
             sections: SECTIONS.iter().filter(|section| keys.iter().any(|key| key == section.key)).collect(),
             cases,
             rounds: args.value("rounds", if quick { 3 } else { 5 })?,
-            target: args.value("seconds", if quick { 0.25 } else { 0.5 })?,
+            target: args.value("seconds", if quick { 0.25 } else { 0.3 })?,
             size: args.value("size", 256)?,
         };
         match plan.clients.is_empty() || plan.sections.is_empty() || plan.cases.is_empty() {

@@ -30,6 +30,7 @@ pub(crate) struct Table {
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let plan = Plan::of(args)?;
+    let load = page::load();
     let mut tables = Vec::new();
     for section in &plan.sections {
         let sink = Sink::start(section.patience)?;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             plan.cases.iter().map(|case| row(&plan, &sink, section, *case)).collect();
         tables.push(Table { section, rows: rows? });
     }
-    let page = page::write(&plan, &tables);
+    let page = page::write(&plan, &tables, &load);
     println!("{}", page.tables);
     let out = match args.text("out", "") {
         // A quick look, or a part of the whole, must not replace the figures of a full run.
