@@ -68,8 +68,8 @@ pub struct Engine {
     journal: Journal,
     /// The beginning of the session must be on the store before any packet of it leaves.
     barrier: Ticket,
-    /// A CONNECT may have reached the broker without its CONNACK seen: Session Present proves nothing next time.
-    connack_unseen: bool,
+    /// That a CONNECT leaves must be on the store before it does.
+    connect_barrier: Ticket,
     /// 3.1.1: a session nobody here knows is ended by one clean connection.
     purging: bool,
     /// A clean start was made in this process, or the state to go on with is known.
@@ -170,7 +170,7 @@ impl Engine {
             dirty: true,
             now,
             barrier: Ticket::default(),
-            connack_unseen: false,
+            connect_barrier: Ticket::default(),
             purging: false,
             accepted: PublishId(0),
             outage: Outage::default(),
@@ -304,7 +304,11 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.advance(now);
         match input {
-            Input::Opened => self.transport_opened(),
+            Input::Opened => {
+                if let Some(link) = self.link.as_mut() {
+                    link.transport_open = true;
+                }
+            }
             Input::OpenFailed { stage, error } => self.lose(LossCause::Open { stage, error }),
             Input::Received(bytes) => self.received(bytes),
             Input::Written(bytes) => self.written(bytes),
@@ -425,6 +429,7 @@ impl Engine {
             self.finish(id, Outcome::Expired);
         }
         self.check_link();
+        self.send_connect();
         if self.link.is_none() && self.recovery.due().is_some_and(|at| at <= now) {
             self.begin_attempt();
         }

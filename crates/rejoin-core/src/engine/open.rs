@@ -9,7 +9,7 @@ use crate::config::{Resubscribe, SessionMode};
 use crate::error::{LocalCause, LossCause};
 use crate::event::{Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
-use crate::link::{Agreement, Link};
+use crate::link::{Agreement, Link, Phase};
 use crate::recovery::{Adapt, LossContext, Plan, Verdict};
 use crate::session::{Aftermath, Cut, Record};
 
@@ -30,16 +30,25 @@ impl Engine {
         let (server, number, limit) = (attempt.server, attempt.number, attempt.connect_limit);
         self.link = Some(Link::new(&self.config.link, attempt, self.ack_timeout, now));
         self.wire.clear();
+        if !self.session.connack_unseen {
+            // Dialling takes longer than the store: CONNECT rarely waits for this.
+            self.connect_barrier = self.journal.note(|| Record::ConnectSent);
+        }
         self.outputs.push_back(Output::Open { server, attempt: number, limit });
     }
 
-    pub(super) fn transport_opened(&mut self) {
+    /// Sends CONNECT once the transport is open and the store knows that it leaves.
+    pub(super) fn send_connect(&mut self) {
         let now = self.now.mono;
+        let waits = self.link.as_ref().is_some_and(|l| l.phase == Phase::Opening && l.transport_open);
+        if !waits || self.connect_barrier > self.journal.durable {
+            return;
+        }
         let Some(mut link) = self.link.take() else { return };
         self.recovery.reached_broker(now);
         let connect = self.connect_packet(&link);
-        link.unproven = self.connack_unseen && !connect.clean_start;
-        self.connack_unseen = true;
+        link.unproven = self.session.connack_unseen && !connect.clean_start;
+        self.session.connack_unseen = true;
         link.opened(connect, &mut self.wire, now);
         self.link = Some(link);
     }
@@ -94,7 +103,7 @@ impl Engine {
     /// CONNACK with success came.
     pub(super) fn connected(&mut self, connack: &ConnAck) {
         let now = self.now.mono;
-        self.connack_unseen = false;
+        self.note_connack();
         let foreign = connack.session_present && !self.session.exists() && !self.config.session.adopt;
         if foreign || self.purging {
             // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
@@ -129,6 +138,12 @@ impl Engine {
         if self.session.quarantine.wants_proof() {
             self.ping();
         }
+    }
+
+    /// The broker answered this CONNECT.
+    fn note_connack(&mut self) {
+        self.session.connack_unseen = false;
+        self.journal.note(|| Record::ConnackSeen);
     }
 
     fn window_for(&self, version: Version) -> u16 {
@@ -188,7 +203,11 @@ impl Engine {
         self.outputs.push_back(Output::Close { graceful: said_goodbye });
         if matches!(cause, LossCause::Refused { .. }) {
             // The broker answered, so this CONNECT did not touch the session.
-            self.connack_unseen = link.unproven;
+            if link.unproven {
+                self.session.connack_unseen = true;
+            } else {
+                self.note_connack();
+            }
         }
         let unacked = self.session.outbox.in_flight.awaiting();
         let context = LossContext {

@@ -119,8 +119,9 @@ impl Engine {
     fn puback(&mut self, ack: &Ack) {
         let now = self.now.mono;
         let session = &mut self.session;
+        let charged = session.outbox.is_charged(ack.packet_id);
         let answered = session.outbox.puback(ack, &self.config.session, &mut session.ids, now);
-        self.answered(answered, true);
+        self.answered(answered, charged);
     }
 
     fn pubrec(&mut self, ack: &Ack) {
@@ -129,14 +130,16 @@ impl Engine {
             Some(id) if !ack.reason.is_error() => journal.note(|| Record::Received { id }),
             _ => journal.durable,
         };
+        let charged = self.session.outbox.is_charged(ack.packet_id);
         let answered = self.session.outbox.pubrec(ack, needs, &mut self.session.ids);
         // An error ends the exchange and gives the quota back; a success does neither [MQTT-4.9.0-1].
-        self.answered(answered, ack.reason.is_error());
+        self.answered(answered, charged && ack.reason.is_error());
     }
 
     fn pubcomp(&mut self, ack: &Ack) {
+        let charged = self.session.outbox.is_charged(ack.packet_id);
         let answered = self.session.outbox.pubcomp(ack, &mut self.session.ids);
-        self.answered(answered, true);
+        self.answered(answered, charged);
     }
 
     fn answered(&mut self, answered: Answered, quota_back: bool) {

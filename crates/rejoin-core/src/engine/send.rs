@@ -39,6 +39,7 @@ impl Engine {
         let now = self.now.mono;
         self.session.subscriptions.redo(now);
         self.session.outbox.redo(now);
+        self.session.quarantine.gate(now);
         self.send_answers();
         self.send_wishes();
         self.send_releases();
@@ -193,7 +194,7 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let exchange = Exchange { packet_id, stage, on_wire, needs, doubtful: false };
+        let exchange = Exchange { packet_id, stage, on_wire, charged: on_wire, needs, doubtful: false };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;

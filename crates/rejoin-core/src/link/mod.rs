@@ -61,6 +61,8 @@ pub(crate) struct Link {
     /// The session may be another life of it, because a CONNACK was missed.
     pub(crate) unproven: bool,
     pub(crate) clean_start: bool,
+    /// The transport is open; CONNECT may still have to wait for the store.
+    pub(crate) transport_open: bool,
     phase_since: Timestamp,
     pub(crate) liveness: Liveness,
     pub(crate) agreement: Agreement,
@@ -70,8 +72,9 @@ pub(crate) struct Link {
     /// PUBLISH packets above QoS 0 that may still be sent on this connection [MQTT-4.9.0-2].
     quota: u16,
     quota_initial: u16,
-    /// QoS 1 and 2 messages of the server we have not answered.
-    inbound: u32,
+    /// QoS 1 and 2 messages the server sent, less those we answered. Answers to a resumed PUBREL count too: the
+    /// server may give itself one back for them [MQTT-4.9.0-1].
+    inbound: i64,
     receive_maximum: u16,
     /// QoS 0 messages handed over, with the byte after their end; they are sent once the transport took it.
     unsent: VecDeque<(u64, PublishId)>,
@@ -95,6 +98,7 @@ impl Link {
             up_since: None,
             unproven: false,
             clean_start: true,
+            transport_open: false,
             phase_since: now,
             liveness: Liveness::new(config, Duration::MAX, ack_timeout, now),
             agreement: Agreement::new(attempt.version, 0, &connack),
@@ -171,7 +175,11 @@ impl Link {
         match packet {
             Packet::Publish(mut publish) => {
                 self.aliases_in.resolve(&mut publish).map_err(LossCause::Protocol)?;
-                self.count_inbound(publish.qos)?;
+                // A server that comes back with a session may resend everything it had in flight at once, whatever
+                // it promised (mosquitto 2.0.11 does). Cutting the link would bring it back for ever.
+                if !publish.dup {
+                    self.count_inbound(publish.qos)?;
+                }
                 self.liveness.publish_received(now);
                 Ok(Some(Arrived::Packet(Packet::Publish(publish))))
             }
@@ -214,7 +222,7 @@ impl Link {
         }
         self.inbound += 1;
         // 3.1.1 has no receive maximum; reading pauses there instead.
-        if self.version() == Version::V5 && self.inbound > u32::from(self.receive_maximum) {
+        if self.version() == Version::V5 && self.inbound > i64::from(self.receive_maximum) {
             // [MQTT-3.3.4-9]
             return Err(LossCause::Protocol(ProtocolError::new(
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
@@ -226,7 +234,7 @@ impl Link {
 
     /// We answered a message of the server for good.
     pub(crate) fn inbound_answered(&mut self) {
-        self.inbound = self.inbound.saturating_sub(1);
+        self.inbound -= 1;
     }
 
     /// Whether a PUBLISH above QoS 0 may be sent [MQTT-3.3.4-7].

@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     pub(crate) stage: Stage,
     /// PUBLISH, or PUBREL when released, was sent on the present link.
     pub(crate) on_wire: bool,
+    /// The PUBLISH was sent on the present link and took one of its quota.
+    pub(crate) charged: bool,
     /// What must be on the store before the next packet of this exchange leaves.
     pub(crate) needs: Ticket,
     /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more.
@@ -183,6 +185,7 @@ impl InFlight {
             && let Some(slot) = self.slot(seq)
         {
             slot.on_wire = true;
+            slot.charged = true;
             self.on_wire += 1;
         }
     }
@@ -191,6 +194,7 @@ impl InFlight {
     pub(crate) fn link_down(&mut self) {
         for slot in &mut self.slots {
             slot.on_wire = false;
+            slot.charged = false;
         }
         self.on_wire = 0;
         self.resend.clear();

@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) epoch: u64,
     /// The server that has the present session; `None` before the first.
     pub(crate) server: Option<String>,
+    /// A CONNECT may have reached the broker without its CONNACK seen: Session Present proves nothing next time.
+    pub(crate) connack_unseen: bool,
 }
 
 /// What a lost session leaves behind.
@@ -65,6 +67,7 @@ impl Session {
             quarantine: Quarantine::default(),
             epoch: 0,
             server: None,
+            connack_unseen: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl Session {
         }
         self.epoch = replay.epoch;
         self.server = replay.server;
+        self.connack_unseen = replay.connack_unseen;
         let mut order: Vec<_> = replay.exchanges.iter().map(|(id, (seq, ..))| (*seq, *id)).collect();
         order.sort_unstable();
         for (_, id) in order {
@@ -155,6 +159,7 @@ struct Replay {
     seq: u64,
     epoch: u64,
     server: Option<String>,
+    connack_unseen: bool,
 }
 
 impl Replay {
@@ -191,6 +196,8 @@ impl Replay {
                 self.epoch = epoch;
                 self.server = Some(server);
             }
+            Record::ConnectSent => self.connack_unseen = true,
+            Record::ConnackSeen => self.connack_unseen = false,
         }
     }
 }

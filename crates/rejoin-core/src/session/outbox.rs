@@ -184,6 +184,12 @@ impl Outbox {
         }
     }
 
+    /// Whether the end of this exchange gives one back of the link's quota: only a PUBLISH sent on this link
+    /// took one [MQTT-3.3.4-7].
+    pub(crate) fn is_charged(&mut self, id: PacketId) -> bool {
+        self.in_flight.exchange(id).is_some_and(|x| x.charged)
+    }
+
     /// PUBACK.
     pub(crate) fn puback(
         &mut self,
@@ -342,8 +348,14 @@ impl Outbox {
             return;
         };
         let needs = Ticket::default();
-        let exchange =
-            Exchange { packet_id, stage: Stage::Published(entry), on_wire: false, needs, doubtful: false };
+        let exchange = Exchange {
+            packet_id,
+            stage: Stage::Published(entry),
+            on_wire: false,
+            charged: false,
+            needs,
+            doubtful: false,
+        };
         self.in_flight.push(exchange);
         if released {
             self.in_flight.mark_released(packet_id, needs);

@@ -38,7 +38,8 @@ pub(crate) struct Quarantine {
     suspect: Option<Suspect>,
     /// The longest a link lived after the first message on it, among the cuts that raised suspicion.
     longest_to_cut: Duration,
-    control_passed: bool,
+    /// How long a link of this isolation lived with nothing sent.
+    control_lived: Duration,
     link: OnLink,
 }
 
@@ -52,7 +53,8 @@ struct Suspect {
 #[derive(Debug, Default)]
 struct OnLink {
     proven: bool,
-    control_until: Option<Timestamp>,
+    /// When the link has lived long enough with nothing sent, and how long that is.
+    control: Option<(Timestamp, Duration)>,
     first_sent: Option<Timestamp>,
     acknowledged: bool,
 }
@@ -80,13 +82,13 @@ impl Quarantine {
         if self.isolating && !self.link.proven {
             self.link.proven = true;
             let wait = (self.longest_to_cut * 2).clamp(CONTROL_SHORTEST, CONTROL_LONGEST);
-            self.link.control_until = (!self.control_passed).then(|| now + wait);
+            self.link.control = Some((now + wait, wait));
         }
     }
 
     /// When the control link has lived long enough.
     pub(crate) fn control_until(&self) -> Option<Timestamp> {
-        self.link.control_until
+        self.link.control.map(|(until, _)| until)
     }
 
     /// What may be sent now.
@@ -94,11 +96,13 @@ impl Quarantine {
         if !self.isolating {
             return Gate::Open;
         }
-        if self.link.control_until.is_some_and(|until| until <= now) {
-            self.link.control_until = None;
-            self.control_passed = true;
+        if let Some((until, lived)) = self.link.control
+            && until <= now
+        {
+            self.link.control = None;
+            self.control_lived = lived;
         }
-        if self.link.proven && self.link.control_until.is_none() { Gate::One } else { Gate::Shut }
+        if self.link.proven && self.link.control.is_none() { Gate::One } else { Gate::Shut }
     }
 
     /// A PUBLISH above QoS 0 was sent.
@@ -114,7 +118,9 @@ impl Quarantine {
         self.cuts_in_a_row = 0;
         if !backlog {
             self.isolating = false;
-            self.control_passed = false;
+            self.link.control = None;
+            self.control_lived = Duration::ZERO;
+            self.longest_to_cut = Duration::ZERO;
         }
     }
 
@@ -149,9 +155,12 @@ impl Quarantine {
             }
             return None;
         };
-        self.longest_to_cut = self.longest_to_cut.max(to_cut.unwrap_or_default());
-        let cuts = self.suspect.filter(|s| s.id == id).map_or(0, |s| s.cuts) + 1;
-        if cuts < CUTS_TO_PARK || !self.control_passed {
+        let to_cut = to_cut.unwrap_or_default();
+        self.longest_to_cut = self.longest_to_cut.max(to_cut);
+        // Only a link that lived well longer without the message than with it speaks against the message.
+        let blamed = u32::from(to_cut * 2 <= self.control_lived);
+        let cuts = self.suspect.filter(|s| s.id == id).map_or(0, |s| s.cuts) + blamed;
+        if cuts < CUTS_TO_PARK {
             self.suspect = Some(Suspect { id, cuts });
             return None;
         }

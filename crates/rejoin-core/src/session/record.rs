@@ -50,6 +50,10 @@ pub enum Record {
         /// The server's identifier.
         packet_id: PacketId,
     },
+    /// A CONNECT is about to leave. Until its CONNACK is seen the broker may have begun another session.
+    ConnectSent,
+    /// The CONNACK was seen: what Session Present said is true of the session kept here.
+    ConnackSeen,
     /// A session began on this server: identifiers of an older one mean nothing any more.
     SessionStarted {
         /// Counts the sessions of this client.
