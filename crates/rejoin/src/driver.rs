@@ -134,6 +134,8 @@ impl Driver {
         if self.commands.is_empty() {
             self.shared.take_commands(&mut self.commands);
             if self.commands.is_empty() {
+                // What a burst needed is not kept for ever.
+                self.commands.shrink_to(COMMANDS);
                 return false;
             }
         }
@@ -249,10 +251,11 @@ impl Driver {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         for round in 0..TRANSFERS {
-            if self.pause.is_some() || !self.engine.wants_read() {
+            let waits = self.pause.is_some() || !self.engine.wants_read();
+            let Wire::Open(open) = &mut self.wire else { return round > 0 };
+            if waits && !open.is_broken() {
                 return round > 0;
             }
-            let Wire::Open(open) = &mut self.wire else { return round > 0 };
             match open.poll_read(cx) {
                 Poll::Pending => return round > 0,
                 Poll::Ready(Ok(bytes)) => {

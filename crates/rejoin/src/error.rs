@@ -366,9 +366,9 @@ pub enum SubscribeError {
         /// Why.
         why: Rejected,
     },
-    /// No answer within the limit. The wish is withdrawn; `declare()` keeps one for as long as it takes.
+    /// No answer within the limit. A wish to subscribe is withdrawn; `declare()` keeps one for as long as it takes.
     #[error(
-        "no answer to the subscription to `{filter}` within {within:?}; use declare() to wait without a limit"
+        "no answer from the broker for `{filter}` within {within:?}; use declare() to subscribe without a wait"
     )]
     Elapsed {
         /// The filter.

@@ -85,6 +85,9 @@ impl Pending {
             self.window.pop_front();
             self.base += 1;
         }
+        if self.window.is_empty() && self.window.capacity() > 2 * THIN_FROM {
+            self.window.shrink_to(THIN_FROM);
+        }
     }
 
     fn thin_out(&mut self) {

@@ -268,15 +268,22 @@ impl Subscription {
         Ok(())
     }
 
-    /// Ends the subscription on the broker and waits for its answer, however long the link is away; the client asks
-    /// again after a reconnect. Messages that were not read are dropped.
+    /// Ends the subscription on the broker and waits for its answer, at most 30 s. The wish to end it stays: the
+    /// client asks again after a reconnect, until the broker answered. Messages that were not read are dropped.
     ///
     /// # Errors
-    /// The client stopped first.
+    /// No answer in time, or the client stopped first.
     pub async fn unsubscribe(mut self) -> Result<ReasonCode, SubscribeError> {
         let (reply, answer) = oneshot::channel();
         self.leave(Leaving::Unsubscribe(Some(reply)));
-        answer.await.map_err(|_| SubscribeError::Stopped)
+        let within = DEFAULT_SUBSCRIBE_LIMIT;
+        match tokio::time::timeout(within, answer).await {
+            Ok(answer) => answer.map_err(|_| SubscribeError::Stopped),
+            Err(_) => {
+                let filter = self.filters().next().map_or_else(String::new, |filter| filter.to_string());
+                Err(SubscribeError::Elapsed { filter, within })
+            }
+        }
     }
 
     /// Ends the stream and leaves the subscription on the broker, which goes on collecting for a kept session.

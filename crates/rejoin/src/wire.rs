@@ -74,6 +74,11 @@ impl Open {
         }
     }
 
+    /// Whether writing failed; reading then tells why, or that nothing does.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.write_error.is_some()
+    }
+
     /// Reads once. An error ends the transport.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
         if self.input.capacity() - self.input.len() < self.read_size / 4 {

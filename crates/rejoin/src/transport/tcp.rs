@@ -126,3 +126,24 @@ fn note(option: &str, result: io::Result<()>) {
         tracing::debug!(target: "rejoin", option, %error, "the system refused a socket option");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_word_of_the_resolver_says_that_a_name_does_not_exist() {
+        let cases = [
+            ("Name or service not known", TransportErrorKind::NameNotFound),
+            ("No address associated with hostname", TransportErrorKind::NameNotFound),
+            ("Temporary failure in name resolution", TransportErrorKind::ResolverFailed),
+            ("System error", TransportErrorKind::ResolverFailed),
+        ];
+        for (words, expected) in cases {
+            let words = format!("failed to lookup address information: {words}");
+            let error = look_up_error("broker.example", &io::Error::other(words));
+            assert_eq!(error.kind, expected, "{error}");
+            assert!(error.detail.starts_with("broker.example: "));
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 mod ending;
 mod isolation;
+mod links;
 mod peer;
 mod publishing;
 mod receiving;

@@ -17,6 +17,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Listener {
     listener: TcpListener,
+    version: Version,
     pub(crate) url: String,
 }
 
@@ -24,7 +25,11 @@ impl Listener {
     pub(crate) async fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
-        Self { listener, url }
+        Self { listener, version: Version::V5, url }
+    }
+
+    pub(crate) async fn bind_311() -> Self {
+        Self { version: Version::V311, ..Self::bind().await }
     }
 
     /// A client with the waits of recovery scaled down to a fiftieth, and no budget.
@@ -36,12 +41,27 @@ impl Listener {
 
     pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = limited(self.listener.accept()).await.unwrap();
-        Peer { stream, decoder: decoder(), read: VecDeque::new() }
+        self.peer(stream, Limits::default().max_packet_size)
+    }
+
+    fn peer(&self, stream: TcpStream, max_packet_size: u32) -> Peer {
+        let limits = Limits { max_packet_size, ..Limits::default() };
+        let decoder = Decoder::new(self.version, Sender::Client, limits);
+        Peer { stream, version: self.version, decoder, read: VecDeque::new() }
     }
 
     /// Accepts, reads CONNECT and answers with success.
     pub(crate) async fn open(&self, session_present: bool) -> Peer {
-        let mut peer = self.accept().await;
+        self.greet(self.accept().await, session_present).await
+    }
+
+    /// The same, for packets of any size.
+    pub(crate) async fn open_wide(&self, session_present: bool) -> Peer {
+        let (stream, _) = limited(self.listener.accept()).await.unwrap();
+        self.greet(self.peer(stream, u32::MAX), session_present).await
+    }
+
+    async fn greet(&self, mut peer: Peer, session_present: bool) -> Peer {
         assert!(matches!(peer.next().await, Packet::Connect(_)));
         peer.send(connack(session_present, ReasonCode::SUCCESS)).await;
         peer
@@ -52,12 +72,9 @@ pub(crate) async fn limited<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("the step took too long")
 }
 
-fn decoder() -> Decoder {
-    Decoder::new(Version::V5, Sender::Client, Limits::default())
-}
-
 pub(crate) struct Peer {
     stream: TcpStream,
+    version: Version,
     decoder: Decoder,
     read: VecDeque<Packet>,
 }
@@ -99,7 +116,7 @@ impl Peer {
 
     pub(crate) async fn send(&mut self, packet: Packet) {
         let mut out = BytesMut::new();
-        encode(&packet, Version::V5, &mut out).unwrap();
+        encode(&packet, self.version, &mut out).unwrap();
         limited(self.stream.write_all(&out)).await.unwrap();
     }
 
@@ -115,6 +132,17 @@ impl Peer {
         match self.next_or_end().await {
             Some(Packet::PubAck(ack)) => ack,
             other => panic!("not a PUBACK: {other:?}"),
+        }
+    }
+
+    /// The same; an UNSUBSCRIBE may come before it.
+    pub(crate) async fn puback_beside_unsubscribe(&mut self) -> Ack {
+        loop {
+            match self.next_or_end().await {
+                Some(Packet::PubAck(ack)) => return ack,
+                Some(Packet::Unsubscribe(_)) => {}
+                other => panic!("neither PUBACK nor UNSUBSCRIBE: {other:?}"),
+            }
         }
     }
 

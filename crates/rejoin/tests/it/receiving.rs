@@ -5,21 +5,10 @@ use std::time::Duration;
 use rejoin::{Qos, ReasonCode};
 use rejoin_core::codec::packet::Packet;
 
-use crate::peer::{Listener, Peer, for_subscription, limited, message};
+use crate::peer::{Listener, for_subscription, limited, message};
 
 /// Long enough that a wrong packet would have come; nothing depends on it when all is well.
 const A_WHILE: Duration = Duration::from_millis(100);
-
-/// The identifier of the next PUBACK; an UNSUBSCRIBE may come before it.
-async fn acked_beside_unsubscribe(peer: &mut Peer) -> u16 {
-    loop {
-        match peer.next_or_end().await {
-            Some(Packet::PubAck(ack)) => return ack.packet_id.get(),
-            Some(Packet::Unsubscribe(_)) => {}
-            other => panic!("neither PUBACK nor UNSUBSCRIBE: {other:?}"),
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_message_is_acknowledged_when_the_next_is_asked_for() {
@@ -36,7 +25,7 @@ async fn a_message_is_acknowledged_when_the_next_is_asked_for() {
     assert_eq!(peer.puback().await.packet_id.get(), 1);
     peer.nothing_for(A_WHILE).await;
     drop(stream);
-    assert_eq!(acked_beside_unsubscribe(&mut peer).await, 2, "handed out and dropped is taken");
+    assert_eq!(peer.puback_beside_unsubscribe().await.packet_id.get(), 2, "handed out and dropped is taken");
 }
 
 #[tokio::test]
@@ -87,7 +76,7 @@ async fn the_subscription_identifier_decides_if_its_filter_fits() {
     drop(wide);
     assert!(matches!(peer.next_or_end().await, Some(Packet::Unsubscribe(_))), "only one of two took it");
     drop(narrow);
-    assert_eq!(acked_beside_unsubscribe(&mut peer).await, 5);
+    assert_eq!(peer.puback_beside_unsubscribe().await.packet_id.get(), 5);
 }
 
 #[tokio::test]
