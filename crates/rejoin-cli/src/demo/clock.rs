@@ -59,6 +59,7 @@ mod tests {
         let clock = Clock::start();
         assert!(clock.toggle() && clock.is_paused());
         let paused_at = clock.now();
+        // waits: time has to pass that the story must not notice
         std::thread::sleep(Duration::from_millis(30));
         assert_eq!(clock.now(), paused_at);
         assert!(!clock.toggle());

@@ -180,6 +180,7 @@ mod tests {
     async fn until(what: &str, mut done: impl FnMut() -> bool) {
         let waited = tokio::time::timeout(Duration::from_secs(10), async {
             while !done() {
+                // waits: for a state that tells nobody when it changes, looked at again and again
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
@@ -195,17 +196,20 @@ mod tests {
         let plain = Plain::start(server.addr(), auditor.clone(), retry);
         until("the link", || server.connections() == 1).await;
         while plain.writer.lock().await.is_none() {
+            // waits: for a state that tells nobody when it changes, looked at again and again
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         plain.publish(1).await;
         until("its own message", || plain.received() == 1).await;
         server.kill(Ending::Rst).await;
         while plain.writer.lock().await.is_some() {
+            // waits: for a state that tells nobody when it changes, looked at again and again
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         plain.publish(2).await;
         server.start_again(true).await.unwrap();
         while plain.writer.lock().await.is_none() {
+            // waits: for a state that tells nobody when it changes, looked at again and again
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         plain.publish(3).await;
