@@ -31,6 +31,8 @@ struct Book {
     arrivals: BTreeMap<u64, Arrival>,
     /// Messages of QoS 1 and 2 accepted on each connection.
     positions: BTreeMap<ConnectionId, u64>,
+    /// Messages whose last acknowledgement was not sent, by their place in the order of arrival.
+    unsettled: BTreeMap<u64, u64>,
     /// For each topic, messages by number and when they first arrived.
     order: BTreeMap<Text, BTreeMap<u64, u64>>,
     explained: u64,
@@ -53,8 +55,8 @@ struct Arrival {
     connection: ConnectionId,
     session: u64,
     packet_id: Option<PacketId>,
-    /// How many messages above QoS 0 its connection had brought, itself included.
-    position: u64,
+    /// How many messages above QoS 0 its connection had brought when its last acknowledgement was sent.
+    settled: Option<u64>,
 }
 
 impl Auditor {
@@ -66,10 +68,10 @@ impl Auditor {
     /// What [`Broker::add_ledger`] takes.
     pub fn ledger(&self) -> Ledger {
         let auditor = self.clone();
-        Box::new(move |entry| {
-            if let LedgerEntry::Accepted(accepted) = entry {
-                auditor.arrived(accepted);
-            }
+        Box::new(move |entry| match entry {
+            LedgerEntry::Accepted(accepted) => auditor.arrived(accepted),
+            LedgerEntry::Settled { arrival } => auditor.book().settle(*arrival),
+            _ => {}
         })
     }
 
@@ -162,14 +164,16 @@ impl Auditor {
         let mut book = self.book();
         let place = book.positions.entry(accepted.connection).or_insert(0);
         *place += u64::from(accepted.qos != Qos::AtMostOnce);
-        let position = *place;
         let Some(number) = self.number(&accepted.payload) else { return };
         let now = Arrival {
             connection: accepted.connection,
             session: accepted.session,
             packet_id: accepted.packet_id,
-            position,
+            settled: None,
         };
+        if accepted.qos != Qos::AtMostOnce {
+            book.unsettled.insert(accepted.arrival, number);
+        }
         match book.arrivals.insert(number, now) {
             None => book.check_order(accepted, number),
             Some(before) => match book.explanation(&before, accepted) {
@@ -189,6 +193,13 @@ impl Book {
             .iter()
             .copied()
             .filter(|number| !self.arrivals.contains_key(number) && !self.excused.contains_key(number))
+    }
+
+    fn settle(&mut self, arrival: u64) {
+        let Some(number) = self.unsettled.remove(&arrival) else { return };
+        if let Some(message) = self.arrivals.get_mut(&number) {
+            message.settled = self.positions.get(&message.connection).copied();
+        }
     }
 
     /// A message must arrive after its predecessor on the topic and before its successor.
@@ -225,8 +236,9 @@ impl Book {
             };
         }
         // The session was lost: what was under way at the end of the old connection may come again as new.
+        let Some(settled) = before.settled else { return Ok(()) };
         let total = self.positions.get(&before.connection).copied().unwrap_or(0);
-        if total - before.position.min(total) < u64::from(copy.window) {
+        if total.saturating_sub(settled) < u64::from(copy.window) {
             Ok(())
         } else {
             Err("it had left the window of the connection long before the session was lost")

@@ -4,7 +4,7 @@ use rejoin_core::codec::packet::{Ack, Packet};
 
 use super::connection::{Connection, Held, Phase};
 use super::session::Stage;
-use super::{Broker, ConnectionId};
+use super::{Broker, ConnectionId, LedgerEntry};
 use crate::wire::PacketKind;
 use std::time::Duration;
 
@@ -51,6 +51,7 @@ impl Broker {
     /// Writes an acknowledgement; only now the exchange has moved, for the judge too.
     fn send_answer(&mut self, id: ConnectionId, packet: &Packet) {
         let Some(connection) = self.connections.get_mut(&id).filter(|c| c.phase == Phase::Up) else { return };
+        let mut settled = None;
         if let Some(session) = self.sessions.get_mut(&connection.client)
             && let Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) = packet
             && let Some(exchange) = session.inbound.get_mut(&ack.packet_id)
@@ -60,7 +61,10 @@ impl Broker {
                     connection.pubrels_owed.push_back(ack.packet_id);
                     if exchange.stage == Stage::Open { Stage::Recorded } else { exchange.stage }
                 }
-                _ => Stage::Finished,
+                _ => {
+                    settled = Some(exchange.order);
+                    Stage::Finished
+                }
             };
         }
         if let Some(packet_id) = Connection::gives_back(packet) {
@@ -68,6 +72,11 @@ impl Broker {
         }
         if connection.write(packet) {
             self.mark_dirty(id);
+        }
+        if let Some(arrival) = settled
+            && !self.manners.path_loses_packets
+        {
+            self.write_ledger(|| LedgerEntry::Settled { arrival });
         }
     }
 }

@@ -16,6 +16,12 @@ pub enum LedgerEntry {
     /// A message became the broker's own and went on to subscribers: QoS 0 and 1 at PUBLISH, QoS 2 at the point
     /// [`Forward`](super::Forward) names. A resend at QoS 1 is accepted once more, as the standard has it.
     Accepted(Accepted),
+    /// The last acknowledgement of an accepted message was sent. Not written while
+    /// [`Manners::path_loses_packets`](super::Manners::path_loses_packets): then sent is not received.
+    Settled {
+        /// [`Accepted::arrival`] of the message.
+        arrival: u64,
+    },
     /// A message was sent to a subscriber.
     Sent(Delivery),
     /// A subscriber confirmed a message: PUBACK, or PUBREC below 0x80.

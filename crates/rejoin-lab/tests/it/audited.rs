@@ -126,6 +126,21 @@ fn after_a_lost_session_only_what_was_under_way_may_come_again() {
 }
 
 #[test]
+fn what_was_never_acknowledged_may_come_again_however_late() {
+    let (mut world, auditor, _) = audited(3);
+    world.broker.manners_mut().receive_maximum = Some(2);
+    let peer = world.kept(true);
+    world.broker.manners_mut().lose(PacketKind::PubAck, Times::ONCE);
+    for n in 1..=3 {
+        world.send(&peer, &publish(Q1, n, false, &format!("run:{n}")));
+    }
+    world.broker.forget_sessions();
+    let peer = world.kept(false);
+    world.send(&peer, &publish(Q1, 1, false, "run:1"));
+    assert!(verdict(&world, &auditor).passes());
+}
+
+#[test]
 fn payloads_carry_their_number() {
     let auditor = Auditor::new("run");
     assert_eq!(auditor.number(&auditor.payload(7)), Some(7));
