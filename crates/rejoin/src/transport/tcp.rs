@@ -29,16 +29,23 @@ pub(super) async fn open(
 ) -> Result<TcpStream, OpenError> {
     let until = Instant::now() + limit;
     let addresses = resolve(target, until).await?;
+    match connect_any(&addresses, until).await {
+        Ok(stream) => {
+            prepare(&stream, user_timeout);
+            Ok(stream)
+        }
+        Err(error) => Err(OpenError { stage: Stage::Tcp, error }),
+    }
+}
+
+async fn connect_any(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, TransportError> {
     let mut telling: Option<TransportError> = None;
     for (tried, address) in addresses.iter().enumerate() {
         // One dead address must not eat the limit of those behind it.
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let share = until.saturating_duration_since(Instant::now()) / left;
         match connect(*address, Instant::now() + share).await {
-            Ok(stream) => {
-                prepare(&stream, user_timeout);
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             // "Nobody listens" tells more than "no answer" of another address.
             Err(error) => {
                 let keep = telling.as_ref().is_some_and(|known| known.kind == TransportErrorKind::Refused);
@@ -48,10 +55,7 @@ pub(super) async fn open(
             }
         }
     }
-    let error = telling.unwrap_or_else(|| {
-        TransportError::new(TransportErrorKind::NameNotFound, format!("{}: no address", target.host))
-    });
-    Err(OpenError { stage: Stage::Tcp, error })
+    Err(telling.unwrap_or_else(|| TransportError::new(TransportErrorKind::NameNotFound, "no address")))
 }
 
 async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, OpenError> {
@@ -130,6 +134,19 @@ fn note(option: &str, result: io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_hide_the_one_behind_it() {
+        let living = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (live, refusing) = (living.local_addr().unwrap(), dead.local_addr().unwrap());
+        drop(dead);
+        let until = Instant::now() + Duration::from_secs(5);
+        let stream = connect_any(&[refusing, live], until).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live);
+        let error = connect_any(&[refusing], until).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Refused, "{error}");
+    }
 
     #[test]
     fn only_a_clear_word_of_the_resolver_says_that_a_name_does_not_exist() {

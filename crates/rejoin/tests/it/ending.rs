@@ -23,6 +23,8 @@ async fn the_report_tells_what_was_delivered_and_what_is_lost() {
     // Begun before the first answer, so that the answer counts as part of it.
     let begun = std::future::poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx).is_pending())).await;
     assert!(begun, "it waits for the messages");
+    let late = client.publish("a", "5").qos(Qos::AtLeastOnce).enqueue();
+    assert!(matches!(late.as_ref().map_err(EnqueueError::reason), Err(NotAccepted::Stopped)), "{late:?}");
     let shutdown = tokio::spawn(shutdown);
     peer.ack(&first).await;
     let mut disconnected = false;
@@ -50,8 +52,6 @@ async fn the_report_tells_what_was_delivered_and_what_is_lost() {
     }
     assert_eq!(ends, ["delivered", "perhaps", "perhaps", "never sent"]);
     limited(states.wait_for(|state| !state.is_connected())).await.unwrap();
-    let late = client.publish("a", "5").qos(Qos::AtLeastOnce).enqueue();
-    assert!(matches!(late.as_ref().map_err(EnqueueError::reason), Err(NotAccepted::Stopped)), "{late:?}");
     assert_eq!(limited(client.shutdown().into_future()).await, report, "asking again gives the same report");
 }
 

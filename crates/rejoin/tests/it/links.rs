@@ -164,3 +164,22 @@ async fn at_311_a_slow_reader_slows_the_broker() {
         assert_eq!(peer.puback_beside_unsubscribe().await.packet_id.get(), id);
     }
 }
+
+/// While reading waits for a slow application, a dead link is noticed by writing.
+#[tokio::test]
+async fn a_paused_reader_does_not_hide_a_dead_link() {
+    let listener = Listener::bind_311().await;
+    let client = listener.client().version(VersionPolicy::Only311).receive_maximum(1).start().unwrap();
+    let mut events = client.events();
+    let stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    while client.stats().engine.received < 1 {
+        tokio::task::yield_now().await;
+    }
+    peer.reset();
+    let _delivery = client.publish("b", "x").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    event(&mut events, "closed").await;
+    drop(stream);
+}

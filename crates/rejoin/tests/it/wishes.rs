@@ -18,7 +18,9 @@ async fn dropping_on_a_kept_session_leaves_the_broker_collecting() {
     let mut peer = listener.open(false).await;
     peer.grant().await;
     peer.send(Packet::Publish(message("a", "unread", Qos::AtLeastOnce, 1))).await;
-    limited(client.wait_ready(LIMIT)).await.unwrap();
+    while client.stats().engine.received < 1 {
+        tokio::task::yield_now().await;
+    }
     drop(stream);
     // Neither UNSUBSCRIBE nor an acknowledgement of what nobody read.
     peer.nothing_for(A_WHILE).await;
@@ -27,6 +29,25 @@ async fn dropping_on_a_kept_session_leaves_the_broker_collecting() {
     assert_eq!(limited(again.next()).await.unwrap().text().unwrap(), "unread");
     drop(again);
     assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
+#[tokio::test]
+async fn a_message_in_the_hands_of_a_panic_is_not_acknowledged_at_once() {
+    let listener = Listener::bind().await;
+    let builder = listener.client().client_id("k").session(Session::kept_for(LIMIT));
+    let client = builder.unrouted_after(Duration::from_millis(300)).start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    let died = tokio::spawn(async move {
+        let message = stream.next().await.unwrap();
+        assert_eq!(message.text(), Ok("2"), "on purpose");
+    });
+    assert!(limited(died).await.unwrap_err().is_panic());
+    peer.nothing_for(A_WHILE).await;
+    assert_eq!(peer.puback().await.packet_id.get(), 1, "but it does not hold the window for ever");
+    assert_eq!(client.stats().unrouted, 1);
 }
 
 #[tokio::test]
