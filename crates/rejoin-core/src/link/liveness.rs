@@ -24,6 +24,13 @@ pub(crate) struct Liveness {
     last_in: Timestamp,
     last_out: Timestamp,
     ping_sent: Option<Timestamp>,
+    /// When the last bytes left that a late answer can be blamed on: the ping itself, or what a full transport had
+    /// refused before. What an idle transport takes says nothing: the kernel of a frozen link takes it, too.
+    ping_left: Timestamp,
+    /// Where the ping ends, while it has not left.
+    ping_mark: Option<u64>,
+    /// The transport refused bytes: what it takes next, the peer has made room for.
+    backed_up: bool,
     suspect: bool,
     round_trip: RoundTrip,
     /// Bytes handed to the transport and bytes it took, since the link opened.
@@ -67,6 +74,9 @@ impl Liveness {
             last_in: now,
             last_out: now,
             ping_sent: None,
+            ping_left: now,
+            ping_mark: None,
+            backed_up: false,
             suspect: false,
             round_trip: RoundTrip::default(),
             handed: 0,
@@ -136,6 +146,11 @@ impl Liveness {
     pub(crate) fn written(&mut self, bytes: usize, now: Timestamp) {
         self.taken = (self.taken + bytes as u64).min(self.handed);
         self.last_taken = now;
+        let ping_leaves = self.ping_mark.take_if(|mark| *mark <= self.taken).is_some();
+        if ping_leaves || self.backed_up {
+            self.ping_left = now;
+        }
+        self.backed_up = self.unwritten() > 0;
         // Only once the bytes left the socket can an acknowledgement be late.
         if self.ack_mark.is_some_and(|mark| mark <= self.taken) {
             self.ack_mark = None;
@@ -152,6 +167,7 @@ impl Liveness {
 
     pub(crate) fn ping_sent(&mut self, now: Timestamp) {
         self.ping_sent = Some(now);
+        self.ping_mark = Some(self.handed);
     }
 
     pub(crate) fn pingresp(&mut self, now: Timestamp) {
@@ -185,7 +201,7 @@ impl Liveness {
             None if self.ping_after == Duration::MAX => None,
             None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
             Some(sent) => {
-                let from = sent.max(self.last_in).max(self.last_taken);
+                let from = sent.max(self.last_in).max(self.ping_left);
                 if self.suspect {
                     Some((from + self.patience(), TimerKind::PingTimeout))
                 } else {

@@ -62,6 +62,45 @@ fn a_ping_goes_out_when_only_one_direction_is_idle() {
 }
 
 #[test]
+fn publishing_into_a_frozen_link_does_not_hide_its_silence() {
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+        let mut b = Bench::new(config());
+        b.connect(false);
+        // The kernel takes every byte, nobody answers.
+        for _ in 0..17 {
+            b.pass(secs(1));
+            b.publish(qos);
+        }
+        assert_eq!(b.engine.status().link, LinkState::Suspect, "{qos:?}");
+        for _ in 0..3 {
+            b.pass(secs(1));
+            b.publish(qos);
+        }
+        assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)), "{qos:?}");
+    }
+}
+
+#[test]
+fn a_full_socket_that_drains_is_no_silence() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.pass(secs(15));
+    assert_eq!(b.words(), ["PINGREQ"]);
+    // The ping stands behind a backlog in the kernel, and bytes of QoS 0 are answered by nobody.
+    b.fast_socket = false;
+    b.publish_with(Qos::AtMostOnce, |p| p.payload = vec![0; 100_000].into());
+    for _ in 0..100 {
+        b.pass(secs(1));
+        b.input(Input::Written(1_000));
+    }
+    b.input(Input::Written(10_000));
+    b.pass(secs(4));
+    assert_eq!(b.closed, 0, "the peer made room until now");
+    b.pass(secs(1));
+    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)));
+}
+
+#[test]
 fn a_slow_round_trip_gets_more_patience() {
     let mut b = Bench::new(config());
     b.connect(false);
