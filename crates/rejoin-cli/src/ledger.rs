@@ -145,7 +145,14 @@ impl Ledger {
             self.counts.unacknowledged += 1;
             self.counts.maybe_delivered += u64::from(error.maybe_delivered());
         }
-        self.name(error.name(), line, &error.to_string(), error.reason_code().map(|code| code.0));
+        let why = match error {
+            PublishError::Stopped { maybe_delivered: true } => {
+                "not acknowledged before the end; the broker may have it all the same".to_owned()
+            }
+            PublishError::Stopped { maybe_delivered: false } => "never sent before the end".to_owned(),
+            other => other.to_string(),
+        };
+        self.name(error.name(), line, &why, error.reason_code().map(|code| code.0));
     }
 
     fn name(&mut self, class: &str, line: u64, why: &str, code: Option<u8>) {

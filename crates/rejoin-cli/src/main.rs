@@ -81,7 +81,7 @@ where
     let exit = match block_on(run(settings, teller.clone())) {
         Ok(exit) => exit,
         Err(failure) => {
-            teller.error(failure.message);
+            teller.error(&failure);
             failure.exit
         }
     };
@@ -155,6 +155,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let _ = writeln!(std::io::stderr().lock(), "{} (see --help)", parts.join("; "));
+    let line = parts.join("; ").replace(":; ", ": ");
+    let _ = writeln!(std::io::stderr().lock(), "{line} (see --help)");
     Exit::Usage.into()
 }

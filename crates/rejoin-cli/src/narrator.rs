@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Zoned;
-use rejoin::{Event, LossCause, SessionState, StopReason};
+use rejoin::{Event, LossCause, SessionState, StopReason, TransportErrorKind};
 use rejoin_core::ReasonCode;
 use rejoin_core::error::LocalCause;
 use serde_json::Value;
@@ -423,6 +423,21 @@ fn loss(cause: &LossCause) -> String {
 
 /// Why an attempt failed, with the place in it.
 pub(crate) fn brief(cause: &LossCause, place: &str) -> String {
+    if let LossCause::Open { error, .. } = cause {
+        return match error.kind {
+            TransportErrorKind::Refused => format!("connection refused by {place} (nobody listens there)"),
+            TransportErrorKind::NameNotFound => format!("no such host: {place}"),
+            TransportErrorKind::ResolverFailed => {
+                format!("{place}: the name service failed: {}", error.detail)
+            }
+            TransportErrorKind::TimedOut => format!("{place} does not answer"),
+            TransportErrorKind::Unreachable => format!("{place} cannot be reached: {}", error.detail),
+            _ => format!("{place}: {}", error.detail),
+        };
+    }
+    if let LossCause::Protocol(error) = cause {
+        return format!("{place}: {error}");
+    }
     let text = cause.to_string();
     if place.is_empty() || text.contains(place) { text } else { format!("{place}: {text}") }
 }

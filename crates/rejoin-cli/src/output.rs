@@ -8,6 +8,7 @@ use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
 use crate::args::{OutputArgs, OutputKind};
+use crate::exit::Failure;
 use crate::journal::{self, Fields, Journal};
 
 /// One line to tell.
@@ -128,11 +129,15 @@ impl Teller {
         }
     }
 
-    /// Tells an error: one line for people, `error` for programs.
-    pub(crate) fn error(&self, message: impl Into<String>) {
-        let message = message.into();
-        let line = Line::state("error", "error", message.clone()).weighing(Weight::Error);
-        self.tell(&line.with("message", message));
+    /// Tells why a verb could not do what was asked.
+    pub(crate) fn error(&self, failure: &Failure) {
+        let line = Line::state("error", "error", failure.message.clone()).weighing(Weight::Error);
+        self.tell(
+            &line
+                .with("message", failure.message.as_str())
+                .with("exit", failure.exit.name())
+                .with("exit_code", failure.exit.code()),
+        );
     }
 
     /// Hands the journal to the disk.

@@ -95,13 +95,22 @@ impl Running {
                 let what = format!("no connection within {within}: {}", self.told(cause, *server));
                 Failure::new(exit_of(cause), what)
             }
-            None => {
-                let what = format!(
-                    "no connection to {} within {within}: no answer yet; check the address, or raise --deadline",
-                    self.places.join(", ")
-                );
-                Failure::new(Exit::NoConnection, what)
-            }
+            None => Failure::new(Exit::NoConnection, self.no_answer(&within)),
+        }
+    }
+
+    /// The deadline came before the first attempt ended.
+    fn no_answer(&self, within: &str) -> String {
+        let state = self.client.state();
+        let place = &state.server_name;
+        match state.link {
+            rejoin::Link::Connecting { stage: rejoin::Stage::Connack, .. } => format!(
+                "no connection within {within}: {place} took the connection but did not answer CONNECT; either it is \
+                 no MQTT broker (check --port) or it is overloaded (raise --deadline)"
+            ),
+            _ => format!(
+                "no connection within {within}: {place} did not answer; check --host, or raise --deadline"
+            ),
         }
     }
 

@@ -97,7 +97,7 @@ pub(crate) struct Subscribe {
 impl Publish {
     /// Checks everything that was typed.
     pub(crate) fn new(args: PubArgs, typed: &Typed) -> Result<Self, Failure> {
-        let PubArgs { topic, message, stdin_line, file, stdin_file, null: _, qos, retain, connect } = args;
+        let PubArgs { topic, message, stdin_line, file, stdin_file, null, qos, retain, connect } = args;
         let connection = Connection::new(connect, typed, false)?;
         let topic = match (topic, &connection.path) {
             (Some(topic), None) => topic,
@@ -115,7 +115,12 @@ impl Publish {
             (None, Some(path)) => Source::File(path),
             (None, None) if stdin_line => Source::Lines,
             (None, None) if stdin_file => Source::Stdin,
-            (None, None) => Source::Given(Bytes::new()),
+            (None, None) if null => Source::Given(Bytes::new()),
+            (None, None) => {
+                return Err(Failure::usage(
+                    "no message; give one with -m, -f, -s or -n, or stream lines with -l",
+                ));
+            }
         };
         Ok(Self { connection, topic, qos: quality(qos), retain, source })
     }
@@ -213,6 +218,9 @@ impl Connection {
             (false, None) => SessionMode::Fresh { linger: LINGER },
         };
         let properties = Properties::parse(&typed.properties).map_err(usage)?;
+        if let Some(user) = &args.username {
+            Text::try_from(user.as_str()).map_err(|e| usage(format!("-u: {e}")))?;
+        }
         let will = will(&args, &properties).map_err(usage)?;
         if only_311 && !typed.properties.is_empty() {
             return Err(Failure::usage("-D: MQTT 3.1.1 has no properties; leave out -V 311 or -D"));

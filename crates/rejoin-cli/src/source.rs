@@ -77,6 +77,7 @@ impl Source {
     /// end of the process.
     pub(crate) fn open(self) -> Items {
         let (sender, items) = mpsc::channel(2);
+        let spare = sender.clone();
         let reading = move || match self {
             Self::Given(payload) => {
                 drop(sender.blocking_send(Ok(vec![Item { line: 0, payload, too_long: None }])))
@@ -97,7 +98,9 @@ impl Source {
             }
             Self::Lines => lines(std::io::stdin(), &sender),
         };
-        let _detached = std::thread::spawn(reading);
+        if let Err(error) = std::thread::Builder::new().name("input".to_owned()).spawn(reading) {
+            let _ = spare.try_send(Err(Failure::local(format!("no thread to read the input: {error}"))));
+        }
         items
     }
 }
@@ -153,7 +156,7 @@ fn line(from: &mut impl BufRead, number: u64) -> std::io::Result<Option<Item>> {
     if from.by_ref().take(MOST + 2).read_until(b'\n', &mut payload)? == 0 {
         return Ok(None);
     }
-    let ended = payload.last() == Some(&b'\n');
+    let mut ended = payload.last() == Some(&b'\n');
     if ended {
         payload.pop();
         if payload.last() == Some(&b'\r') {
@@ -165,7 +168,6 @@ fn line(from: &mut impl BufRead, number: u64) -> std::io::Result<Option<Item>> {
         return Ok(Some(Item { line: number, payload: Bytes::from(payload), too_long: None }));
     }
     // The rest of the line is passed over, so that the next one keeps its number.
-    let mut ended = ended;
     while !ended {
         let chunk = from.fill_buf()?;
         let (used, end) = match chunk.iter().position(|b| *b == b'\n') {
