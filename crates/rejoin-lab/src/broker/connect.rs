@@ -191,6 +191,9 @@ impl Broker {
 
     /// Sends CONNACK and what the session has waiting.
     fn greet(&mut self, id: ConnectionId, connect: &Connect, welcome: &Welcome) {
+        if std::mem::take(&mut self.manners.losses_end_at_connect) {
+            self.manners.lost.clear();
+        }
         let claims = !welcome.present && !connect.clean_start && self.manners.claim_session_present.take();
         let session_present = welcome.present || claims;
         let packet = ConnAck {

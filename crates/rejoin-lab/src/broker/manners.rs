@@ -66,6 +66,9 @@ pub struct Manners {
     pub claim_session_present: Times,
     /// Packets that are made but never sent, by kind. See [`Manners::lose`].
     pub lost: BTreeMap<PacketKind, Times>,
+    /// The losses of [`Self::lost`] belong to the connections of this moment: the next CONNECT ends them all, and
+    /// sets this back. Default false.
+    pub losses_end_at_connect: bool,
     /// Answer PUBLISH at QoS 1 with a code instead of taking the message.
     pub puback: Option<Answer>,
     /// Answer PUBLISH at QoS 2 with a code instead of taking the message.
@@ -115,6 +118,7 @@ impl Default for Manners {
             ending: Ending::Fin,
             claim_session_present: Times::Never,
             lost: BTreeMap::new(),
+            losses_end_at_connect: false,
             puback: None,
             pubrec: None,
             suback: None,

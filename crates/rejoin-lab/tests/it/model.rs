@@ -343,3 +343,17 @@ fn a_restored_snapshot_is_an_older_session() {
         world.broker.subscriptions("c").into_iter().map(|(filter, _)| filter).collect();
     assert_eq!(filters, ["old"]);
 }
+
+#[test]
+fn losses_can_end_with_the_connection_they_belong_to() {
+    let mut world = World::new(Manners::default());
+    let mut peer = world.kept(true);
+    world.broker.manners_mut().lose(PacketKind::PubAck, Times::Always);
+    world.broker.manners_mut().losses_end_at_connect = true;
+    assert_eq!(world.ask(&mut peer, &publish(Qos::AtLeastOnce, 1, false, "a")), []);
+    world.drop_connection(peer);
+    let mut peer = world.kept(false);
+    let resend = publish(Qos::AtLeastOnce, 1, true, "a");
+    assert_eq!(world.ask(&mut peer, &resend), [Packet::PubAck(ack(1))]);
+    world.assert_clean();
+}
