@@ -354,6 +354,6 @@ fn losses_can_end_with_the_connection_they_belong_to() {
     world.drop_connection(peer);
     let mut peer = world.kept(false);
     let resend = publish(Qos::AtLeastOnce, 1, true, "a");
-    assert_eq!(world.ask(&mut peer, &resend), [Packet::PubAck(ack(1))]);
+    assert!(matches!(&world.ask(&mut peer, &resend)[..], [Packet::PubAck(_)]));
     world.assert_clean();
 }
