@@ -32,8 +32,10 @@ pub(crate) struct Narrator {
     servers: Vec<String>,
     /// The error told last in this outage.
     told: Option<Repeated>,
-    /// When the link was last known to live.
+    /// When the link was lost.
     lost_at: Option<Zoned>,
+    /// Since when nothing was heard on a suspect link: a gap begins there, not where it was noticed.
+    silent_since: Option<Zoned>,
     /// Outages that ended, and how long they took together.
     outages: u32,
     outage_time: Duration,
@@ -70,6 +72,7 @@ impl Narrator {
             servers,
             told: None,
             lost_at: None,
+            silent_since: None,
             outages: 0,
             outage_time: Duration::ZERO,
             resubscribed: None,
@@ -98,15 +101,15 @@ impl Narrator {
             Event::AttemptFailed { .. } => self.attempt_failed(event, now),
             Event::Opened { .. } => self.opened(event, now),
             Event::Closed { .. } => self.closed(event, now),
-            Event::Suspect { silent_for } => vec![
-                Line::state(
-                    "suspect",
-                    event.name(),
-                    format!("nothing heard for {}, a ping is unanswered", short(*silent_for)),
-                )
-                .with("silent_for_ms", ms(*silent_for)),
-            ],
-            Event::Trusted => vec![Line::state("trusted", event.name(), "the link spoke again")],
+            Event::Suspect { silent_for } => {
+                self.silent_since = now.checked_sub(*silent_for).ok();
+                let text = format!("nothing heard for {}, a ping is unanswered", short(*silent_for));
+                vec![Line::state("suspect", event.name(), text).with("silent_for_ms", ms(*silent_for))]
+            }
+            Event::Trusted => {
+                self.silent_since = None;
+                vec![Line::state("trusted", event.name(), "the link spoke again")]
+            }
             Event::Resubscribed { granted, refused } => {
                 self.resubscribed = Some((*granted, granted + refused));
                 let text = format!("{granted}/{}", granted + refused);
@@ -212,6 +215,7 @@ impl Narrator {
         if let (Some(outage), Some(from)) = (outage, lost_at) {
             self.outages += 1;
             self.outage_time += *outage;
+            let from = self.silent_since.take().unwrap_or(from);
             lines.extend(self.gap(*session, &from, now));
         }
         self.outage_lasts = false;
@@ -440,4 +444,163 @@ pub(crate) fn brief(cause: &LossCause, place: &str) -> String {
     }
     let text = cause.to_string();
     if place.is_empty() || text.contains(place) { text } else { format!("{place}: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use jiff::tz::TimeZone;
+    use rejoin::{OutageBill, SessionLoss, TransportErrorKind, Verdict, Version};
+    use rejoin_core::TransportError;
+    use rejoin_core::error::Stage;
+
+    use super::*;
+
+    fn at(second: i8) -> Zoned {
+        date(2026, 11, 24).at(9, 15, second, 0).to_zoned(TimeZone::UTC).unwrap()
+    }
+
+    fn narrator(role: Role) -> Narrator {
+        Narrator::new(role, vec!["broker:1883".to_owned()])
+    }
+
+    fn failed(attempt: u32, kind: TransportErrorKind) -> Event {
+        Event::AttemptFailed {
+            attempt,
+            server: 0,
+            cause: LossCause::Open { stage: Stage::Tcp, error: TransportError::new(kind, "os error 111") },
+            verdict: Verdict::Absent,
+            next_in: Some(Duration::from_millis(8300)),
+            held_by_budget: false,
+            repeated: attempt,
+        }
+    }
+
+    fn opened(session: SessionState, outage: Option<Duration>) -> Event {
+        Event::Opened {
+            server: 0,
+            version: Version::V5,
+            attempt: 1,
+            took: Duration::from_millis(128),
+            session,
+            outage,
+            resending: 3,
+        }
+    }
+
+    fn closed(cause: LossCause) -> Event {
+        Event::Closed {
+            cause,
+            verdict: Verdict::Now,
+            lasted: Duration::from_secs(92),
+            in_flight: 3,
+            queued: 0,
+            next_in: Some(Duration::from_millis(140)),
+            held_by_budget: false,
+        }
+    }
+
+    /// What a person sees without `-d`.
+    fn seen(lines: &[Line]) -> Vec<String> {
+        let shown = lines.iter().filter(|line| line.weight != Weight::Debug);
+        shown.map(|line| format!("{} {}", line.word, line.text)).collect()
+    }
+
+    #[test]
+    fn a_repeated_error_is_told_once_and_counted() {
+        let mut story = narrator(Role { publishes: true, ..Role::default() });
+        let first = story.tell(&failed(1, TransportErrorKind::Refused), &at(1));
+        assert_eq!(
+            seen(&first),
+            [
+                "retry connection refused by broker:1883 (nobody listens there); is a broker listening on this port?  next in 8.3s"
+            ]
+        );
+        for n in 2..=6 {
+            let again = story.tell(&failed(n, TransportErrorKind::Refused), &at(40));
+            assert_eq!(seen(&again), Vec::<String>::new());
+            assert_eq!(again[0].fields["repeated"], n, "programs get every one");
+        }
+        let other = seen(&story.tell(&failed(7, TransportErrorKind::Unreachable), &at(47)));
+        assert_eq!(
+            other[0],
+            "retry connection refused by broker:1883 (nobody listens there) (×6 until 09:15:40)"
+        );
+        assert!(other[1].starts_with("retry broker:1883 cannot be reached"), "{other:?}");
+        let open = seen(&story.tell(&opened(SessionState::Kept, None), &at(50)));
+        assert_eq!(
+            open,
+            ["open 0.128s  broker:1883  MQTT 5.0  session=kept  resent=3 (dup)"],
+            "one needs no count"
+        );
+    }
+
+    #[test]
+    fn a_loss_says_why_and_what_becomes_of_the_messages() {
+        let mut story = narrator(Role { publishes: true, ..Role::default() });
+        let lines = story.tell(&closed(LossCause::PingTimeout(Duration::from_secs(5))), &at(34));
+        assert_eq!(
+            seen(&lines),
+            [
+                "lost ping-timeout after 1m32s  in-flight=3 queued=0  will deliver: yes (from memory)  next in 140ms"
+            ]
+        );
+        assert_eq!(
+            (&lines[0].fields["cause"], &lines[0].fields["lasted_ms"]),
+            (&"ping-timeout".into(), &92_000.0.into())
+        );
+        assert_eq!(
+            story.outages(&at(44)),
+            Outages { count: 1, time: Duration::from_secs(10) },
+            "it still lasts"
+        );
+        let ours = story.tell(&closed(LossCause::Local(LocalCause::Shutdown)), &at(50));
+        assert_eq!(seen(&ours), Vec::<String>::new(), "an end that was asked for is no loss");
+    }
+
+    #[test]
+    fn the_bill_adds_up() {
+        let mut story = narrator(Role { publishes: true, ..Role::default() });
+        let bill = OutageBill {
+            detect: Duration::from_secs(7),
+            refused: Duration::from_millis(12_100),
+            waited: Duration::from_millis(8300),
+            connect: Duration::from_millis(130),
+            resubscribe: Duration::ZERO,
+            drain: Duration::from_millis(330),
+            total: Duration::from_millis(20_860),
+        };
+        let lines = story.tell(&Event::Recovered { bill, drained: 118 }, &at(55));
+        assert_eq!(
+            seen(&lines),
+            [
+                "recovered outage 27.9s = detect 7.0 + refused 12.1 + waited 8.3 + connect 0.13 + drain 0.33   backlog 118 answered for"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_gap_is_told_to_subscribers_whose_session_is_gone_and_to_nobody_else() {
+        let lost = SessionState::Lost(SessionLoss::default());
+        let outage = Some(Duration::from_secs(3));
+        let gap = |role: Role, session| {
+            let mut story = narrator(role);
+            story.tell(&closed(LossCause::PeerClosed), &at(33));
+            let lines = story.tell(&opened(session, outage), &at(36));
+            lines.into_iter().find(|line| line.word == "gap").map(|line| line.text)
+        };
+        let sub = Role { subscribes: true, ..Role::default() };
+        let text = gap(sub.clone(), lost).unwrap();
+        assert!(text.starts_with("messages between 09:15:33") && text.contains("add -c -i NAME"), "{text}");
+        assert!(gap(Role { kept: true, ..sub.clone() }, lost).unwrap().contains("it was to keep"));
+        assert!(gap(Role { qos0: true, ..sub.clone() }, SessionState::Kept).unwrap().contains("use -q 1"));
+        assert_eq!(gap(sub.clone(), SessionState::Kept), None);
+        assert_eq!(gap(Role { publishes: true, ..Role::default() }, lost), None);
+
+        let mut frozen = narrator(sub);
+        frozen.tell(&Event::Suspect { silent_for: Duration::from_secs(20) }, &at(30));
+        frozen.tell(&closed(LossCause::PingTimeout(Duration::from_secs(5))), &at(33));
+        let lines = frozen.tell(&opened(lost, outage), &at(36));
+        assert!(lines.iter().any(|line| line.text.contains("between 09:15:10")), "{lines:?}");
+    }
 }

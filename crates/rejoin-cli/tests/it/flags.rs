@@ -1,0 +1,111 @@
+//! What was typed wrongly is refused at once, in one line that names it.
+
+use crate::program::{run, run_with_input};
+
+#[test]
+fn a_wrong_flag_is_one_line_and_exit_2() {
+    for (words, part) in [
+        (&["pub", "-t", "a", "-m", "x", "-p", "70000"][..], "--port"),
+        (&["pub", "-t", "a", "-m", "x", "-q", "3"], "--qos"),
+        (&["pub", "-t", "a", "-m", "x", "--prot", "1"], "--port"),
+        (&["pub", "-t", "a", "-m", "x", "-V", "31"], "3.1 is not spoken"),
+        (&["pub", "-t", "a", "-m", "x", "--deadline", "soon"], "`soon` is no duration"),
+        (&["pub", "-t", "a", "-m", "x", "--backoff", "5s"], "FIRST..WIDEST"),
+        (&["pub", "-t", "a", "-m", "x", "-n"], "cannot be used with"),
+        (&["pub", "-t", "a", "-m", "x", "-x", "5000000000"], "longer than MQTT can say"),
+        (&["pub", "-t", "a", "-m", "x", "-k", "1500ms"], "whole seconds"),
+        (&["pub", "-t", "a/+", "-m", "x"], "wildcard `+`"),
+        (&["pub", "-t", "", "-m", "x"], "empty"),
+        (&["pub", "-m", "x"], "no topic"),
+        (&["pub", "-t", "a"], "no message"),
+        (&["pub", "-t", "a", "-m", "x", "-c"], "give one with -i"),
+        (&["pub", "-t", "a", "-m", "x", "-c", "-i", "n", "-x", "0"], "-x 0"),
+        (&["pub", "-t", "a", "-m", "x", "-i", ""], "-i: empty"),
+        (&["pub", "-t", "a", "-m", "x", "-D", "publish", "frob", "1"], "`frob`"),
+        (&["pub", "-t", "a", "-m", "x", "-V", "311", "-D", "publish", "content-type", "x"], "no properties"),
+        (&["pub", "-t", "a", "-m", "x", "-V", "311", "-P", "x"], "without -u"),
+        (&["pub", "-t", "a", "-m", "x", "-L", "mqtt://h/b"], "one in -t"),
+        (&["pub", "-t", "a", "-m", "x", "-L", "http://h"], "unknown scheme `http`"),
+        (&["pub", "-t", "a", "-m", "x", "-L", "mqtts://h"], "TLS"),
+        (&["pub", "-t", "a", "-m", "x", "-h", "a b"], "no host name"),
+        (&["pub", "-t", "a", "-m", "x", "--will-topic", "a/#"], "--will-topic"),
+        (&["pub", "-t", "a", "-m", "x", "--will-qos", "1"], "--will-topic"),
+        (&["sub", "-t", "a/#/b"], "`#` must be the last level"),
+        (&["sub"], "no topic filter"),
+        (&["sub", "-t", "a", "-F", "%z"], "unknown sequence `%z`"),
+        (&["sub", "-t", "a", "-C", "0"], "--count"),
+        (&["frobnicate"], "frobnicate"),
+        (&["explain", "frobnicate"], "frobnicate"),
+    ] {
+        let ended = run(words);
+        assert_eq!(ended.code, Some(2), "{words:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: ") && ended.stdout.is_empty(), "{words:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    for words in [
+        &["pub", "-t", "a", "-m", "x", "-L", "mqtt://alice:hunter2@h:99999"][..],
+        &["pub", "-t", "a", "-m", "x", "-P", "hunter2", "-V", "311"],
+        &[
+            "pub",
+            "-t",
+            "a",
+            "-m",
+            "x",
+            "-u",
+            "alice",
+            "-P",
+            "hunter2",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            "1",
+            "--no-reconnect",
+            "-d",
+        ],
+    ] {
+        let ended = run(words);
+        assert_ne!(ended.code, Some(0), "{words:?}");
+        assert!(!ended.stderr.contains("hunter2"), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_a_local_failure() {
+    let missing = run(&["pub", "-t", "a", "-f", "/nonexistent/file"]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("/nonexistent/file"), "{missing:?}");
+    let events = run(&["pub", "-t", "a", "-m", "x", "--events", "/nonexistent/file"]);
+    assert_eq!(events.code, Some(1), "{events:?}");
+    assert!(events.stderr.contains("cannot write events to /nonexistent/file"), "{events:?}");
+}
+
+#[test]
+fn help_tells_the_exit_codes_and_h_is_the_host() {
+    for words in [&["--help"][..], &["help"], &["pub", "--help"], &["help", "sub"], &["sub", "--help"]] {
+        let help = run(words);
+        assert_eq!(help.code, Some(0), "{words:?}");
+        assert!(
+            help.stdout.contains("Exit codes:") && help.stdout.contains("27 "),
+            "{words:?}: {}",
+            help.stdout
+        );
+    }
+    let help = run(&["pub", "--help"]).stdout;
+    assert!(help.contains("-h, --host <HOST>") && help.contains("REJOIN_PASSWORD"), "{help}");
+    assert_eq!(run(&["--version"]).code, Some(0));
+    let code = run(&["explain", "0x87"]);
+    assert!(code.code == Some(0) && code.stdout.contains("not authorized"), "{code:?}");
+}
+
+#[test]
+fn a_url_may_carry_the_topic_and_a_flag_wins_over_the_environment() {
+    // Nobody listens on port 1: what is told names the place that was meant.
+    let ended = run_with_input(&["pub", "-L", "mqtt://127.0.0.1:1/plant/7", "-l", "--no-reconnect"], b"x\n");
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("connection refused by 127.0.0.1:1"), "{ended:?}");
+}
