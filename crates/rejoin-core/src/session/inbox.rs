@@ -81,7 +81,7 @@ impl Inbox {
         }
         if let Some(held) = self.held.get_mut(&packet_id) {
             // On a session we cannot vouch for, an identifier without DUP is a new message.
-            if !(held.doubtful && !publish.dup) {
+            if !held.doubtful || publish.dup {
                 let (message, answered) = (held.message, held.answered);
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
                     let answer = answered.then_some(ReasonCode::SUCCESS);

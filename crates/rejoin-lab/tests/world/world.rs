@@ -160,13 +160,11 @@ impl World {
 
     pub(crate) fn run(&mut self) -> Result<(), String> {
         let result = self.live();
-        result.map_err(|why| {
+        if result.is_err() && std::env::var("REJOIN_TRACE").is_ok() {
             let tail: Vec<_> = self.log.iter().rev().take(120).rev().cloned().collect();
-            if std::env::var("REJOIN_TRACE").is_ok() {
-                eprintln!("seed {} {:?}\n{}", self.seed, self.faults, tail.join("\n"));
-            }
-            why
-        })
+            eprintln!("seed {} {:?}\n{}", self.seed, self.faults, tail.join("\n"));
+        }
+        result
     }
 
     fn live(&mut self) -> Result<(), String> {

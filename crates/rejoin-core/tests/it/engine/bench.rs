@@ -310,7 +310,7 @@ impl Bench {
 fn word(packet: &Packet) -> String {
     match packet {
         Packet::Publish(p) => {
-            let n = p.packet_id.map_or("-".to_owned(), |id| id.to_string());
+            let n = p.packet_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             let payload = String::from_utf8_lossy(&p.payload);
             format!("PUBLISH {n} q{}{} {payload}", p.qos as u8, if p.dup { " dup" } else { "" })
         }
