@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rejoin::{Event, LossCause, SessionState};
+use rejoin::{Event, LossCause, Qos, SessionState};
 
 use super::script::Fault;
 
@@ -59,9 +59,16 @@ pub(crate) struct Chronicle {
     recovered: Option<Instant>,
     failed_attempts: u32,
     gaps: u32,
+    /// The subscription is QoS 0, which no session keeps.
+    qos0: bool,
 }
 
 impl Chronicle {
+    /// An empty one.
+    pub(crate) fn new(qos: Qos) -> Self {
+        Self { qos0: qos == Qos::AtMostOnce, ..Self::default() }
+    }
+
     /// Everything so far.
     pub(crate) fn lines(&self) -> &[Line] {
         &self.lines
@@ -117,7 +124,7 @@ impl Chronicle {
         let text = match fault {
             Fault::Restart => "the broker is back with its sessions",
             Fault::Freeze | Fault::HeldByKey => "the link goes on",
-            Fault::LostAcks => "that connection is gone; acknowledgements arrive again",
+            Fault::LostAcks => "acknowledgements arrive again",
             Fault::Amnesia => "the broker is back and knows nobody",
             Fault::Cut => return,
         };
@@ -130,20 +137,19 @@ impl Chronicle {
             Event::AttemptFailed { cause, next_in, .. } => {
                 self.failed_attempts += 1;
                 if self.failed_attempts == 1 {
-                    let next = next_in.map(|wait| format!("; next try in {}", seconds(wait)));
+                    let next = next_in.map(|wait| format!("; next try in {}", short(wait)));
                     self.note(at, "retry", format!("{}{}", cause.name(), next.unwrap_or_default()));
                 }
             }
             Event::Opened { .. } => self.opened(event, at),
             Event::Suspect { silent_for } => {
-                self.note(at, "suspect", format!("nothing heard for {}", seconds(*silent_for)));
+                self.note(at, "suspect", format!("nothing heard for {}", short(*silent_for)));
             }
             Event::Trusted => self.note(at, "trusted", "heard again"),
             Event::Closed { cause, lasted, in_flight, queued, .. } => {
                 let name = cause.name();
                 self.lost.get_or_insert(Loss { moment, at, cause: name });
-                let text =
-                    format!("{name} after {}; in flight {in_flight}, queued {queued}", seconds(*lasted));
+                let text = format!("{name} after {}; in flight {in_flight}, queued {queued}", short(*lasted));
                 self.note(at, "lost", text);
             }
             Event::Resubscribed { granted, refused } if self.lost.is_some() || *refused > 0 => {
@@ -159,7 +165,7 @@ impl Chronicle {
 
     fn opened(&mut self, event: &Event, at: Duration) {
         let Event::Opened { took, session, outage, resending, .. } = event else { return };
-        let mut text = format!("in {}", seconds(*took));
+        let mut text = format!("in {}", short(*took));
         if self.failed_attempts > 0 {
             text.push_str(&format!(", after {} failed tries", self.failed_attempts));
         }
@@ -168,22 +174,26 @@ impl Chronicle {
             SessionState::Kept => ", session kept",
             SessionState::Lost(_) => ", session LOST",
         });
-        if let SessionState::Lost(loss) = session {
-            text.push_str(&format!(", {} messages go out again as new", loss.requeued));
+        if let SessionState::Lost(loss) = session
+            && loss.requeued > 0
+        {
+            text.push_str(&format!(", {} sent again as new", loss.requeued));
         }
         if *resending > 0 {
             text.push_str(&format!(", {resending} resent with DUP"));
         }
         self.failed_attempts = 0;
         self.note(at, "open", text);
-        if outage.is_some() && *session != SessionState::Kept {
+        let why = match session {
+            SessionState::Kept if self.qos0 => "no session keeps QoS 0",
+            SessionState::Kept => return,
+            _ => "the broker kept no session",
+        };
+        if outage.is_some() {
             self.gaps += 1;
             let from = self.lost.map_or(at, |loss| loss.at);
-            let text = format!(
-                "subscriber: messages between {} and {} may be missing (the broker kept no session)",
-                seconds(from),
-                seconds(at)
-            );
+            let (from, to) = (short(from), short(at));
+            let text = format!("subscriber: messages between {from} and {to} may be missing ({why})");
             self.note(at, "gap", text);
         }
     }
@@ -204,7 +214,7 @@ impl Chronicle {
             drained,
         };
         self.recovered = Some(moment);
-        self.note(at, "recovered", format!("in {}, {drained} drained", seconds(outage.recovered_in)));
+        self.note(at, "recovered", format!("in {}, {drained} drained", short(outage.recovered_in)));
         self.outages.push(outage);
     }
 }
@@ -214,11 +224,12 @@ pub(crate) const fn is_ack_timeout(event: &Event) -> bool {
     matches!(event, Event::Closed { cause: LossCause::AckTimeout(_), .. })
 }
 
-/// A time in seconds, with the digits it deserves.
-pub(crate) fn seconds(time: Duration) -> String {
+/// A time with the digits it deserves.
+pub(crate) fn short(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
-        ..0.1 => format!("{seconds:.3} s"),
+        ..0.01 => format!("{:.1} ms", seconds * 1e3),
+        ..0.1 => format!("{:.0} ms", seconds * 1e3),
         ..1.0 => format!("{seconds:.2} s"),
         _ => format!("{seconds:.1} s"),
     }
@@ -322,5 +333,9 @@ mod tests {
         assert_eq!(run.chronicle.gaps(), 1);
         let gap = run.chronicle.lines().last().unwrap();
         assert!(gap.word == "gap" && gap.text.contains("between 2.0 s and 2.5 s"), "{gap:?}");
+        let mut run = Run { chronicle: Chronicle::new(Qos::AtMostOnce), zero: Instant::now() };
+        run.tell(1_000, &closed());
+        run.tell(1_500, &opened(SessionState::Kept));
+        assert_eq!(run.chronicle.gaps(), 1);
     }
 }

@@ -1,8 +1,36 @@
 //! `rejoin demo`: the recovery story in thirty seconds, without a broker of one's own.
+//!
+//! ```text
+//!   our client ──┐
+//!                ├─► proxy ──► broker ──ledger──► auditors ──► verdict
+//!   plain lane ──┘
+//! ```
+//!
+//! The verdict is the auditor's, from the broker's side; no counter of a client has a word in it.
+
+mod chronicle;
+mod clock;
+mod lines;
+mod model;
+mod plain;
+mod screen;
+mod script;
+mod show;
+mod terminal;
+mod verdict;
+mod world;
+
+use std::io::{self, IsTerminal, Write};
 
 use clap::Args as ClapArgs;
+use rejoin::Qos;
 
 use crate::exit::Exit;
+use lines::{Lines, To};
+use script::{Pace, Times};
+use show::{Ending, Face, Show};
+use terminal::Stage;
+use world::Settings;
 
 /// What `rejoin demo` can be asked for.
 #[derive(Clone, Debug, ClapArgs)]
@@ -19,7 +47,7 @@ pub(crate) struct Args {
     /// Leave out the lane without recovery
     #[arg(long)]
     pub(crate) no_plain: bool,
-    /// Events and the verdict as JSON lines on stdout
+    /// One JSON document at the end on stdout; lines go to stderr meanwhile
     #[arg(long)]
     pub(crate) json: bool,
     /// Lines instead of the live picture
@@ -29,6 +57,58 @@ pub(crate) struct Args {
 
 /// Runs the demo; the exit is the auditor's verdict.
 pub(crate) async fn run(args: Args) -> Exit {
-    let _ = args;
-    Exit::VerdictFailed
+    match play(&args).await {
+        Ok(exit) => exit,
+        Err(message) => {
+            let _ = writeln!(io::stderr().lock(), "error: {message}");
+            Exit::Local
+        }
+    }
+}
+
+async fn play(args: &Args) -> Result<Exit, String> {
+    let settings = Settings {
+        pace: if args.fast { Pace::FAST } else { Pace::SHOW },
+        // Short enough to be typed again.
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
+        qos: Qos::from_u8(args.qos).unwrap_or(Qos::AtLeastOnce),
+        plain: !args.no_plain,
+    };
+    let lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
+    let picture = wants_picture(args);
+    if !picture {
+        lines.say(&format!("rejoin demo, {} s, seed {}", settings.pace.total().as_secs(), settings.seed));
+        lines.say(&Times::at(settings.pace).to_string());
+    }
+    let show = Show::start(settings).await?;
+    let mut face = if picture {
+        let (stage, keys) =
+            Stage::take().map_err(|error| format!("demo: terminal: {error}; try --no-tui"))?;
+        Face::Picture { stage: Box::new(stage), keys, colour: std::env::var_os("NO_COLOR").is_none() }
+    } else {
+        Face::Lines(lines)
+    };
+    let ending = show.run(&mut face).await;
+    // The terminal is given back before anything is printed.
+    drop(face);
+    let Ending { judgement, chronicle, signal } = ending?;
+    let mut lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
+    if picture {
+        lines.say(&Times::at(settings.pace).to_string());
+        lines.catch_up(chronicle.lines());
+    }
+    for line in judgement.lines() {
+        lines.say(&line);
+    }
+    if args.json {
+        let document = judgement.json(&chronicle);
+        writeln!(io::stdout().lock(), "{document:#}").map_err(|error| format!("demo: stdout: {error}"))?;
+    }
+    let verdict = if judgement.passes() { Exit::Done } else { Exit::VerdictFailed };
+    Ok(signal.unwrap_or(verdict))
+}
+
+fn wants_picture(args: &Args) -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    !args.json && !args.no_tui && !dumb && io::stdout().is_terminal()
 }

@@ -96,7 +96,8 @@ pub(crate) fn braille(values: &[Option<u64>], highest: u64, rows: usize) -> Vec<
     const RIGHT: [u32; 4] = [0x80, 0x20, 0x10, 0x08];
     let dots = rows as u64 * 4;
     // The ground line is one dot high, so that an empty queue is seen to be known.
-    let height = |value: u64| (value * (dots - 1)).div_ceil(highest.max(1)).min(dots - 1) + 1;
+    let top = dots.saturating_sub(1);
+    let height = |value: u64| (value * top).div_ceil(highest.max(1)).min(top) + 1;
     let heights: Vec<u64> = values.iter().map(|value| value.map_or(0, height)).collect();
     (0..rows)
         .map(|row| {

@@ -109,7 +109,7 @@ pub(crate) fn story(pace: Pace) -> Vec<(Duration, Act)> {
         (15_000, Act::End(Fault::Freeze)),
         (18_000, Act::Begin(Fault::LostAcks)),
         // Ends earlier, with the connection whose acknowledgements are lost.
-        (20_000, Act::End(Fault::LostAcks)),
+        (21_000, Act::End(Fault::LostAcks)),
         (22_000, Act::Begin(Fault::Amnesia)),
         (24_000, Act::End(Fault::Amnesia)),
         (28_000, Act::StopPublishing),
@@ -142,12 +142,13 @@ impl Times {
     /// The times at a pace.
     pub(crate) fn at(pace: Pace) -> Self {
         Self {
-            ping_after: pace.of(1_000),
-            ping_timeout: pace.of(1_500),
-            ack_timeout: pace.of(1_000),
+            ping_after: pace.of(800),
+            ping_timeout: pace.of(1_200),
+            // Longer than the detection of silence, so that a frozen link is first seen as what it is.
+            ack_timeout: pace.of(2_200),
             connack_timeout: pace.of(3_000),
             backoff: (pace.of(200), pace.of(400)),
-            stable_after: pace.of(2_000),
+            stable_after: pace.of(1_000),
             divisor: 10 * pace.divisor,
             connect_budget: Budget { spacing: pace.of(50), per_period: 12, period: pace.of(3_000) },
         }
@@ -227,7 +228,10 @@ mod tests {
         for pace in [Pace::SHOW, Pace::FAST] {
             let at = |wanted| story(pace).into_iter().find(|(_, act)| *act == wanted).unwrap().0;
             let frozen = at(Act::End(Fault::Freeze)) - at(Act::Begin(Fault::Freeze));
-            assert!(Times::at(pace).detection() < frozen);
+            let times = Times::at(pace);
+            assert!(times.detection() < frozen);
+            let lost = at(Act::End(Fault::LostAcks)) - at(Act::Begin(Fault::LostAcks));
+            assert!(times.detection() < times.ack_timeout && times.ack_timeout < lost);
         }
     }
 
@@ -237,11 +241,11 @@ mod tests {
         let link = rejoin_core::LinkConfig::default();
         let recovery = rejoin_core::RecoveryConfig::default();
         for part in [
-            format!("ping after 1s ({:?})", link.ping_after),
-            format!("ping time-out 1.5s ({:?})", link.ping_timeout),
-            format!("ack time-out 1s ({:?})", link.ack_timeout),
+            format!("ping after 800ms ({:?})", link.ping_after),
+            format!("ping time-out 1.2s ({:?})", link.ping_timeout),
+            format!("ack time-out 2.2s ({:?})", link.ack_timeout),
             format!("back-off 200ms..400ms ({:?}..{:?})", recovery.absent.first, recovery.absent.cap),
-            format!("stable after 2s ({:?})", recovery.stable_after),
+            format!("stable after 1s ({:?})", recovery.stable_after),
         ] {
             assert!(words.contains(&part), "{part} is not in: {words}");
         }

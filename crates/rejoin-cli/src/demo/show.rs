@@ -1,0 +1,270 @@
+//! One run: the script, the client's words and the keys, brought together until the end.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rejoin::State;
+use tokio::sync::mpsc;
+
+use super::chronicle::{Chronicle, is_ack_timeout};
+use super::lines::Lines;
+use super::model::History;
+use super::screen::View;
+use super::script::{Act, Fault, Times, story};
+use super::terminal::{Key, Stage};
+use super::verdict::Judgement;
+use super::world::{Settings, Told, World};
+use crate::exit::Exit;
+use crate::signals::Signals;
+
+/// Between two looks at the script.
+const LOOK: Duration = Duration::from_millis(5);
+/// Between two frames.
+const FRAME: Duration = Duration::from_millis(50);
+/// How long the end waits for what is still on its way.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// The same after somebody asked for the end.
+const HURRIED_DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// Where the run is shown.
+pub(crate) enum Face {
+    /// As lines.
+    Lines(Lines),
+    /// As a picture.
+    Picture {
+        /// The terminal.
+        stage: Box<Stage>,
+        /// What is pressed.
+        keys: mpsc::UnboundedReceiver<Key>,
+        /// Whether colours are wanted.
+        colour: bool,
+    },
+}
+
+/// How a run ended.
+pub(crate) struct Ending {
+    /// The verdict.
+    pub(crate) judgement: Judgement,
+    /// What happened.
+    pub(crate) chronicle: Chronicle,
+    /// The signal that ended it.
+    pub(crate) signal: Option<Exit>,
+}
+
+/// A run.
+pub(crate) struct Show {
+    settings: Settings,
+    world: World,
+    told: mpsc::UnboundedReceiver<Told>,
+    script: VecDeque<(Duration, Act)>,
+    chronicle: Chronicle,
+    history: History,
+    /// When somebody asked for the end, or the story was over.
+    ending: Option<Instant>,
+    drain_limit: Duration,
+    signal: Option<Exit>,
+}
+
+impl Show {
+    /// Starts the parts.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, String> {
+        let (world, told) = World::start(&settings).await?;
+        let pace = settings.pace;
+        Ok(Self {
+            settings,
+            world,
+            told,
+            script: story(pace).into(),
+            chronicle: Chronicle::new(settings.qos),
+            history: History::new(pace.sampling(), pace.total()),
+            ending: None,
+            drain_limit: DRAIN_LIMIT,
+            signal: None,
+        })
+    }
+
+    /// Runs to the end.
+    pub(crate) async fn run(mut self, face: &mut Face) -> Result<Ending, String> {
+        let mut signals = Signals::listen().map_err(|error| format!("demo: signals: {error}"))?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut framed: Option<Instant> = None;
+        while !self.is_over() {
+            tokio::select! {
+                _ = look.tick() => {}
+                Some(told) = self.told.recv() => self.tell(&told).await?,
+                key = pressed(face) => self.press(key).await?,
+                exit = signals.first(), if self.signal.is_none() => self.interrupt(exit).await?,
+            }
+            self.advance().await?;
+            let state = self.world.client.state();
+            self.sample(&state);
+            match face {
+                Face::Lines(lines) => lines.catch_up(self.chronicle.lines()),
+                Face::Picture { stage, colour, .. } => {
+                    if framed.is_none_or(|at| at.elapsed() >= FRAME) {
+                        framed = Some(Instant::now());
+                        let view = self.view(&state, *colour);
+                        stage.show(&view).map_err(|error| format!("demo: terminal: {error}"))?;
+                    }
+                }
+            }
+        }
+        Ok(self.finish(face).await)
+    }
+
+    async fn finish(mut self, face: &mut Face) -> Ending {
+        if self.world.is_drained() {
+            self.world.listen_out().await;
+        }
+        while let Ok(told) = self.told.try_recv() {
+            let at = self.world.clock.at(told.moment);
+            self.chronicle.tell(&told.event, told.moment, at);
+        }
+        if let Face::Lines(lines) = face {
+            lines.catch_up(self.chronicle.lines());
+        }
+        let judgement = Judgement::of(&self.settings, &self.world, &self.chronicle);
+        let within = self.settings.pace.of(1_000);
+        self.world.client.shutdown().within(within).await;
+        Ending { judgement, chronicle: self.chronicle, signal: self.signal }
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(since) = self.ending else { return false };
+        let all_back = self.world.is_drained() && !self.chronicle.is_recovering();
+        all_back || since.elapsed() >= self.drain_limit
+    }
+
+    async fn tell(&mut self, told: &Told) -> Result<(), String> {
+        let at = self.world.clock.at(told.moment);
+        self.chronicle.tell(&told.event, told.moment, at);
+        // The acknowledgements were lost on that connection; it is gone.
+        if is_ack_timeout(&told.event) {
+            self.end(Fault::LostAcks).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, fault: Fault) -> Result<(), String> {
+        self.chronicle.begin(fault, self.world.clock.now());
+        self.world.act(Act::Begin(fault)).await
+    }
+
+    async fn end(&mut self, fault: Fault) -> Result<(), String> {
+        if self.chronicle.is_on(fault) {
+            self.world.act(Act::End(fault)).await?;
+            self.chronicle.end(fault, Instant::now(), self.world.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self) -> Result<(), String> {
+        let now = self.world.clock.now();
+        while let Some((_, act)) = self.script.pop_front_if(|(at, _)| *at <= now) {
+            match act {
+                Act::Begin(fault) => self.begin(fault).await?,
+                Act::End(fault) => self.end(fault).await?,
+                Act::StopPublishing => {
+                    self.end(Fault::HeldByKey).await?;
+                    let text = "no more messages; what is on its way drains, then the audit";
+                    self.chronicle.note(now, "stop", text);
+                }
+            }
+        }
+        if now >= self.settings.pace.total() {
+            self.ending.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    async fn press(&mut self, key: Key) -> Result<(), String> {
+        let now = self.world.clock.now();
+        match key {
+            Key::Quit => self.hurry("ended by key q").await?,
+            Key::Interrupt => self.interrupt(Exit::Signal(2)).await?,
+            Key::Pause => {
+                let text = if self.world.clock.toggle() { "the story stands still" } else { "it goes on" };
+                self.chronicle.note(now, "pause", text);
+            }
+            // The end of the run is for draining.
+            _ if self.ending.is_some() || self.script.is_empty() => {}
+            Key::Freeze if self.chronicle.injected() != Some(Fault::Freeze) => {
+                if !self.chronicle.is_on(Fault::HeldByKey) {
+                    self.begin(Fault::HeldByKey).await?;
+                }
+            }
+            Key::Freeze => {}
+            Key::Cut => {
+                self.begin(Fault::Cut).await?;
+                self.end(Fault::Cut).await?;
+            }
+            Key::Heal => {
+                self.end(Fault::HeldByKey).await?;
+                self.end(Fault::Freeze).await?;
+                self.end(Fault::LostAcks).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn interrupt(&mut self, exit: Exit) -> Result<(), String> {
+        self.signal = Some(exit);
+        self.hurry("ended by a signal").await
+    }
+
+    /// Somebody wants the end: everything is healed, and what was published gets a moment to arrive.
+    async fn hurry(&mut self, why: &'static str) -> Result<(), String> {
+        if self.ending.is_some() {
+            // Asked twice: now.
+            self.drain_limit = Duration::ZERO;
+            return Ok(());
+        }
+        self.chronicle.note(self.world.clock.now(), "stop", why);
+        self.world.stop_publishing();
+        self.script.clear();
+        for fault in [Fault::Restart, Fault::Freeze, Fault::LostAcks, Fault::Amnesia, Fault::HeldByKey] {
+            self.end(fault).await?;
+        }
+        self.ending = Some(Instant::now());
+        self.drain_limit = HURRIED_DRAIN_LIMIT;
+        Ok(())
+    }
+
+    fn sample(&mut self, state: &State) {
+        if !self.world.clock.is_paused() {
+            let sample = self.world.sample(state, self.chronicle.injected());
+            self.history.sample(self.world.clock.now(), sample);
+        }
+    }
+
+    fn view<'a>(&'a self, state: &'a State, colour: bool) -> View<'a> {
+        let ours = self.world.ours();
+        View {
+            at: self.world.clock.now(),
+            total: self.settings.pace.total(),
+            paused: self.world.clock.is_paused(),
+            chronicle: &self.chronicle,
+            history: &self.history,
+            state,
+            passing: self.world.sample(state, None).passing,
+            ours,
+            plain: self.world.plain(),
+            oldest_queued: self.world.oldest_queued(ours.queued),
+            times: Times::at(self.settings.pace),
+            colour,
+        }
+    }
+}
+
+/// The next key; never, where there is no keyboard.
+async fn pressed(face: &mut Face) -> Key {
+    let key = match face {
+        Face::Picture { keys, .. } => keys.recv().await,
+        Face::Lines(_) => None,
+    };
+    match key {
+        Some(key) => key,
+        None => std::future::pending().await,
+    }
+}
