@@ -592,8 +592,8 @@ mod tests {
         let sub = Role { subscribes: true, ..Role::default() };
         let text = gap(sub.clone(), lost).unwrap();
         assert!(text.starts_with("messages between 09:15:33") && text.contains("add -c -i NAME"), "{text}");
-        assert!(gap(Role { kept: true, ..sub.clone() }, lost).unwrap().contains("it was to keep"));
-        assert!(gap(Role { qos0: true, ..sub.clone() }, SessionState::Kept).unwrap().contains("use -q 1"));
+        assert!(gap(Role { kept: true, ..sub }, lost).unwrap().contains("it was to keep"));
+        assert!(gap(Role { qos0: true, ..sub }, SessionState::Kept).unwrap().contains("use -q 1"));
         assert_eq!(gap(sub.clone(), SessionState::Kept), None);
         assert_eq!(gap(Role { publishes: true, ..Role::default() }, lost), None);
 
