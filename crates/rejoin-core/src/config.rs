@@ -164,6 +164,11 @@ pub struct LinkConfig {
     /// How many QoS 1 and 2 messages the server may have unacknowledged towards us. Default 64; announced at
     /// 5.0, and the bound of memory for a slow application.
     pub receive_maximum: u16,
+    /// How many messages beyond `receive_maximum` are put up with before the link is ended with 0x93. Default
+    /// 65,535: mosquitto 2.0.11 sends a whole window more for every acknowledgement, and everything again on
+    /// resume; ending the link over that would bring it back for ever. 0 is the letter of [MQTT-3.3.4-9]. What
+    /// came beyond is counted in [`crate::Stats::receive_overruns`].
+    pub receive_overrun: u32,
     /// Topic aliases the server may use towards us. Default 0: none.
     pub topic_alias_maximum: u16,
     /// Topic aliases used towards the server, up to what it allows. Default 16.
@@ -188,6 +193,7 @@ impl Default for LinkConfig {
             health_watch: None,
             maximum_packet_size: 1024 * 1024,
             receive_maximum: 64,
+            receive_overrun: 65_535,
             topic_alias_maximum: 0,
             topic_aliases_used: 16,
             max_user_properties: 256,

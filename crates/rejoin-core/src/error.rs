@@ -225,13 +225,15 @@ impl fmt::Display for LossCause {
             Self::ConnectTimeout(d) => write!(f, "no TCP connection within {d:?}"),
             Self::ConnackTimeout(d) => write!(f, "connected, but no CONNACK within {d:?}"),
             Self::ClosedBeforeConnack => f.write_str("the peer closed the connection without a CONNACK"),
-            Self::Refused { reason, text, .. } => {
-                write!(f, "the broker refused the connection: {reason}{}", quoted(text))
+            Self::Refused { reason, text, server_reference, .. } => {
+                write!(f, "the broker refused the connection: {reason}{}", quoted(text))?;
+                named(f, server_reference)
             }
             Self::PeerClosed => f.write_str("the peer closed the connection"),
             Self::Transport(error) => write!(f, "{error}"),
-            Self::ServerDisconnect { reason, text, .. } => {
-                write!(f, "the broker disconnected: {reason}{}", quoted(text))
+            Self::ServerDisconnect { reason, text, server_reference } => {
+                write!(f, "the broker disconnected: {reason}{}", quoted(text))?;
+                named(f, server_reference)
             }
             Self::PingTimeout(d) => write!(f, "no answer to a ping within {d:?}"),
             Self::WriteStall(d) => write!(f, "the socket took no bytes for {d:?}"),
@@ -248,6 +250,14 @@ impl fmt::Display for LossCause {
 }
 
 impl std::error::Error for LossCause {}
+
+/// The server the broker names instead; a person must follow it.
+fn named(f: &mut fmt::Formatter<'_>, server: &Option<String>) -> fmt::Result {
+    match server {
+        Some(server) => write!(f, "; it names the server `{}`", server.escape_debug()),
+        None => Ok(()),
+    }
+}
 
 /// A configuration that cannot work. Fix the program or the flag it names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -474,6 +474,8 @@ pub struct Stats {
     pub bytes_received: u64,
     /// PINGREQs sent.
     pub pings: u64,
+    /// Messages the server sent beyond our Receive Maximum.
+    pub receive_overruns: u64,
     /// Inbound messages above our size limit.
     pub oversized: u64,
 }

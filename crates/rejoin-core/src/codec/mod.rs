@@ -1,7 +1,7 @@
 //! Bytes to packets and back, for both versions.
 //!
 //! [`Decoder`] takes chunks as they were read and gives whole packets whose topics and payloads share those
-//! chunks; [`encode`] appends a packet to a buffer. Both are strict: what the standard forbids is an error that
+//! chunks; [`encode()`] appends a packet to a buffer. Both are strict: what the standard forbids is an error that
 //! names the packet and the field.
 
 mod body;

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version, Will};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Resubscribe, SessionMode};
-use crate::error::{LocalCause, LossCause};
+use crate::error::{LocalCause, LossCause, TransportError, TransportErrorKind};
 use crate::event::{Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
@@ -245,7 +245,9 @@ impl Engine {
         let parked = self.suspect(cause, unacked);
         let lasted = link.up_since.map_or(Duration::ZERO, |since| now.since(since));
         let unsent: Vec<PublishId> = link.never_sent().collect();
-        self.session.link_down();
+        for id in self.session.link_down() {
+            self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
+        }
         for id in unsent.into_iter().chain(self.session.outbox.drop_unqueued()) {
             self.finish(id, Outcome::Dropped);
         }
@@ -389,12 +391,14 @@ impl Engine {
 }
 
 fn is_local_evidence(cause: &LossCause) -> bool {
-    matches!(
-        cause,
-        LossCause::PingTimeout(_)
-            | LossCause::WriteStall(_)
-            | LossCause::AckTimeout(_)
-            | LossCause::HealthWatch(_)
-            | LossCause::Local(_)
-    )
+    let timed_out = |e: &TransportError| e.kind == TransportErrorKind::TimedOut;
+    matches!(cause, LossCause::Transport(error) if timed_out(error))
+        || matches!(
+            cause,
+            LossCause::PingTimeout(_)
+                | LossCause::WriteStall(_)
+                | LossCause::AckTimeout(_)
+                | LossCause::HealthWatch(_)
+                | LossCause::Local(_)
+        )
 }

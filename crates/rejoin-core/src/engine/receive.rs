@@ -20,7 +20,9 @@ impl Engine {
         }
         // The link may end in the middle of a chunk; what is left of it then means nothing.
         while let Some(link) = self.link.as_mut() {
-            match link.next(now) {
+            let next = link.next(now);
+            self.stats.receive_overruns += std::mem::take(&mut link.overruns);
+            match next {
                 Ok(Some(arrived)) => self.arrived(arrived),
                 Ok(None) => break,
                 Err(cause) => self.lose(cause),

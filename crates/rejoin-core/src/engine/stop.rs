@@ -64,7 +64,9 @@ impl Engine {
                 self.finish(id, outcome);
             }
         }
-        self.session.link_down();
+        for id in self.session.link_down() {
+            self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
+        }
         self.wire.clear();
         self.stopped = Some(reason.clone());
         self.tell(Event::Stopped { reason });

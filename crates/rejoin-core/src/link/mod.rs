@@ -76,6 +76,9 @@ pub(crate) struct Link {
     /// server may give itself one back for them [MQTT-4.9.0-1].
     inbound: i64,
     receive_maximum: u16,
+    receive_overrun: u32,
+    /// Messages beyond our Receive Maximum that were not booked yet.
+    pub(crate) overruns: u64,
     /// QoS 0 messages handed over, with the byte after their end; they are sent once the transport took it.
     unsent: VecDeque<(u64, PublishId)>,
 }
@@ -109,6 +112,8 @@ impl Link {
             quota_initial: 0,
             inbound: 0,
             receive_maximum: config.receive_maximum,
+            receive_overrun: config.receive_overrun,
+            overruns: 0,
             unsent: VecDeque::new(),
             attempt,
         }
@@ -175,11 +180,7 @@ impl Link {
         match packet {
             Packet::Publish(mut publish) => {
                 self.aliases_in.resolve(&mut publish).map_err(LossCause::Protocol)?;
-                // A server that comes back with a session may resend everything it had in flight at once, whatever
-                // it promised (mosquitto 2.0.11 does). Cutting the link would bring it back for ever.
-                if !publish.dup {
-                    self.count_inbound(publish.qos)?;
-                }
+                self.count_inbound(publish.qos)?;
                 self.liveness.publish_received(now);
                 Ok(Some(Arrived::Packet(Packet::Publish(publish))))
             }
@@ -222,7 +223,11 @@ impl Link {
         }
         self.inbound += 1;
         // 3.1.1 has no receive maximum; reading pauses there instead.
-        if self.version() == Version::V5 && self.inbound > i64::from(self.receive_maximum) {
+        if self.version() == Version::V311 || self.inbound <= i64::from(self.receive_maximum) {
+            return Ok(());
+        }
+        self.overruns += 1;
+        if self.inbound > i64::from(self.receive_maximum) + i64::from(self.receive_overrun) {
             // [MQTT-3.3.4-9]
             return Err(LossCause::Protocol(ProtocolError::new(
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,

@@ -77,12 +77,15 @@ impl Session {
     }
 
     /// The link is gone: nothing is on the wire, nothing is granted for sure.
-    pub(crate) fn link_down(&mut self) {
+    /// Gives the wishes that ended with it.
+    pub(crate) fn link_down(&mut self) -> Vec<SubscriptionId> {
         self.outbox.in_flight.link_down();
         self.inbox.link_down();
-        for id in self.subscriptions.link_down() {
+        let (open, ended) = self.subscriptions.link_down();
+        for id in open {
             self.ids.free(id);
         }
+        ended
     }
 
     /// The server has the session. `unproven`: it may be another life of it. Gives the packets to send again.

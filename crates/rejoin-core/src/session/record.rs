@@ -3,7 +3,7 @@
 use crate::codec::packet::PacketId;
 use crate::event::{Message, Publication, PublishId};
 
-/// A fact to keep. Stores write them in order; [`crate::session::Session::restore`] reads them in order.
+/// A fact to keep. Stores write them in order; the engine takes them up in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record {

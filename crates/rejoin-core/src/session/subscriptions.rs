@@ -134,17 +134,26 @@ impl Subscriptions {
     }
 
     /// The link is gone; what the broker has is unknown.
-    /// Gives the packet identifiers that nobody will answer any more.
-    pub(crate) fn link_down(&mut self) -> Vec<PacketId> {
+    /// Gives the packet identifiers that nobody will answer any more, and wishes that ended with the link: an
+    /// UNSUBSCRIBE sent again would end a newer subscription to the same filter.
+    pub(crate) fn link_down(&mut self) -> (Vec<PacketId>, Vec<SubscriptionId>) {
         let open = std::mem::take(&mut self.pending).into_keys().collect();
         for wish in self.wishes.values_mut().filter(|w| w.state == Wanted::Asked) {
             wish.state = Wanted::Unasked;
         }
-        for leaving in &mut self.leaving {
+        let wishes = &self.wishes;
+        let wanted = |filter: &Text| wishes.values().any(|w| *w.request.filter.text() == *filter);
+        let mut ended = Vec::new();
+        self.leaving.retain_mut(|leaving| {
             leaving.asked = false;
-        }
+            if wanted(&leaving.filter) {
+                ended.push(leaving.id);
+                return false;
+            }
+            true
+        });
         self.count();
-        open
+        (open, ended)
     }
 
     /// A link is up. `again`: ask for everything, whatever the broker says it has.

@@ -82,6 +82,7 @@ impl World {
         config.session.packet_id_max = if rng.bool() { rng.u16(2..40) } else { u16::MAX };
         config.session.in_flight_max = if rng.bool() { Some(rng.u16(1..30)) } else { None };
         config.link.receive_maximum = rng.u16(1..30);
+        config.link.receive_overrun = 0;
         config.link.write_buffer = if rng.bool() { 200 } else { 256 * 1024 };
         config.session.resubscribe = if rng.bool() { Resubscribe::Always } else { Resubscribe::WhenAbsent };
         config.session.durable = rng.bool();

@@ -71,11 +71,14 @@ fn pubrel_for_an_unknown_identifier_is_answered() {
 fn more_than_our_receive_maximum_ends_the_link_with_its_code() {
     let mut config = config();
     config.link.receive_maximum = 2;
+    config.link.receive_overrun = 1;
     let mut b = Bench::new(config);
     b.connect(false);
     for n in 1..=3 {
         b.deliver(Qos::AtLeastOnce, n, false, "m");
     }
+    assert_eq!((b.closed, b.engine.stats().receive_overruns), (0, 1), "put up with, and counted");
+    b.deliver(Qos::AtLeastOnce, 4, false, "m");
     assert_eq!(b.words(), ["DISCONNECT 0x93"]); // [MQTT-3.3.4-9]
 }
 
@@ -83,6 +86,7 @@ fn more_than_our_receive_maximum_ends_the_link_with_its_code() {
 fn the_window_towards_us_counts_until_the_last_answer() {
     let mut config = config();
     config.link.receive_maximum = 1;
+    config.link.receive_overrun = 0;
     let mut b = Bench::new(config);
     b.connect(false);
     for n in 1..=3 {

@@ -176,3 +176,23 @@ fn a_filter_the_broker_cuts_the_link_over_is_barred_alone() {
     b.suback(5, ReasonCode::GRANTED_QOS_2);
     assert!(b.words().is_empty());
 }
+
+#[test]
+fn an_old_unsubscribe_does_not_end_a_new_subscription() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::GRANTED_QOS_2);
+    b.engine.unsubscribe(SubscriptionId(1), b.now());
+    b.drain();
+    b.subscribe(2, "a");
+    b.words();
+    b.lose();
+    b.connect(true);
+    assert_eq!(
+        b.words(),
+        ["SUBSCRIBE 4 a"],
+        "the wish of today is asked for, the one of yesterday forgotten"
+    );
+    assert!(b.events.iter().any(|e| matches!(e, Event::Unsubscribed { id: SubscriptionId(1), .. })));
+}
