@@ -150,7 +150,7 @@ pub(crate) struct ConnectArgs {
     /// Broker's TCP port
     #[arg(short, long, value_name = "N", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..), env = "REJOIN_PORT", help_heading = "Connection")]
     pub(crate) port: u16,
-    /// mqtt://[user[:password]@]host[:port][/topic]; repeat it for fail-over, in order of preference
+    /// `mqtt://[user[:password]@]host[:port][/topic]`; repeat it for fail-over, in order of preference
     #[arg(
         short = 'L',
         long,
