@@ -128,8 +128,6 @@ impl Driver {
         busy
     }
 
-    // ---- from the application ----
-
     fn take_commands(&mut self) -> bool {
         if self.commands.is_empty() {
             self.shared.take_commands(&mut self.commands);
@@ -230,8 +228,6 @@ impl Driver {
         }
     }
 
-    // ---- from the network ----
-
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
         let Wire::Opening(opening) = &mut self.wire else { return false };
         let Poll::Ready(opened) = opening.poll(cx) else { return false };
@@ -318,8 +314,6 @@ impl Driver {
         self.engine.handle(input, self.now);
         self.drain();
     }
-
-    // ---- what the engine wants ----
 
     fn drain(&mut self) {
         loop {
@@ -478,8 +472,6 @@ impl Driver {
         }
         *lock(&self.shared.stats) = self.engine.stats();
     }
-
-    // ---- the end ----
 
     /// After the engine stopped: waits for the transport to end in order. True when it is time to go.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
