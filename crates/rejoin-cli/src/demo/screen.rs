@@ -55,11 +55,10 @@ pub(crate) struct View<'a> {
 pub(crate) fn draw(frame: &mut Frame<'_>, view: &View<'_>) {
     let area = frame.area();
     let width = usize::from(area.width);
-    let mut lines = vec![title(view, width), Line::styled(format!(" {}", view.times), dim())];
     let roomy = area.height >= 22;
-    if roomy {
-        lines.push(Line::default());
-    }
+    let mut lines = vec![title(view, width)];
+    let scaling = wrapped(&view.times.brief(), width.saturating_sub(2)).into_iter();
+    lines.extend(scaling.take(if roomy { 2 } else { 1 }).map(|text| Line::styled(format!(" {text}"), dim())));
     lines.extend(lanes(view, width));
     lines.push(caption(view));
     if roomy {
@@ -152,7 +151,7 @@ fn queue_and_answers(view: &View<'_>, area: Rect) -> Vec<Line<'static>> {
     let wide = area.width >= WIDE;
     let spare = area.height.saturating_sub(FIXED_ROWS + if wide { 2 } else { 4 });
     let rows = usize::from(if wide { (spare / 2).clamp(2, 6) } else { (spare / 2).min(4) });
-    let right = if wide { 36 } else { 0 };
+    let right = if wide { 41 } else { 0 };
     let cells = usize::from(area.width).saturating_sub(NAME + 2 + right).max(1);
     let graph = graph(view, cells, rows);
     if !wide {
@@ -234,8 +233,8 @@ fn counters(view: &View<'_>) -> Vec<Line<'static>> {
         let missing = published.saturating_sub(delivered);
         lines.push(Line::from(vec![
             Span::raw(format!(" plain  published {published:>5}  delivered {delivered:>5}               ")),
-            Span::styled(format!("lost {missing}"), lost_ink(missing)),
-            Span::styled("   (recovery off)", dim()),
+            Span::styled(format!("missing {missing}"), lost_ink(missing)),
+            Span::styled("  no recovery", dim()),
         ]));
     }
     lines
@@ -266,6 +265,22 @@ fn queue_ink(view: &View<'_>) -> Style {
 
 const fn dim() -> Style {
     Style::new().add_modifier(Modifier::DIM)
+}
+
+/// Cuts a text between words, so that no line is longer than `width` unless one word is.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if cells(line) + 1 + cells(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Every character used here is one cell wide.
@@ -358,7 +373,15 @@ mod tests {
                 assert!(all.contains(word), "{word} is missing at {width}x{height}:\n{all}");
             }
             if width >= 80 {
-                for word in ["q quit", "h heal", "queue 150┤", "delivered   550", "lost 0", "lost 279"] {
+                for word in [
+                    "q quit",
+                    "h heal",
+                    "queue 150┤",
+                    "delivered   550",
+                    "lost 0",
+                    "missing 279",
+                    "(2s..15s)",
+                ] {
                     assert!(all.contains(word), "{word} is missing at {width}x{height}:\n{all}");
                 }
             }

@@ -159,6 +159,14 @@ impl Times {
         self.ping_after + self.ping_timeout
     }
 
+    /// The scaling in few words, with the defaults in parentheses.
+    pub(crate) fn brief(&self) -> String {
+        format!(
+            "times scaled down (default): ping {:?}+{:?} (15s+5s) · acks {:?} (20s) · back-off {:?}..{:?} (2s..15s)",
+            self.ping_after, self.ping_timeout, self.ack_timeout, self.backoff.0, self.backoff.1
+        )
+    }
+
     /// Gives a client these times.
     pub(crate) fn apply(self, builder: Builder) -> Builder {
         builder
