@@ -418,7 +418,8 @@ const fn session_word(session: SessionState) -> &'static str {
 /// Why a link ended: its class, and what the broker said where it said something.
 fn loss(cause: &LossCause) -> String {
     match cause {
-        LossCause::ServerDisconnect { .. } | LossCause::Protocol(_) | LossCause::Transport(_) => {
+        LossCause::Protocol(_) => format!("{} ({cause}; see the broker's log)", cause.name()),
+        LossCause::ServerDisconnect { .. } | LossCause::Transport(_) => {
             format!("{} ({cause})", cause.name())
         }
         _ => cause.name().to_owned(),

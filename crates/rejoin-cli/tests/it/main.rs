@@ -1,6 +1,9 @@
 //! The program as people run it: its own process, real sockets on loopback.
 
+mod demo;
+mod endings;
 mod flags;
+mod hostile;
 mod program;
 mod publishing;
 mod refusals;
