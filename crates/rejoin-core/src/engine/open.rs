@@ -103,7 +103,7 @@ impl Engine {
     /// CONNACK with success came.
     pub(super) fn connected(&mut self, connack: &ConnAck) {
         let now = self.now.mono;
-        self.note_connack();
+        self.session.connack_unseen = false;
         let foreign = connack.session_present && !self.session.exists() && !self.config.session.adopt;
         if foreign || self.purging {
             // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
@@ -130,6 +130,7 @@ impl Engine {
         self.stats.links += 1;
         self.present.resubscribed = false;
         let (session, resending) = self.take_up_session(connack.session_present, unproven, server);
+        self.note_connack();
         self.present.session = Some(session);
         let backlog = self.session.outbox.queued() + self.session.outbox.in_flight.len();
         let outage = self.outage.up(backlog, self.accepted, now);
@@ -140,10 +141,13 @@ impl Engine {
         }
     }
 
-    /// The broker answered this CONNECT.
+    /// The broker answered this CONNECT. While an exchange is in doubt the store goes on doubting: a crash must not
+    /// turn doubt into certainty.
     fn note_connack(&mut self) {
         self.session.connack_unseen = false;
-        self.journal.note(|| Record::ConnackSeen);
+        if !self.session.is_in_doubt() {
+            self.journal.note(|| Record::ConnackSeen);
+        }
     }
 
     fn window_for(&self, version: Version) -> u16 {

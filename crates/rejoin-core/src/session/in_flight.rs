@@ -219,6 +219,11 @@ impl InFlight {
         self.resend.len() + self.release.len()
     }
 
+    /// Whether a session we cannot vouch for lies between an exchange and its end.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.slots.iter().any(|slot| slot.doubtful)
+    }
+
     /// Gives every exchange away in the order of first sending; identifiers mean nothing any more.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Stage> + '_ {
         self.by_id.clear();

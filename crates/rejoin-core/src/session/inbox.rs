@@ -192,6 +192,11 @@ impl Inbox {
         }
     }
 
+    /// Whether a held identifier may belong to another life of the session.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.held.values().any(|held| held.doubtful)
+    }
+
     /// The session is gone, and the server's identifiers with it.
     pub(crate) fn session_lost(&mut self) {
         self.link_down();

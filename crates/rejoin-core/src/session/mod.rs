@@ -76,6 +76,11 @@ impl Session {
         self.server.is_some()
     }
 
+    /// Whether an exchange may belong to another life of the session.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.outbox.in_flight.is_in_doubt() || self.inbox.is_in_doubt()
+    }
+
     /// The link is gone: nothing is on the wire, nothing is granted for sure.
     /// Gives the wishes that ended with it.
     pub(crate) fn link_down(&mut self) -> Vec<SubscriptionId> {

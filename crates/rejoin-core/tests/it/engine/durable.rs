@@ -107,3 +107,23 @@ fn a_crash_is_one_more_reconnect() {
     d.pass(Duration::from_secs(1));
     assert!(d.words().is_empty(), "nothing answered for is sent again");
 }
+
+#[test]
+fn a_crash_does_not_turn_doubt_into_certainty() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.publish(Qos::ExactlyOnce);
+    b.pubrec(1, ReasonCode::SUCCESS);
+    b.lose();
+    b.open();
+    b.lose();
+    b.connect(true); // after a CONNACK that was missed: unproven
+    for _ in 0..2 {
+        let stored = b.records.clone();
+        b = Bench::restored(durable(), stored.clone());
+        b.connect(true);
+        b.records = [stored, std::mem::take(&mut b.records)].concat();
+    }
+    b.pubcomp(1);
+    assert_eq!(*b.outcome(1), Outcome::Unknown { released: true });
+}
