@@ -175,7 +175,8 @@ impl Driver {
             Command::Decide { id, resend } => self.engine.decide(id, resend, now),
             Command::Flush { reply } => self.flushes.push((self.last_publish, reply)),
             Command::Nudge { reply } => {
-                let held = self.engine.nudge(now).map(|at| self.shared.clock.instant(at));
+                let due = self.engine.nudge(now).filter(|at| *at > now.mono);
+                let held = due.map(|at| self.shared.clock.instant(at));
                 let _ = reply.send(held);
             }
             Command::RestartLink => self.engine.restart_link(now),

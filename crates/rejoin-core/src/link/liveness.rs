@@ -197,8 +197,10 @@ impl Liveness {
         let stalled = self.unwritten() > 0;
         let ping = match self.ping_sent {
             // A ping cannot overtake bytes the transport has not taken; the write stall rules then.
-            _ if stalled || self.paused => None,
-            None if self.ping_after == Duration::MAX => None,
+            _ if stalled => None,
+            _ if self.ping_after == Duration::MAX => None,
+            // What we do not read is no silence of the peer, but the peer must go on hearing from us.
+            _ if self.paused => Some((self.last_out + self.ping_after, TimerKind::Ping)),
             None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
             Some(sent) => {
                 let from = sent.max(self.last_in).max(self.ping_left);

@@ -38,8 +38,9 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
-    /// The session may not be the one this was received in.
-    doubtful: bool,
+    /// It came on an earlier link. A server that still has the exchange sends it again with DUP [MQTT-3.3.1-1]; one
+    /// that does not, because it came back with an older session, uses the identifier for another message.
+    earlier: bool,
 }
 
 /// What to do with a PUBLISH that came.
@@ -80,8 +81,7 @@ impl Inbox {
             return Arrival::New(Some(message));
         }
         if let Some(held) = self.held.get_mut(&packet_id) {
-            // On a session we cannot vouch for, an identifier without DUP is a new message.
-            if !held.doubtful || publish.dup {
+            if !held.earlier || publish.dup {
                 let (message, answered) = (held.message, held.answered);
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
                     let answer = answered.then_some(ReasonCode::SUCCESS);
@@ -94,7 +94,7 @@ impl Inbox {
         }
         let message = self.name();
         self.held
-            .insert(packet_id, Held { message, answered: answer_at_once, recorded: false, doubtful: false });
+            .insert(packet_id, Held { message, answered: answer_at_once, recorded: false, earlier: false });
         self.untaken.insert(message, packet_id);
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
@@ -111,7 +111,7 @@ impl Inbox {
     /// A message of an earlier process that the application never took.
     pub(crate) fn restore(&mut self, packet_id: PacketId, taken: bool) -> Option<MessageId> {
         let message = self.name();
-        self.held.insert(packet_id, Held { message, answered: true, recorded: true, doubtful: false });
+        self.held.insert(packet_id, Held { message, answered: true, recorded: true, earlier: true });
         if taken {
             return None;
         }
@@ -183,18 +183,9 @@ impl Inbox {
         self.pubacks.clear();
         self.pubrecs.clear();
         self.pubcomps.clear();
-    }
-
-    /// The session was resumed under doubt: held identifiers may belong to another life of it.
-    pub(crate) fn doubt(&mut self) {
         for held in self.held.values_mut() {
-            held.doubtful = true;
+            held.earlier = true;
         }
-    }
-
-    /// Whether a held identifier may belong to another life of the session.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.held.values().any(|held| held.doubtful)
     }
 
     /// The session is gone, and the server's identifiers with it.

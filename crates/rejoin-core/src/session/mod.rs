@@ -78,7 +78,7 @@ impl Session {
 
     /// Whether an exchange may belong to another life of the session.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.outbox.in_flight.is_in_doubt() || self.inbox.is_in_doubt()
+        self.outbox.in_flight.is_in_doubt()
     }
 
     /// The link is gone: nothing is on the wire, nothing is granted for sure.
@@ -95,9 +95,6 @@ impl Session {
 
     /// The server has the session. `unproven`: it may be another life of it. Gives the packets to send again.
     pub(crate) fn resume(&mut self, unproven: bool, resubscribe: bool) -> usize {
-        if unproven {
-            self.inbox.doubt();
-        }
         self.subscriptions.link_up(resubscribe);
         self.outbox.in_flight.resume(unproven)
     }

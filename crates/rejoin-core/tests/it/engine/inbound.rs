@@ -157,6 +157,7 @@ fn at_3_1_1_reading_pauses_when_the_application_is_slow() {
     // Bytes we do not read are no silence of the peer.
     b.pass(std::time::Duration::from_secs(300));
     assert_eq!(b.closed, 0);
+    assert_eq!(b.words(), ["PINGREQ"; 20], "and the peer goes on hearing from us"); // [MQTT-3.1.2-20]
     for message in b.messages() {
         b.ack(message.id.unwrap());
     }
@@ -182,4 +183,20 @@ fn at_3_1_1_what_is_too_large_is_acknowledged_counted_and_told() {
     assert_eq!(b.words(), ["PUBACK 4"]);
     assert!(b.events.iter().any(|e| matches!(e, Event::Oversized { topic, .. } if topic.as_str() == "big")));
     assert!(b.messages().is_empty());
+}
+
+#[test]
+fn an_identifier_of_an_earlier_link_without_dup_is_a_new_message() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 2, false, "taken late");
+    let late = b.messages().remove(0);
+    // The broker comes back with a session from before that message, and says Session Present.
+    b.lose();
+    b.connect(true);
+    b.ack(late.id.unwrap());
+    b.deliver(Qos::ExactlyOnce, 2, false, "another");
+    let message = b.messages().remove(0);
+    b.ack(message.id.unwrap());
+    assert_eq!(b.words(), ["PUBREC 2"]);
 }
