@@ -21,7 +21,9 @@ pub(crate) use rejoin::Version::{V5, V311};
 /// No wait of a row is longer; none is expected to come near it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// What a busy machine may add to a time.
-pub(crate) const SLACK: Duration = Duration::from_millis(400);
+pub(crate) const SLACK: Duration = Duration::from_secs(1);
+/// What a busy machine may take off one that the broker measures, because it saw the beginning late.
+pub(crate) const EARLY: Duration = Duration::from_millis(150);
 
 pub(crate) const PING_AFTER: Duration = Duration::from_millis(300);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);

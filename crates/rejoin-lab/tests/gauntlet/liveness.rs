@@ -1,11 +1,14 @@
 //! Links that look open and are dead: rows 4, 5 and 12.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rejoin::{Client, Event, LossCause, Qos, ReasonCode, Version};
 use rejoin_core::codec::packet::Packet;
-use rejoin_lab::{Direction, Peer, Proxy, ScriptResult, ScriptedBroker};
+use rejoin_lab::{Peer, ScriptResult, ScriptedBroker};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::kit::*;
 
@@ -67,8 +70,12 @@ async fn take_much(peer: &mut Peer) -> ScriptResult {
 }
 
 async fn stops_reading(version: Version) -> ScriptResult {
+    const STALL: Duration = Duration::from_secs(1);
     let mut broker = ScriptedBroker::start_with_buffers(BUFFERS).await.unwrap();
-    let (client, mut told) = start(client(broker.addr(), version).session(kept()));
+    // The second link carries eight megabytes through a small window; only the write stall may end a link here.
+    print("row 5: write stall 1 s, ping after and ack progress 10 s");
+    let builder = client(broker.addr(), version).session(kept()).ping_after(LIMIT).ack_timeout(LIMIT);
+    let (client, mut told) = start(builder.write_timeout(STALL));
     let (peer, _) = broker.accept_session(false).await?;
     told.opened().await;
     let silent = peer.stop_reading();
@@ -76,8 +83,8 @@ async fn stops_reading(version: Version) -> ScriptResult {
     let begin = Instant::now();
     let Event::Closed { cause, in_flight, queued, .. } = told.closed().await else { unreachable!() };
     let took = begin.elapsed();
-    assert_eq!(cause, LossCause::WriteStall(WRITE_TIMEOUT));
-    assert!(took < WRITE_TIMEOUT + SLACK, "noticed after {took:?}");
+    assert_eq!(cause, LossCause::WriteStall(STALL));
+    assert!(took < STALL + SLACK, "noticed after {took:?}");
     assert_eq!((in_flight + queued, outcomes.answered()), (MESSAGES, 0));
     assert!(client.is_connected() && !client.is_connection_open());
     let (mut peer, _) = broker.accept_session(true).await?;
@@ -109,24 +116,45 @@ async fn shutdown_behind_a_write(version: Version) -> ScriptResult {
     broker.expect_no_connection(Duration::from_millis(100)).await
 }
 
+/// Takes a connection, answers CONNECT, and reads `bytes` of one QoS 1 PUBLISH drop by drop before it answers that.
+async fn read_slowly(listener: TcpListener, version: Version, bytes: usize) -> std::io::Result<TcpStream> {
+    let (mut stream, _) = listener.accept().await?;
+    let mut buffer = vec![0; BUFFERS as usize];
+    assert!(stream.read(&mut buffer).await? > 0);
+    let connack: &[u8] = if version == V5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
+    stream.write_all(connack).await?;
+    let mut left = bytes;
+    while left > 0 {
+        let taken = stream.read(&mut buffer).await?;
+        assert!(taken > 0, "the client gave up with {left} bytes left");
+        left = left.saturating_sub(taken);
+        // waits: for a slow reader is what the row is about
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream.write_all(&[0x40, 2, 0, 1]).await?;
+    Ok(stream)
+}
+
 async fn slow_reader(version: Version) -> ScriptResult {
-    let mut broker = ScriptedBroker::start_with_buffers(BUFFERS).await.unwrap();
-    let proxy = Proxy::in_front_of(broker.addr()).await.unwrap();
-    proxy.bandwidth((MESSAGES * SIZE) as u64 * 2 / 3, Direction::Up);
-    let (client, mut told) = start(client(proxy.addr(), version).session(kept()).ack_timeout(LIMIT));
-    let (mut peer, _) = broker.accept_session(false).await?;
+    const ONE_MESSAGE: usize = MESSAGES * SIZE;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(BUFFERS).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let (client, mut told) = start(client(listener.local_addr().unwrap(), version).session(kept()));
+    let reader = tokio::spawn(read_slowly(listener, version, ONE_MESSAGE));
     told.opened().await;
     let begin = Instant::now();
-    let outcomes = publish_much(&client);
-    take_much(&mut peer).await?;
-    assert!(begin.elapsed() > WRITE_TIMEOUT * 2, "the row needs a slow path, it took {:?}", begin.elapsed());
-    let receipts = outcomes.receipts(&mut told).await;
-    assert!(receipts.iter().all(|receipt| receipt.attempts == 1));
-    assert_eq!(
-        told.count(|event| matches!(event, Event::Closed { .. } | Event::Suspect { .. })),
-        0,
-        "{told:?}"
+    let mut outcomes = Outcomes::default();
+    outcomes.add(client.publish("gauntlet/t", vec![b'.'; ONE_MESSAGE]).qos(Qos::AtLeastOnce));
+    assert_eq!(outcomes.receipts(&mut told).await[0].attempts, 1);
+    assert!(
+        begin.elapsed() > WRITE_TIMEOUT * 2,
+        "the row needs a slow reader, it took {:?}",
+        begin.elapsed()
     );
+    assert_eq!(told.count(|event| matches!(event, Event::Closed { .. })), 0, "{told:?}");
+    drop(limited("the reader", reader).await.unwrap().unwrap());
     Ok(())
 }
 
@@ -163,8 +191,8 @@ async fn no_puback(version: Version) -> ScriptResult {
         ids.push((first.packet_id, second.packet_id));
         let (pings, others) = answer_only_pings(&mut peer).await;
         let took = begin.elapsed();
-        assert!(pings >= 3 && others.is_empty(), "{pings} pings, {others:?}");
-        assert!(took + SLACK / 4 > limit && took < limit + SLACK, "{took:?} for {limit:?}");
+        assert!(pings >= 2 && others.is_empty(), "{pings} pings, {others:?}");
+        assert!(took + EARLY > limit && took < limit + SLACK, "{took:?} for {limit:?}");
         let Event::Closed { cause, in_flight, .. } = told.closed().await else { unreachable!() };
         assert_eq!((cause, in_flight), (LossCause::AckTimeout(limit), 2));
         assert_eq!(outcomes.answered(), 0, "a lost link answers for nothing");
