@@ -7,7 +7,13 @@
 #[macro_use]
 mod kit;
 
+mod ending;
+mod flapping;
+mod handlers;
 mod handshake;
 mod liveness;
+mod memory;
+mod poison;
+mod publishing;
 mod refusals;
 mod session_loss;
