@@ -406,6 +406,14 @@ impl Recovery {
 
     /// Evidence for another client with our id. At 3.1.1 it can only be guessed, and nothing stops on a guess.
     fn conflict(&mut self, cause: &LossCause, context: &LossContext, nth: u32) -> Option<String> {
+        if matches!(cause, LossCause::Local(LocalCause::ForeignSession)) {
+            return (nth >= verdict::FOREIGN_AGAIN).then(|| {
+                format!(
+                    "the broker has a session that is not ours though we ended it, {nth} times in a row: it may be \
+                     another client with the same id; give each client its own"
+                )
+            });
+        }
         let lasted = context.lasted?;
         if is_takeover(cause) {
             return (nth >= 3).then(|| {

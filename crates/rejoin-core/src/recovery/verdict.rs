@@ -197,7 +197,8 @@ const fn without_code(cause: &LossCause) -> Row {
         LossCause::Protocol(_)         => row(Now, "corruption on the way is the common case, and passes"),
         LossCause::Local(LocalCause::Shutdown)       => row(Stop, "asked for"),
         LossCause::Local(LocalCause::Restart)        => row(Now, "asked for"),
-        LossCause::Local(LocalCause::ForeignSession) => row(Now, "the second half of opening the link"),
+        LossCause::Local(LocalCause::ForeignSession) => row(Now, "the second half of opening the link")
+                                            .from(FOREIGN_AGAIN, Overloaded),
         LossCause::Refused { .. } | LossCause::ServerDisconnect { .. } => row(Overloaded, "judged by its code"),
     }
 }
@@ -335,6 +336,9 @@ const fn row_of(cause: &LossCause, opened: bool) -> Row {
 /// Two cuts with nothing else in flight are asked for before a message is set aside, after the cut that made it
 /// suspect, and a link without it has to live in between: so many cuts go before the slow lane.
 const CUTS_TO_FIND_A_SUSPECT: u32 = 6;
+
+/// A foreign session is found once and ended once. Found again after that, somebody made it anew meanwhile.
+pub(super) const FOREIGN_AGAIN: u32 = 3;
 
 /// Looks the cause up.
 pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {

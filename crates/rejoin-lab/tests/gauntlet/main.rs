@@ -7,6 +7,7 @@
 #[macro_use]
 mod kit;
 
+mod duel;
 mod ending;
 mod flapping;
 mod handlers;

@@ -145,8 +145,7 @@ async fn lost_after_pubrel(version: Version) -> ScriptResult {
     let answers = outcomes.all(&mut told).await;
     assert!(matches!(answers[0], Err(PublishError::Unknown { released: true })), "{answers:?}");
     peer.expect_nothing(Duration::from_millis(100)).await?;
-    let mut loss = SessionLoss::default();
-    loss.unknown = 1;
+    let loss = SessionLoss { unknown: 1, ..SessionLoss::default() };
     let lost =
         |event: &Event| matches!(event, Event::Opened { session: SessionState::Lost(l), .. } if *l == loss);
     assert_eq!(told.count(lost), 1, "{told:?}");

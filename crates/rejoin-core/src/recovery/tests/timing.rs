@@ -305,6 +305,23 @@ fn what_was_asked_for_comes_at_once_even_after_a_short_life() {
 }
 
 #[test]
+fn a_foreign_session_that_comes_back_each_time_is_a_duel_and_slows_down() {
+    let mut world = World::new(&RecoveryConfig { budget: None, ..defaults() }, 4);
+    let foreign = LossCause::Local(LocalCause::ForeignSession);
+    for _ in 0..2 {
+        let plan = world.turned_down(&foreign);
+        assert_eq!((plan.verdict, world.wait(&plan), plan.conflict), (Verdict::Now, Duration::ZERO, None));
+    }
+    for window in [10, 15, 22] {
+        let plan = world.turned_down(&foreign);
+        assert_eq!((plan.verdict, plan.window.as_secs()), (Verdict::Overloaded, window));
+        let words = plan.conflict.clone().expect("the suspicion is named");
+        assert!(words.contains("may be another client with the same id"), "{words}");
+        world.wait(&plan);
+    }
+}
+
+#[test]
 fn an_announced_shutdown_and_a_fleet_are_spread_over_two_seconds() {
     let announced = |seed| {
         let mut world = World::new(&defaults(), seed);
