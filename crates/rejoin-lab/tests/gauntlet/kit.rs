@@ -143,8 +143,9 @@ impl fmt::Debug for Told {
 impl Told {
     /// Waits for the next event of a kind; those before it are only kept.
     pub(crate) async fn wait(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let until = tokio::time::Instant::now() + LIMIT;
         loop {
-            let next = tokio::time::timeout(LIMIT, self.events.next()).await;
+            let next = tokio::time::timeout_at(until, self.events.next()).await;
             let Ok(event) = next else { panic!("{what}: not told within {LIMIT:?}, but {self:?}") };
             let event = event.unwrap_or_else(|| panic!("{what}: the client stopped: {self:?}"));
             self.log.push(event.clone());

@@ -189,7 +189,8 @@ async fn no_puback(version: Version) -> ScriptResult {
         let begin = Instant::now();
         assert_eq!((first.dup, second.dup), (link > 1, link > 1));
         ids.push((first.packet_id, second.packet_id));
-        let (pings, others) = answer_only_pings(&mut peer).await;
+        let ended = limited("the client ends it", answer_only_pings(&mut peer));
+        let (pings, others) = ended.await;
         let took = begin.elapsed();
         assert!(pings >= 2 && others.is_empty(), "{pings} pings, {others:?}");
         assert!(took + EARLY > limit && took < limit + SLACK, "{took:?} for {limit:?}");
