@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::event::MessageId;
 use crate::interface::Ticket;
+use crate::text::Text;
 
 /// Answers owed and identifiers held.
 #[derive(Debug, Default)]
@@ -41,6 +44,17 @@ struct Held {
     /// It came on an earlier link. A server that still has the exchange sends it again with DUP [MQTT-3.3.1-1]; one
     /// that does not, because it came back with an older session, uses the identifier for another message.
     earlier: bool,
+    /// What it was, to tell a copy without DUP from another message; `None` after a restart.
+    content: Option<(Text, Bytes)>,
+}
+
+impl Held {
+    /// Whether this PUBLISH is another message under the same identifier. Mosquitto, come back with an older
+    /// session, sends what it already sent without DUP, so the flag alone does not tell.
+    fn is_reused_by(&self, publish: &Publish) -> bool {
+        let same = |(topic, payload): &(Text, Bytes)| *topic == publish.topic && *payload == publish.payload;
+        self.earlier && !publish.dup && !self.content.as_ref().is_none_or(same)
+    }
 }
 
 /// What to do with a PUBLISH that came.
@@ -81,7 +95,7 @@ impl Inbox {
             return Arrival::New(Some(message));
         }
         if let Some(held) = self.held.get_mut(&packet_id) {
-            if !held.earlier || publish.dup {
+            if !held.is_reused_by(publish) {
                 let (message, answered) = (held.message, held.answered);
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
                     let answer = answered.then_some(ReasonCode::SUCCESS);
@@ -93,8 +107,9 @@ impl Inbox {
             self.untaken.remove(&old);
         }
         let message = self.name();
-        self.held
-            .insert(packet_id, Held { message, answered: answer_at_once, recorded: false, earlier: false });
+        let content = Some((publish.topic.clone(), publish.payload.clone()));
+        let answered = answer_at_once;
+        self.held.insert(packet_id, Held { message, answered, recorded: false, earlier: false, content });
         self.untaken.insert(message, packet_id);
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
@@ -111,7 +126,10 @@ impl Inbox {
     /// A message of an earlier process that the application never took.
     pub(crate) fn restore(&mut self, packet_id: PacketId, taken: bool) -> Option<MessageId> {
         let message = self.name();
-        self.held.insert(packet_id, Held { message, answered: true, recorded: true, earlier: true });
+        self.held.insert(
+            packet_id,
+            Held { message, answered: true, recorded: true, earlier: true, content: None },
+        );
         if taken {
             return None;
         }

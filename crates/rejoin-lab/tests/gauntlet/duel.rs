@@ -101,6 +101,7 @@ async fn row_25_a_duel_over_a_client_id_ends_in_the_slow_lane_with_the_conflict_
     assert!(matches!(waiting.outlook(), Outlook::Blocked { .. }) && waiting.is_connected());
     // The rival has the session, and keeps it: from us nothing comes any more.
     let kept_message = client.publish("gauntlet/t", "0").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    // waits: polls what only the broker can tell, or lets the script take its time
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(server.accepts().len(), takeovers + rival.connected.load(Ordering::Relaxed));
     assert!(kept_message.outcome().is_none(), "what is accepted is kept");
@@ -165,6 +166,7 @@ async fn row_25_at_3_1_1_a_rival_that_was_there_first_is_no_reason_to_storm() {
     let rival = Rival::start(server.addr(), V311);
     limited("the rival is there", async {
         while server.with(|broker| broker.connection_of("gauntlet").is_none()) {
+            // waits: polls what only the broker can tell, or lets the script take its time
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })

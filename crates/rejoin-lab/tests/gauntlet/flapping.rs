@@ -68,6 +68,7 @@ async fn short_lives(version: Version) -> ScriptResult {
     for (n, life) in lives.into_iter().enumerate() {
         let (peer, _) = broker.accept_session(n > 0).await?;
         told.opened().await;
+        // waits: polls what only the broker can tell, or lets the script take its time
         tokio::time::sleep(life).await;
         peer.close().await;
         let Event::Closed { lasted, next_in, .. } = told.closed().await else { unreachable!() };

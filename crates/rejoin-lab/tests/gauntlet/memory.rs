@@ -79,6 +79,7 @@ async fn loses_the_session(version: Version) -> ScriptResult {
     assert!(matches!(session, SessionState::Lost(_)), "{session:?}");
     limited("SUBSCRIBE", async {
         while !has_filter(&server, "gauntlet/#") {
+            // waits: polls what only the broker can tell, or lets the script take its time
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -138,6 +139,7 @@ async fn present_but_empty(version: Version) -> ScriptResult {
 
 async fn until_received(server: &BrokerServer, kind: PacketKind, times: u64) {
     while server.with(|broker| broker.counters().received(kind)) < times {
+        // waits: polls what only the broker can tell, or lets the script take its time
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
