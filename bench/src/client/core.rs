@@ -39,7 +39,7 @@ pub(super) fn run(job: &Job) -> Result<Measured, String> {
     socket.set_nodelay(true).map_err(|e| text(&e))?;
     let origin = Instant::now();
     let now = Now::new(Timestamp::ZERO, 0);
-    let engine = Engine::new(config, Vec::new(), 1, now).map_err(|e| text(&e))?;
+    let engine = Engine::new(config, rejoin_core::Recovered::default(), 1, now).map_err(|e| text(&e))?;
     let mut driver = Driver {
         engine,
         socket,

@@ -273,6 +273,9 @@ pub struct SessionConfig {
     pub resubscribe: Resubscribe,
     /// Facts are handed to a store, and what must not be forgotten waits until they are on it. Default off.
     pub durable: bool,
+    /// Bytes of topics and payloads of waiting messages kept in memory though a store has them. Default 4 MiB: enough
+    /// to keep a fast link busy while the next bodies are read. Means nothing without a store.
+    pub memory_window_bytes: u64,
     /// Highest packet identifier used. Default 65,535; tests make it tiny.
     pub packet_id_max: u16,
     /// How often a QoS 1 message that was refused with "quota exceeded" is sent again. Default 8; 0 tells the
@@ -292,6 +295,7 @@ impl Default for SessionConfig {
             on_loss: SessionLossPolicy::default(),
             resubscribe: Resubscribe::default(),
             durable: false,
+            memory_window_bytes: 4 * 1024 * 1024,
             packet_id_max: u16::MAX,
             quota_retries: 8,
             quota_pause: Duration::from_secs(1),

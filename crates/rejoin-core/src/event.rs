@@ -13,15 +13,16 @@ use crate::time::Timestamp;
 use crate::topic::{TopicFilter, TopicName};
 
 /// Our own name of a publish, for ever; not the 16-bit identifier of the wire, which is reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishId(pub u64);
 
 /// Our own name of a wish to receive; on the wire it is the Subscription Identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub u32);
 
-/// Names one received message towards [`crate::Engine::ack`]. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names one received message towards [`crate::Engine::ack`]. Never reused; of a QoS 2 message that a store keeps it
+/// is the same after a restart, so that a repeat can be recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
 /// A message the application hands over.
@@ -44,6 +45,9 @@ pub struct Publication {
     pub queue_qos0: bool,
     /// What to do if the session is lost; `None` uses the session's policy.
     pub on_loss: Option<crate::config::SessionLossPolicy>,
+    /// Only the latest message of its topic counts: while it was never sent, a newer one that says the same takes its
+    /// place in the queue, and this one ends as [`Outcome::Superseded`].
+    pub latest_only: bool,
 }
 
 impl Publication {
@@ -58,7 +62,24 @@ impl Publication {
             expires_after: None,
             queue_qos0: false,
             on_loss: None,
+            latest_only: false,
         }
+    }
+
+    /// Bytes of topic and payload.
+    pub fn size_bytes(&self) -> u64 {
+        (self.topic.text().len() + self.payload.len()) as u64
+    }
+
+    /// Whether it waits for a link; QoS 0 does so only on request.
+    pub const fn is_queued(&self) -> bool {
+        self.queue_qos0 || !matches!(self.qos, Qos::AtMostOnce)
+    }
+
+    /// When it expires if it was accepted then, both in milliseconds since the Unix epoch.
+    pub fn expires_wall_ms(&self, accepted_wall_ms: u64) -> Option<u64> {
+        let after = self.expires_after?;
+        Some(accepted_wall_ms.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -135,6 +156,12 @@ pub enum Outcome {
     },
     /// Withdrawn by the application before it was ever sent.
     Cancelled,
+    /// Only the latest message of its topic counts, and a newer one came before it was ever sent.
+    Superseded,
+    /// The queue was full and its policy gives up the oldest message that was never sent.
+    Evicted,
+    /// The store could not give the body back. What is left of it stays there for a person to look at.
+    Unreadable,
     /// The client stopped first.
     Stopped {
         /// It was sent, so the broker may have it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::TransportError;
-use crate::event::Event;
+use crate::event::{Event, Publication, PublishId};
 use crate::session::Record;
 
 /// A position in the order of records. Durability is a watermark: everything up to a ticket is on the store.
@@ -32,6 +32,8 @@ pub enum Input {
     Lost(TransportError),
     /// Everything up to this ticket is on the store and survives a power cut.
     Persisted(Ticket),
+    /// The bodies asked for by [`Output::Load`], in that order; `None` where the store cannot give one back.
+    Loaded(Vec<(PublishId, Option<Publication>)>),
     /// A deadline passed.
     Tick,
 }
@@ -64,6 +66,9 @@ pub enum Output {
         /// The facts.
         records: Vec<Record>,
     },
+    /// Read the bodies of these messages from the store and answer with `Loaded`, once. Every `Persist` before it
+    /// counts as done: a store that has not written a body yet gives it back from memory. Only with a store.
+    Load(Vec<PublishId>),
     /// Tell the application.
     Event(Event),
 }

@@ -10,7 +10,7 @@
 //! # fn now() -> Now { Now::default() }
 //! # fn wait(_deadline: Option<Timestamp>) -> Input { Input::Tick }
 //! # let config = Config::new(Text::from_static("id"), Text::from_static("broker"));
-//! let mut engine = Engine::new(config, Vec::new(), 42, now())?;
+//! let mut engine = Engine::new(config, Default::default(), 42, now())?;
 //! let mut input = Input::Tick;
 //! loop {
 //!     engine.handle(input, now());                       // 1. one call in
@@ -20,6 +20,7 @@
 //!             Output::Transmit(bytes) => { /* write; answer Written as the transport takes them */ }
 //!             Output::Close { graceful } => { /* drop the transport */ }
 //!             Output::Persist { ticket, records } => { /* start; answer Persisted when it is on the disk */ }
+//!             Output::Load(ids) => { /* only with a store: read bodies back; answer Loaded */ }
 //!             Output::Event(event) => { /* tell the application */ }
 //!         }
 //!     }
@@ -66,7 +67,7 @@ pub use event::{
 };
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;
-pub use session::Record;
+pub use session::{Parking, Record, Recovered, Waits, WasHeld, WasSent};
 pub use text::{Text, TextError};
 pub use time::{Now, TimerKind, Timestamp};
 pub use topic::{TopicError, TopicErrorKind, TopicFilter, TopicName};

@@ -475,7 +475,7 @@ impl Builder {
         let dial = Dial { targets, user_timeout: config.link.write_timeout };
         let kept = config.session.mode.is_kept();
         let clock = Clock::start();
-        let engine = Engine::new(config, Vec::new(), fastrand::u64(..), clock.now())?;
+        let engine = Engine::new(config, rejoin_core::Recovered::default(), fastrand::u64(..), clock.now())?;
         let state = State::from_status(engine.status(), &clock, &servers);
         let shared = Arc::new(Shared::new(state, clock, servers, kept, room, runtime));
         callbacks::start(&shared, shared.events.subscribe(), callbacks)?;

@@ -364,7 +364,7 @@ impl Driver {
                 }
             }
             // Without a store the engine keeps nothing; the builder refuses a setting that would make it.
-            Output::Persist { .. } => {}
+            Output::Persist { .. } | Output::Load(_) => {}
             Output::Event(event) => self.event(event),
         }
     }

@@ -47,6 +47,7 @@ mod route;
 mod routes;
 mod shutdown;
 mod status;
+pub mod store;
 mod subscription;
 mod sync;
 mod translate;

@@ -22,13 +22,13 @@ use crate::codec::reason::ReasonCode;
 use crate::config::Config;
 use crate::error::{ConfigError, LossCause, Rejected, TransportErrorKind};
 use crate::event::{
-    Event, LinkState, Message, MessageId, Outcome, Publication, PublishId, SessionState, Stats, Status,
-    StopReason, SubscribeRequest, SubscriptionId,
+    Event, LinkState, MessageId, Outcome, Publication, PublishId, SessionState, Stats, Status, StopReason,
+    SubscribeRequest, SubscriptionId,
 };
 use crate::interface::{Input, Output, Ticket};
 use crate::link::{Alarm, Link, WriteBuffer};
 use crate::recovery::Recovery;
-use crate::session::{Record, Session, earlier};
+use crate::session::{Parking, Record, Recovered, Session, earlier};
 use crate::text::Text;
 use crate::time::{Now, TimerKind, Timestamp};
 use outage::Outage;
@@ -43,7 +43,7 @@ const LARGEST_PACKET: u64 = 268_435_455;
 ///
 /// let config = Config::new(Text::from_static("sensor-7"), Text::from_static("broker:1883"));
 /// let at = |ms: u64| Now::new(Timestamp::from_micros(ms * 1000), 1_700_000_000_000 + ms);
-/// let mut engine = Engine::new(config, Vec::new(), 42, at(0))?;
+/// let mut engine = Engine::new(config, Default::default(), 42, at(0))?;
 /// engine.handle(Input::Tick, at(0));
 /// while let Some(output) = engine.poll() {
 ///     match output {
@@ -127,17 +127,21 @@ impl Journal {
 }
 
 impl Engine {
-    /// An engine with the state a store kept (none: an empty list). Nothing happens before the first
+    /// An engine with the state a store kept (the default: none). Nothing happens before the first
     /// [`Input::Tick`]. `seed` feeds all jitter: two clients of one fleet must not share it.
     ///
     /// # Errors
     /// A [`ConfigError`] names the field that cannot work.
-    pub fn new(config: Config, records: Vec<Record>, seed: u64, now: Now) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, kept: Recovered, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.check()?;
-        let recovery =
+        let mut recovery =
             Recovery::new(&config.recovery, &config.link, config.version, config.servers.len(), seed);
         let mut session = Session::new(&config.session, seed);
-        let untaken = session.restore(records, now);
+        for at in &kept.reached_wall_ms {
+            recovery.recall_attempt(Duration::from_millis(now.wall_ms.saturating_sub(*at)), now.mono);
+        }
+        let client_id = kept.client_id.clone().filter(|_| config.client_id.is_empty());
+        let restored = session.restore(kept, now);
         let present = Present {
             revision: 1,
             since: now.mono,
@@ -154,7 +158,7 @@ impl Engine {
             server: 0,
             version: None,
             session: None,
-            client_id: config.client_id.clone(),
+            client_id: client_id.unwrap_or_else(|| config.client_id.clone()),
             maximum_packet_size: None,
         };
         let mut engine = Self {
@@ -182,8 +186,11 @@ impl Engine {
             config,
         };
         engine.recovery.start(now.mono);
-        for (id, message) in untaken {
-            engine.tell(Event::Message(Message { id: Some(id), ..message }));
+        for message in restored.untaken {
+            engine.tell(Event::Message(message));
+        }
+        for id in restored.undecided {
+            engine.tell(Event::Undecided { id });
         }
         Ok(engine)
     }
@@ -201,17 +208,18 @@ impl Engine {
         check_publication(&publication)?;
         self.stats.accepted += 1;
         self.accepted = self.accepted.max(id);
-        let waits = publication.queue_qos0 || publication.qos != crate::codec::packet::Qos::AtMostOnce;
-        if !waits && !self.is_up() {
-            self.finish(id, Outcome::Dropped);
+        if !publication.is_queued() && !self.is_up() {
+            self.end(id, Outcome::Dropped);
             return Ok(());
         }
-        if self.journal.enabled && waits {
+        if self.journal.enabled && publication.is_queued() {
             let (accepted_wall_ms, publication) = (now.wall_ms, publication.clone());
             let ticket = self.journal.note(|| Record::Enqueued { id, publication, accepted_wall_ms });
             self.journal.storing.push_back((ticket, id));
         }
-        self.session.outbox.accept(id, publication, now.mono);
+        if let Some(older) = self.session.outbox.accept(id, publication, now.mono) {
+            self.finish(older, Outcome::Superseded);
+        }
         Ok(())
     }
 
@@ -254,9 +262,9 @@ impl Engine {
     pub fn ack(&mut self, id: MessageId, reason: ReasonCode, now: Now) {
         self.advance(now);
         match self.session.inbox.ack(id, reason) {
-            Ok(None) => {}
-            Ok(Some(packet_id)) => {
-                self.journal.note(|| Record::Taken { packet_id });
+            Ok(false) => {}
+            Ok(true) => {
+                self.journal.note(|| Record::Taken { id });
             }
             Err(()) => self.stats.stale_acks += 1,
         }
@@ -265,18 +273,30 @@ impl Engine {
     /// Withdraws a message that was never sent. `true`: it was, and [`Outcome::Cancelled`] follows.
     pub fn cancel(&mut self, id: PublishId, now: Now) -> bool {
         self.advance(now);
-        let cancelled = self.session.outbox.cancel(id);
+        let cancelled = self.session.outbox.waiting.cancel(id);
         if cancelled {
             self.finish(id, Outcome::Cancelled);
         }
         cancelled
     }
 
+    /// Gives up the message that waits longest and was never sent, to make room; [`Outcome::Evicted`] follows.
+    pub fn evict_oldest(&mut self, now: Now) -> Option<PublishId> {
+        self.advance(now);
+        let id = self.session.outbox.waiting.evict_oldest()?;
+        self.finish(id, Outcome::Evicted);
+        Some(id)
+    }
+
     /// Decides on a message that [`Event::Undecided`] named.
     pub fn decide(&mut self, id: PublishId, resend: bool, now: Now) {
         self.advance(now);
-        if let Some(Some(outcome)) = self.session.outbox.decide(id, resend) {
-            self.finish(id, outcome);
+        match self.session.outbox.decide(id, resend) {
+            None => {}
+            Some(None) => {
+                self.journal.note(|| Record::Requeued { id });
+            }
+            Some(Some(outcome)) => self.finish(id, outcome),
         }
     }
 
@@ -314,6 +334,11 @@ impl Engine {
             Input::Written(bytes) => self.written(bytes),
             Input::Lost(error) => self.transport_lost(error),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::Loaded(bodies) => {
+                for id in self.session.outbox.waiting.fetched(bodies) {
+                    self.park(id, Outcome::Unreadable, Parking::Unreadable);
+                }
+            }
             Input::Tick => {}
         }
     }
@@ -343,7 +368,7 @@ impl Engine {
         [
             self.link.as_ref().and_then(Link::deadline),
             with(retry, TimerKind::Retry),
-            with(self.session.outbox.next_expiry(), TimerKind::Expiry),
+            with(self.session.outbox.waiting.next_expiry(), TimerKind::Expiry),
             with(redo.filter(|_| up), TimerKind::Redo),
             with(self.session.quarantine.control_until().filter(|_| up), TimerKind::Control),
             with(self.closing, TimerKind::Shutdown),
@@ -407,14 +432,25 @@ impl Engine {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// The one place where a message ends.
+    /// A message that the store may know of ends.
     fn finish(&mut self, id: PublishId, outcome: Outcome) {
+        self.journal.note(|| Record::Done { id });
+        self.end(id, outcome);
+    }
+
+    /// A message ends, and the store keeps it for a person to look at.
+    fn park(&mut self, id: PublishId, outcome: Outcome, why: Parking) {
+        self.journal.note(|| Record::Parked { id, why });
+        self.end(id, outcome);
+    }
+
+    /// The one place where a message ends. The store does not know of it, or was told.
+    fn end(&mut self, id: PublishId, outcome: Outcome) {
         if outcome.is_success() {
             self.stats.delivered += 1;
         } else {
             self.stats.failed += 1;
         }
-        self.journal.note(|| Record::Done { id });
         self.outage.answered(id);
         self.tell(Event::Finished { id, outcome });
     }
@@ -425,7 +461,7 @@ impl Engine {
             return;
         }
         let now = self.now.mono;
-        for id in self.session.outbox.expire(now) {
+        for id in self.session.outbox.waiting.expire(now) {
             self.finish(id, Outcome::Expired);
         }
         self.check_link();
@@ -461,6 +497,12 @@ impl Engine {
         if !self.journal.pending.is_empty() {
             let records = std::mem::take(&mut self.journal.pending);
             self.outputs.push_back(Output::Persist { ticket: self.journal.issued, records });
+        }
+        if self.is_up() {
+            let bodies = self.session.outbox.waiting.fetch();
+            if !bodies.is_empty() {
+                self.outputs.push_back(Output::Load(bodies));
+            }
         }
         for bytes in self.wire.drain() {
             self.stats.bytes_sent += bytes.len() as u64;

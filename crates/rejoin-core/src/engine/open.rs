@@ -11,7 +11,7 @@ use crate::event::{Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
 use crate::recovery::{Adapt, LossContext, Plan, Verdict};
-use crate::session::{Aftermath, Cut, Record};
+use crate::session::{Aftermath, Cut, Parking, Record};
 
 /// In-flight cap of our own where the server sets none [decisions: 1,000 at 5.0, 100 at 3.1.1].
 const WINDOW_V5: u16 = 1000;
@@ -46,6 +46,8 @@ impl Engine {
         }
         let Some(mut link) = self.link.take() else { return };
         self.recovery.reached_broker(now);
+        let wall_ms = self.now.wall_ms;
+        self.journal.note(|| Record::Reached { wall_ms });
         let connect = self.connect_packet(&link);
         link.unproven = self.session.connack_unseen && !connect.clean_start;
         self.session.connack_unseen = true;
@@ -116,7 +118,9 @@ impl Engine {
         let keep_alive = u16::try_from(self.config.link.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let agreement = Agreement::new(link.version(), keep_alive, connack);
         if let Some(id) = &agreement.assigned_client_id {
+            let id = id.clone();
             self.present.client_id = id.clone(); // [MQTT-3.1.3-7]
+            self.journal.note(|| Record::ClientId { id });
         }
         self.present.version = Some(agreement.version);
         self.present.maximum_packet_size = agreement.maximum_packet_size;
@@ -172,6 +176,7 @@ impl Engine {
             self.finish(id, outcome);
         }
         for id in undecided {
+            self.journal.note(|| Record::Asked { id });
             self.tell(Event::Undecided { id });
         }
         for id in unsubscribed {
@@ -248,12 +253,15 @@ impl Engine {
         }
         let parked = self.suspect(cause, unacked);
         let lasted = link.up_since.map_or(Duration::ZERO, |since| now.since(since));
-        let unsent: Vec<PublishId> = link.never_sent().collect();
+        let unsent: Vec<(PublishId, bool)> = link.never_sent().collect();
         for id in self.session.link_down() {
             self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
         }
-        for id in unsent.into_iter().chain(self.session.outbox.drop_unqueued()) {
-            self.finish(id, Outcome::Dropped);
+        for (id, queued) in unsent {
+            self.qos0_over(id, queued, Outcome::Dropped);
+        }
+        for id in self.session.outbox.waiting.drop_unqueued() {
+            self.end(id, Outcome::Dropped);
         }
         self.tell(Event::Closed {
             cause: cause.clone(),
@@ -265,7 +273,7 @@ impl Engine {
             held_by_budget: plan.held_by_budget,
         });
         if let Some((id, cuts)) = parked {
-            self.finish(id, Outcome::Parked { cuts });
+            self.park(id, Outcome::Parked { cuts }, Parking::Cut { cuts });
         }
     }
 

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::error::LossCause;
-use crate::event::{Event, Message, Outcome, SubscribeResult};
+use crate::event::{Event, Message, Outcome, PublishId, SubscribeResult};
 use crate::link::Arrived;
 use crate::session::{Answered, Arrival, Record, SubscriptionAnswer};
 
@@ -41,7 +41,7 @@ impl Engine {
                 let (dup, retain, payload) = (false, false, Bytes::new());
                 let skipped = Publish { dup, qos, retain, topic, packet_id, properties: None, payload };
                 // Acknowledged unseen: closing the link would bring it back for ever.
-                if let Arrival::New(Some(id)) = self.session.inbox.publish(&skipped, false)
+                if let Arrival::New { id: Some(id), .. } = self.session.inbox.publish(&skipped, false, 0)
                     && self.session.inbox.ack(id, ReasonCode::SUCCESS).is_err()
                 {
                     self.stats.stale_acks += 1;
@@ -52,8 +52,15 @@ impl Engine {
 
     fn publish_arrived(&mut self, publish: Publish) {
         let durable = self.journal.enabled;
-        let id = match self.session.inbox.publish(&publish, durable) {
-            Arrival::New(id) => id,
+        // More than that are not answered before the application took some: a slow one must not fill the store.
+        let most_untaken = usize::from(self.config.link.receive_maximum);
+        let id = match self.session.inbox.publish(&publish, durable, most_untaken) {
+            Arrival::New { id, instead_of } => {
+                if let Some(id) = instead_of {
+                    self.journal.note(|| Record::Freed { id });
+                }
+                id
+            }
             Arrival::Copy => {
                 self.stats.duplicates_suppressed += 1;
                 return;
@@ -62,9 +69,9 @@ impl Engine {
         self.stats.received += 1;
         let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
         let message = Message { id, topic, payload, qos, retain, dup, properties };
-        if let (true, Qos::ExactlyOnce, Some(packet_id)) = (durable, qos, packet_id) {
+        if let (true, Qos::ExactlyOnce, Some(packet_id), Some(id)) = (durable, qos, packet_id, id) {
             // The server may forget the message after PUBREC: it must be ours by then.
-            let ticket = self.journal.note(|| Record::Held { packet_id, message: message.clone() });
+            let ticket = self.journal.note(|| Record::Held { id, packet_id, message: message.clone() });
             self.session.inbox.last_needs(ticket);
         }
         self.tell(Event::Message(message));
@@ -175,11 +182,12 @@ impl Engine {
 
     fn pubrel(&mut self, ack: &Ack) {
         let packet_id = ack.packet_id;
-        let known = self.session.inbox.pubrel(packet_id);
+        let known = self.session.inbox.pubrel(packet_id, self.journal.enabled);
         let needs = match known {
-            true => self.journal.note(|| Record::Freed { packet_id }),
-            false => self.journal.durable,
+            Some(id) => self.journal.note(|| Record::Freed { id }),
+            None => self.journal.durable,
         };
+        let known = known.is_some();
         let v5 = self.link.as_ref().is_some_and(|l| l.version() == Version::V5);
         let reason = match known || !v5 {
             true => ReasonCode::SUCCESS,
@@ -193,8 +201,17 @@ impl Engine {
         if let Some(link) = self.link.as_mut() {
             link.liveness.written(bytes, now);
         }
-        while let Some(id) = self.link.as_mut().and_then(crate::link::Link::next_sent) {
-            self.finish(id, Outcome::Sent);
+        while let Some((id, queued)) = self.link.as_mut().and_then(crate::link::Link::next_sent) {
+            self.qos0_over(id, queued, Outcome::Sent);
+        }
+    }
+
+    /// A QoS 0 message ends. Only one that was to wait for a link is on the store.
+    pub(super) fn qos0_over(&mut self, id: PublishId, queued: bool, outcome: Outcome) {
+        if queued {
+            self.finish(id, outcome);
+        } else {
+            self.end(id, outcome);
         }
     }
 

@@ -54,6 +54,9 @@ impl Engine {
             if answer.frees_window {
                 link.inbound_answered();
             }
+            if let Some(id) = answer.frees {
+                self.journal.note(|| Record::Freed { id });
+            }
         }
     }
 
@@ -153,7 +156,7 @@ impl Engine {
     /// Sends the next message that was never sent in this session. `false`: nothing may leave.
     fn send_next(&mut self) -> bool {
         let now = self.now.mono;
-        let Some(entry) = self.session.outbox.peek_waiting() else { return false };
+        let Some(entry) = self.session.outbox.waiting.front() else { return false };
         let qos = entry.publication.qos;
         if qos != Qos::AtMostOnce && !self.may_send() {
             return false;
@@ -165,7 +168,7 @@ impl Engine {
                 None => return false,
             },
         };
-        let (Some(link), Some(entry)) = (self.link.as_mut(), self.session.outbox.take_waiting()) else {
+        let (Some(link), Some(entry)) = (self.link.as_mut(), self.session.outbox.waiting.pop_front()) else {
             return false;
         };
         let publish = packet(&entry, packet_id, link.version(), now);
@@ -176,7 +179,7 @@ impl Engine {
         }
         let Some(packet_id) = packet_id else {
             link.send_publish(publish, &mut self.wire, now);
-            link.note_unsent(entry.id);
+            link.note_unsent(entry.id, entry.publication.is_queued());
             return true;
         };
         self.assign(entry, packet_id, publish);

@@ -80,7 +80,7 @@ pub(crate) struct Link {
     /// Messages beyond our Receive Maximum that were not booked yet.
     pub(crate) overruns: u64,
     /// QoS 0 messages handed over, with the byte after their end; they are sent once the transport took it.
-    unsent: VecDeque<(u64, PublishId)>,
+    unsent: VecDeque<(u64, PublishId, bool)>,
 }
 
 impl Link {
@@ -284,24 +284,24 @@ impl Link {
         }
     }
 
-    /// A QoS 0 message was handed over just now.
-    pub(crate) fn note_unsent(&mut self, id: PublishId) {
-        self.unsent.push_back((self.liveness.handed(), id));
+    /// A QoS 0 message was handed over just now. `queued`: it would have waited for a link.
+    pub(crate) fn note_unsent(&mut self, id: PublishId, queued: bool) {
+        self.unsent.push_back((self.liveness.handed(), id, queued));
     }
 
-    /// The next QoS 0 message the transport has taken.
-    pub(crate) fn next_sent(&mut self) -> Option<PublishId> {
-        let (end, id) = *self.unsent.front()?;
+    /// The next QoS 0 message the transport has taken, and whether it would have waited.
+    pub(crate) fn next_sent(&mut self) -> Option<(PublishId, bool)> {
+        let (end, id, queued) = *self.unsent.front()?;
         if end > self.liveness.taken() {
             return None;
         }
         self.unsent.pop_front();
-        Some(id)
+        Some((id, queued))
     }
 
-    /// QoS 0 messages the transport never took whole.
-    pub(crate) fn never_sent(&mut self) -> impl Iterator<Item = PublishId> + '_ {
-        self.unsent.drain(..).map(|(_, id)| id)
+    /// QoS 0 messages the transport never took whole, and whether each would have waited.
+    pub(crate) fn never_sent(&mut self) -> impl Iterator<Item = (PublishId, bool)> + '_ {
+        self.unsent.drain(..).map(|(_, id, queued)| (id, queued))
     }
 
     /// The deadline of opening, or of the liveness clocks.

@@ -2,6 +2,7 @@
 //! client id that connects too often, whatever its reasons.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::config::Budget;
 use crate::time::Timestamp;
@@ -11,12 +12,15 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub(super) struct Meter {
     budget: Option<Budget>,
-    reached: VecDeque<Timestamp>,
+    /// When each of them leaves the period.
+    leave: VecDeque<Timestamp>,
+    /// When the last one is far enough away.
+    spaced: Timestamp,
 }
 
 impl Meter {
     pub(super) const fn new(budget: Option<Budget>) -> Self {
-        Self { budget, reached: VecDeque::new() }
+        Self { budget, leave: VecDeque::new(), spaced: Timestamp::ZERO }
     }
 
     fn per_period(budget: Budget) -> usize {
@@ -26,22 +30,25 @@ impl Meter {
 
     /// An attempt reached a broker.
     pub(super) fn charge(&mut self, now: Timestamp) {
+        self.recall(Duration::ZERO, now);
+    }
+
+    /// An attempt reached a broker that long ago, in this process or an earlier one. The oldest is recalled first.
+    pub(super) fn recall(&mut self, age: Duration, now: Timestamp) {
         let Some(budget) = self.budget else { return };
-        self.reached.push_back(now);
-        while self.reached.len() > Self::per_period(budget) {
-            self.reached.pop_front();
+        self.leave.push_back(now + budget.period.saturating_sub(age));
+        self.spaced = now + budget.spacing.saturating_sub(age);
+        while self.leave.len() > Self::per_period(budget) {
+            self.leave.pop_front();
         }
     }
 
     /// The first moment another attempt may reach a broker; in the past when it may now.
     pub(super) fn free_at(&self) -> Timestamp {
-        let (Some(budget), Some(last)) = (self.budget, self.reached.back()) else { return Timestamp::ZERO };
-        let spaced = *last + budget.spacing;
-        match self.reached.front() {
-            Some(oldest) if self.reached.len() >= Self::per_period(budget) => {
-                spaced.max(*oldest + budget.period)
-            }
-            _ => spaced,
+        let Some(budget) = self.budget else { return Timestamp::ZERO };
+        match self.leave.front() {
+            Some(oldest) if self.leave.len() >= Self::per_period(budget) => self.spaced.max(*oldest),
+            _ => self.spaced,
         }
     }
 }

@@ -168,6 +168,12 @@ impl Recovery {
         self.servers.now().transport_opened();
     }
 
+    /// An attempt of an earlier process reached a broker that long ago. To be called before [`Recovery::start`], the
+    /// oldest first: a program that is restarted in a loop must not storm either.
+    pub fn recall_attempt(&mut self, age: Duration, now: Timestamp) {
+        self.budget.recall(age, now);
+    }
+
     /// CONNACK came with success.
     pub fn link_up(&mut self, _now: Timestamp) {
         self.phase = Phase::Open;

@@ -20,8 +20,9 @@ pub(crate) struct Inbox {
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<(PacketId, ReasonCode, Ticket)>,
     held: BTreeMap<PacketId, Held>,
-    /// The application was given the message and has not taken it.
-    untaken: BTreeMap<MessageId, PacketId>,
+    /// The application was given the message and has not taken it. `None`: the identifier means nothing any more, and
+    /// only the store still knows of the message.
+    untaken: BTreeMap<MessageId, Option<PacketId>>,
 }
 
 #[derive(Debug)]
@@ -60,8 +61,13 @@ impl Held {
 /// What to do with a PUBLISH that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// Hand it over under this name.
-    New(Option<MessageId>),
+    /// Hand it over.
+    New {
+        /// Under this name.
+        id: Option<MessageId>,
+        /// The identifier belonged to this message until now.
+        instead_of: Option<MessageId>,
+    },
     /// A copy of a QoS 2 message that was handed over before.
     Copy,
 }
@@ -72,6 +78,8 @@ pub(crate) struct Answer {
     pub(crate) packet: Packet,
     /// The server gets one back of its receive maximum.
     pub(crate) frees_window: bool,
+    /// The identifier of this QoS 2 message is free by this answer.
+    pub(crate) frees: Option<MessageId>,
 }
 
 impl Inbox {
@@ -85,15 +93,19 @@ impl Inbox {
         MessageId(self.next)
     }
 
-    /// A PUBLISH came. `answer_at_once`: the message is safe without the application (a durable inbox).
-    pub(crate) fn publish(&mut self, publish: &Publish, answer_at_once: bool) -> Arrival {
-        let Some(packet_id) = publish.packet_id else { return Arrival::New(None) };
+    /// A PUBLISH came. `stored`: a store keeps QoS 2 messages, so they are safe without the application; `most_untaken`
+    /// bounds how many of them wait for it.
+    pub(crate) fn publish(&mut self, publish: &Publish, stored: bool, most_untaken: usize) -> Arrival {
+        let Some(packet_id) = publish.packet_id else {
+            return Arrival::New { id: None, instead_of: None };
+        };
         if publish.qos == Qos::AtLeastOnce {
             // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5].
             let message = self.name();
             self.pubacks.push_back(Owed { message, packet_id, answer: None, needs: Ticket::default() });
-            return Arrival::New(Some(message));
+            return Arrival::New { id: Some(message), instead_of: None };
         }
+        let mut instead_of = None;
         if let Some(held) = self.held.get_mut(&packet_id) {
             if !held.is_reused_by(publish) {
                 let (message, answered) = (held.message, held.answered);
@@ -104,16 +116,27 @@ impl Inbox {
                 return Arrival::Copy; // [MQTT-4.3.3-10]
             }
             let old = held.message;
-            self.untaken.remove(&old);
+            instead_of = Some(old);
+            self.orphan(old, stored);
         }
         let message = self.name();
         let content = Some((publish.topic.clone(), publish.payload.clone()));
+        let answer_at_once = stored && self.untaken.len() < most_untaken;
         let answered = answer_at_once;
         self.held.insert(packet_id, Held { message, answered, recorded: false, earlier: false, content });
-        self.untaken.insert(message, packet_id);
+        self.untaken.insert(message, Some(packet_id));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
-        Arrival::New(Some(message))
+        Arrival::New { id: Some(message), instead_of }
+    }
+
+    /// The identifier of a message means nothing any more. A store still has to hear when the application took it.
+    fn orphan(&mut self, message: MessageId, stored: bool) {
+        if !stored {
+            self.untaken.remove(&message);
+        } else if let Some(packet_id) = self.untaken.get_mut(&message) {
+            *packet_id = None;
+        }
     }
 
     /// The answer to the last QoS 2 message must wait for the store.
@@ -123,42 +146,46 @@ impl Inbox {
         }
     }
 
-    /// A message of an earlier process that the application never took.
-    pub(crate) fn restore(&mut self, packet_id: PacketId, taken: bool) -> Option<MessageId> {
-        let message = self.name();
-        self.held.insert(
-            packet_id,
-            Held { message, answered: true, recorded: true, earlier: true, content: None },
-        );
-        if taken {
-            return None;
-        }
-        self.untaken.insert(message, packet_id);
-        Some(message)
+    /// Names of new messages begin behind `last`.
+    pub(crate) fn begin_behind(&mut self, last: MessageId) {
+        self.next = self.next.max(last.0);
     }
 
-    /// The application took a message, or refused it with a code of 0x80 or above. Gives the QoS 2 identifier
-    /// where there is one, and `Err` when the acknowledgement comes too late to mean anything.
-    pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<Option<PacketId>, ()> {
+    /// A message of an earlier process.
+    pub(crate) fn restore(&mut self, message: MessageId, packet_id: Option<PacketId>, taken: bool) {
+        if let Some(packet_id) = packet_id {
+            let held = Held { message, answered: true, recorded: true, earlier: true, content: None };
+            self.held.insert(packet_id, held);
+        }
+        if !taken {
+            self.untaken.insert(message, packet_id);
+        }
+    }
+
+    /// The application took a message, or refused it with a code of 0x80 or above. Gives whether it is a QoS 2 message
+    /// that a store keeps, and `Err` when the acknowledgement comes too late to mean anything.
+    pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<bool, ()> {
         if answer(&mut self.pubacks, message, reason) {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(packet_id) = self.untaken.remove(&message) else { return Err(()) };
+        let Some(packet_id) = packet_id else { return Ok(true) };
         answer(&mut self.pubrecs, message, reason);
-        match self.held.get_mut(&packet_id) {
-            Some(held) if held.message == message => {
-                held.answered = true;
-                Ok(Some(packet_id))
-            }
-            _ => Err(()),
+        if let Some(held) = self.held.get_mut(&packet_id)
+            && held.message == message
+        {
+            held.answered = true;
         }
+        Ok(true)
     }
 
-    /// PUBREL came. `known`: the identifier was held.
-    pub(crate) fn pubrel(&mut self, packet_id: PacketId) -> bool {
+    /// PUBREL came. Gives the message whose identifier was held and is free now.
+    pub(crate) fn pubrel(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
         // A PUBREL may only follow our PUBREC; one that overtakes it would free an identifier we still owe.
-        let recorded = self.held.get(&packet_id).is_some_and(|held| held.recorded);
-        recorded && self.held.remove(&packet_id).is_some()
+        self.held.get(&packet_id).filter(|held| held.recorded)?;
+        let message = self.held.remove(&packet_id)?.message;
+        self.orphan(message, stored);
+        Some(message)
     }
 
     /// PUBCOMP is owed once `needs` is on the store.
@@ -171,27 +198,29 @@ impl Inbox {
         if let Some(Owed { packet_id, answer: Some(reason), .. }) = self.pubacks.front() {
             let packet = Packet::PubAck(Ack::new(*packet_id, *reason));
             self.pubacks.pop_front();
-            return Some(Answer { packet, frees_window: true });
+            return Some(Answer { packet, frees_window: true, frees: None });
         }
         if let Some(Owed { packet_id, answer: Some(reason), needs, .. }) = self.pubrecs.front()
             && *needs <= durable
         {
             let (packet_id, reason) = (*packet_id, *reason);
             self.pubrecs.pop_front();
+            let mut frees = None;
             if reason.is_error() {
                 // The identifier is free and a later PUBLISH with it is new [MQTT-4.3.3-9].
-                self.held.remove(&packet_id);
+                frees = self.held.remove(&packet_id).map(|held| held.message);
             } else if let Some(held) = self.held.get_mut(&packet_id) {
                 held.recorded = true;
             }
             let packet = Packet::PubRec(Ack::new(packet_id, reason));
-            return Some(Answer { packet, frees_window: reason.is_error() });
+            return Some(Answer { packet, frees_window: reason.is_error(), frees });
         }
         if let Some((packet_id, reason, needs)) = self.pubcomps.front().copied()
             && needs <= durable
         {
             self.pubcomps.pop_front();
-            return Some(Answer { packet: Packet::PubComp(Ack::new(packet_id, reason)), frees_window: true });
+            let packet = Packet::PubComp(Ack::new(packet_id, reason));
+            return Some(Answer { packet, frees_window: true, frees: None });
         }
         None
     }
@@ -207,10 +236,14 @@ impl Inbox {
     }
 
     /// The session is gone, and the server's identifiers with it.
-    pub(crate) fn session_lost(&mut self) {
+    pub(crate) fn session_lost(&mut self, stored: bool) {
         self.link_down();
         self.held.clear();
-        self.untaken.clear();
+        if stored {
+            self.untaken.values_mut().for_each(|packet_id| *packet_id = None);
+        } else {
+            self.untaken.clear();
+        }
     }
 }
 

@@ -10,21 +10,23 @@ mod outbox;
 mod packet_ids;
 mod quarantine;
 mod record;
+mod recovered;
 mod subscriptions;
-
-use std::collections::BTreeMap;
+mod waiting;
 
 pub(crate) use in_flight::{Exchange, Stage};
 pub(crate) use inbox::{Arrival, Inbox};
 pub(crate) use outbox::{Answered, Entry, Outbox};
 pub(crate) use packet_ids::PacketIds;
 pub(crate) use quarantine::{Cut, Gate, Quarantine};
-pub use record::Record;
+pub use record::{Parking, Record};
+pub use recovered::{Recovered, Waits, WasHeld, WasSent};
 pub(crate) use subscriptions::{Offer, SubscriptionAnswer, Subscriptions};
+pub(crate) use waiting::Far;
 
-use crate::codec::packet::PacketId;
+use crate::codec::packet::Qos;
 use crate::config::SessionConfig;
-use crate::event::{Message, MessageId, Outcome, Publication, PublishId, SessionLoss, SubscriptionId};
+use crate::event::{Message, Outcome, PublishId, SessionLoss, SubscriptionId};
 use crate::time::{Now, Timestamp};
 
 /// Session state and what outlives it.
@@ -61,7 +63,7 @@ impl Session {
         }
         Self {
             ids,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(config.durable.then_some(config.memory_window_bytes)),
             inbox: Inbox::default(),
             subscriptions: Subscriptions::default(),
             quarantine: Quarantine::default(),
@@ -103,108 +105,63 @@ impl Session {
     pub(crate) fn begin(&mut self, server: &str, config: &SessionConfig) -> Aftermath {
         let (loss, ended, undecided) = self.outbox.session_lost(config.on_loss);
         self.ids.clear();
-        self.inbox.session_lost();
+        self.inbox.session_lost(config.durable);
         let unsubscribed = self.subscriptions.session_lost();
         self.epoch += 1;
         self.server = Some(server.to_owned());
         Aftermath { loss, ended, undecided, unsubscribed }
     }
 
-    /// Takes up what a store kept. Gives the messages that the application never took.
-    pub(crate) fn restore(&mut self, records: Vec<Record>, now: Now) -> Vec<(MessageId, Message)> {
-        let mut replay = Replay::default();
-        for record in records {
-            replay.apply(record);
+    /// Takes up what a store kept. Gives the messages that the application never took, and those it must decide on.
+    pub(crate) fn restore(&mut self, kept: Recovered, now: Now) -> Restored {
+        let Recovered { waiting, sent, undecided, held, epoch, server, connack_unseen, last_message, .. } =
+            kept;
+        self.epoch = epoch;
+        self.server = server;
+        self.connack_unseen = connack_unseen;
+        let mut restored = Restored::default();
+        for was in sent {
+            self.ids.claim(was.packet_id);
+            let mut entry = Entry::new(was.id, was.publication, when(was.expires_wall_ms, now));
+            entry.attempts = 1;
+            entry.sent = true;
+            entry.possible_duplicate = was.possible_duplicate || entry.publication.qos == Qos::AtLeastOnce;
+            self.outbox.restore_sent(entry, was.packet_id, was.released);
         }
-        self.epoch = replay.epoch;
-        self.server = replay.server;
-        self.connack_unseen = replay.connack_unseen;
-        let mut order: Vec<_> = replay.exchanges.iter().map(|(id, (seq, ..))| (*seq, *id)).collect();
-        order.sort_unstable();
-        for (_, id) in order {
-            if let (Some((_, packet_id, released)), Some((publication, accepted))) =
-                (replay.exchanges.get(&id).copied(), replay.publications.remove(&id))
-            {
-                self.ids.claim(packet_id);
-                let mut entry = restored_entry(id, publication, accepted, now);
-                entry.attempts = 1;
-                entry.sent = true;
-                self.outbox.restore(entry, Some((packet_id, released)));
-            }
+        for (id, publication) in undecided {
+            let mut entry = Entry::new(id, publication, None);
+            entry.attempts = 1;
+            entry.possible_duplicate = true;
+            self.outbox.restore_undecided(entry);
+            restored.undecided.push(id);
         }
-        for (id, (publication, accepted)) in replay.publications {
-            self.outbox.restore(restored_entry(id, publication, accepted, now), None);
+        for waits in waiting {
+            let expires = when(waits.expires_wall_ms, now);
+            // QoS 1 needs no durable identifier, so it may have been sent before without a trace.
+            let possible_duplicate = waits.possible_duplicate || waits.qos == Qos::AtLeastOnce;
+            let mut far = Far::new(waits.id, expires, waits.size_bytes);
+            far.possible_duplicate = possible_duplicate;
+            self.outbox.waiting.restore_far(far, waits.latest_of);
         }
-        let mut untaken = Vec::new();
-        for (packet_id, message) in replay.held {
-            let name = self.inbox.restore(packet_id, message.is_none());
-            if let (Some(name), Some(message)) = (name, message) {
-                untaken.push((name, message));
-            }
+        self.inbox.begin_behind(last_message);
+        for was in held {
+            self.inbox.restore(was.id, was.packet_id, was.message.is_none());
+            restored.untaken.extend(was.message.map(|message| Message { id: Some(was.id), ..message }));
         }
-        untaken
+        restored
     }
 }
 
-fn restored_entry(id: PublishId, publication: Publication, accepted_wall_ms: u64, now: Now) -> Entry {
-    let age = std::time::Duration::from_millis(now.wall_ms.saturating_sub(accepted_wall_ms));
-    let expires = publication.expires_after.map(|after| now.mono + after.saturating_sub(age));
-    // QoS 1 needs no durable identifier, so it may have been sent before without a trace.
-    let possible_duplicate = publication.qos == crate::codec::packet::Qos::AtLeastOnce;
-    Entry { id, publication, expires, attempts: 0, sent: false, possible_duplicate, refusals: 0 }
+/// What the application has to be told of what a store kept.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) untaken: Vec<Message>,
+    pub(crate) undecided: Vec<PublishId>,
 }
 
-/// The state the records add up to.
-#[derive(Default)]
-struct Replay {
-    publications: BTreeMap<PublishId, (Publication, u64)>,
-    exchanges: BTreeMap<PublishId, (u64, PacketId, bool)>,
-    /// `None`: the application took it.
-    held: BTreeMap<PacketId, Option<Message>>,
-    seq: u64,
-    epoch: u64,
-    server: Option<String>,
-    connack_unseen: bool,
-}
-
-impl Replay {
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Enqueued { id, publication, accepted_wall_ms } => {
-                self.publications.insert(id, (publication, accepted_wall_ms));
-            }
-            Record::Assigned { id, packet_id } => {
-                self.seq += 1;
-                self.exchanges.insert(id, (self.seq, packet_id, false));
-            }
-            Record::Received { id } => {
-                if let Some(exchange) = self.exchanges.get_mut(&id) {
-                    exchange.2 = true;
-                }
-            }
-            Record::Done { id } => {
-                self.publications.remove(&id);
-                self.exchanges.remove(&id);
-            }
-            Record::Held { packet_id, message } => {
-                self.held.insert(packet_id, Some(message));
-            }
-            Record::Taken { packet_id } => {
-                self.held.insert(packet_id, None);
-            }
-            Record::Freed { packet_id } => {
-                self.held.remove(&packet_id);
-            }
-            Record::SessionStarted { epoch, server } => {
-                self.exchanges.clear();
-                self.held.clear();
-                self.epoch = epoch;
-                self.server = Some(server);
-            }
-            Record::ConnectSent => self.connack_unseen = true,
-            Record::ConnackSeen => self.connack_unseen = false,
-        }
-    }
+/// A wall-clock moment on the monotonic clock; in the past when it is over.
+fn when(wall_ms: Option<u64>, now: Now) -> Option<Timestamp> {
+    wall_ms.map(|at| now.mono + std::time::Duration::from_millis(at.saturating_sub(now.wall_ms)))
 }
 
 /// The earlier of two moments that may not exist.

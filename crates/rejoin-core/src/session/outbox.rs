@@ -8,10 +8,10 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use super::in_flight::{Exchange, InFlight, Stage};
 use super::packet_ids::PacketIds;
+use super::waiting::Waiting;
 use crate::codec::packet::{Ack, PacketId, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::{SessionConfig, SessionLossPolicy};
@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 pub(crate) struct Entry {
     pub(crate) id: PublishId,
     pub(crate) publication: Publication,
+    /// Its place in the queue; ascends from the front.
+    pub(crate) place: u64,
     /// When it expires if it was never sent.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) attempts: u32,
@@ -34,6 +36,20 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// A message that was never sent.
+    pub(crate) const fn new(id: PublishId, publication: Publication, expires: Option<Timestamp>) -> Self {
+        Self {
+            id,
+            publication,
+            place: 0,
+            expires,
+            attempts: 0,
+            sent: false,
+            possible_duplicate: false,
+            refusals: 0,
+        }
+    }
+
     fn receipt(&self, reason: ReasonCode) -> Receipt {
         Receipt {
             reason,
@@ -43,7 +59,7 @@ impl Entry {
         }
     }
 
-    fn is_expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         // Only what was never sent may expire [MQTT-4.3.3-7].
         self.attempts == 0 && self.expires.is_some_and(|at| at <= now)
     }
@@ -65,18 +81,27 @@ pub(crate) enum Answered {
 }
 
 /// Everything accepted and not yet answered for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
-    waiting: VecDeque<Entry>,
+    pub(crate) waiting: Waiting,
     pub(crate) in_flight: InFlight,
     /// Messages refused for now, with the time they are due again.
     redo: VecDeque<(Timestamp, Entry)>,
     /// Messages the application must decide on.
     undecided: BTreeMap<PublishId, Entry>,
-    next_expiry: Option<Timestamp>,
 }
 
 impl Outbox {
+    /// `window_bytes`: see [`Waiting`].
+    pub(crate) fn new(window_bytes: Option<u64>) -> Self {
+        Self {
+            waiting: Waiting::new(window_bytes),
+            in_flight: InFlight::default(),
+            redo: VecDeque::new(),
+            undecided: BTreeMap::new(),
+        }
+    }
+
     /// Accepted and never sent in this session.
     pub(crate) fn queued(&self) -> usize {
         self.waiting.len() + self.redo.len() + self.undecided.len()
@@ -87,55 +112,19 @@ impl Outbox {
         self.waiting.is_empty() && self.redo.is_empty() && self.in_flight.len() == 0
     }
 
-    pub(crate) fn accept(&mut self, id: PublishId, publication: Publication, now: Timestamp) {
+    /// Gives the older message that this one replaced.
+    pub(crate) fn accept(
+        &mut self,
+        id: PublishId,
+        publication: Publication,
+        now: Timestamp,
+    ) -> Option<PublishId> {
         let expires = publication.expires_after.map(|after| now + after);
-        self.note_expiry(expires);
-        self.waiting.push_back(Entry {
-            id,
-            publication,
-            expires,
-            attempts: 0,
-            sent: false,
-            possible_duplicate: false,
-            refusals: 0,
-        });
-    }
-
-    fn note_expiry(&mut self, expires: Option<Timestamp>) {
-        if let Some(at) = expires {
-            self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
-        }
-    }
-
-    /// When the next message expires or is due again.
-    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
-        self.next_expiry
+        self.waiting.accept(Entry::new(id, publication, expires))
     }
 
     pub(crate) fn next_redo(&self) -> Option<Timestamp> {
         self.redo.front().map(|(due, _)| *due)
-    }
-
-    /// Takes out what expired.
-    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<PublishId> {
-        if self.next_expiry.is_none_or(|at| at > now) {
-            return Vec::new();
-        }
-        let mut expired = Vec::new();
-        let mut next = None::<Timestamp>;
-        self.waiting.retain(|entry| {
-            if entry.is_expired(now) {
-                expired.push(entry.id);
-                return false;
-            }
-            if let (0, Some(at)) = (entry.attempts, entry.expires) {
-                next = Some(next.map_or(at, |n| n.min(at)));
-            }
-            true
-        });
-        // Looking through the whole queue again is worth it at most every 50 ms.
-        self.next_expiry = next.map(|at| at.max(now + Duration::from_millis(50)));
-        expired
     }
 
     /// Puts messages that are due again behind the others.
@@ -143,37 +132,8 @@ impl Outbox {
         while self.next_redo().is_some_and(|due| due <= now)
             && let Some((_, entry)) = self.redo.pop_front()
         {
-            self.waiting.push_back(entry);
+            self.waiting.push_again(entry);
         }
-    }
-
-    /// The next message that was never sent in this session.
-    pub(crate) fn peek_waiting(&self) -> Option<&Entry> {
-        self.waiting.front()
-    }
-
-    /// Takes it.
-    pub(crate) fn take_waiting(&mut self) -> Option<Entry> {
-        self.waiting.pop_front()
-    }
-
-    /// Withdraws a message that was never sent.
-    pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
-        let at = self.waiting.iter().position(|e| e.id == id && e.attempts == 0);
-        at.and_then(|at| self.waiting.remove(at)).is_some()
-    }
-
-    /// QoS 0 messages that do not wait for a link.
-    pub(crate) fn drop_unqueued(&mut self) -> Vec<PublishId> {
-        let mut dropped = Vec::new();
-        self.waiting.retain(|e| {
-            let keep = e.publication.qos != Qos::AtMostOnce || e.publication.queue_qos0;
-            if !keep {
-                dropped.push(e.id);
-            }
-            keep
-        });
-        dropped
     }
 
     /// The QoS 2 message that waits for PUBREC under this identifier.
@@ -318,7 +278,7 @@ impl Outbox {
     pub(crate) fn decide(&mut self, id: PublishId, resend: bool) -> Option<Option<Outcome>> {
         let entry = self.undecided.remove(&id)?;
         if resend {
-            self.waiting.push_back(entry);
+            self.waiting.push_again(entry);
             return Some(None);
         }
         Some(Some(Outcome::Unknown { released: false }))
@@ -332,21 +292,18 @@ impl Outbox {
                 ended.push((e.id, Outcome::Stopped { maybe_delivered: e.attempts > 0 }));
             }
         }
-        let rest = self.waiting.drain(..).chain(self.redo.drain(..).map(|(_, e)| e));
-        for e in rest.chain(std::mem::take(&mut self.undecided).into_values()) {
-            ended.push((e.id, Outcome::Stopped { maybe_delivered: e.attempts > 0 }));
+        let rest =
+            self.redo.drain(..).map(|(_, e)| e).chain(std::mem::take(&mut self.undecided).into_values());
+        let rest = rest.map(|e| (e.id, e.attempts > 0));
+        for (id, maybe_delivered) in rest.chain(self.waiting.drain()) {
+            ended.push((id, Outcome::Stopped { maybe_delivered }));
         }
         ended.sort_by_key(|(id, _)| *id);
         ended
     }
 
-    /// Takes a restored message up in the state it was left in.
-    pub(crate) fn restore(&mut self, entry: Entry, exchange: Option<(PacketId, bool)>) {
-        let Some((packet_id, released)) = exchange else {
-            self.note_expiry(entry.expires);
-            self.waiting.push_back(entry);
-            return;
-        };
+    /// Takes up a message that was sent before the process ended.
+    pub(crate) fn restore_sent(&mut self, entry: Entry, packet_id: PacketId, released: bool) {
         let needs = Ticket::default();
         let exchange = Exchange {
             packet_id,
@@ -360,6 +317,11 @@ impl Outbox {
         if released {
             self.in_flight.mark_released(packet_id, needs);
         }
+    }
+
+    /// Takes up a message the application must still decide on.
+    pub(crate) fn restore_undecided(&mut self, entry: Entry) {
+        self.undecided.insert(entry.id, entry);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The facts a store keeps, so that a restart of the process is one more reconnect.
 
 use crate::codec::packet::PacketId;
-use crate::event::{Message, Publication, PublishId};
+use crate::event::{Message, MessageId, Publication, PublishId};
+use crate::text::Text;
 
-/// A fact to keep. Stores write them in order; the engine takes them up in order.
+/// A fact to keep. Stores write them in order; what they add up to is [`crate::Recovered`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record {
@@ -28,13 +29,32 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
+    /// The session it was sent in is lost, and the application was asked what to do with it.
+    Asked {
+        /// Its name.
+        id: PublishId,
+    },
+    /// The application decided to send it again, as new.
+    Requeued {
+        /// Its name.
+        id: PublishId,
+    },
     /// It was answered for.
     Done {
         /// Its name.
         id: PublishId,
     },
+    /// It was answered for and is kept for a person to look at.
+    Parked {
+        /// Its name.
+        id: PublishId,
+        /// Why.
+        why: Parking,
+    },
     /// An inbound QoS 2 message is owned; PUBREC may leave.
     Held {
+        /// Our name of it, the same after a restart.
+        id: MessageId,
         /// The server's identifier.
         packet_id: PacketId,
         /// The message itself: after PUBREC the server may forget it.
@@ -42,18 +62,28 @@ pub enum Record {
     },
     /// The application took it.
     Taken {
-        /// The server's identifier.
-        packet_id: PacketId,
+        /// Our name of it.
+        id: MessageId,
     },
-    /// PUBREL came: the identifier is free, PUBCOMP may leave.
+    /// PUBREL came, or the identifier was used for another message: it is free, PUBCOMP may leave.
     Freed {
-        /// The server's identifier.
-        packet_id: PacketId,
+        /// Our name of the message.
+        id: MessageId,
     },
     /// A CONNECT is about to leave. Until its CONNACK is seen the broker may have begun another session.
     ConnectSent,
+    /// An attempt reached a broker: the budget of attempts outlives the process.
+    Reached {
+        /// When, in milliseconds since the Unix epoch.
+        wall_ms: u64,
+    },
     /// The CONNACK was seen: what Session Present said is true of the session kept here.
     ConnackSeen,
+    /// The server chose our client id [MQTT-3.1.3-7].
+    ClientId {
+        /// The id.
+        id: Text,
+    },
     /// A session began on this server: identifiers of an older one mean nothing any more.
     SessionStarted {
         /// Counts the sessions of this client.
@@ -61,4 +91,17 @@ pub enum Record {
         /// The server's name.
         server: String,
     },
+}
+
+/// Why a message is kept though it was answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Parking {
+    /// The broker cut the link each time it was the only unacknowledged message.
+    Cut {
+        /// On how many links.
+        cuts: u32,
+    },
+    /// The store could not give its body back.
+    Unreadable,
 }

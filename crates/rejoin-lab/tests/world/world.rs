@@ -30,6 +30,8 @@ pub(crate) struct World {
     /// The disk: what is synced, and what waits for its sync.
     disk: Vec<Record>,
     unsynced: VecDeque<(u64, Ticket, Vec<Record>)>,
+    /// Bodies asked for, with the time they come.
+    loads: VecDeque<(u64, Vec<PublishId>)>,
     acks: Vec<(u64, MessageId)>,
     snapshot: Option<Snapshot>,
     faults: Faults,
@@ -86,6 +88,7 @@ impl World {
         config.link.write_buffer = if rng.bool() { 200 } else { 256 * 1024 };
         config.session.resubscribe = if rng.bool() { Resubscribe::Always } else { Resubscribe::WhenAbsent };
         config.session.durable = rng.bool();
+        config.session.memory_window_bytes = if rng.bool() { 40 } else { 4 * 1024 * 1024 };
         let kinds = (0..14).filter(|_| rng.bool()).collect();
         let faults = Faults {
             mean_gap: [3_000_000, 10_000_000, 30_000_000][rng.usize(..3)],
@@ -99,7 +102,7 @@ impl World {
         let at_pubrel = rng.bool();
         let mut broker = Broker::new(manners(at_pubrel));
         broker.add_ledger(account.ledger());
-        let engine = Engine::new(config.clone(), Vec::new(), seed, Now::default()).unwrap();
+        let engine = Engine::new(config.clone(), Recovered::default(), seed, Now::default()).unwrap();
         let mut world = Self {
             seed,
             rng,
@@ -113,6 +116,7 @@ impl World {
             opening: None,
             disk: Vec::new(),
             unsynced: VecDeque::new(),
+            loads: VecDeque::new(),
             acks: Vec::new(),
             snapshot: None,
             faults,
@@ -224,9 +228,10 @@ impl World {
                 [up, down].into_iter().flatten().min()
             });
             let disk = self.unsynced.front().map(|(at, ..)| *at);
+            let loads = self.loads.front().map(|(at, ..)| *at);
             let acks = self.acks.iter().map(|(at, _)| *at).min();
             let opening = self.opening.map(|(at, _)| at);
-            let due = [engine, broker, wire, disk, acks, opening].into_iter().flatten().min();
+            let due = [engine, broker, wire, disk, loads, acks, opening].into_iter().flatten().min();
             let Some(due) = due.filter(|at| *at <= until) else {
                 self.at = self.at.max(until);
                 return Ok(());
@@ -260,6 +265,13 @@ impl World {
                 self.disk.extend(records);
             }
             return self.input(Input::Persisted(ticket));
+        }
+        if let Some((at, ids)) = self.loads.front()
+            && *at <= self.at
+        {
+            let bodies = self.bodies(ids);
+            self.loads.pop_front();
+            return self.input(Input::Loaded(bodies));
         }
         if let Some(i) = self.acks.iter().position(|(at, _)| *at <= self.at) {
             let (_, id) = self.acks.swap_remove(i);
@@ -379,10 +391,26 @@ impl World {
                     let due = due.max(self.at + self.rng.u64(1..=self.faults.sync));
                     self.unsynced.push_back((due, ticket, records));
                 }
+                Output::Load(ids) => {
+                    self.loads.push_back((self.at + self.rng.u64(1..=self.faults.sync), ids))
+                }
                 Output::Event(event) => self.event(event)?,
             }
         }
         Ok(())
+    }
+
+    /// What the disk gives back, or the records on their way to it.
+    fn bodies(&self, ids: &[PublishId]) -> Vec<(PublishId, Option<Publication>)> {
+        let records =
+            || self.disk.iter().chain(self.unsynced.iter().flat_map(|(_, _, records)| records)).rev();
+        let find = |wanted: &PublishId| {
+            records().find_map(|record| match record {
+                Record::Enqueued { id, publication, .. } if id == wanted => Some(publication.clone()),
+                _ => None,
+            })
+        };
+        ids.iter().map(|id| (*id, find(id))).collect()
     }
 
     fn transmit(&mut self, bytes: Bytes) {
@@ -523,6 +551,7 @@ impl World {
             self.disk.extend(records);
         }
         self.unsynced.clear();
+        self.loads.clear();
         self.acks.clear();
         self.opening = None;
         if let Some(wire) = self.link.take() {
@@ -540,7 +569,8 @@ impl World {
         self.app.crashed = true;
         self.lives += 1;
         let seed = self.seed ^ (self.lives << 32);
-        self.engine = Engine::new(self.config.clone(), self.disk.clone(), seed, self.now()).unwrap();
+        let kept = Recovered::replay(self.disk.iter().cloned());
+        self.engine = Engine::new(self.config.clone(), kept, seed, self.now()).unwrap();
         self.subscribe();
         self.input(Input::Tick)
     }

@@ -17,6 +17,8 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<Event>,
     pub(crate) outcomes: Vec<(u64, Outcome)>,
     pub(crate) records: Vec<Record>,
+    /// The records this engine was restored from.
+    stored: Vec<Record>,
     pub(crate) connects: Vec<Connect>,
     pub(crate) opening: bool,
     pub(crate) closed: usize,
@@ -52,7 +54,9 @@ impl Bench {
     }
 
     pub(crate) fn restored(config: Config, records: Vec<Record>) -> Self {
-        let engine = Engine::new(config, records, 7, Now::new(Timestamp::from_micros(0), 1_000_000)).unwrap();
+        let stored = records.clone();
+        let kept = Recovered::replay(records);
+        let engine = Engine::new(config, kept, 7, Now::new(Timestamp::from_micros(0), 1_000_000)).unwrap();
         Self {
             engine,
             at: 0,
@@ -60,6 +64,7 @@ impl Bench {
             events: Vec::new(),
             outcomes: Vec::new(),
             records: Vec::new(),
+            stored,
             connects: Vec::new(),
             opening: false,
             closed: 0,
@@ -76,6 +81,17 @@ impl Bench {
 
     pub(crate) fn now(&self) -> Now {
         Now::new(Timestamp::from_micros(self.at), 1_000_000 + self.at / 1000)
+    }
+
+    /// What the store gives back: the records of this engine and of those it was restored from.
+    fn bodies(&self, ids: &[PublishId]) -> Vec<(PublishId, Option<Publication>)> {
+        let find = |wanted: &PublishId| {
+            self.stored.iter().chain(&self.records).find_map(|record| match record {
+                Record::Enqueued { id, publication, .. } if id == wanted => Some(publication.clone()),
+                _ => None,
+            })
+        };
+        ids.iter().map(|id| (*id, find(id))).collect()
     }
 
     pub(crate) fn input(&mut self, input: Input) {
@@ -114,6 +130,7 @@ impl Bench {
                     self.last_ticket = ticket;
                     again.push(Input::Persisted(ticket));
                 }
+                Output::Load(ids) => again.push(Input::Loaded(self.bodies(&ids))),
                 Output::Event(Event::Finished { id, outcome }) => self.outcomes.push((id.0, outcome)),
                 Output::Event(event) => self.events.push(event),
             }

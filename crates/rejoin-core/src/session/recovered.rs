@@ -1,0 +1,234 @@
+//! What a store kept, as the engine takes it up.
+
+use std::collections::BTreeMap;
+
+use super::record::Record;
+use crate::codec::packet::{PacketId, Qos};
+use crate::event::{Message, MessageId, Publication, PublishId};
+use crate::text::Text;
+
+/// The state all records of a client add up to; empty for a client without a store.
+///
+/// A store fills it when it is opened. Bodies of messages that only wait may stay on the store: the engine asks for
+/// them with [`crate::Output::Load`] when their turn comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Messages that wait to be sent for the first time in the present session, in the order they were accepted.
+    pub waiting: Vec<Waits>,
+    /// Messages sent in the present session and not answered for, in the order they were first sent.
+    pub sent: Vec<WasSent>,
+    /// Messages of a lost session that the application must decide on.
+    pub undecided: Vec<(PublishId, Publication)>,
+    /// Inbound QoS 2 messages not done with, in the order they came.
+    pub held: Vec<WasHeld>,
+    /// Counts the sessions of this client.
+    pub epoch: u64,
+    /// The server that has the present session.
+    pub server: Option<String>,
+    /// A CONNECT may have reached the broker without its CONNACK seen.
+    pub connack_unseen: bool,
+    /// The client id the server chose.
+    pub client_id: Option<Text>,
+    /// When attempts reached a broker lately, in milliseconds since the Unix epoch, oldest first.
+    pub reached_wall_ms: Vec<u64>,
+    /// The highest name of a publish ever given out. New ones begin above it, so that no name is used twice.
+    pub last_publish: PublishId,
+    /// The same for inbound messages.
+    pub last_message: MessageId,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Its name.
+    pub id: PublishId,
+    /// QoS.
+    pub qos: Qos,
+    /// Bytes of topic and payload.
+    pub size_bytes: u64,
+    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
+    pub expires_wall_ms: Option<u64>,
+    /// It was sent in a former session, so a second copy may arrive.
+    pub possible_duplicate: bool,
+    /// Its topic, if a newer message to it takes its place.
+    pub latest_of: Option<Text>,
+    /// The body, where it is at hand.
+    pub body: Option<Publication>,
+}
+
+/// A message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WasSent {
+    /// Its name.
+    pub id: PublishId,
+    /// Its identifier in the present session.
+    pub packet_id: PacketId,
+    /// PUBREC came.
+    pub released: bool,
+    /// It was sent in a former session too.
+    pub possible_duplicate: bool,
+    /// When it would expire, in milliseconds since the Unix epoch; it no longer does, but the server is told what
+    /// is left.
+    pub expires_wall_ms: Option<u64>,
+    /// The body.
+    pub publication: Publication,
+}
+
+/// An inbound QoS 2 message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WasHeld {
+    /// Our name of it.
+    pub id: MessageId,
+    /// The server's identifier, until PUBREL came or the session was lost.
+    pub packet_id: Option<PacketId>,
+    /// The message, unless the application took it.
+    pub message: Option<Message>,
+}
+
+impl Recovered {
+    /// What these records add up to. For stores that keep records as they are; the order is theirs.
+    pub fn replay(records: impl IntoIterator<Item = Record>) -> Self {
+        let mut replay = Replay::default();
+        for record in records {
+            replay.apply(record);
+        }
+        replay.finish()
+    }
+}
+
+#[derive(Debug)]
+struct Accepted {
+    publication: Publication,
+    expires_wall_ms: Option<u64>,
+    possible_duplicate: bool,
+    asked: bool,
+}
+
+#[derive(Debug)]
+struct Holding {
+    packet_id: Option<PacketId>,
+    message: Option<Message>,
+}
+
+/// The state while records are read.
+#[derive(Debug, Default)]
+struct Replay {
+    accepted: BTreeMap<PublishId, Accepted>,
+    /// By name: position, identifier, and whether PUBREC came.
+    sent: BTreeMap<PublishId, (u64, PacketId, bool)>,
+    held: BTreeMap<MessageId, Holding>,
+    seq: u64,
+    rest: Recovered,
+}
+
+impl Replay {
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Enqueued { id, publication, accepted_wall_ms } => {
+                let expires_wall_ms = publication.expires_wall_ms(accepted_wall_ms);
+                let new = Accepted { publication, expires_wall_ms, possible_duplicate: false, asked: false };
+                self.accepted.insert(id, new);
+                self.rest.last_publish = self.rest.last_publish.max(id);
+            }
+            Record::Assigned { id, packet_id } => {
+                self.seq += 1;
+                self.sent.insert(id, (self.seq, packet_id, false));
+            }
+            Record::Received { id } => {
+                if let Some(exchange) = self.sent.get_mut(&id) {
+                    exchange.2 = true;
+                }
+            }
+            Record::Asked { id } => self.set_asked(id, true),
+            Record::Requeued { id } => self.set_asked(id, false),
+            Record::Done { id } | Record::Parked { id, .. } => {
+                self.accepted.remove(&id);
+                self.sent.remove(&id);
+            }
+            Record::Held { .. } | Record::Taken { .. } | Record::Freed { .. } => self.apply_inbound(record),
+            Record::ConnectSent => self.rest.connack_unseen = true,
+            Record::Reached { wall_ms } => self.rest.reached_wall_ms.push(wall_ms),
+            Record::ConnackSeen => self.rest.connack_unseen = false,
+            Record::ClientId { id } => self.rest.client_id = Some(id),
+            Record::SessionStarted { epoch, server } => {
+                for id in std::mem::take(&mut self.sent).into_keys() {
+                    if let Some(accepted) = self.accepted.get_mut(&id) {
+                        accepted.possible_duplicate = true;
+                    }
+                }
+                self.held.retain(|_, holding| {
+                    holding.packet_id = None;
+                    holding.message.is_some()
+                });
+                self.rest.epoch = epoch;
+                self.rest.server = Some(server);
+            }
+        }
+    }
+
+    fn set_asked(&mut self, id: PublishId, asked: bool) {
+        if let Some(accepted) = self.accepted.get_mut(&id) {
+            accepted.asked = asked;
+        }
+    }
+
+    fn apply_inbound(&mut self, record: Record) {
+        match record {
+            Record::Held { id, packet_id, message } => {
+                let holding = Holding { packet_id: Some(packet_id), message: Some(message) };
+                self.held.insert(id, holding);
+                self.rest.last_message = self.rest.last_message.max(id);
+            }
+            Record::Taken { id } => self.let_go(id, |holding| holding.message = None),
+            Record::Freed { id } => self.let_go(id, |holding| holding.packet_id = None),
+            _ => {}
+        }
+    }
+
+    fn let_go(&mut self, id: MessageId, how: impl FnOnce(&mut Holding)) {
+        if let Some(holding) = self.held.get_mut(&id) {
+            how(holding);
+            if holding.packet_id.is_none() && holding.message.is_none() {
+                self.held.remove(&id);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Recovered {
+        let mut order: Vec<_> = self
+            .sent
+            .iter()
+            .map(|(id, (seq, packet_id, released))| (*seq, *id, *packet_id, *released))
+            .collect();
+        order.sort_unstable_by_key(|(seq, ..)| *seq);
+        for (_, id, packet_id, released) in order {
+            if let Some(Accepted { publication, expires_wall_ms, possible_duplicate, .. }) =
+                self.accepted.remove(&id)
+            {
+                let was_sent =
+                    WasSent { id, packet_id, released, possible_duplicate, expires_wall_ms, publication };
+                self.rest.sent.push(was_sent);
+            }
+        }
+        for (id, accepted) in self.accepted {
+            let Accepted { publication, expires_wall_ms, possible_duplicate, asked } = accepted;
+            if asked {
+                self.rest.undecided.push((id, publication));
+                continue;
+            }
+            self.rest.waiting.push(Waits {
+                id,
+                qos: publication.qos,
+                size_bytes: publication.size_bytes(),
+                expires_wall_ms,
+                possible_duplicate,
+                latest_of: publication.latest_only.then(|| publication.topic.text().clone()),
+                body: Some(publication),
+            });
+        }
+        for (id, Holding { packet_id, message }) in self.held {
+            self.rest.held.push(WasHeld { id, packet_id, message });
+        }
+        self.rest
+    }
+}

@@ -1,0 +1,358 @@
+//! Messages that wait to be sent for the first time in the present session.
+//!
+//! ```text
+//!   sent next ◄── near: bodies in memory ◄── bodies fetched ◄── far: bodies on the store ◄── accepted
+//! ```
+//! Without a store everything is near. With one, bodies beyond the memory window stay on the store, and what is
+//! kept of such a message is a few words.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::outbox::Entry;
+use crate::event::{Publication, PublishId};
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// Places start in the middle, so that a message can be put in front of all others.
+const FIRST_PLACE: u64 = 1 << 32;
+/// Places of messages accepted one after the other lie this far apart, so that others fit in between. There are fewer
+/// packet identifiers than that, hence fewer messages that come back out of order.
+const STRIDE: u64 = 1 << 17;
+/// Most bodies fetched at once.
+const FETCH_MOST: usize = 4096;
+
+/// What is kept of a message whose body is on the store.
+#[derive(Debug)]
+pub(crate) struct Far {
+    place: u64,
+    pub(crate) id: PublishId,
+    /// [`Timestamp::NEVER`]: it does not expire.
+    pub(crate) expires: Timestamp,
+    size_bytes: u32,
+    pub(crate) possible_duplicate: bool,
+    /// A newer message to its topic takes its place.
+    replaceable: bool,
+}
+
+impl Far {
+    pub(crate) fn new(id: PublishId, expires: Option<Timestamp>, size_bytes: u64) -> Self {
+        let expires = expires.unwrap_or(Timestamp::NEVER);
+        let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
+        Self { place: 0, id, expires, size_bytes, possible_duplicate: false, replaceable: false }
+    }
+}
+
+/// The queue of messages not yet sent.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    near: VecDeque<Entry>,
+    far: VecDeque<Far>,
+    near_bytes: u64,
+    /// Bytes of bodies above which new messages stay on the store; `None` without a store.
+    window_bytes: Option<u64>,
+    /// Bodies were asked for and have not come.
+    fetching: bool,
+    next_place: u64,
+    latest: Latest,
+    next_expiry: Option<Timestamp>,
+}
+
+/// Where the waiting message of a topic is, for topics of which only the latest message counts.
+#[derive(Debug, Default)]
+struct Latest {
+    places: BTreeMap<Text, u64>,
+    topics: BTreeMap<u64, Text>,
+}
+
+impl Latest {
+    fn note(&mut self, topic: Text, place: u64) {
+        self.topics.insert(place, topic.clone());
+        self.places.insert(topic, place);
+    }
+
+    fn forget(&mut self, place: u64) {
+        if let Some(topic) = self.topics.remove(&place) {
+            self.places.remove(&topic);
+        }
+    }
+}
+
+impl Waiting {
+    pub(crate) fn new(window_bytes: Option<u64>) -> Self {
+        Self {
+            near: VecDeque::new(),
+            far: VecDeque::new(),
+            near_bytes: 0,
+            window_bytes,
+            fetching: false,
+            next_place: FIRST_PLACE,
+            latest: Latest::default(),
+            next_expiry: None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.near.len() + self.far.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.near.is_empty() && self.far.is_empty()
+    }
+
+    /// A message was accepted. Gives the older message whose place it took, if only the latest of its topic counts.
+    pub(crate) fn accept(&mut self, mut entry: Entry) -> Option<PublishId> {
+        self.note_expiry(entry.expires);
+        if entry.publication.latest_only {
+            let topic = entry.publication.topic.text().clone();
+            if let Some(place) = self.latest.places.get(&topic).copied() {
+                return self.replace(place, entry);
+            }
+            self.latest.note(topic, self.next_place);
+        }
+        entry.place = self.take_place();
+        if self.has_room_near(entry.publication.size_bytes()) {
+            self.push_near(entry);
+        } else {
+            self.far.push_back(far(&entry));
+        }
+        None
+    }
+
+    /// A message that a store kept without its body at hand.
+    pub(crate) fn restore_far(&mut self, mut far: Far, latest_of: Option<Text>) {
+        far.place = self.take_place();
+        if far.expires != Timestamp::NEVER {
+            self.note_expiry(Some(far.expires));
+        }
+        if let Some(topic) = latest_of {
+            far.replaceable = true;
+            self.latest.note(topic, far.place);
+        }
+        self.far.push_back(far);
+    }
+
+    fn take_place(&mut self) -> u64 {
+        self.next_place += STRIDE;
+        self.next_place - STRIDE
+    }
+
+    fn has_room_near(&self, size_bytes: u64) -> bool {
+        match self.window_bytes {
+            None => true,
+            Some(window) => {
+                self.far.is_empty() && (self.near.is_empty() || self.near_bytes + size_bytes <= window)
+            }
+        }
+    }
+
+    fn push_near(&mut self, entry: Entry) {
+        self.near_bytes += entry.publication.size_bytes();
+        self.near.push_back(entry);
+    }
+
+    fn replace(&mut self, place: u64, mut entry: Entry) -> Option<PublishId> {
+        entry.place = place;
+        if let Ok(at) = self.near.binary_search_by_key(&place, |e| e.place) {
+            let old = std::mem::replace(&mut self.near[at], entry);
+            self.near_bytes += self.near[at].publication.size_bytes();
+            self.near_bytes -= old.publication.size_bytes();
+            return Some(old.id);
+        }
+        let at = self.far.binary_search_by_key(&place, |f| f.place).ok()?;
+        let old = std::mem::replace(&mut self.far[at], far(&entry));
+        Some(old.id)
+    }
+
+    /// A message of a lost session goes out again before all others.
+    pub(crate) fn push_front(&mut self, mut entry: Entry) {
+        let first = self.near.front().map(|e| e.place).or_else(|| self.far.front().map(|f| f.place));
+        entry.place = first.unwrap_or(self.next_place).saturating_sub(1);
+        self.near_bytes += entry.publication.size_bytes();
+        self.near.push_front(entry);
+    }
+
+    /// A message that was refused for now, or that the application decided to send again, goes out behind those at
+    /// hand: it is out of order already.
+    pub(crate) fn push_again(&mut self, mut entry: Entry) {
+        entry.place = match (self.near.back(), self.far.front()) {
+            (Some(last), Some(_)) => last.place + 1,
+            (None, Some(first)) => first.place - STRIDE / 2,
+            (_, None) => self.take_place(),
+        };
+        self.push_near(entry);
+    }
+
+    pub(crate) fn front(&self) -> Option<&Entry> {
+        self.near.front()
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Entry> {
+        let entry = self.near.pop_front()?;
+        self.left(&entry);
+        Some(entry)
+    }
+
+    /// The entry is no longer in the queue.
+    fn left(&mut self, entry: &Entry) {
+        self.near_bytes -= entry.publication.size_bytes();
+        if entry.publication.latest_only {
+            self.latest.forget(entry.place);
+        }
+    }
+
+    fn far_left(latest: &mut Latest, far: &Far) {
+        if far.replaceable {
+            latest.forget(far.place);
+        }
+    }
+
+    /// Bodies to ask the store for now: those that come next, up to half of the window.
+    pub(crate) fn fetch(&mut self) -> Vec<PublishId> {
+        let Some(window) = self.window_bytes else { return Vec::new() };
+        if self.fetching || self.far.is_empty() || self.near_bytes > window / 2 {
+            return Vec::new();
+        }
+        let mut left = window / 2;
+        let mut ids = Vec::new();
+        for far in self.far.iter().take(FETCH_MOST) {
+            let size = u64::from(far.size_bytes);
+            if size > left && !ids.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(size);
+            ids.push(far.id);
+        }
+        self.fetching = true;
+        ids
+    }
+
+    /// Bodies came. Gives those that could not be read; the others are near now. What was withdrawn or replaced in
+    /// the meantime is passed over.
+    pub(crate) fn fetched(&mut self, bodies: Vec<(PublishId, Option<Publication>)>) -> Vec<PublishId> {
+        self.fetching = false;
+        let mut unreadable = Vec::new();
+        for (id, body) in bodies {
+            let Some(far) = self.far.pop_front_if(|far| far.id == id) else { continue };
+            let Some(publication) = body else {
+                Self::far_left(&mut self.latest, &far);
+                unreadable.push(id);
+                continue;
+            };
+            let mut entry =
+                Entry::new(id, publication, (far.expires != Timestamp::NEVER).then_some(far.expires));
+            entry.place = far.place;
+            entry.possible_duplicate = far.possible_duplicate;
+            self.push_near(entry);
+        }
+        unreadable
+    }
+
+    /// Withdraws a message that was never sent.
+    pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
+        if let Some(at) = self.near.iter().position(|e| e.id == id && e.attempts == 0) {
+            if let Some(entry) = self.near.remove(at) {
+                self.left(&entry);
+            }
+            return true;
+        }
+        let Some(at) = self.far.iter().position(|f| f.id == id) else { return false };
+        if let Some(far) = self.far.remove(at) {
+            Self::far_left(&mut self.latest, &far);
+        }
+        true
+    }
+
+    /// Takes out the message that waits longest and was never sent.
+    pub(crate) fn evict_oldest(&mut self) -> Option<PublishId> {
+        let near = self.near.iter().find(|e| e.attempts == 0).map(|e| e.id);
+        let id = near.or_else(|| self.far.front().map(|f| f.id))?;
+        self.cancel(id).then_some(id)
+    }
+
+    /// Takes out QoS 0 messages that do not wait for a link.
+    pub(crate) fn drop_unqueued(&mut self) -> Vec<PublishId> {
+        let mut dropped = Vec::new();
+        self.retain_near(|e| {
+            let keep = e.publication.is_queued();
+            if !keep {
+                dropped.push(e.id);
+            }
+            keep
+        });
+        dropped
+    }
+
+    fn retain_near(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        let Self { near, near_bytes, latest, .. } = self;
+        near.retain(|entry| {
+            let kept = keep(entry);
+            if !kept {
+                *near_bytes -= entry.publication.size_bytes();
+                if entry.publication.latest_only {
+                    latest.forget(entry.place);
+                }
+            }
+            kept
+        });
+    }
+
+    fn note_expiry(&mut self, expires: Option<Timestamp>) {
+        if let Some(at) = expires {
+            self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
+        }
+    }
+
+    /// When the next message expires.
+    pub(crate) const fn next_expiry(&self) -> Option<Timestamp> {
+        self.next_expiry
+    }
+
+    /// Takes out what expired.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<PublishId> {
+        if self.next_expiry.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut expired = Vec::new();
+        let mut next = Timestamp::NEVER;
+        self.retain_near(|entry| {
+            if entry.is_expired(now) {
+                expired.push(entry.id);
+                return false;
+            }
+            if let (0, Some(at)) = (entry.attempts, entry.expires) {
+                next = next.min(at);
+            }
+            true
+        });
+        let Self { far, latest, .. } = self;
+        far.retain(|far| {
+            if far.expires > now {
+                next = next.min(far.expires);
+                return true;
+            }
+            Self::far_left(latest, far);
+            expired.push(far.id);
+            false
+        });
+        // Looking through the whole queue again is worth it at most every 50 ms.
+        self.next_expiry = (next != Timestamp::NEVER).then(|| next.max(now + Duration::from_millis(50)));
+        expired
+    }
+
+    /// Takes everything out: the names, and whether each was sent before.
+    pub(crate) fn drain(&mut self) -> Vec<(PublishId, bool)> {
+        self.near_bytes = 0;
+        self.latest = Latest::default();
+        let near = self.near.drain(..).map(|e| (e.id, e.attempts > 0));
+        near.chain(self.far.drain(..).map(|f| (f.id, f.possible_duplicate))).collect()
+    }
+}
+
+fn far(entry: &Entry) -> Far {
+    let mut far = Far::new(entry.id, entry.expires, entry.publication.size_bytes());
+    far.place = entry.place;
+    far.possible_duplicate = entry.possible_duplicate;
+    far.replaceable = entry.publication.latest_only;
+    far
+}
