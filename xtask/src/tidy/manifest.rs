@@ -32,6 +32,7 @@ const ALLOWED: [Allowed; 5] = [
             "thiserror",
             "fastrand",
             "futures-core",
+            "redb",
         ],
         tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util"],
     },
