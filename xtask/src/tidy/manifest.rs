@@ -33,6 +33,7 @@ const ALLOWED: [Allowed; 5] = [
             "fastrand",
             "futures-core",
             "redb",
+            "crc32fast",
         ],
         tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util"],
     },
