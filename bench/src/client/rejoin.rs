@@ -20,7 +20,7 @@ async fn start(job: &Job, tuned: bool) -> Result<Measured, String> {
         Client::builder(&format!("mqtt://{}", job.address)).client_id("rejoin").version(version);
     builder = builder.max_in_flight(job.window).receive_maximum(job.window);
     if tuned {
-        builder = builder.queue_max_messages(job.channel as u64 + u64::from(job.window));
+        builder = builder.queue(rejoin::Queue::in_memory().max_messages(job.channel as u64 + u64::from(job.window)));
     }
     let client = builder.connect().await.map_err(|error| error.to_string())?;
     match job.receives() {

@@ -270,7 +270,7 @@ impl Connection {
             Some(MqttVersion::V311) => VersionPolicy::Only311,
         });
         if let Some(room) = self.args.recovery.queue_max.or(room) {
-            builder = builder.queue_max_bytes(room as u64);
+            builder = builder.queue(rejoin::Queue::in_memory().max_bytes(room as u64));
         }
         let (args, will) = (self.args.clone(), self.will.clone());
         let user_properties = self.properties.connect.clone();

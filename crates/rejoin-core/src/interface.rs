@@ -34,6 +34,9 @@ pub enum Input {
     Persisted(Ticket),
     /// The bodies asked for by [`Output::Load`], in that order; `None` where the store cannot give one back.
     Loaded(Vec<(PublishId, Option<Publication>)>),
+    /// The store takes nothing more. The bodies are those it was given and never wrote: they are in memory only from
+    /// here on, and so is everything accepted later. What it has stays there for the next process.
+    StoreLost(Vec<(PublishId, Publication)>),
     /// A deadline passed.
     Tick,
 }

@@ -17,19 +17,20 @@ use crate::command::{Clock, Shared};
 use crate::driver::Driver;
 use crate::error::{BuildError, ConnectError};
 use crate::events::Event;
-use crate::reservation::Reservation;
+use crate::queue::{Place, Queue};
 use crate::status::State;
+use crate::storage;
+use crate::store::Store;
 use crate::transport::{Dial, Target};
 use crate::url::{ServerUrl, UrlError};
-
-/// Room for accepted messages, when nothing else is said.
-const QUEUE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How long a message that nobody wants is held for somebody who may come.
 const UNROUTED_AFTER: Duration = Duration::from_secs(10);
 
 /// How long the broker keeps the session of a client that has a name.
 const NAMED_SESSION: Duration = Duration::from_secs(3600);
+/// How long it keeps that of a client whose queue outlives the process.
+const QUEUED_SESSION: Duration = Duration::from_secs(24 * 3600);
 
 /// What [`Builder::config`] does to the settings.
 type Change = Box<dyn FnOnce(&mut Config) + Send>;
@@ -130,7 +131,7 @@ impl Will {
 /// let client = rejoin::Client::builder("mqtt://broker.example")
 ///     .client_id("gw-17")
 ///     .session(rejoin::Session::kept_for(Duration::from_secs(3600)))
-///     .queue_max_bytes(16 * 1024 * 1024)
+///     .queue(rejoin::Queue::in_memory().max_bytes(16 * 1024 * 1024))
 ///     .on_close(|event| eprintln!("{event:?}"))
 ///     .start()?; // returns at once; never needs the network
 /// client.publish("gw-17/hello", "up").qos(rejoin::Qos::AtLeastOnce).enqueue()?;
@@ -144,8 +145,7 @@ pub struct Builder {
     session: Option<SessionMode>,
     login: Option<(String, Option<Bytes>)>,
     will: Option<Will>,
-    queue_bytes: u64,
-    queue_messages: u64,
+    queue: Queue,
     unrouted_after: Duration,
     own_thread: bool,
     callbacks: Vec<Callback>,
@@ -172,8 +172,7 @@ impl Builder {
             session: None,
             login: None,
             will: None,
-            queue_bytes: QUEUE_BYTES,
-            queue_messages: u64::MAX,
+            queue: Queue::in_memory(),
             unrouted_after: UNROUTED_AFTER,
             own_thread: false,
             callbacks: Vec::new(),
@@ -360,15 +359,10 @@ impl Builder {
         self.set(|config| config.recovery.reconnect = false)
     }
 
-    /// Room for accepted messages, in bytes; each counts 128 more than it holds. Default 64 MiB.
-    pub const fn queue_max_bytes(mut self, bytes: u64) -> Self {
-        self.queue_bytes = bytes;
-        self
-    }
-
-    /// Room for accepted messages, in messages. Default: only the bytes count.
-    pub const fn queue_max_messages(mut self, messages: u64) -> Self {
-        self.queue_messages = messages;
+    /// Where accepted messages are kept, how many, and what happens when there is no room. Default: in memory, 64 MiB,
+    /// given back when full.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queue = queue;
         self
     }
 
@@ -469,22 +463,24 @@ impl Builder {
     pub fn prepare(self) -> Result<Prepared, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
-        let room = Reservation::new(self.queue_bytes, self.queue_messages);
-        let (config, targets, callbacks) = self.resolve()?;
+        let Resolved { config, targets, callbacks, queue, store } = self.resolve()?;
         let servers = config.servers.clone();
         let dial = Dial { targets, user_timeout: config.link.write_timeout };
-        let kept = config.session.mode.is_kept();
+        let session_kept = config.session.mode.is_kept();
         let clock = Clock::start();
-        let engine = Engine::new(config, rejoin_core::Recovered::default(), fastrand::u64(..), clock.now())?;
+        let opened = storage::open(store, &queue, clock.now().mono)?;
+        let engine = Engine::new(config, opened.recovered, fastrand::u64(..), clock.now())?;
         let state = State::from_status(engine.status(), &clock, &servers);
-        let shared = Arc::new(Shared::new(state, clock, servers, kept, room, runtime));
+        let shared = Arc::new(Shared::new(state, clock, servers, session_kept, opened.accounts, runtime));
         callbacks::start(&shared, shared.events.subscribe(), callbacks)?;
-        let driver = Driver::new(engine, Arc::clone(&shared), dial, unrouted_after);
+        let driver =
+            Driver::new(engine, Arc::clone(&shared), dial, unrouted_after, opened.found, opened.storage);
         let client = Client::new(shared);
         Ok(Prepared { client, driver, own_thread })
     }
 
-    fn resolve(self) -> Result<(Config, Vec<Target>, Vec<Callback>), BuildError> {
+    fn resolve(self) -> Result<Resolved, BuildError> {
+        let mut queue = self.queue;
         let mut config = self.config;
         let mut targets = Vec::new();
         let mut login = self.login;
@@ -506,9 +502,17 @@ impl Builder {
             config.login.password = password;
         }
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
+        let place = std::mem::replace(&mut queue.place, Place::Memory);
+        let store = storage::place(place, &mut client_id, random_client_id, &config.servers)?;
+        config.session.durable = store.is_some();
+        if let Some(bytes) = queue.memory_window_bytes {
+            config.session.memory_window_bytes = bytes;
+        }
         config.client_id = text("client_id", &client_id.unwrap_or_else(random_client_id))?;
         config.session.mode = match self.session {
             Some(mode) => mode,
+            // What is kept for the next process is of use only if the broker keeps its half.
+            None if store.is_some() => SessionMode::Kept(QUEUED_SESSION),
             None if named && config.version != VersionPolicy::Only311 => SessionMode::Kept(NAMED_SESSION),
             None => config.session.mode,
         };
@@ -521,12 +525,23 @@ impl Builder {
         if config.servers.len() != targets.len() {
             return Err(ConfigError::new("servers", "add servers with server(), not with config()").into());
         }
-        if config.session.durable {
-            return Err(ConfigError::new("session.durable", "there is no store yet; leave it off").into());
+        if config.session.durable != store.is_some() {
+            return Err(
+                ConfigError::new("session.durable", "give a store with queue(), not with config()").into()
+            );
         }
         config.check()?;
-        Ok((config, targets, self.callbacks))
+        Ok(Resolved { config, targets, callbacks: self.callbacks, queue, store })
     }
+}
+
+/// Everything a client is made of, checked.
+struct Resolved {
+    config: Config,
+    targets: Vec<Target>,
+    callbacks: Vec<Callback>,
+    queue: Queue,
+    store: Option<Box<dyn Store>>,
 }
 
 fn text(field: &'static str, given: &str) -> Result<Text, ConfigError> {

@@ -15,6 +15,7 @@ use crate::command::{Command, Shared};
 use crate::error::{ConnectError, SubscribeError, WaitError};
 use crate::events::Events;
 use crate::handler::{HandleBuilder, Handler};
+use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
 use crate::route::{DEFAULT_CAPACITY, Route};
 use crate::shutdown::Shutdown;
@@ -294,8 +295,22 @@ impl Client {
     }
 
     /// How many accepted messages are not answered for.
-    pub fn pending(&self) -> u64 {
+    pub fn pending_count(&self) -> u64 {
         self.state().ahead
+    }
+
+    /// The accepted messages that are not answered for, oldest first, those an earlier process left in the queue on disk
+    /// among them. Empty once the client is stopped. What becomes of them is told by [`Events::with_deliveries`], under
+    /// the same ids.
+    pub fn pending(&self) -> impl Future<Output = Vec<PendingMessage>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.shared().push_always(Command::List { reply });
+        async move { answer.await.unwrap_or_default() }
+    }
+
+    /// Figures of the store; `None` with the queue in memory.
+    pub fn store_stats(&self) -> Option<crate::store::StoreStats> {
+        *lock(&self.shared().store_stats)
     }
 
     /// Waits until everything accepted so far was answered for, one way or the other.

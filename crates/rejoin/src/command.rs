@@ -16,12 +16,15 @@ use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult
 use tokio::sync::{oneshot, watch};
 
 use crate::delivery::{Cell, Delivery};
-use crate::error::{EnqueueError, NotAccepted};
+use crate::error::{EnqueueError, NotAccepted, PublishError};
 use crate::events::{Event, Readers};
+use crate::pending::PendingMessage;
+use crate::queue::WhenFull;
 use crate::reservation::{Released, Reservation, cost};
 use crate::route::Route;
 use crate::shutdown::ShutdownReport;
 use crate::status::State;
+use crate::store::{StoreError, StoreStats};
 use crate::sync::lock;
 
 /// What a handle asks of the driver.
@@ -48,6 +51,10 @@ pub(crate) enum Command {
     /// Wake `reply` when everything accepted before was answered for.
     Flush {
         reply: oneshot::Sender<()>,
+    },
+    /// Tell what is pending.
+    List {
+        reply: oneshot::Sender<Vec<PendingMessage>>,
     },
     Nudge {
         reply: oneshot::Sender<Option<Instant>>,
@@ -127,6 +134,25 @@ pub(crate) struct Counters {
     pub(crate) handler_errors: AtomicU64,
 }
 
+/// How the store stands, as far as handles must know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    /// What is accepted is kept on a store.
+    pub(crate) durable: bool,
+    /// What is wrong with it.
+    pub(crate) error: Option<StoreError>,
+    /// Nothing is accepted because of that.
+    pub(crate) refusing: bool,
+}
+
+/// What the settings of the queue say to each message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) when_full: WhenFull,
+    pub(crate) expires_after: Option<Duration>,
+    pub(crate) latest_only: bool,
+}
+
 /// Everything handles and driver share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -136,6 +162,7 @@ pub(crate) struct Shared {
     heard: AtomicU64,
     pub(crate) state: watch::Sender<State>,
     pub(crate) stats: Mutex<Stats>,
+    pub(crate) store_stats: Mutex<Option<StoreStats>>,
     pub(crate) counters: Counters,
     pub(crate) events: Readers,
     pub(crate) report: watch::Sender<Option<ShutdownReport>>,
@@ -145,11 +172,13 @@ pub(crate) struct Shared {
     pub(crate) session_kept: bool,
     /// Where the user's handlers run.
     pub(crate) runtime: tokio::runtime::Handle,
+    terms: Terms,
 }
 
 struct Inbox {
     commands: VecDeque<Command>,
     room: Reservation,
+    store: Standing,
     last_publish: u64,
     last_route: u64,
     /// Nothing more is accepted.
@@ -158,6 +187,23 @@ struct Inbox {
     ended: bool,
     /// The waker of a sleeping driver.
     driver: Option<Waker>,
+}
+
+impl Inbox {
+    fn next_publish(&mut self) -> PublishId {
+        self.last_publish += 1;
+        PublishId(self.last_publish)
+    }
+
+    fn make_room(&mut self, bytes: u64, when_full: WhenFull) -> Result<(), NotAccepted> {
+        match self.room.take(bytes) {
+            // The driver gives up as many of the oldest.
+            Err(NotAccepted::QueueFull { .. }) if when_full == WhenFull::DropOldest => {
+                self.room.overdraw(bytes)
+            }
+            taken => taken,
+        }
+    }
 }
 
 impl std::fmt::Debug for Inbox {
@@ -182,14 +228,16 @@ impl Shared {
         clock: Clock,
         servers: Vec<Text>,
         session_kept: bool,
-        room: Reservation,
+        queue: (Reservation, Standing, Terms, PublishId),
         runtime: tokio::runtime::Handle,
     ) -> Self {
+        let (room, store, terms, last_publish) = queue;
         Self {
             inbox: Mutex::new(Inbox {
                 commands: VecDeque::new(),
                 room,
-                last_publish: 0,
+                store,
+                last_publish: last_publish.0,
                 last_route: 0,
                 closed: false,
                 ended: false,
@@ -199,6 +247,7 @@ impl Shared {
             heard: AtomicU64::new(0),
             state: watch::Sender::new(state),
             stats: Mutex::default(),
+            store_stats: Mutex::default(),
             counters: Counters::default(),
             events: Readers::default(),
             report: watch::Sender::new(None),
@@ -206,7 +255,13 @@ impl Shared {
             servers,
             session_kept,
             runtime,
+            terms,
         }
+    }
+
+    /// Whether an awaited publish waits for room.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.terms.when_full == WhenFull::Block
     }
 
     /// Accepts a message or gives it back.
@@ -217,16 +272,31 @@ impl Shared {
     /// The same; `tell` says whether a full queue is news.
     pub(crate) fn try_enqueue(
         self: &Arc<Self>,
-        publication: Publication,
+        mut publication: Publication,
         tell: bool,
     ) -> Result<Delivery, Box<(NotAccepted, Publication)>> {
+        publication.expires_after = publication.expires_after.or(self.terms.expires_after);
+        publication.latest_only |= self.terms.latest_only;
         let bytes = cost(&publication);
-        let cell = Arc::new(Cell::default());
         let mut inbox = lock(&self.inbox);
         if inbox.closed {
             return Err(Box::new((NotAccepted::Stopped, publication)));
         }
-        if let Err(reason) = inbox.room.take(bytes) {
+        if inbox.store.refusing
+            && let Some(error) = inbox.store.error.clone()
+        {
+            return Err(Box::new((NotAccepted::Store(error), publication)));
+        }
+        let kept = inbox.store.durable && publication.is_queued();
+        let cell = Arc::new(if kept { Cell::default() } else { Cell::in_memory() });
+        if let Err(reason) = inbox.make_room(bytes, self.terms.when_full) {
+            if matches!(reason, NotAccepted::QueueFull { .. }) && self.terms.when_full == WhenFull::DropNewest
+            {
+                let id = inbox.next_publish();
+                drop(inbox);
+                self.evicted(id, &cell);
+                return Ok(Delivery::new(cell, Arc::clone(self), id));
+            }
             let tell = tell && matches!(reason, NotAccepted::QueueFull { .. }) && inbox.room.tell_full();
             drop(inbox);
             if tell {
@@ -234,8 +304,7 @@ impl Shared {
             }
             return Err(Box::new((reason, publication)));
         }
-        inbox.last_publish += 1;
-        let id = PublishId(inbox.last_publish);
+        let id = inbox.next_publish();
         inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
         let driver = inbox.driver.take();
         drop(inbox);
@@ -243,10 +312,36 @@ impl Shared {
         Ok(Delivery::new(cell, Arc::clone(self), id))
     }
 
+    /// The newest message is given up because the queue is full.
+    fn evicted(&self, id: PublishId, cell: &Cell) {
+        let why = Box::new(PublishError::Evicted);
+        self.events.tell_delivery(|| Event::Failed { id, why: why.clone() });
+        cell.finish(Err(why));
+    }
+
+    /// How far the queue is beyond its limits, in bytes and messages.
+    pub(crate) fn overdraft(&self) -> (u64, u64) {
+        match self.terms.when_full {
+            WhenFull::DropOldest => lock(&self.inbox).room.overdraft(),
+            _ => (0, 0),
+        }
+    }
+
+    /// The store stands differently now.
+    pub(crate) fn set_store(&self, standing: Standing) {
+        let waiters = {
+            let mut inbox = lock(&self.inbox);
+            inbox.store = standing;
+            // Who waits for room hears of it, for better or worse.
+            inbox.room.take_waiters()
+        };
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
     /// Whether a message of this size would be accepted now; if not, `waker` is woken when that may have changed.
     pub(crate) fn has_room(&self, bytes: u64, waker: &Waker) -> bool {
         let mut inbox = lock(&self.inbox);
-        if inbox.closed {
+        if inbox.closed || inbox.store.refusing {
             return true;
         }
         match inbox.room.take(bytes) {
@@ -369,7 +464,10 @@ impl Shared {
         let mut state = state.heard_at(heard);
         state.ahead = inbox.room.messages();
         state.queue_bytes = inbox.room.bytes();
-        state.queue_full = inbox.room.is_full();
+        state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;
+        state.durable = inbox.store.durable;
+        state.store_error.clone_from(&inbox.store.error);
+        state.refusing = inbox.store.refusing;
         state
     }
 

@@ -56,6 +56,8 @@ pub enum Stored {
     InMemory,
     /// On a store: it survives the process.
     OnDisk,
+    /// The broker acknowledged it before the store had it: nothing is left to keep.
+    Delivered,
 }
 
 /// The shared end of a delivery: the driver writes it once.
@@ -67,6 +69,7 @@ pub(crate) struct Cell {
 #[derive(Default)]
 struct CellState {
     sent: bool,
+    stored: Option<Stored>,
     done: Option<Result<Receipt, Box<PublishError>>>,
     wakers: Vec<Waker>,
 }
@@ -80,6 +83,24 @@ impl CellState {
 }
 
 impl Cell {
+    /// For a message that no store will keep.
+    pub(crate) fn in_memory() -> Self {
+        Self { state: Mutex::new(CellState { stored: Some(Stored::InMemory), ..CellState::default() }) }
+    }
+
+    /// Where the message is kept; the first word counts.
+    pub(crate) fn stored(&self, stored: Stored) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            if state.stored.is_some() {
+                return;
+            }
+            state.stored = Some(stored);
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     pub(crate) fn sent(&self) {
         let wakers = {
             let mut state = lock(&self.state);
@@ -181,13 +202,27 @@ impl Delivery {
         })
     }
 
-    /// Resolves when the message is kept as safely as this client can: with the memory queue at once, and with
-    /// [`Stored::InMemory`], which says that it does not survive the process.
+    /// Resolves when the message is kept as safely as this client can. With a queue on disk that is
+    /// [`Stored::OnDisk`]: from here on it survives the end of this process and a power cut. [`Stored::InMemory`] says
+    /// that it does not survive: there is no store, the store failed, or it is QoS 0 that waits for nothing.
     ///
     /// # Errors
-    /// None with the memory queue.
-    pub async fn stored(&self) -> Result<Stored, PublishError> {
-        Ok(Stored::InMemory)
+    /// [`PublishError`], if the message ended otherwise than delivered before it was stored.
+    pub fn stored(&self) -> impl Future<Output = Result<Stored, PublishError>> + Send + Sync + '_ {
+        poll_fn(|cx| {
+            let mut state = lock(&self.cell.state);
+            if let Some(stored) = state.stored {
+                return Poll::Ready(Ok(stored));
+            }
+            match &state.done {
+                Some(Ok(_)) => Poll::Ready(Ok(Stored::Delivered)),
+                Some(Err(error)) => Poll::Ready(Err((**error).clone())),
+                None => {
+                    state.wait(cx.waker());
+                    Poll::Pending
+                }
+            }
+        })
     }
 
     /// Withdraws the message if it was never sent. Then, and only then, it ends as [`PublishError::Cancelled`]:
@@ -251,6 +286,9 @@ pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<Publ
         Outcome::Unknown { released } => PublishError::Unknown { released },
         Outcome::Parked { cuts } => PublishError::Parked { cuts },
         Outcome::Cancelled => PublishError::Cancelled,
+        Outcome::Superseded => PublishError::Superseded,
+        Outcome::Evicted => PublishError::Evicted,
+        Outcome::Unreadable => PublishError::Unreadable,
         Outcome::Stopped { maybe_delivered } => PublishError::Stopped { maybe_delivered },
         // A class a newer core added: nothing is known but that it is over.
         _ => PublishError::Unknown { released: false },
@@ -281,6 +319,9 @@ mod tests {
             Outcome::Unknown { released: true },
             Outcome::Parked { cuts: 2 },
             Outcome::Cancelled,
+            Outcome::Superseded,
+            Outcome::Evicted,
+            Outcome::Unreadable,
             Outcome::Stopped { maybe_delivered: true },
         ];
         for outcome in not_delivered {

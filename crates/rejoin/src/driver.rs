@@ -28,6 +28,7 @@ use crate::pending::{Entry, Pending};
 use crate::routes::{Parting, Routes};
 use crate::shutdown::ShutdownReport;
 use crate::status::{Link, State};
+use crate::storage::Storage;
 use crate::subscription::refusal;
 use crate::sync::lock;
 use crate::translate::{self, Repeats};
@@ -47,11 +48,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Driver {
     engine: Engine,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     dial: Dial,
     wire: Wire,
     routes: Routes,
-    pending: Pending,
+    pub(crate) pending: Pending,
     commands: VecDeque<Command>,
     now: Now,
     /// Made at the first poll, so that it belongs to the runtime that drives it.
@@ -72,6 +73,7 @@ pub(crate) struct Driver {
     report: ShutdownReport,
     stopped: bool,
     lingering: Option<JoinHandle<bool>>,
+    pub(crate) storage: Option<Storage>,
     ended: bool,
 }
 
@@ -82,14 +84,22 @@ impl fmt::Debug for Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Engine, shared: Arc<Shared>, dial: Dial, unrouted_after: Duration) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        shared: Arc<Shared>,
+        dial: Dial,
+        unrouted_after: Duration,
+        found: Pending,
+        storage: Option<Storage>,
+    ) -> Self {
         let now = shared.clock.now();
         Self {
+            storage,
             engine,
             dial,
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
-            pending: Pending::default(),
+            pending: found,
             commands: VecDeque::new(),
             timer: None,
             now,
@@ -120,6 +130,7 @@ impl Driver {
         self.now = self.shared.clock.now();
         let mut busy = self.take_commands();
         busy |= self.take_marks();
+        busy |= self.poll_storage(cx);
         busy |= self.poll_opening(cx);
         busy |= self.poll_read(cx);
         busy |= self.poll_timer(cx);
@@ -142,7 +153,24 @@ impl Driver {
             self.obey(command);
         }
         self.drain();
+        self.evict();
         true
+    }
+
+    /// Gives up the oldest messages while the queue is beyond its limits, where its policy is that.
+    fn evict(&mut self) {
+        let (bytes, messages) = self.shared.overdraft();
+        if (bytes, messages) == (0, 0) {
+            return;
+        }
+        while (self.freed_bytes < bytes || self.freed_messages < messages)
+            && self.engine.evict_oldest(self.now).is_some()
+        {
+            while let Some(output) = self.engine.poll() {
+                self.carry_out(output);
+            }
+        }
+        self.settle();
     }
 
     fn obey(&mut self, command: Command) {
@@ -173,6 +201,9 @@ impl Driver {
                 let _ = self.engine.cancel(id, now);
             }
             Command::Decide { id, resend } => self.engine.decide(id, resend, now),
+            Command::List { reply } => {
+                let _ = reply.send(self.pending.list());
+            }
             Command::Flush { reply } => self.flushes.push((self.last_publish, reply)),
             Command::Nudge { reply } => {
                 let due = self.engine.nudge(now).filter(|at| *at > now.mono);
@@ -195,12 +226,15 @@ impl Driver {
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
         self.last_publish = id;
         let entry = Entry {
-            cell,
-            bytes,
-            qos: publication.qos,
+            cell: Some(cell),
             accepted: self.now.mono,
-            first_sent: None,
+            first_sent: Timestamp::NEVER,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             attempts: 0,
+            qos: publication.qos,
+            recorded: self.storage.is_some() && publication.is_queued(),
+            stored: false,
+            recovered: false,
         };
         self.pending.insert(id, entry);
         if let Err(why) = self.engine.publish(id, publication, self.now) {
@@ -311,7 +345,7 @@ impl Driver {
         busy
     }
 
-    fn tell(&mut self, input: Input) {
+    pub(crate) fn tell(&mut self, input: Input) {
         self.engine.handle(input, self.now);
         self.drain();
     }
@@ -333,7 +367,7 @@ impl Driver {
     }
 
     /// Gives room back and wakes who waits for the queue to be empty: once for a whole batch.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.freed_messages > 0 {
             let messages = std::mem::take(&mut self.freed_messages);
             self.shared.give_back(std::mem::take(&mut self.freed_bytes), messages);
@@ -363,8 +397,16 @@ impl Driver {
                     self.lingering = Some(open.finish(self.linger()));
                 }
             }
-            // Without a store the engine keeps nothing; the builder refuses a setting that would make it.
-            Output::Persist { .. } | Output::Load(_) => {}
+            Output::Persist { ticket, records } => {
+                if !self.storage.as_mut().is_some_and(|storage| storage.persist(ticket, records)) {
+                    self.engine.handle(Input::Persisted(ticket), self.now);
+                }
+            }
+            Output::Load(ids) => {
+                if let Some(storage) = &self.storage {
+                    storage.load(ids);
+                }
+            }
             Output::Event(event) => self.event(event),
         }
     }
@@ -391,12 +433,15 @@ impl Driver {
             Core::Transmitted { id, attempts } => {
                 if let Some(entry) = self.pending.get_mut(id) {
                     entry.attempts = attempts;
-                    if entry.first_sent.is_none() {
-                        entry.first_sent = Some(self.now.mono);
-                        entry.cell.sent();
+                    if entry.first_sent == Timestamp::NEVER {
+                        entry.first_sent = self.now.mono;
+                        if let Some(cell) = &entry.cell {
+                            cell.sent();
+                        }
                     }
                 }
             }
+            Core::Stored { id } => self.pending.stored(id),
             Core::Finished { id, outcome } => self.outcome(id, outcome),
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
@@ -408,7 +453,7 @@ impl Driver {
         }
     }
 
-    fn publish_event(&mut self, event: &Event) {
+    pub(crate) fn publish_event(&mut self, event: &Event) {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
         translate::log(self.shared.state.borrow().client_id.as_str(), event);
@@ -428,17 +473,20 @@ impl Driver {
         if self.closing {
             match outcome {
                 Outcome::Sent | Outcome::Delivered(_) => self.report.delivered += 1,
-                Outcome::Stopped { maybe_delivered } => {
-                    self.report.lost += 1;
-                    self.report.maybe_delivered += u64::from(maybe_delivered);
-                }
+                // Counted when it is known whether the store has it.
+                Outcome::Stopped { .. } if self.storage.is_some() => {}
+                Outcome::Stopped { maybe_delivered } => self.count_lost(maybe_delivered),
                 _ => {}
             }
+        }
+        if let (Outcome::Stopped { maybe_delivered }, Some(storage)) = (&outcome, &mut self.storage) {
+            storage.part(id, *maybe_delivered);
+            return;
         }
         self.finished(id, |times| answer(outcome, times));
     }
 
-    fn finished(
+    pub(crate) fn finished(
         &mut self,
         id: PublishId,
         answer: impl FnOnce(Times) -> Result<crate::Receipt, Box<PublishError>>,
@@ -451,7 +499,7 @@ impl Driver {
         let times = Times {
             qos: entry.qos,
             attempts: entry.attempts,
-            queued_for: entry.first_sent.unwrap_or(now).since(entry.accepted),
+            queued_for: entry.first_sent.min(now).since(entry.accepted),
             took: now.since(entry.accepted),
         };
         let done = answer(times);
@@ -459,16 +507,42 @@ impl Driver {
             Ok(receipt) => Event::Delivered { id, receipt: *receipt },
             Err(why) => Event::Failed { id, why: why.clone() },
         });
-        self.freed_bytes += entry.bytes;
+        self.freed_bytes += u64::from(entry.bytes);
         self.freed_messages += 1;
-        entry.cell.finish(done);
+        if let Some(cell) = entry.cell {
+            cell.finish(done);
+        }
+    }
+
+    pub(crate) fn count_lost(&mut self, maybe_delivered: bool) {
+        self.report.lost += 1;
+        self.report.maybe_delivered += u64::from(maybe_delivered);
+    }
+
+    pub(crate) const fn count_still_queued(&mut self) {
+        self.report.still_queued += 1;
+    }
+
+    /// Something of the state that the engine does not know of changed.
+    pub(crate) fn state_changed(&mut self) {
+        self.revision = None;
+        self.publish_state();
+    }
+
+    /// Waits for a moment after the engine stopped.
+    pub(crate) fn poll_timer_at(&mut self, at: tokio::time::Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        timer.as_mut().reset(at);
+        timer.as_mut().poll(cx)
     }
 
     fn publish_state(&mut self) {
         let revision = self.engine.status_revision();
         if self.revision != Some(revision) {
             self.revision = Some(revision);
-            let state = State::from_status(self.engine.status(), &self.shared.clock, &self.shared.servers);
+            let mut state =
+                State::from_status(self.engine.status(), &self.shared.clock, &self.shared.servers);
+            state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }
         *lock(&self.shared.stats) = self.engine.stats();
@@ -484,7 +558,7 @@ impl Driver {
             self.lingering = None;
             self.report.clean = clean.unwrap_or(false);
         }
-        true
+        self.poll_closing_storage(cx)
     }
 
     /// Every handle gets its answer, also when the runtime is dropped under the client.
@@ -507,9 +581,17 @@ impl Driver {
         }
         for entry in self.pending.take_all() {
             let maybe_delivered = entry.attempts > 0;
-            self.report.lost += 1;
-            self.report.maybe_delivered += u64::from(maybe_delivered);
-            entry.cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered })));
+            let error = if entry.stored {
+                self.report.still_queued += 1;
+                PublishError::StillQueued { maybe_delivered }
+            } else {
+                self.report.lost += 1;
+                self.report.maybe_delivered += u64::from(maybe_delivered);
+                PublishError::Stopped { maybe_delivered }
+            };
+            if let Some(cell) = entry.cell {
+                cell.finish(Err(Box::new(error)));
+            }
         }
         self.routes.end();
         self.flushes.clear();

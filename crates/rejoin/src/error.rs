@@ -7,6 +7,7 @@ use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::{ConfigError, LossCause, Publication, Rejected, StopReason, TopicError};
 
 use crate::shutdown::ShutdownReport;
+use crate::store::StoreError;
 use crate::url::UrlError;
 
 /// The result of anything in this crate.
@@ -79,6 +80,9 @@ pub enum BuildError {
     /// Settings that cannot work together.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The queue cannot be opened or read. Nothing in it was touched.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Not called inside a tokio runtime.
     #[error("no tokio runtime here; call this inside one with its io and time drivers enabled")]
     NoRuntime,
@@ -207,6 +211,22 @@ pub enum PublishError {
     /// Withdrawn before it was ever sent.
     #[error("withdrawn before it was sent")]
     Cancelled,
+    /// A newer message to its topic took its place before it was ever sent, as [`crate::Queue::latest_only`] asks.
+    #[error("a newer message to its topic took its place before it was sent")]
+    Superseded,
+    /// The queue was full and its policy, [`crate::WhenFull`], gave this message up before it was ever sent.
+    #[error("the queue was full and gave this message up before it was sent; raise its limit or send less")]
+    Evicted,
+    /// The queue on disk could not give the message back. What is left of it is kept: `rejoin queue ls` shows it.
+    #[error("the queue on disk could not give the message back; `rejoin queue ls` shows what is left of it")]
+    Unreadable,
+    /// The client stopped first. The message is safe in the queue on disk and goes out with the next start; it is
+    /// answered for there, under the same id.
+    #[error("the client stopped first; the message is safe in the queue and goes out with the next start")]
+    StillQueued {
+        /// It was sent, so the broker may have it already.
+        maybe_delivered: bool,
+    },
     /// The client stopped first.
     #[error("the client stopped first{}", if *maybe_delivered { "; the broker may have the message" } else { "; the message was never sent" })]
     Stopped {
@@ -228,7 +248,7 @@ impl PublishError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NotAccepted(error) => error.is_transient(),
-            Self::Dropped => true,
+            Self::Dropped | Self::Evicted => true,
             Self::Refused { reason, .. } => {
                 matches!(*reason, ReasonCode::QUOTA_EXCEEDED | ReasonCode::MESSAGE_RATE_TOO_HIGH)
             }
@@ -238,7 +258,13 @@ impl PublishError {
 
     /// Whether the broker may have the message all the same.
     pub const fn maybe_delivered(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::Parked { .. } | Self::Stopped { maybe_delivered: true })
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::Parked { .. }
+                | Self::Stopped { maybe_delivered: true }
+                | Self::StillQueued { maybe_delivered: true }
+        )
     }
 
     /// A short stable name of the class, for scripts and logs.
@@ -254,6 +280,10 @@ impl PublishError {
             Self::Unknown { .. } => "unknown",
             Self::Parked { .. } => "parked",
             Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+            Self::Evicted => "evicted",
+            Self::Unreadable => "unreadable",
+            Self::StillQueued { .. } => "still-queued",
             Self::Stopped { .. } => "stopped",
         }
     }
@@ -289,7 +319,7 @@ pub enum NotAccepted {
         limit_bytes: u64,
     },
     /// The message alone is larger than the queue.
-    #[error("the message takes {bytes} bytes, the whole queue has {limit_bytes}; raise queue_max_bytes")]
+    #[error("the message takes {bytes} bytes, the whole queue has {limit_bytes}; raise Queue::max_bytes")]
     LargerThanQueue {
         /// Bytes it takes.
         bytes: u64,
@@ -307,6 +337,9 @@ pub enum NotAccepted {
         /// What is wrong.
         what: String,
     },
+    /// The store cannot take it now ([`StoreError::NoSpace`]) or any more.
+    #[error(transparent)]
+    Store(StoreError),
     /// The client is stopped or being shut down.
     #[error("the client is stopped; make a new one")]
     Stopped,
@@ -339,7 +372,11 @@ impl EnqueueError {
 
     /// Whether waiting helps.
     pub const fn is_transient(&self) -> bool {
-        matches!(self.reason, NotAccepted::QueueFull { .. })
+        match &self.reason {
+            NotAccepted::QueueFull { .. } => true,
+            NotAccepted::Store(error) => !error.is_fatal(),
+            _ => false,
+        }
     }
 }
 

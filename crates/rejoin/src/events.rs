@@ -16,6 +16,7 @@ use rejoin_core::{LossCause, OutageBill, PublishId, SessionState, StopReason};
 
 use crate::delivery::Receipt;
 use crate::error::{PublishError, SubscribeError};
+use crate::store::StoreError;
 use crate::sync::lock;
 
 /// How many unread events a reader holds before it begins to lose them.
@@ -143,6 +144,21 @@ pub enum Event {
     QueueFull,
     /// A quarter of the queue is free again.
     QueueOk,
+    /// The queue on disk cannot take messages: now, or for good. `refusing`: what is handed over is given back until
+    /// [`Event::StoreWell`] or the next start; otherwise the client goes on in memory, as it was told to.
+    StoreTrouble {
+        /// What is wrong.
+        error: StoreError,
+        /// Nothing is accepted meanwhile.
+        refusing: bool,
+    },
+    /// The queue on disk takes messages again.
+    StoreWell,
+    /// Messages accepted by an earlier process were found in the queue on disk. [`crate::Client::pending`] lists them.
+    Found {
+        /// How many.
+        messages: u64,
+    },
     /// An inbound message was larger than our limit; skipped, acknowledged and counted (3.1.1).
     Oversized {
         /// Its topic.
@@ -190,6 +206,9 @@ impl Event {
             Self::Undecided { .. } => "undecided",
             Self::QueueFull => "queue-full",
             Self::QueueOk => "queue-ok",
+            Self::StoreTrouble { .. } => "store-trouble",
+            Self::StoreWell => "store-well",
+            Self::Found { .. } => "found",
             Self::Oversized { .. } => "oversized",
             Self::TakenOver { .. } => "taken-over",
             Self::FellBack { .. } => "fell-back",

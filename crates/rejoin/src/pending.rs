@@ -6,16 +6,43 @@ use std::sync::Arc;
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::{PublishId, Timestamp};
 
-use crate::delivery::Cell;
+use crate::delivery::{Cell, Stored};
 
 /// What is known of one message here.
 pub(crate) struct Entry {
-    pub(crate) cell: Arc<Cell>,
-    pub(crate) bytes: u64,
-    pub(crate) qos: Qos,
+    /// `None` when nobody holds the delivery any more, or it was accepted by an earlier process.
+    pub(crate) cell: Option<Arc<Cell>>,
     pub(crate) accepted: Timestamp,
-    pub(crate) first_sent: Option<Timestamp>,
+    /// [`Timestamp::NEVER`] until it was sent.
+    pub(crate) first_sent: Timestamp,
+    /// Room it takes in the queue. No message is larger than a packet, so 32 bits are enough.
+    pub(crate) bytes: u32,
     pub(crate) attempts: u32,
+    pub(crate) qos: Qos,
+    /// A store has it or is about to.
+    pub(crate) recorded: bool,
+    /// A store has it.
+    pub(crate) stored: bool,
+    /// It was accepted by an earlier process.
+    pub(crate) recovered: bool,
+}
+
+/// An accepted message that is not answered for. See [`crate::Client::pending`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingMessage {
+    /// Its name; events that report its end use it too.
+    pub id: PublishId,
+    /// Its QoS.
+    pub qos: Qos,
+    /// Room it takes in the queue, in bytes.
+    pub queue_bytes: u64,
+    /// How often it was sent by this process.
+    pub attempts: u32,
+    /// It survives this process.
+    pub stored: bool,
+    /// It was accepted by an earlier process.
+    pub recovered: bool,
 }
 
 /// A window over ascending names, because most messages end in about the order they came; the few that stay far
@@ -55,6 +82,25 @@ impl Pending {
         }
     }
 
+    /// A store has it. When nobody holds the delivery, what would have told it is not kept either.
+    pub(crate) fn stored(&mut self, id: PublishId) {
+        let Some(entry) = self.get_mut(id) else { return };
+        entry.stored = true;
+        if let Some(cell) = &entry.cell {
+            cell.stored(Stored::OnDisk);
+        }
+        entry.cell = entry.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
+    }
+
+    /// The store is lost: what it does not have is in memory only.
+    pub(crate) fn kept_in_memory(&self) {
+        for (_, entry) in self.iter() {
+            if let (Some(cell), false) = (&entry.cell, entry.stored) {
+                cell.stored(Stored::InMemory);
+            }
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: PublishId) -> Option<Entry> {
         let Some(slot) = self.slot(id) else { return self.stragglers.remove(&id.0) };
         let entry = self.window.get_mut(slot)?.take()?;
@@ -68,6 +114,25 @@ impl Pending {
         let straggler = self.stragglers.keys().next().copied();
         // The front of the window is never empty.
         straggler.or_else(|| (!self.window.is_empty()).then_some(self.base)).map(PublishId)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PublishId, &Entry)> {
+        let stragglers = self.stragglers.iter().map(|(id, entry)| (PublishId(*id), entry));
+        let window = self.window.iter().zip(self.base..);
+        stragglers.chain(window.filter_map(|(slot, id)| Some((PublishId(id), slot.as_ref()?))))
+    }
+
+    /// Everything that is pending, oldest first.
+    pub(crate) fn list(&self) -> Vec<PendingMessage> {
+        let of = |(id, entry): (PublishId, &Entry)| PendingMessage {
+            id,
+            qos: entry.qos,
+            queue_bytes: entry.bytes.into(),
+            attempts: entry.attempts,
+            stored: entry.stored,
+            recovered: entry.recovered,
+        };
+        self.iter().map(of).collect()
     }
 
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Entry> {
@@ -110,12 +175,15 @@ mod tests {
 
     fn entry(n: u64) -> Entry {
         Entry {
-            cell: Arc::default(),
-            bytes: n,
+            cell: None,
+            bytes: u32::try_from(n).unwrap(),
             qos: Qos::AtLeastOnce,
             accepted: Timestamp::ZERO,
-            first_sent: None,
+            first_sent: Timestamp::NEVER,
             attempts: 0,
+            recorded: false,
+            stored: false,
+            recovered: false,
         }
     }
 
@@ -125,7 +193,7 @@ mod tests {
         pending.insert(PublishId(1), entry(1));
         for n in 2..200_000 {
             pending.insert(PublishId(n), entry(n));
-            assert_eq!(pending.remove(PublishId(n)).map(|e| e.bytes), Some(n));
+            assert_eq!(pending.remove(PublishId(n)).map(|e| u64::from(e.bytes)), Some(n));
             assert!(pending.window.len() <= THIN_FROM + 1);
         }
         assert_eq!(pending.oldest(), Some(PublishId(1)));

@@ -88,6 +88,12 @@ impl PublishBuilder {
         self.edit(|draft| draft.queue_qos0 = true)
     }
 
+    /// Only the latest message of its topic counts: while it was never sent, a newer one that says the same takes its
+    /// place in the queue, and this one ends as [`PublishError::Superseded`]. Default: the client's setting, off.
+    pub fn latest_only(self) -> Self {
+        self.edit(|draft| draft.latest_only = true)
+    }
+
     /// What happens to it if it was sent, not acknowledged, and the server lost the session. Default: the client's
     /// policy.
     pub fn on_session_loss(self, policy: SessionLossPolicy) -> Self {
@@ -210,26 +216,51 @@ impl IntoFuture for PublishBuilder {
     type IntoFuture = Publishing;
 
     fn into_future(self) -> Publishing {
-        Publishing { state: self.enqueue().map_err(Some) }
+        if self.shared.waits_for_room() {
+            return Publishing { state: State::Waiting(Box::pin(self.enqueue_when_room())) };
+        }
+        Publishing { state: self.enqueue().map_or_else(|e| State::Refused(Some(e)), State::Accepted) }
     }
 }
 
+enum State {
+    /// For room, as [`crate::WhenFull::Block`] asks.
+    Waiting(Pin<Box<dyn Future<Output = Result<Delivery, EnqueueError>> + Send>>),
+    Accepted(Delivery),
+    Refused(Option<EnqueueError>),
+}
+
 /// The future of an awaited [`PublishBuilder`].
-#[derive(Debug)]
 pub struct Publishing {
-    state: Result<Delivery, Option<EnqueueError>>,
+    state: State,
+}
+
+impl fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Waiting(_) => "waiting for room",
+            State::Accepted(_) => "accepted",
+            State::Refused(_) => "refused",
+        };
+        f.debug_tuple("Publishing").field(&state).finish()
+    }
 }
 
 impl Future for Publishing {
     type Output = Result<Receipt, PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::Waiting(waiting) = &mut self.state {
+            let Poll::Ready(handed) = waiting.as_mut().poll(cx) else { return Poll::Pending };
+            self.state = handed.map_or_else(|e| State::Refused(Some(e)), State::Accepted);
+        }
         match &mut self.state {
-            Ok(delivery) => Pin::new(delivery).poll(cx),
-            Err(error) => match error.take() {
+            State::Accepted(delivery) => Pin::new(delivery).poll(cx),
+            State::Refused(error) => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
                 None => Poll::Pending,
             },
+            State::Waiting(_) => Poll::Pending,
         }
     }
 }

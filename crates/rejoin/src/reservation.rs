@@ -7,7 +7,7 @@ use rejoin_core::Publication;
 use crate::error::NotAccepted;
 
 /// What a message costs beside its own bytes: the records that follow it until it is answered for.
-const OVERHEAD: u64 = 128;
+pub(crate) const OVERHEAD: u64 = 128;
 
 /// How much of the queue is taken, and who waits for space.
 #[derive(Debug)]
@@ -49,6 +49,32 @@ impl Reservation {
         self.bytes += bytes;
         self.messages += 1;
         Ok(())
+    }
+
+    /// Takes room for one message of `bytes` beyond the limit: older ones will make room. No further than the limit
+    /// once more, so that memory stays bounded while they have not yet.
+    pub(crate) fn overdraw(&mut self, bytes: u64) -> Result<(), NotAccepted> {
+        let (limit_bytes, limit_messages) = (self.limit_bytes, self.limit_messages);
+        self.limit_bytes = limit_bytes.saturating_mul(2);
+        self.limit_messages = limit_messages.saturating_mul(2);
+        let taken = if bytes > limit_bytes {
+            Err(NotAccepted::LargerThanQueue { bytes, limit_bytes })
+        } else {
+            self.take(bytes)
+        };
+        (self.limit_bytes, self.limit_messages) = (limit_bytes, limit_messages);
+        taken
+    }
+
+    /// Takes the room of messages an earlier process accepted; they are here whatever the limit is.
+    pub(crate) const fn occupy(&mut self, bytes: u64, messages: u64) {
+        self.bytes += bytes;
+        self.messages += messages;
+    }
+
+    /// Bytes and messages taken beyond the limit.
+    pub(crate) const fn overdraft(&self) -> (u64, u64) {
+        (self.bytes.saturating_sub(self.limit_bytes), self.messages.saturating_sub(self.limit_messages))
     }
 
     /// Gives room back.
@@ -125,6 +151,18 @@ mod tests {
             room.take(1).unwrap();
         }
         assert!(matches!(room.take(1), Err(NotAccepted::QueueFull { messages: 3, .. })), "messages");
+    }
+
+    #[test]
+    fn an_overdraft_ends_at_twice_the_limit() {
+        let mut room = Reservation::new(1000, 100);
+        room.take(1000).unwrap();
+        room.overdraw(900).unwrap();
+        assert_eq!(room.overdraft(), (900, 0));
+        assert!(matches!(room.overdraw(101), Err(NotAccepted::QueueFull { .. })));
+        assert!(matches!(room.overdraw(1001), Err(NotAccepted::LargerThanQueue { .. })));
+        let _ = room.give_back(900, 1);
+        assert_eq!(room.overdraft(), (0, 0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rejoin_core::text::Text;
 use rejoin_core::{LinkState, LossCause, SessionState, Stage, Status, StopReason};
 
 use crate::command::Clock;
+use crate::store::StoreError;
 
 /// Is the link open now?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub enum Outlook {
     },
     /// It waits for the link.
     Later {
-        /// It would survive the end of this process. Always false with the memory queue.
+        /// It survives the end of this process once it is stored. Always false with the memory queue.
         durable: bool,
         /// Messages accepted before it and not answered for.
         ahead: u64,
@@ -109,6 +110,8 @@ impl Outlook {
 pub enum Obstacle {
     /// The queue is full; what is handed over is given back.
     QueueFull,
+    /// The store cannot take messages; what is handed over is given back.
+    Store(StoreError),
     /// The broker refuses this client, and trying again does not help by itself. What is accepted is kept.
     Refused(Option<LossCause>),
 }
@@ -123,7 +126,7 @@ pub enum Obstacle {
 /// | `Connecting` | true | false | `Later` | false |
 /// | `Waiting` | true | false | `Later` | false |
 /// | `Waiting` in the slow lane | true | false | `Blocked` | false |
-/// | any of these, queue full | true | as above | `Blocked` | as above |
+/// | any of these, queue full or its disk in trouble | true | as above | `Blocked` | as above |
 /// | `Stopped` | false | false | `Never` | false |
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -138,6 +141,12 @@ pub struct State {
     pub queue_bytes: u64,
     /// The queue has no room for another message.
     pub queue_full: bool,
+    /// What is accepted is kept on a store and survives this process.
+    pub durable: bool,
+    /// What is wrong with the store, if something is.
+    pub store_error: Option<StoreError>,
+    /// Nothing is accepted because of it.
+    pub refusing: bool,
     /// Why the last link or attempt ended.
     pub last_loss: Option<LossCause>,
     /// Index of the server in use or last tried.
@@ -177,12 +186,16 @@ impl State {
     pub fn outlook(&self) -> Outlook {
         match &self.link {
             Link::Stopped { reason } => Outlook::Never { why: reason.clone() },
+            _ if self.refusing => match &self.store_error {
+                Some(error) => Outlook::Blocked { why: Obstacle::Store(error.clone()) },
+                None => Outlook::Blocked { why: Obstacle::QueueFull },
+            },
             _ if self.queue_full => Outlook::Blocked { why: Obstacle::QueueFull },
             Link::Open { .. } => Outlook::Now { ahead: self.ahead },
             Link::Waiting { slow_lane: true, last_error, .. } => {
                 Outlook::Blocked { why: Obstacle::Refused(last_error.clone()) }
             }
-            _ => Outlook::Later { durable: false, ahead: self.ahead },
+            _ => Outlook::Later { durable: self.durable, ahead: self.ahead },
         }
     }
 
@@ -216,6 +229,9 @@ impl State {
             ahead: 0,
             queue_bytes: 0,
             queue_full: false,
+            durable: false,
+            store_error: None,
+            refusing: false,
             last_loss: status.last_loss,
             server: status.server,
             server_name: servers.get(status.server).cloned().unwrap_or_default(),
@@ -250,6 +266,9 @@ mod tests {
             ahead: 7,
             queue_bytes: 0,
             queue_full,
+            durable: false,
+            store_error: None,
+            refusing: false,
             last_loss: None,
             server: 0,
             server_name: Text::default(),

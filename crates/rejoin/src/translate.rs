@@ -111,6 +111,16 @@ pub(crate) fn log(client: &str, event: &Event) {
         Event::Retrying { reason, .. } => {
             tracing::debug!(target: "rejoin", client, %reason, "the broker refused a message for now");
         }
+        Event::Found { messages } => {
+            tracing::info!(target: "rejoin", client, messages, "messages of an earlier process were found in the queue");
+        }
+        Event::StoreTrouble { error, refusing: true } => {
+            tracing::error!(target: "rejoin", client, %error, "nothing is accepted: the queue cannot be written");
+        }
+        Event::StoreTrouble { error, .. } => tracing::error!(
+            target: "rejoin", client, %error, "the queue is in memory only from here on: messages are lost with this process"
+        ),
+        Event::StoreWell => tracing::info!(target: "rejoin", client, "the queue can be written again"),
         Event::Stopped { reason } => tracing::info!(target: "rejoin", client, ?reason, "stopped"),
         _ => {}
     }

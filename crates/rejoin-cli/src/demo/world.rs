@@ -215,7 +215,7 @@ impl World {
         Lane {
             published: auditor.published_count(),
             delivered: auditor.delivered(),
-            queued: self.client.pending(),
+            queued: self.client.pending_count(),
             received: heard.numbers.len() as u64,
             copies: heard.copies,
         }

@@ -106,6 +106,9 @@ struct Present {
 #[derive(Debug, Default)]
 struct Journal {
     enabled: bool,
+    /// The store takes nothing more. Links go on without their records; what is about one QoS 2 message waits for ever,
+    /// so that the next process sends it exactly once.
+    lost: bool,
     pending: Vec<Record>,
     /// The last ticket given out.
     issued: Ticket,
@@ -338,6 +341,10 @@ impl Engine {
                 for id in self.session.outbox.waiting.fetched(bodies) {
                     self.park(id, Outcome::Unreadable, Parking::Unreadable);
                 }
+            }
+            Input::StoreLost(bodies) => {
+                self.journal.lost = true;
+                self.session.outbox.waiting.take_back(bodies);
             }
             Input::Tick => {}
         }

@@ -41,7 +41,7 @@ impl Engine {
     pub(super) fn send_connect(&mut self) {
         let now = self.now.mono;
         let waits = self.link.as_ref().is_some_and(|l| l.phase == Phase::Opening && l.transport_open);
-        if !waits || self.connect_barrier > self.journal.durable {
+        if !waits || (self.connect_barrier > self.journal.durable && !self.journal.lost) {
             return;
         }
         let Some(mut link) = self.link.take() else { return };
@@ -398,7 +398,7 @@ impl Engine {
 
     /// Whether packets of the session may leave: its beginning is on the store.
     pub(super) fn session_is_safe(&self) -> bool {
-        self.barrier <= self.journal.durable || self.barrier == Ticket::default()
+        self.barrier <= self.journal.durable || self.barrier == Ticket::default() || self.journal.lost
     }
 }
 

@@ -248,6 +248,26 @@ impl Waiting {
         unreadable
     }
 
+    /// The store is lost: bodies it never wrote come back, and nothing is left to it any more.
+    pub(crate) fn take_back(&mut self, bodies: Vec<(PublishId, Publication)>) {
+        self.window_bytes = None;
+        let mut bodies: BTreeMap<PublishId, Publication> = bodies.into_iter().collect();
+        let mut back = Vec::new();
+        self.far.retain(|far| match bodies.remove(&far.id) {
+            None => true,
+            Some(publication) => {
+                back.push((far.id, far.place, far.expires, far.possible_duplicate, publication));
+                false
+            }
+        });
+        for (id, place, expires, possible_duplicate, publication) in back {
+            let mut entry = Entry::new(id, publication, (expires != Timestamp::NEVER).then_some(expires));
+            entry.place = place;
+            entry.possible_duplicate = possible_duplicate;
+            self.push_near(entry);
+        }
+    }
+
     /// Withdraws a message that was never sent.
     pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
         if let Some(at) = self.near.iter().position(|e| e.id == id && e.attempts == 0) {

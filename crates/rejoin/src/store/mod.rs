@@ -6,6 +6,7 @@
 //! ```
 //! A store knows no MQTT. It keeps [`Record`]s, gives back what they add up to, and says so when it cannot.
 
+pub(crate) mod keeper;
 mod memory;
 
 use std::fmt;
@@ -52,9 +53,21 @@ pub trait Store: Send + fmt::Debug {
     /// As [`Store::commit`].
     fn maintain(&mut self) -> Result<(), StoreError>;
 
+    /// Called once, with a bell that another thread may ring when it wants [`Store::serve`] to be called soon, for
+    /// example because somebody asks what is in the queue. Ignored by default.
+    fn attend(&mut self, bell: Bell) {
+        drop(bell);
+    }
+
+    /// The bell was rung. Called between commits.
+    fn serve(&mut self) {}
+
     /// Figures for people.
     fn stats(&self) -> StoreStats;
 }
+
+/// Asks the thread that serves a store to call [`Store::serve`].
+pub type Bell = Box<dyn Fn() + Send + Sync>;
 
 /// Figures of a store; they are cheap to ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

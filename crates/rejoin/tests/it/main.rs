@@ -7,5 +7,6 @@ mod isolation;
 mod links;
 mod peer;
 mod publishing;
+mod queue;
 mod receiving;
 mod wishes;

@@ -24,7 +24,7 @@ async fn awaiting_is_the_brokers_answer_and_a_lost_link_is_none() {
     let receipt = limited(delivery.acked()).await.unwrap();
     assert_eq!((receipt.attempts, receipt.is_acknowledged()), (2, true));
     assert!(receipt.took >= receipt.queued_for);
-    assert_eq!(client.pending(), 0);
+    assert_eq!(client.pending_count(), 0);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn qos_0_is_sent_or_says_that_it_was_not() {
 #[tokio::test]
 async fn a_full_queue_gives_the_message_back_and_room_is_waited_for() {
     let listener = Listener::bind().await;
-    let client = listener.client().queue_max_messages(2).start().unwrap();
+    let client = listener.client().queue(rejoin::Queue::in_memory().max_messages(2)).start().unwrap();
     let mut events = client.events();
     let one = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
     let _two = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
@@ -102,7 +102,7 @@ async fn what_is_not_valid_is_refused_before_it_is_accepted() {
     assert!(matches!(property.reason(), NotAccepted::InvalidProperty { property: "response topic", .. }));
     let not_text = client.publish("a", vec![0xFF]).payload_is_utf8().enqueue().unwrap_err();
     assert!(not_text.to_string().contains("not UTF-8"), "{not_text}");
-    assert_eq!(client.pending(), 0);
+    assert_eq!(client.pending_count(), 0);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn flush_waits_for_what_was_accepted_before_it() {
     assert!(!flush.is_finished());
     peer.ack(&first).await;
     limited(flush).await.unwrap().unwrap();
-    assert_eq!(client.pending(), 1);
+    assert_eq!(client.pending_count(), 1);
 }
 
 #[tokio::test]

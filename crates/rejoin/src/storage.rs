@@ -1,0 +1,250 @@
+//! The driver's side of a store: what was handed to it, how it stands, and what it still owes when the client ends.
+
+use std::task::Context;
+use std::time::Duration;
+
+use rejoin_core::codec::packet::Qos;
+use rejoin_core::text::Text;
+use rejoin_core::{Input, Publication, PublishId, Record, Recovered, Ticket, Timestamp};
+
+use crate::command::{Standing, Terms};
+use crate::driver::Driver;
+use crate::error::{BuildError, PublishError};
+use crate::events::Event;
+use crate::pending::{Entry, Pending};
+use crate::queue::{Place, Queue, WhenStoreFails};
+use crate::reservation::{OVERHEAD, Reservation};
+use crate::store::keeper::{Keeper, Report};
+use crate::store::{Store, StoreError};
+
+/// How long the end of a client waits for a store that does not answer.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The store of one client, as its driver sees it.
+pub(crate) struct Storage {
+    keeper: Keeper,
+    when_fails: WhenStoreFails,
+    /// The last ticket handed over, and the last that came back.
+    issued: Ticket,
+    persisted: Ticket,
+    /// It takes nothing more.
+    lost: bool,
+    changes: u64,
+    /// Messages of an earlier process, until that was told.
+    found: u64,
+    /// Messages that the engine left to the store when it stopped, and whether the broker may have them.
+    parting: Vec<(PublishId, bool)>,
+    /// When waiting for it to close is over.
+    close_by: Option<Timestamp>,
+}
+
+impl Storage {
+    pub(crate) const fn new(keeper: Keeper, when_fails: WhenStoreFails, found: u64) -> Self {
+        Self {
+            keeper,
+            when_fails,
+            issued: Ticket(0),
+            persisted: Ticket(0),
+            lost: false,
+            changes: 0,
+            found,
+            parting: Vec::new(),
+            close_by: None,
+        }
+    }
+
+    /// Hands records over. `false`: nobody keeps them any more, and nobody is to wait for it.
+    pub(crate) fn persist(&mut self, ticket: Ticket, records: Vec<Record>) -> bool {
+        self.issued = ticket;
+        if self.lost {
+            return self.when_fails == WhenStoreFails::Refuse;
+        }
+        self.keeper.persist(ticket, records);
+        true
+    }
+
+    pub(crate) fn load(&self, ids: Vec<PublishId>) {
+        self.keeper.load(ids);
+    }
+
+    /// How often it changed how it stands.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The engine stopped and leaves this message to the store.
+    pub(crate) fn part(&mut self, id: PublishId, maybe_delivered: bool) {
+        self.parting.push((id, maybe_delivered));
+    }
+}
+
+/// The store at the place the settings name, and the client id it remembers where none was given.
+pub(crate) fn place(
+    place: Place,
+    client_id: &mut Option<String>,
+    make_id: fn() -> String,
+    servers: &[Text],
+) -> Result<Option<Box<dyn Store>>, StoreError> {
+    match place {
+        Place::Memory => Ok(None),
+        Place::Store(store) => Ok(Some(store)),
+    }
+}
+
+/// A client's account of what it has accepted, as an earlier process left it.
+pub(crate) struct Opened {
+    pub(crate) recovered: Recovered,
+    pub(crate) found: Pending,
+    pub(crate) accounts: (Reservation, Standing, Terms, PublishId),
+    pub(crate) storage: Option<Storage>,
+}
+
+/// Reads the store and starts its thread.
+pub(crate) fn open(
+    store: Option<Box<dyn Store>>,
+    queue: &Queue,
+    now: Timestamp,
+) -> Result<Opened, BuildError> {
+    let terms = Terms {
+        when_full: queue.when_full,
+        expires_after: queue.expires_after,
+        latest_only: queue.latest_only,
+    };
+    let mut room = Reservation::new(queue.max_bytes, queue.max_messages);
+    let mut found = Pending::default();
+    let Some(mut store) = store else {
+        let accounts = (room, Standing::default(), terms, PublishId(0));
+        return Ok(Opened { recovered: Recovered::default(), found, accounts, storage: None });
+    };
+    let recovered = store.recover()?;
+    let all = accepted(&recovered);
+    let count = all.len() as u64;
+    for (id, qos, size_bytes) in all {
+        let bytes = OVERHEAD + size_bytes;
+        room.occupy(bytes, 1);
+        found.insert(id, found_entry(qos, bytes, now));
+    }
+    let keeper = Keeper::start(store).map_err(|error| BuildError::NoThread(error.to_string()))?;
+    let standing = Standing { durable: true, ..Standing::default() };
+    let accounts = (room, standing, terms, recovered.last_publish);
+    let storage = Some(Storage::new(keeper, queue.when_store_fails, count));
+    Ok(Opened { recovered, found, accounts, storage })
+}
+
+/// Every message not answered for, by ascending name.
+fn accepted(recovered: &Recovered) -> Vec<(PublishId, Qos, u64)> {
+    let of = |id: PublishId, publication: &Publication| (id, publication.qos, publication.size_bytes());
+    let waiting = recovered.waiting.iter().map(|waits| (waits.id, waits.qos, waits.size_bytes));
+    let sent = recovered.sent.iter().map(|was| of(was.id, &was.publication));
+    let undecided = recovered.undecided.iter().map(|(id, publication)| of(*id, publication));
+    let mut all: Vec<_> = waiting.chain(sent).chain(undecided).collect();
+    all.sort_unstable_by_key(|(id, ..)| *id);
+    all
+}
+
+fn found_entry(qos: Qos, bytes: u64, now: Timestamp) -> Entry {
+    Entry {
+        cell: None,
+        accepted: now,
+        first_sent: Timestamp::NEVER,
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        attempts: 0,
+        qos,
+        recorded: true,
+        stored: true,
+        recovered: true,
+    }
+}
+
+impl Driver {
+    /// Takes what the store reports. True if there was anything.
+    pub(crate) fn poll_storage(&mut self, cx: &Context<'_>) -> bool {
+        let mut busy = false;
+        let found = self.storage.as_mut().map_or(0, |storage| std::mem::take(&mut storage.found));
+        if found > 0 {
+            self.publish_event(&Event::Found { messages: found });
+        }
+        while let Some(report) = self.storage.as_ref().and_then(|storage| storage.keeper.poll(cx.waker())) {
+            busy = true;
+            self.storage_reports(report);
+        }
+        busy
+    }
+
+    fn storage_reports(&mut self, report: Report) {
+        let Some(storage) = &mut self.storage else { return };
+        let stats = storage.keeper.stats();
+        match report {
+            Report::Persisted(ticket) => {
+                storage.persisted = ticket;
+                *crate::sync::lock(&self.shared.store_stats) = Some(stats);
+                self.tell(Input::Persisted(ticket));
+            }
+            Report::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
+            Report::Lost(bodies) => {
+                let persisted = Input::Persisted(storage.issued);
+                let go_on = storage.when_fails == WhenStoreFails::GoOnInMemory;
+                self.tell(Input::StoreLost(bodies));
+                if go_on {
+                    self.tell(persisted);
+                }
+                self.pending.kept_in_memory();
+            }
+            Report::Trouble(error) => self.storage_trouble(error),
+            Report::Well => {
+                self.storage_stands(Standing { durable: true, error: None, refusing: false });
+                self.publish_event(&Event::StoreWell);
+            }
+        }
+    }
+
+    fn storage_trouble(&mut self, error: StoreError) {
+        let Some(storage) = &mut self.storage else { return };
+        storage.lost |= error.is_fatal();
+        let refusing = !storage.lost || storage.when_fails == WhenStoreFails::Refuse;
+        let durable = !storage.lost;
+        self.storage_stands(Standing { durable, error: Some(error.clone()), refusing });
+        self.publish_event(&Event::StoreTrouble { error, refusing });
+    }
+
+    fn storage_stands(&mut self, standing: Standing) {
+        if let Some(storage) = &mut self.storage {
+            storage.changes += 1;
+        }
+        self.shared.set_store(standing);
+        self.state_changed();
+    }
+
+    /// After the engine stopped: waits until the store has written what it was given. True when it is time to go.
+    pub(crate) fn poll_closing_storage(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.shared.clock.now().mono;
+        let Some(storage) = &mut self.storage else { return true };
+        let by = *storage.close_by.get_or_insert_with(|| {
+            storage.keeper.close();
+            now + CLOSE_LIMIT
+        });
+        if !storage.keeper.is_closed() && now < by {
+            let at = self.shared.clock.timer(by);
+            return self.poll_timer_at(at, cx).is_ready();
+        }
+        self.part_with_storage();
+        true
+    }
+
+    /// Answers for what the engine left to the store.
+    fn part_with_storage(&mut self) {
+        let Some(storage) = &mut self.storage else { return };
+        let all = storage.keeper.is_closed() && storage.persisted == storage.issued;
+        for (id, maybe_delivered) in std::mem::take(&mut storage.parting) {
+            let kept = self.pending.get_mut(id).is_some_and(|entry| entry.stored || (entry.recorded && all));
+            if kept {
+                self.count_still_queued();
+                self.finished(id, |_| Err(Box::new(PublishError::StillQueued { maybe_delivered })));
+            } else {
+                self.count_lost(maybe_delivered);
+                self.finished(id, |_| Err(Box::new(PublishError::Stopped { maybe_delivered })));
+            }
+        }
+        self.settle();
+    }
+}

@@ -1,0 +1,337 @@
+//! The thread that serves a store: while one commit runs, what comes meanwhile gathers, and the next takes all of it.
+//! No timer adds delay, and under load groups widen by themselves.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rejoin_core::{Publication, PublishId, Record, Ticket};
+
+use super::{Store, StoreError, StoreStats};
+use crate::sync::lock;
+
+/// Records in one commit.
+const GROUP_RECORDS: usize = 16_384;
+/// Pause before a commit that found no space is tried again.
+const SPACE_PAUSE: Duration = Duration::from_secs(1);
+/// With nothing to do for this long the store may tidy up.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the driver is told, in order.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Everything up to this ticket survives a power cut.
+    Persisted(Ticket),
+    /// Bodies that were asked for.
+    Loaded(Vec<(PublishId, Option<Publication>)>),
+    /// The store cannot take records now, or ever again.
+    Trouble(StoreError),
+    /// Bodies the store was given and never wrote; it takes nothing more.
+    Lost(Vec<(PublishId, Publication)>),
+    /// It can again.
+    Well,
+}
+
+#[derive(Debug)]
+enum Job {
+    Persist(Ticket, Vec<Record>),
+    Load(Vec<PublishId>),
+}
+
+/// The driver's end of the store.
+pub(crate) struct Keeper {
+    desk: Arc<Desk>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+/// Where driver and thread meet.
+#[derive(Debug, Default)]
+struct Desk {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    reports: VecDeque<Report>,
+    driver: Option<Waker>,
+    stats: StoreStats,
+    /// Somebody outside wants the store's attention.
+    rung: bool,
+    closing: bool,
+    closed: bool,
+}
+
+impl Keeper {
+    /// Starts the thread. The store was opened and read by the caller.
+    ///
+    /// # Errors
+    /// The system gave no thread.
+    pub(crate) fn start(mut store: Box<dyn Store>) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let ours = Arc::clone(&desk);
+        let bell = Arc::downgrade(&desk);
+        store.attend(Box::new(move || {
+            if let Some(desk) = bell.upgrade() {
+                lock(&desk.state).rung = true;
+                desk.bell.notify_one();
+            }
+        }));
+        std::thread::Builder::new().name("rejoin-store".to_owned()).spawn(move || {
+            Thread { desk: ours, store, group: Vec::new(), ticket: None, failed: false }.run()
+        })?;
+        Ok(Self { desk })
+    }
+
+    pub(crate) fn persist(&self, ticket: Ticket, records: Vec<Record>) {
+        self.push(Job::Persist(ticket, records));
+    }
+
+    pub(crate) fn load(&self, ids: Vec<PublishId>) {
+        self.push(Job::Load(ids));
+    }
+
+    fn push(&self, job: Job) {
+        let first = {
+            let mut state = lock(&self.desk.state);
+            state.jobs.push_back(job);
+            state.jobs.len() == 1
+        };
+        // With jobs waiting already the thread is awake or about to look.
+        if first {
+            self.desk.bell.notify_one();
+        }
+    }
+
+    /// The next report; without one `waker` is woken when there is.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Report> {
+        let mut state = lock(&self.desk.state);
+        let report = state.reports.pop_front();
+        if report.is_none() {
+            match &mut state.driver {
+                Some(known) => known.clone_from(waker),
+                slot => *slot = Some(waker.clone()),
+            }
+        }
+        report
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        lock(&self.desk.state).stats
+    }
+
+    /// No more jobs come: what waits is committed, then the store is closed.
+    pub(crate) fn close(&self) {
+        lock(&self.desk.state).closing = true;
+        self.desk.bell.notify_one();
+    }
+
+    /// Whether the store is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.desk.state).closed
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Thread {
+    desk: Arc<Desk>,
+    store: Box<dyn Store>,
+    /// Records taken and not yet committed.
+    group: Vec<Record>,
+    /// The ticket of the last of them.
+    ticket: Option<Ticket>,
+    /// The store takes nothing more.
+    failed: bool,
+}
+
+/// What the thread does next.
+enum Next {
+    Work { jobs: VecDeque<Job>, rung: bool },
+    Idle,
+    End,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut rested = false;
+        let mut retry_at = None::<Instant>;
+        loop {
+            match self.wait(rested, retry_at) {
+                Next::Work { jobs, rung } => {
+                    rested = false;
+                    if rung {
+                        self.store.serve();
+                    }
+                    self.work(jobs, &mut retry_at);
+                }
+                Next::Idle => {
+                    rested = true;
+                    if !self.failed
+                        && let Err(error) = self.store.maintain()
+                    {
+                        self.trouble(error);
+                    }
+                }
+                Next::End => break,
+            }
+        }
+        let Self { desk, store, .. } = self;
+        // The file is closed before anybody hears of it: who waits may open it next.
+        drop(store);
+        let driver = {
+            let mut state = lock(&desk.state);
+            state.closed = true;
+            state.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Waits for jobs, for the time to try again, or for the end.
+    fn wait(&self, rested: bool, retry_at: Option<Instant>) -> Next {
+        let mut state = lock(&self.desk.state);
+        loop {
+            let due = retry_at.is_some_and(|at| at <= Instant::now());
+            if !state.jobs.is_empty() || due || state.rung {
+                return Next::Work {
+                    jobs: std::mem::take(&mut state.jobs),
+                    rung: std::mem::take(&mut state.rung),
+                };
+            }
+            // Without space there is nothing more to wait for: what is not stored was never called stored.
+            if state.closing {
+                return Next::End;
+            }
+            let limit = match retry_at {
+                Some(at) => Some(at.saturating_duration_since(Instant::now())),
+                None => (!rested).then_some(IDLE),
+            };
+            state = match limit {
+                None => self.desk.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(limit) => {
+                    let waited = self.desk.bell.wait_timeout(state, limit);
+                    let (state, over) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if over.timed_out() && retry_at.is_none() && state.jobs.is_empty() && !state.closing {
+                        return Next::Idle;
+                    }
+                    state
+                }
+            };
+        }
+    }
+
+    fn work(&mut self, jobs: VecDeque<Job>, retry_at: &mut Option<Instant>) {
+        for job in jobs {
+            match job {
+                // On its way when the store failed.
+                Job::Persist(_, records) if self.failed => self.give_back(records),
+                Job::Persist(ticket, mut records) => {
+                    self.group.append(&mut records);
+                    self.ticket = Some(ticket);
+                    // Without space the group grows instead; the queue's bound is the bound.
+                    if self.group.len() >= GROUP_RECORDS && retry_at.is_none() {
+                        self.commit(retry_at);
+                    }
+                }
+                Job::Load(ids) => {
+                    if retry_at.is_none() {
+                        self.commit(retry_at);
+                    }
+                    self.load(&ids);
+                }
+            }
+        }
+        if retry_at.is_none_or(|at| at <= Instant::now()) {
+            self.commit(retry_at);
+        }
+    }
+
+    fn commit(&mut self, retry_at: &mut Option<Instant>) {
+        let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
+        match self.store.commit(&self.group) {
+            Ok(()) => {
+                self.group.clear();
+                self.ticket = None;
+                let mut reports = Vec::from([Report::Persisted(ticket)]);
+                if retry_at.take().is_some() {
+                    reports.insert(0, Report::Well);
+                }
+                self.report(reports);
+            }
+            Err(error) if !error.is_fatal() => {
+                let again = retry_at.replace(Instant::now() + SPACE_PAUSE).is_some();
+                if !again {
+                    self.report(vec![Report::Trouble(error)]);
+                }
+            }
+            Err(error) => {
+                *retry_at = None;
+                self.trouble(error);
+            }
+        }
+    }
+
+    fn trouble(&mut self, error: StoreError) {
+        if !error.is_fatal() {
+            return self.report(vec![Report::Trouble(error)]);
+        }
+        self.failed = true;
+        self.report(vec![Report::Trouble(error)]);
+        let records = std::mem::take(&mut self.group);
+        self.give_back(records);
+    }
+
+    fn give_back(&self, records: Vec<Record>) {
+        let bodies = records.into_iter().filter_map(|record| match record {
+            Record::Enqueued { id, publication, .. } => Some((id, publication)),
+            _ => None,
+        });
+        self.report(vec![Report::Lost(bodies.collect())]);
+    }
+
+    /// Bodies from the store, or from the records on their way to it.
+    fn load(&mut self, ids: &[PublishId]) {
+        let bodies = match self.store.load(ids) {
+            Ok(bodies) => bodies,
+            // Not answered: the messages stay on the store for the next start.
+            Err(error) => return self.trouble(error),
+        };
+        let loaded =
+            ids.iter().zip(bodies).map(|(id, body)| (*id, body.or_else(|| self.in_group(*id)))).collect();
+        self.report(vec![Report::Loaded(loaded)]);
+    }
+
+    fn in_group(&self, wanted: PublishId) -> Option<Publication> {
+        self.group.iter().rev().find_map(|record| match record {
+            Record::Enqueued { id, publication, .. } if *id == wanted => Some(publication.clone()),
+            _ => None,
+        })
+    }
+
+    fn report(&self, reports: Vec<Report>) {
+        let stats = self.store.stats();
+        let driver = {
+            let mut state = lock(&self.desk.state);
+            state.stats = stats;
+            state.reports.extend(reports);
+            state.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}

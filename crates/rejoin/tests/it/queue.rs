@@ -1,0 +1,388 @@
+//! The queue: what survives the client, what happens when it is full, and what a bad disk does.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use rejoin::store::{Record, Recovered, Store, StoreError, StoreStats};
+use rejoin::{
+    Builder, Event, Link, NotAccepted, Obstacle, Outlook, Publication, PublishError, PublishId, Qos, Queue,
+    Stored, WhenFull, WhenStoreFails,
+};
+use rejoin_core::codec::packet::{Ack, Packet};
+use rejoin_core::codec::reason::ReasonCode;
+
+use crate::peer::{LIMIT, Listener, Peer, limited};
+
+/// A store whose disk does what the test says. Clones share it, so that a second client finds what the first left.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    inner: Arc<(Mutex<Inner>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    records: Vec<Record>,
+    stalled: bool,
+    error: Option<StoreError>,
+    loads: usize,
+}
+
+impl Disk {
+    fn stall(&self, stalled: bool) {
+        self.inner.0.lock().unwrap().stalled = stalled;
+        self.inner.1.notify_all();
+    }
+
+    fn fail(&self, error: Option<StoreError>) {
+        self.inner.0.lock().unwrap().error = error;
+    }
+
+    fn no_space() -> StoreError {
+        StoreError::NoSpace { place: "here".into() }
+    }
+
+    fn broken() -> StoreError {
+        StoreError::Io { place: "here".into(), what: "fdatasync: Input/output error".into() }
+    }
+}
+
+impl Store for Disk {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        Ok(Recovered::replay(self.inner.0.lock().unwrap().records.iter().cloned()))
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let (inner, bell) = &*self.inner;
+        let mut inner = bell.wait_while(inner.lock().unwrap(), |inner| inner.stalled).unwrap();
+        match &inner.error {
+            Some(error) => Err(error.clone()),
+            None => {
+                inner.records.extend_from_slice(records);
+                Ok(())
+            }
+        }
+    }
+
+    fn load(&mut self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+        let mut inner = self.inner.0.lock().unwrap();
+        inner.loads += 1;
+        if let Some(error) = inner.error.clone().filter(StoreError::is_fatal) {
+            return Err(error);
+        }
+        let find = |wanted: &PublishId| {
+            inner.records.iter().find_map(|record| match record {
+                Record::Enqueued { id, publication, .. } if id == wanted => Some(publication.clone()),
+                _ => None,
+            })
+        };
+        Ok(ids.iter().map(find).collect())
+    }
+
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+}
+
+fn on(listener: &Listener, disk: &Disk) -> Builder {
+    listener.client().client_id("q").queue(Queue::in_store(disk.clone()))
+}
+
+async fn told(events: &mut rejoin::Events, name: &str) -> Event {
+    loop {
+        let event = limited(events.next()).await.expect("the client runs");
+        if event.name() == name {
+            return event;
+        }
+    }
+}
+
+async fn release(peer: &mut Peer, publish: &rejoin_core::codec::packet::Publish) {
+    let id = publish.packet_id.unwrap();
+    peer.send(Packet::PubRec(Ack::new(id, ReasonCode::SUCCESS))).await;
+    assert!(matches!(peer.next_or_end().await, Some(Packet::PubRel(ack)) if ack.packet_id == id));
+    peer.send(Packet::PubComp(Ack::new(id, ReasonCode::SUCCESS))).await;
+}
+
+#[tokio::test]
+async fn what_is_stored_survives_the_client_and_is_answered_for_by_the_next_under_the_same_names() {
+    let (nobody, disk) = (Listener::bind().await, Disk::default());
+    let first = on(&nobody, &disk).start().unwrap();
+    let mut left = Vec::new();
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let delivery = first.publish("a", "1").qos(qos).enqueue().unwrap();
+        assert_eq!(limited(delivery.stored()).await.unwrap(), Stored::OnDisk);
+        left.push(delivery);
+    }
+    let report = limited(first.shutdown().within(Duration::ZERO).into_future()).await;
+    assert_eq!((report.still_queued, report.lost), (2, 0));
+    for delivery in &left {
+        let error = limited(delivery.acked()).await.unwrap_err();
+        assert!(matches!(error, PublishError::StillQueued { maybe_delivered: false }), "{error:?}");
+    }
+
+    let listener = Listener::bind().await;
+    let prepared = on(&listener, &disk).prepare().unwrap();
+    let mut events = prepared.client().events().with_deliveries();
+    let second = prepared.start();
+    assert!(matches!(told(&mut events, "found").await, Event::Found { messages: 2 }));
+    let pending = limited(second.pending()).await;
+    assert_eq!(
+        pending.iter().map(|p| p.id).collect::<Vec<_>>(),
+        left.iter().map(|d| d.id()).collect::<Vec<_>>()
+    );
+    assert!(pending.iter().all(|p| p.recovered && p.stored), "{pending:?}");
+    let mut peer = listener.open(false).await;
+    for delivery in &left {
+        let publish = peer.publish().await;
+        assert!(!publish.dup);
+        match publish.qos {
+            Qos::ExactlyOnce => release(&mut peer, &publish).await,
+            _ => peer.ack(&publish).await,
+        }
+        let Event::Delivered { id, .. } = told(&mut events, "delivered").await else { unreachable!() };
+        assert_eq!(id, delivery.id());
+    }
+    let fresh = second.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    assert!(fresh.id() > left[1].id(), "no name is used twice");
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(fresh).await.unwrap();
+    let report = limited(second.shutdown().into_future()).await;
+    assert_eq!((report.still_queued, report.lost), (0, 0));
+    let mut disk = disk;
+    assert!(disk.recover().unwrap().waiting.is_empty() && disk.recover().unwrap().sent.is_empty());
+}
+
+#[tokio::test]
+async fn a_stalled_disk_holds_back_qos_2_and_nothing_else() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).ping_after(Duration::from_millis(50)).start().unwrap();
+    let mut peer = listener.open(false).await;
+    // Once a message is through, the session's beginning is on the disk.
+    let first = client.publish("a", "0").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(first).await.unwrap();
+    disk.stall(true);
+    let once = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let exact = client.publish("a", "2").qos(Qos::ExactlyOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    assert_eq!(&publish.payload[..], b"1", "QoS 1 does not wait");
+    peer.ack(&publish).await;
+    assert!(limited(once.acked()).await.is_ok());
+    assert_eq!(limited(once.stored()).await.unwrap(), Stored::Delivered);
+    // Pings go on.
+    assert!(matches!(limited(peer.next()).await, Packet::PingReq));
+    peer.send(Packet::PingResp).await;
+    assert!(client.is_connection_open());
+    assert!(exact.outcome().is_none());
+    disk.stall(false);
+    let publish = peer.publish().await;
+    assert_eq!(&publish.payload[..], b"2");
+    release(&mut peer, &publish).await;
+    limited(exact).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).start().unwrap();
+    let mut events = client.events();
+    disk.fail(Some(Disk::no_space()));
+    let before = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    assert!(matches!(told(&mut events, "store-trouble").await, Event::StoreTrouble { refusing: true, .. }));
+    let refused = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
+    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::no_space()));
+    assert!(refused.is_transient());
+    assert_eq!(refused.into_publication().unwrap().payload, "2");
+    assert_eq!(client.outlook(), Outlook::Blocked { why: Obstacle::Store(Disk::no_space()) });
+    assert!(before.outcome().is_none(), "what was accepted stays accepted");
+    disk.fail(None);
+    told(&mut events, "store-well").await;
+    assert_eq!(limited(before.stored()).await.unwrap(), Stored::OnDisk);
+    assert!(matches!(client.outlook(), Outlook::Later { durable: true, ahead: 1 }));
+    client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_disk_stops_acceptance_and_not_the_link() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).start().unwrap();
+    let mut events = client.events();
+    let stored = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    limited(stored.stored()).await.unwrap();
+    disk.fail(Some(Disk::broken()));
+    let unstored = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    assert_eq!(limited(unstored.stored()).await.unwrap(), Stored::InMemory);
+    told(&mut events, "store-trouble").await;
+    let refused = client.publish("a", "3").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
+    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::broken()));
+    let mut peer = listener.open(false).await;
+    for expected in ["1", "2"] {
+        let publish = peer.publish().await;
+        assert_eq!(publish.payload, expected, "what was accepted is still delivered");
+        peer.ack(&publish).await;
+    }
+    limited(unstored).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_disk_may_be_told_to_go_on_in_memory_and_says_so() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let queue =
+        Queue::in_store(disk.clone()).when_store_fails(WhenStoreFails::GoOnInMemory).memory_window_bytes(1);
+    let client = listener.client().client_id("q").queue(queue).start().unwrap();
+    let mut events = client.events();
+    disk.fail(Some(Disk::broken()));
+    for n in 0..3 {
+        client.publish("a", n.to_string()).qos(Qos::ExactlyOnce).enqueue().unwrap();
+    }
+    assert!(matches!(told(&mut events, "store-trouble").await, Event::StoreTrouble { refusing: false, .. }));
+    let last = client.publish("a", "3").qos(Qos::ExactlyOnce).enqueue().unwrap();
+    assert_eq!(limited(last.stored()).await.unwrap(), Stored::InMemory);
+    assert!(matches!(client.outlook(), Outlook::Later { durable: false, ahead: 4 }));
+    let mut peer = listener.open(false).await;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(peer.publish().await);
+    }
+    assert_eq!(
+        seen.iter().map(|p| String::from_utf8_lossy(&p.payload).into_owned()).collect::<String>(),
+        "0123"
+    );
+    for publish in &seen {
+        release(&mut peer, publish).await;
+    }
+    limited(last).await.unwrap();
+    let report = limited(client.shutdown().into_future()).await;
+    assert_eq!((report.lost, report.still_queued), (0, 0));
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_window_stay_on_the_store_and_come_back_in_order() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let queue = Queue::in_store(disk.clone()).memory_window_bytes(100);
+    let client = listener.client().client_id("q").queue(queue).start().unwrap();
+    let mut last = None;
+    for n in 0..500 {
+        last = Some(client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue().unwrap());
+    }
+    let mut peer = listener.open(false).await;
+    for n in 0..500 {
+        let publish = peer.publish().await;
+        assert_eq!(publish.payload, n.to_string());
+        peer.ack(&publish).await;
+    }
+    limited(last.unwrap()).await.unwrap();
+    assert!(disk.inner.0.lock().unwrap().loads > 10, "they were read back in parts");
+}
+
+#[tokio::test]
+async fn the_oldest_message_makes_room_where_that_is_the_policy() {
+    let listener = Listener::bind().await;
+    let queue = Queue::in_memory().max_messages(2).when_full(WhenFull::DropOldest);
+    let client = listener.client().queue(queue).start().unwrap();
+    let all: Vec<_> =
+        (0..5).map(|n| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue()).collect();
+    let accepted = all.iter().filter(|accepted| accepted.is_ok()).count();
+    assert!(accepted >= 4, "up to twice the limit is taken before the driver makes room");
+    for delivery in all[..accepted - 2].iter().flatten() {
+        assert!(matches!(limited(delivery.acked()).await, Err(PublishError::Evicted)));
+    }
+    assert!(client.outlook().will_deliver());
+    let mut peer = listener.open(false).await;
+    for n in accepted - 2..accepted {
+        assert_eq!(peer.publish().await.payload, n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn the_newest_message_is_given_up_or_waits_where_that_is_the_policy() {
+    let listener = Listener::bind().await;
+    let full = |when_full| Queue::in_memory().max_messages(1).when_full(when_full);
+    let client = listener.client().queue(full(WhenFull::DropNewest)).start().unwrap();
+    let first = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let second = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    assert!(matches!(limited(second).await, Err(PublishError::Evicted)));
+    assert!(first.outcome().is_none());
+    limited(client.shutdown().within(Duration::ZERO).into_future()).await;
+
+    let listener = Listener::bind().await;
+    let client = listener.client().queue(full(WhenFull::Block)).start().unwrap();
+    client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let refused = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
+    assert!(matches!(refused.reason(), NotAccepted::QueueFull { .. }), "enqueue cannot wait");
+    let (answer, ()) =
+        tokio::join!(limited(client.publish("a", "2").qos(Qos::AtLeastOnce).into_future()), async {
+            let mut peer = listener.open(false).await;
+            for expected in ["1", "2"] {
+                let publish = peer.publish().await;
+                assert_eq!(publish.payload, expected);
+                peer.ack(&publish).await;
+            }
+        });
+    answer.unwrap();
+}
+
+#[tokio::test]
+async fn of_each_topic_only_the_latest_message_is_sent_in_the_place_of_the_first() {
+    for disk in [None, Some(Disk::default())] {
+        let listener = Listener::bind().await;
+        let queue = match &disk {
+            None => Queue::in_memory(),
+            // Nothing but the first message stays near.
+            Some(disk) => Queue::in_store(disk.clone()).memory_window_bytes(1),
+        };
+        let client = listener.client().client_id("q").queue(queue.latest_only()).start().unwrap();
+        let all: Vec<_> = [("a", "1"), ("b", "1"), ("c", "1"), ("b", "2"), ("a", "2"), ("b", "3")]
+            .map(|(topic, value)| client.publish(topic, value).qos(Qos::AtLeastOnce).enqueue().unwrap())
+            .into();
+        for superseded in [0, 1, 3] {
+            assert!(matches!(limited(all[superseded].acked()).await, Err(PublishError::Superseded)));
+        }
+        let mut peer = listener.open(false).await;
+        for expected in [("a", "2"), ("b", "3"), ("c", "1")] {
+            let publish = peer.publish().await;
+            assert_eq!((publish.topic.as_str(), &publish.payload[..]), (expected.0, expected.1.as_bytes()));
+            peer.ack(&publish).await;
+        }
+        for sent in [2, 4, 5] {
+            limited(all[sent].acked()).await.unwrap();
+        }
+        // Once sent it is replaced by nothing.
+        let (sent, next) = (client.publish("a", "4"), client.publish("a", "5"));
+        let sent = sent.qos(Qos::AtLeastOnce).enqueue().unwrap();
+        let first = peer.publish().await;
+        let next = next.qos(Qos::AtLeastOnce).enqueue().unwrap();
+        let second = peer.publish().await;
+        peer.ack(&first).await;
+        peer.ack(&second).await;
+        limited(sent).await.unwrap();
+        limited(next).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_queue_of_the_client_can_put_a_term_to_every_message() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let queue =
+        Queue::in_store(disk.clone()).memory_window_bytes(1).expires_after(Duration::from_millis(100));
+    let client = listener.client().client_id("q").queue(queue).start().unwrap();
+    let all: Vec<_> =
+        (0..3).map(|_| client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap()).collect();
+    let long = client.publish("a", "2").qos(Qos::AtLeastOnce).expires_after(LIMIT * 10).enqueue().unwrap();
+    for delivery in all {
+        assert!(matches!(limited(delivery).await, Err(PublishError::Expired)));
+    }
+    let mut peer = listener.open(false).await;
+    let publish = peer.publish().await;
+    assert_eq!(&publish.payload[..], b"2");
+    let left = publish.properties.unwrap().message_expiry.unwrap();
+    assert!((90..=100).contains(&left), "what is left is told: {left}");
+    assert!(long.outcome().is_none());
+    assert!(matches!(client.link(), Link::Open { .. }));
+}
