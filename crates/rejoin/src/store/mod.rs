@@ -6,12 +6,16 @@
 //! ```
 //! A store knows no MQTT. It keeps [`Record`]s, gives back what they add up to, and says so when it cannot.
 
+#[cfg(feature = "store-redb")]
+mod folder;
 pub(crate) mod keeper;
 mod memory;
 
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "store-redb")]
+pub use folder::{Backend, Clock, Folder, FolderOptions, Identity, Medium, Moment, PARKED_MOST, SystemClock};
 pub use memory::MemoryStore;
 pub use rejoin_core::{Parking, Record, Recovered, Waits, WasHeld, WasSent};
 use rejoin_core::{Publication, PublishId};
@@ -81,6 +85,10 @@ pub struct StoreStats {
     pub record_bytes: u64,
     /// Size of the file in bytes; 0 where there is none.
     pub file_bytes: u64,
+    /// Bytes written to the medium, all in all; 0 where there is none.
+    pub written_bytes: u64,
+    /// Times the medium was told to make all of it last.
+    pub syncs: u64,
     /// How long the slowest commit took.
     pub slowest_commit: Duration,
 }
