@@ -7,6 +7,7 @@
 //! | [`proxy`] | [`Proxy`]: freezes, resets, black holes, cuts at byte n and more, in front of any address |
 //! | [`auditor`] | [`Auditor`]: the ledger from the broker's side, and the [`Verdict`] |
 //! | [`scripted`] | [`ScriptedBroker`]: does just what a test writes down, packet by packet |
+//! | [`store`] | the contract of durable queues, and a disk whose power can be cut |
 //!
 //! It is a lab: the broker keeps everything in memory and is meant for tests alone.
 //!
@@ -39,6 +40,7 @@ mod port;
 pub mod proxy;
 pub mod scripted;
 pub mod server;
+pub mod store;
 pub mod wire;
 
 pub use auditor::{Auditor, Verdict};

@@ -1,0 +1,7 @@
+//! Durable queues: the contract, and the power cut at every write.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(clippy::print_stdout, reason = "figures for who runs it with --nocapture")]
+
+mod contract;
+mod folder;
+mod power;
