@@ -503,7 +503,7 @@ impl Builder {
         }
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);
-        let store = storage::place(place, &mut client_id, random_client_id, &config.servers)?;
+        let store = storage::place(place, (&mut client_id, random_client_id, &config.servers))?;
         config.session.durable = store.is_some();
         if let Some(bytes) = queue.memory_window_bytes {
             config.session.memory_window_bytes = bytes;

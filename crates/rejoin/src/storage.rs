@@ -3,6 +3,8 @@
 use std::task::Context;
 use std::time::Duration;
 
+#[cfg(feature = "store-redb")]
+use rejoin_core::ConfigError;
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::text::Text;
 use rejoin_core::{Input, Publication, PublishId, Record, Recovered, Ticket, Timestamp};
@@ -15,6 +17,8 @@ use crate::pending::{Entry, Pending};
 use crate::queue::{Place, Queue, WhenStoreFails};
 use crate::reservation::{OVERHEAD, Reservation};
 use crate::store::keeper::{Keeper, Report};
+#[cfg(feature = "store-redb")]
+use crate::store::{Folder, FolderOptions, Identity, SystemClock};
 use crate::store::{Store, StoreError};
 
 /// How long the end of a client waits for a store that does not answer.
@@ -81,13 +85,37 @@ impl Storage {
 /// The store at the place the settings name, and the client id it remembers where none was given.
 pub(crate) fn place(
     place: Place,
-    client_id: &mut Option<String>,
-    make_id: fn() -> String,
-    servers: &[Text],
-) -> Result<Option<Box<dyn Store>>, StoreError> {
+    #[cfg_attr(not(feature = "store-redb"), expect(unused_variables, reason = "only a folder remembers"))]
+    about: (&mut Option<String>, fn() -> String, &[Text]),
+) -> Result<Option<Box<dyn Store>>, BuildError> {
     match place {
         Place::Memory => Ok(None),
         Place::Store(store) => Ok(Some(store)),
+        #[cfg(feature = "store-redb")]
+        Place::Folder { path, quick_repair } => {
+            let (client_id, make_id, servers) = about;
+            let given = client_id.as_deref().filter(|id| !id.is_empty()).map(Text::try_from).transpose();
+            let identity = Identity {
+                client_id: given.map_err(|error| ConfigError::new("client_id", error.to_string()))?,
+                servers: servers.iter().map(|server| server.as_str().to_owned()).collect(),
+            };
+            let options = FolderOptions { quick_repair, ..FolderOptions::default() };
+            let mut folder = Folder::open_with(&path, &identity, options, SystemClock)?;
+            if client_id.is_none() {
+                let id = match folder.client_id() {
+                    Some(remembered) => remembered.as_str().to_owned(),
+                    None => {
+                        let id = make_id();
+                        let text = Text::try_from(id.as_str());
+                        let text = text.map_err(|error| ConfigError::new("client_id", error.to_string()))?;
+                        folder.set_client_id(&text)?;
+                        id
+                    }
+                };
+                *client_id = Some(id);
+            }
+            Ok(Some(Box::new(folder)))
+        }
     }
 }
 
