@@ -53,7 +53,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<Text>) {
             if !hidden && name != "target" {
                 walk(root, &path, found);
             }
-        } else if kind.is_file() && !name.ends_with(".lock") && !name.ends_with(".log") {
+        } else if kind.is_file() && name != ".git" && !name.ends_with(".lock") && !name.ends_with(".log") {
             // What is not UTF-8 is no text, and no rule here is about it.
             if let (Ok(body), Ok(inside)) = (fs::read_to_string(&path), path.strip_prefix(root)) {
                 found.push(Text { path: inside.to_string_lossy().replace('\\', "/"), body });

@@ -6,6 +6,7 @@
 //! | [`server`] | [`BrokerServer`]: the model behind a TCP port, that can be killed, restarted and paused |
 //! | [`proxy`] | [`Proxy`]: freezes, resets, black holes, cuts at byte n and more, in front of any address |
 //! | [`auditor`] | [`Auditor`]: the ledger from the broker's side, and the [`Verdict`] |
+//! | [`herd`] | many clients and one broker that comes back, in virtual time |
 //! | [`scripted`] | [`ScriptedBroker`]: does just what a test writes down, packet by packet |
 //!
 //! It is a lab: the broker keeps everything in memory and is meant for tests alone.
@@ -35,6 +36,7 @@
 
 pub mod auditor;
 pub mod broker;
+pub mod herd;
 mod port;
 pub mod proxy;
 pub mod scripted;
