@@ -4,6 +4,8 @@
 
 mod bench;
 mod clauses;
+mod fuzz;
+mod herd;
 mod install;
 mod run;
 mod say;
@@ -19,6 +21,8 @@ cargo xtask ci        the same under the name build machines expect
 cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which clauses of the MQTT standards the code cites, and how often
 cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
+cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
+cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test" | "ci"] => suite::everything(&root),
         ["bench", flags @ ..] => bench::run(&root, flags),
+        ["fuzz", flags @ ..] => fuzz::run(&root, flags),
+        ["herd", flags @ ..] => herd::run(&root, flags),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),
         [] | ["help" | "--help" | "-h"] => {

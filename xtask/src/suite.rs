@@ -1,5 +1,6 @@
 //! Everything that must hold before a change is handed over, step by step, with a table at the end.
 
+use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
 use crate::{run, say, tidy, tree};
 use std::io;
@@ -14,6 +15,8 @@ const BUILD_LIMIT: Duration = Duration::from_secs(600);
 const TEST_LIMIT: Duration = Duration::from_secs(1200);
 /// `demo --fast` shows six seconds.
 const DEMO_LIMIT: Duration = Duration::from_secs(60);
+/// For each fuzz target.
+const FUZZ_SECONDS: u64 = 10;
 const WASM: &str = "wasm32-unknown-unknown";
 
 enum End {
@@ -30,7 +33,7 @@ struct Done {
 
 /// Runs every step, also after a failure, so that one run shows all there is to mend. True when nothing failed.
 pub(crate) fn everything(root: &Path) -> bool {
-    let steps: [(&'static str, &dyn Fn() -> End); 9] = [
+    let steps: [(&'static str, &dyn Fn() -> End); 10] = [
         ("install", &install),
         ("format", &|| format(root)),
         ("clippy", &|| clippy(root)),
@@ -40,6 +43,7 @@ pub(crate) fn everything(root: &Path) -> bool {
         ("tests", &|| tests(root)),
         ("release build", &|| release(root)),
         ("demo --fast", &|| demo(root)),
+        ("fuzz", &|| fuzzing(root)),
     ];
     let begin = Instant::now();
     let mut done = Vec::new();
@@ -140,6 +144,15 @@ fn demo(root: &Path) -> End {
         return End::Skipped("this build of rejoin has no verb `demo`".to_owned());
     }
     ended(piped(run::cargo(root, &rejoin).arg("--fast"), DEMO_LIMIT))
+}
+
+/// Ten seconds each: enough for what a change broke near the surface. The corpora are replayed by the tests anyway.
+fn fuzzing(root: &Path) -> End {
+    match fuzz::round(root, FUZZ_SECONDS) {
+        Round::Clean(note) => End::Passed(note),
+        Round::Absent(why) => End::Skipped(why),
+        Round::Found(why) => End::Failed(why),
+    }
 }
 
 /// Runs with standard output through a pipe, so that a program that draws on terminals writes plain lines.

@@ -50,10 +50,15 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<Text>) {
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             let hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
-            if !hidden && name != "target" {
+            // The inputs of the fuzzer are bytes, whatever they look like.
+            let generated = name == "target"
+                || path.strip_prefix(root).is_ok_and(|inside| {
+                    inside.starts_with("fuzz/corpus") || inside.starts_with("fuzz/found")
+                });
+            if !hidden && !generated {
                 walk(root, &path, found);
             }
-        } else if kind.is_file() && !name.ends_with(".lock") && !name.ends_with(".log") {
+        } else if kind.is_file() && name != ".git" && !name.ends_with(".lock") && !name.ends_with(".log") {
             // What is not UTF-8 is no text, and no rule here is about it.
             if let (Ok(body), Ok(inside)) = (fs::read_to_string(&path), path.strip_prefix(root)) {
                 found.push(Text { path: inside.to_string_lossy().replace('\\', "/"), body });

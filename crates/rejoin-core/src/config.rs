@@ -151,8 +151,8 @@ pub struct LinkConfig {
     /// No acknowledgement of any kind for this long though some are due. Default 20 s; doubles on repeat up to
     /// ten minutes, and is reset by any acknowledgement.
     pub ack_timeout: Duration,
-    /// Limit of one round of opening the transport, name look-up included. Default 10 s. Doubles on each
-    /// expiry, up to a minute, and halves after success.
+    /// Limit of one round of opening the transport, name look-up included. Default 10 s. A shorter one doubles on
+    /// each expiry, up to 10 s and sixfold, and halves after success.
     pub connect_timeout: Duration,
     /// Limit from the open transport to CONNACK. Default 30 s: from there the client is in the broker's queue
     /// and leaving wastes a slot. Doubles on expiry like `connect_timeout`.

@@ -6,6 +6,7 @@
 //! | [`server`] | [`BrokerServer`]: the model behind a TCP port, that can be killed, restarted and paused |
 //! | [`proxy`] | [`Proxy`]: freezes, resets, black holes, cuts at byte n and more, in front of any address |
 //! | [`auditor`] | [`Auditor`]: the ledger from the broker's side, and the [`Verdict`] |
+//! | [`herd`] | many clients and one broker that comes back, in virtual time |
 //! | [`scripted`] | [`ScriptedBroker`]: does just what a test writes down, packet by packet |
 //! | [`store`] | the contract of durable queues, and a disk whose power can be cut |
 //!
@@ -36,6 +37,7 @@
 
 pub mod auditor;
 pub mod broker;
+pub mod herd;
 mod port;
 pub mod proxy;
 pub mod scripted;

@@ -58,7 +58,8 @@ impl UrlError {
 /// The URL as it may be shown: everything before the last `@` is left out, because a password may hold one.
 fn without_secrets(url: &str) -> String {
     let shown: String = match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (Some((scheme, _)), Some((_, rest))) if is_scheme(scheme) => format!("{scheme}://***@{rest}"),
+        (Some(_), Some((_, rest))) => format!("***@{rest}"),
         (None, Some((_, rest))) => format!("***@{rest}"),
         (_, None) => url.to_owned(),
     };
@@ -88,6 +89,12 @@ impl ServerUrl {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(fail("no scheme; write mqtt://HOST or mqtt://HOST:PORT".to_owned()));
         };
+        if !is_scheme(scheme) {
+            // Not shown: where `://` stands behind a login this would be the login.
+            return Err(fail(
+                "what stands before `://` is no scheme; write mqtt://HOST or mqtt://HOST:PORT".to_owned(),
+            ));
+        }
         check_scheme(scheme).map_err(fail)?;
         if rest.contains('#') {
             return Err(fail("a fragment has no meaning here; write `#` in a topic as %23".to_owned()));
@@ -156,6 +163,11 @@ impl std::str::FromStr for ServerUrl {
     fn from_str(url: &str) -> Result<Self, UrlError> {
         Self::parse(url)
     }
+}
+
+/// [RFC 3986, 3.1], but for its first letter.
+fn is_scheme(scheme: &str) -> bool {
+    scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
 fn check_scheme(scheme: &str) -> Result<(), String> {
@@ -282,5 +294,13 @@ mod tests {
         assert!(!error.contains("cret"), "{error}");
         let url = ServerUrl::parse("mqtt://user:secret@h").unwrap();
         assert!(!format!("{url:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_login_before_a_misplaced_scheme_is_not_shown() {
+        for url in ["bob:secret77@host:1883://x", "bob:secret77@host://x@y"] {
+            let error = ServerUrl::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("secret77"), "{error}");
+        }
     }
 }

@@ -166,6 +166,10 @@ impl Decoder {
         reason = "an iterator has no place for the error and the end at once"
     )]
     pub fn next(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        // Asked each time, not at the start of a packet only: a greeting may come byte by byte.
+        if let Some(Err(error)) = self.opening.as_ref().map(Opening::check) {
+            return Err(self.fail(error));
+        }
         loop {
             let header = match self.step() {
                 Ok(Step::Whole(header)) => header,
@@ -242,9 +246,6 @@ impl Decoder {
     fn between(&mut self) -> Result<Step, DecodeError> {
         if !self.refill() {
             return Ok(Step::Starved);
-        }
-        if let Some(opening) = &self.opening {
-            opening.check()?;
         }
         let Some(header) = self.header(&self.chunk)? else {
             self.state = State::Heading { bytes: [0; 5], len: 0 };

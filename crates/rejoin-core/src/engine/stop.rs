@@ -6,8 +6,9 @@ use super::Engine;
 use crate::codec::packet::{Disconnect, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::SessionMode;
-use crate::event::{Event, StopReason};
+use crate::event::{Event, Outcome, StopReason};
 use crate::interface::Output;
+use crate::link::Link;
 use crate::time::Now;
 
 impl Engine {
@@ -42,7 +43,11 @@ impl Engine {
         } else if self.link.is_some() {
             self.outputs.push_back(Output::Close { graceful: false });
         }
-        self.link = None;
+        // QoS 0 messages the transport has not taken: the orderly close may still write them.
+        let unsent: Vec<_> = self.link.take().iter_mut().flat_map(Link::never_sent).collect();
+        for id in unsent {
+            self.finish(id, Outcome::Stopped { maybe_delivered: true });
+        }
         self.stop(StopReason::Shutdown);
     }
 

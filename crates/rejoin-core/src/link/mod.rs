@@ -162,6 +162,10 @@ impl Link {
     /// The next packet, checked against what a server may send in this phase.
     pub(crate) fn next(&mut self, now: Timestamp) -> Result<Option<Arrived>, LossCause> {
         let Some(decoded) = self.decoder.next().map_err(malformed)? else { return Ok(None) };
+        if self.phase == Phase::Opening {
+            // Only a client may begin [MQTT-3.1.0-1]; a CONNACK to no CONNECT of ours answers somebody else's.
+            return Err(unexpected("a packet", "before CONNECT was sent"));
+        }
         let packet = match decoded {
             Decoded::Packet(packet) => packet,
             Decoded::Oversized { qos, packet_id, topic, size, .. } if self.is_up() => {

@@ -10,6 +10,9 @@ use crate::error::LossCause;
 
 /// No limit grows beyond this, unless the settings ask for more to begin with.
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
+/// The limit of opening grows no further than this: who waits for a SYN to be answered holds no place in the
+/// broker's queue, and the kernel's next repetition is eight seconds away.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 /// Nor beyond this many times its setting, so that scaled-down settings stay scaled down.
 const LIMIT_GROWTH: u32 = 6;
 /// So many attempts closed straight after CONNECT, where 5.0 never worked, are worth a try with 3.1.1.
@@ -24,16 +27,16 @@ const SHORT_LIVES_BEFORE_MOVING: u32 = 3;
 struct Limit {
     set: Duration,
     now: Duration,
+    most: Duration,
 }
 
 impl Limit {
-    const fn new(set: Duration) -> Self {
-        Self { set, now: set }
+    fn new(set: Duration, longest: Duration) -> Self {
+        Self { set, now: set, most: longest.min(set.saturating_mul(LIMIT_GROWTH)).max(set) }
     }
 
     fn expired(&mut self) {
-        let most = LONGEST_LIMIT.min(self.set.saturating_mul(LIMIT_GROWTH)).max(self.set);
-        self.now = self.now.saturating_mul(2).min(most);
+        self.now = self.now.saturating_mul(2).min(self.most);
     }
 
     fn held(&mut self) {
@@ -102,8 +105,8 @@ impl Server {
             refusals: Run::default(),
             cuts: Run::default(),
             tried: false,
-            connect: Limit::new(link.connect_timeout),
-            connack: Limit::new(link.connack_timeout),
+            connect: Limit::new(link.connect_timeout, LONGEST_CONNECT),
+            connack: Limit::new(link.connack_timeout, LONGEST_LIMIT),
         }
     }
 

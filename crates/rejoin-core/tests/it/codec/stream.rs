@@ -251,3 +251,16 @@ fn a_skipped_message_in_mid_way_counts_as_mid_packet() {
     assert!(matches!(decoder.next(), Ok(Some(Decoded::Oversized { .. }))));
     assert!(!decoder.is_mid_packet());
 }
+
+#[test]
+fn another_service_is_recognised_in_any_slicing() {
+    let greeting = b"220 mail.example ESMTP";
+    for version in [Version::V5, Version::V311] {
+        let mut decoder = Decoder::new(version, Sender::Server, WIDE);
+        let found = greeting.iter().find_map(|byte| {
+            decoder.push(Bytes::copy_from_slice(&[*byte]));
+            decoder.next().err()
+        });
+        assert_eq!(found, Some(DecodeError::NotMqtt { looks_like: Some("SMTP or FTP") }));
+    }
+}

@@ -76,7 +76,10 @@ fn a_new_session_is_on_the_store_before_any_packet_of_it() {
     b.publish(Qos::AtLeastOnce);
     b.words();
     b.lose();
-    b.connect(false);
+    b.open();
+    persisted(&mut b);
+    b.words();
+    b.connack(false, Default::default());
     assert!(b.words().is_empty());
     persisted(&mut b);
     assert_eq!(b.words(), ["PUBLISH 2 q1 1"], "a new exchange");
@@ -126,4 +129,16 @@ fn a_crash_does_not_turn_doubt_into_certainty() {
     }
     b.pubcomp(1);
     assert_eq!(*b.outcome(1), Outcome::Unknown { released: true });
+}
+
+#[test]
+fn a_connack_before_our_connect_has_left_opens_no_link() {
+    let mut b = Bench::new(durable());
+    b.fast_disk = false;
+    b.pass(Duration::ZERO);
+    b.input(Input::Opened);
+    assert!(b.words().is_empty(), "CONNECT waits for the store");
+    b.input(Input::Received(bytes::Bytes::from_static(&[0x20, 3, 0, 0, 0])));
+    assert!(!matches!(b.engine.status().link, LinkState::Open { .. }), "{:?}", b.engine.status().link);
+    assert!(matches!(b.engine.status().last_loss, Some(LossCause::Protocol(_))));
 }

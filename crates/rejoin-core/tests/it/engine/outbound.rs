@@ -260,3 +260,15 @@ fn unknown_acknowledgements_change_nothing() {
     b.pubcomp(1);
     assert!(b.is_delivered(id));
 }
+
+#[test]
+fn a_qos_0_message_that_the_socket_has_not_taken_has_its_answer_when_the_shutdown_is_over() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.fast_socket = false;
+    let stuck = b.publish(Qos::AtMostOnce);
+    b.engine.close(Duration::from_secs(1), b.now());
+    b.pass(Duration::from_secs(2));
+    assert_eq!(b.outcome(stuck), &Outcome::Stopped { maybe_delivered: true });
+    assert!(b.engine.deadline().is_none());
+}
