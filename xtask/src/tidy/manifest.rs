@@ -34,6 +34,7 @@ const ALLOWED: [Allowed; 5] = [
             "futures-core",
             "redb",
             "crc32fast",
+            "zeroize",
         ],
         tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util"],
     },
