@@ -2,7 +2,7 @@
 //! fall back on.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
 use rejoin_core::{TransportError, TransportErrorKind};
@@ -38,6 +38,13 @@ pub(super) struct Found {
     pub(super) instead_of: Option<TransportError>,
 }
 
+impl Found {
+    /// An address that nobody has to look up.
+    pub(super) fn one(address: IpAddr, port: u16) -> Self {
+        Self { addresses: vec![SocketAddr::new(address, port)], instead_of: None }
+    }
+}
+
 impl Resolver {
     /// The addresses of a name, by then at the latest.
     pub(super) async fn look_up(
@@ -48,7 +55,7 @@ impl Resolver {
     ) -> Result<Found, TransportError> {
         let now = Instant::now();
         if let Ok(address) = host.parse() {
-            return Ok(Found { addresses: vec![SocketAddr::new(address, port)], instead_of: None });
+            return Ok(Found::one(address, port));
         }
         let mut asked = self.ask(host, port);
         let answer = match timeout_at(until, asked.wait_for(Option::is_some)).await {

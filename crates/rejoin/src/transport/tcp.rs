@@ -8,6 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::dns::Found;
 use super::race::{self, Rules};
 use super::{Dial, OpenError, Trip};
 
@@ -32,14 +33,21 @@ pub(super) async fn open(
     until: Instant,
     trip: &mut Trip,
 ) -> Result<TcpStream, OpenError> {
-    let names_until = until.min(Instant::now() + dial.limits.dns);
-    // The look-up ends by itself at its limit, because it may still have old addresses to give.
-    let found = trip.within(Stage::Dns, until, dial.resolver.look_up(host, port, names_until)).await?;
+    let found = match host.parse() {
+        Ok(address) => Found::one(address, port),
+        Err(_) => {
+            let names_until = until.min(Instant::now() + dial.limits.dns);
+            // The look-up ends by itself at its limit, because it may still have old addresses to give.
+            trip.within(Stage::Dns, until + LATE, dial.resolver.look_up(host, port, names_until)).await?
+        }
+    };
     if let Some(error) = found.instead_of {
         tracing::debug!(target: "rejoin", host, %error, "using the addresses that worked before");
         trip.stages.addresses_are_old = true;
     }
-    trip.stages.addresses = found.addresses.len();
+    if trip.stages.get(Stage::Dns).is_some() {
+        trip.stages.addresses = found.addresses.len();
+    }
     let rules = Rules { head_start: dial.limits.head_start, each: dial.limits.tcp, until };
     // The race, too, ends by itself, so that it can tell which addresses failed.
     let race = async { Ok(race::run(&found.addresses, rules).await) };

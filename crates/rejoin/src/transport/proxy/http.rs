@@ -37,7 +37,8 @@ pub(super) async fn connect(
     let shown: String = line.chars().take(80).collect::<String>().escape_debug().to_string();
     let (kind, what) = match status {
         Some(200..=299) => return Ok(()),
-        Some(407) => (TransportErrorKind::Unauthorized, "the proxy wants a user name and password"),
+        // 401 is what tinyproxy says to a wrong password.
+        Some(401 | 407) => (TransportErrorKind::Unauthorized, "the proxy wants a user name and password"),
         Some(403) => (TransportErrorKind::Unauthorized, "the proxy does not allow this server or port"),
         Some(500..=599) => (TransportErrorKind::Proxy, "the proxy cannot reach the server"),
         Some(_) => (TransportErrorKind::Handshake, "the proxy does not tunnel"),
@@ -112,7 +113,8 @@ mod tests {
     async fn every_answer_has_its_meaning() {
         use TransportErrorKind as T;
         answered(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n").await.unwrap();
-        let cases: [(&[u8], T); 6] = [
+        let cases: [(&[u8], T); 7] = [
+            (b"HTTP/1.0 401 Unauthorized\r\n\r\n", T::Unauthorized),
             (b"HTTP/1.0 407 Proxy Authentication Required\r\n\r\n", T::Unauthorized),
             (b"HTTP/1.1 403 Forbidden\r\n\r\n", T::Unauthorized),
             (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", T::Proxy),
