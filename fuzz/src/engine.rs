@@ -46,6 +46,7 @@ struct World {
     unwritten: usize,
     messages: Vec<MessageId>,
     tickets: Vec<Ticket>,
+    loads: Vec<Vec<PublishId>>,
 }
 
 /// Operations from bytes.
@@ -54,7 +55,7 @@ pub fn engine(data: &[u8]) {
     let lawful = choices.byte() < 192;
     let config = config(&mut choices);
     let version = if config.version == VersionPolicy::Only311 { Version::V311 } else { Version::V5 };
-    let engine = Engine::new(config, Vec::new(), 7, Now::new(Timestamp::ZERO, 1_000));
+    let engine = Engine::new(config, rejoin_core::Recovered::default(), 7, Now::new(Timestamp::ZERO, 1_000));
     let mut world = World {
         engine: engine.expect("these settings are possible"),
         lawful,
@@ -69,6 +70,7 @@ pub fn engine(data: &[u8]) {
         unwritten: 0,
         messages: Vec::new(),
         tickets: Vec::new(),
+        loads: Vec::new(),
     };
     world.input(Input::Tick);
     for _ in 0..OPERATIONS_MAX {
@@ -132,6 +134,13 @@ impl World {
             10 => {
                 let error = TransportError::new(kind(choices), "gone");
                 self.input(Input::Lost(error));
+            }
+            11 if !self.loads.is_empty() => {
+                // Some bodies come back, some do not.
+                let topic = TopicName::new("f").expect("a topic name");
+                let body = choices.flag().then(|| Publication::new(topic, "body"));
+                let ids = self.loads.remove(0);
+                self.input(Input::Loaded(ids.into_iter().map(|id| (id, body.clone())).collect()));
             }
             11 => {
                 let ticket = match self.tickets.pop() {
@@ -259,9 +268,9 @@ impl World {
 
     fn input(&mut self, input: Input) {
         let needs = match input {
-            Input::Opened | Input::OpenFailed { .. } => Some(Transport::Opening),
+            Input::Reached(_) | Input::Opened | Input::OpenFailed { .. } => Some(Transport::Opening),
             Input::Received(_) | Input::Written(_) | Input::Lost(_) => Some(Transport::Open),
-            Input::Persisted(_) | Input::Tick => None,
+            Input::Persisted(_) | Input::Loaded(_) | Input::StoreLost(_) | Input::Tick => None,
         };
         if self.lawful && needs.is_some_and(|needs| needs != self.transport) {
             return;
@@ -292,6 +301,7 @@ impl World {
                     self.written = None;
                 }
                 Output::Persist { ticket, .. } => self.tickets.insert(0, ticket),
+                Output::Load(ids) => self.loads.push(ids),
                 Output::Event(event) => self.event(event),
             }
         }

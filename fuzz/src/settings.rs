@@ -17,7 +17,9 @@ pub fn settings(data: &[u8]) {
     let mut choices = Choices::new(data);
     let config = config(&mut choices);
     let start = Now::new(Timestamp::from_micros(0), 1);
-    let Ok(mut engine) = Engine::new(config.clone(), Vec::new(), u64::from(choices.number()), start) else {
+    let Ok(mut engine) =
+        Engine::new(config.clone(), rejoin_core::Recovered::default(), u64::from(choices.number()), start)
+    else {
         let error = config.check().expect_err("the engine refuses what the check refuses");
         assert!(!error.to_string().is_empty());
         return;

@@ -1,4 +1,4 @@
-//! What the tests need from the system: a real broker, and the tool that makes network namespaces.
+//! What the tests need from the system: a real broker, two proxies, and the tool that makes network namespaces.
 
 use crate::{run, say};
 use std::fs;
@@ -6,7 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 2] = [("mosquitto", "mosquitto"), ("ip", "iproute2")];
+const NEEDED: [(&str, &str); 4] = [
+    ("mosquitto", "mosquitto"),
+    ("ip", "iproute2"),
+    ("microsocks", "microsocks"),
+    ("tinyproxy", "tinyproxy"),
+];
 /// Asked by maintainer scripts before they start a daemon; 101 means "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBIDDEN: i32 = 101;
@@ -29,7 +34,7 @@ pub(crate) enum Installed {
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
     let missing = missing();
     if missing.is_empty() {
-        return Ok(Installed::Ready("mosquitto and ip are there".to_owned()));
+        return Ok(Installed::Ready("mosquitto, ip, microsocks and tinyproxy are there".to_owned()));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));

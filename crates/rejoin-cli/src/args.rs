@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::quantity::{self, Limit, Range};
+use crate::ways::WaysArgs;
 use crate::{demo, exit};
 
 /// MQTT from the command line, with a client that recovers its connection and tells the truth about it.
@@ -45,6 +46,9 @@ pub(crate) enum Verb {
     /// Print messages, and tell about gaps
     #[command(disable_help_flag = true, visible_aliases = ["subscribe", "s"], after_help = exit::TABLE)]
     Sub(Box<SubArgs>),
+    /// Look whether a broker can be used: every stage with its time; exit 0, 8 (degraded) or 9
+    #[command(disable_help_flag = true, after_help = exit::TABLE)]
+    Check(Box<CheckArgs>),
     /// Explain an exit code, a reason code or the name of a cause
     #[command(disable_help_flag = true)]
     Explain(WithHelp<ExplainArgs>),
@@ -134,7 +138,30 @@ pub(crate) struct SubArgs {
     pub(crate) connect: ConnectArgs,
 }
 
-/// What `pub` and `sub` share.
+/// `rejoin check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The broker, as -L
+    #[arg(value_name = "URL", conflicts_with_all = ["url", "unix"])]
+    pub(crate) broker: Option<String>,
+    /// Also send a message to ourselves on this topic, with random characters below it
+    #[arg(long, value_name = "TOPIC", help_heading = "Check")]
+    pub(crate) loopback: Option<String>,
+    /// A stage that takes longer makes the broker degraded
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = quantity::positive, help_heading = "Check")]
+    pub(crate) slow: Duration,
+    /// A certificate that is valid for fewer days makes the broker degraded
+    #[arg(long, value_name = "DAYS", default_value_t = 14, help_heading = "Check")]
+    pub(crate) certificate_days: u64,
+    /// The result as one JSON object (as --output json)
+    #[arg(long, help_heading = "Check")]
+    pub(crate) json: bool,
+    /// Everything about the connection
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// What the verbs that connect share.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// Broker's host name or address
@@ -147,10 +174,10 @@ pub(crate) struct ConnectArgs {
         help_heading = "Connection"
     )]
     pub(crate) host: String,
-    /// Broker's TCP port
-    #[arg(short, long, value_name = "N", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..), env = "REJOIN_PORT", help_heading = "Connection")]
-    pub(crate) port: u16,
-    /// `mqtt://[user[:password]@]host[:port][/topic]`; repeat it for fail-over, in order of preference
+    /// Broker's port [default: 1883, with TLS 8883, with --ws 80 or 443]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "REJOIN_PORT", help_heading = "Connection")]
+    pub(crate) port: Option<u16>,
+    /// `mqtt://[user[:password]@]host[:port][/topic]`, or mqtts, ws, wss, unix; repeat it for fail-over, in order of preference
     #[arg(
         short = 'L',
         long,
@@ -200,6 +227,9 @@ pub(crate) struct ConnectArgs {
     )]
     pub(crate) password: Option<String>,
 
+    /// The way to the broker
+    #[command(flatten)]
+    pub(crate) ways: WaysArgs,
     /// How and when a lost connection comes back
     #[command(flatten)]
     pub(crate) recovery: RecoveryArgs,

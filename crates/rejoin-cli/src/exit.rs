@@ -20,6 +20,10 @@ pub(crate) enum Exit {
     Undelivered,
     /// The demo's verdict: lost, or duplicated without a reason.
     VerdictFailed,
+    /// `check`: usable, but something is wrong with it.
+    Degraded,
+    /// `check`: not usable.
+    Unhealthy,
     /// `-W`: the time for waiting was over.
     TimedOut,
     /// The broker refused the connection or the subscription, with this MQTT 5 reason code.
@@ -38,6 +42,8 @@ impl Exit {
             Self::NoConnection => 3,
             Self::Undelivered => 4,
             Self::VerdictFailed => 6,
+            Self::Degraded => 8,
+            Self::Unhealthy => 9,
             Self::TimedOut => 27,
             // A code the standard does not name could collide with 0 or with a signal's number.
             Self::Refused(reason) if reason.0 >= 0x80 && reason.0 <= 0xA2 => reason.0,
@@ -55,6 +61,8 @@ impl Exit {
             Self::NoConnection => "no-connection",
             Self::Undelivered => "undelivered",
             Self::VerdictFailed => "verdict-failed",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
             Self::TimedOut => "timed-out",
             Self::Refused(_) => "refused",
             Self::Signal(_) => "signal",
@@ -109,6 +117,8 @@ Exit codes:
   3        no connection before the deadline; nothing was accepted
   4        some messages were refused, or not acknowledged before the deadline, and are gone
   6        demo: the verdict is FAIL
+  8        check: degraded (slow, a certificate about to expire, no proof of who the server is)
+  9        check: unhealthy
   27       -W: time-out while waiting for messages
   128-162  the broker refused, by MQTT 5 reason code; the codes 1 to 5 of MQTT 3.1.1 count as
            132, 133, 136, 134 and 135
@@ -139,6 +149,8 @@ mod tests {
             Exit::NoConnection,
             Exit::Undelivered,
             Exit::VerdictFailed,
+            Exit::Degraded,
+            Exit::Unhealthy,
             Exit::TimedOut,
         ] {
             let line = format!("\n  {:<9}", exit.code());

@@ -12,6 +12,21 @@ const CAUSES: &[(&str, &str)] = &[
     ("unreachable", "no route to the host; check network and routes"),
     ("connect-timeout", "no TCP connection in time; a firewall may drop the packets"),
     ("connect-failed", "the connection could not be opened"),
+    (
+        "certificate-not-accepted",
+        "the server could not prove who it is: expired, another name, or not signed by a trusted authority",
+    ),
+    (
+        "client-certificate-refused",
+        "the server does not accept our certificate, or wants one (--cert, --key)",
+    ),
+    (
+        "handshake-failed",
+        "what answered does not speak TLS, WebSocket or the proxy's protocol there; check port and path",
+    ),
+    ("unauthorized", "the proxy or the WebSocket server wants other credentials"),
+    ("proxy-failed", "the proxy works and cannot reach the broker"),
+    ("no-credentials", "--password-command or --password-file gave no password"),
     ("out-of-resources", "this machine is out of ports, file descriptors or memory"),
     (
         "connack-timeout",

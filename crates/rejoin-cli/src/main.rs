@@ -1,6 +1,7 @@
 //! The command line of rejoin: stdout is payload, stderr is state, the exit status is the verdict.
 
 mod args;
+mod check;
 mod demo;
 mod exit;
 mod explain;
@@ -17,6 +18,7 @@ mod settings;
 mod signals;
 mod source;
 mod subscribe;
+mod ways;
 
 use std::future::Future;
 use std::io::Write;
@@ -49,6 +51,16 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
+        Verb::Check(args) => {
+            let mut args = *args;
+            args.connect.url.extend(args.broker.take());
+            let teller = match Teller::new(&args.connect.output) {
+                Ok(teller) => teller,
+                Err(message) => return plainly(&Failure::local(message)),
+            };
+            let settings = check::Check::new(args, &typed);
+            conclude(settings, teller, check::run)
+        }
         Verb::Pub(args) => {
             let teller = match Teller::new(&args.connect.output) {
                 Ok(teller) => teller,
@@ -127,7 +139,7 @@ fn plainly(failure: &Failure) -> ExitCode {
 
 /// What the definition of the flags cannot hold.
 fn typed(matches: &ArgMatches) -> Typed {
-    let Some(("pub" | "sub", verb)) = matches.subcommand() else { return Typed::default() };
+    let Some(("pub" | "sub" | "check", verb)) = matches.subcommand() else { return Typed::default() };
     let on_line = |name| verb.value_source(name) == Some(ValueSource::CommandLine);
     let properties = verb
         .get_occurrences::<String>("property")

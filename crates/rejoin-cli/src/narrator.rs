@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use jiff::Zoned;
-use rejoin::{Event, LossCause, SessionState, StopReason, TransportErrorKind};
+use rejoin::{Event, LossCause, SessionState, Stages, StopReason, TransportErrorKind};
 use rejoin_core::ReasonCode;
 use rejoin_core::error::LocalCause;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::output::{Line, Weight};
 use crate::quantity::short;
@@ -147,8 +147,16 @@ impl Narrator {
     }
 
     fn attempt_failed(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
-        let Event::AttemptFailed { attempt, server, cause, verdict, next_in, held_by_budget, repeated } =
-            event
+        let Event::AttemptFailed {
+            attempt,
+            server,
+            cause,
+            verdict,
+            next_in,
+            held_by_budget,
+            repeated,
+            stages,
+        } = event
         else {
             return Vec::new();
         };
@@ -171,7 +179,8 @@ impl Narrator {
                 .with("verdict", verdict.name())
                 .with("next_in_ms", next_in.map(ms))
                 .with("held_by_budget", *held_by_budget)
-                .with("repeated", *repeated);
+                .with("repeated", *repeated)
+                .with("stages_ms", stages_ms(stages));
         match &mut self.told {
             Some(told) => {
                 told.count += 1;
@@ -185,11 +194,15 @@ impl Narrator {
     }
 
     fn opened(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
-        let Event::Opened { server, version, attempt, took, session, outage, resending } = event else {
+        let Event::Opened { server, version, attempt, took, stages, session, outage, resending } = event
+        else {
             return Vec::new();
         };
         let mut lines: Vec<Line> = self.repeats().into_iter().collect();
         let mut text = format!("{:.3}s", took.as_secs_f64());
+        if stages.iter().next().is_some() {
+            text.push_str(&format!(" ({stages})"));
+        }
         if self.last_server.replace(*server) != Some(*server) {
             text.push_str(&format!("  {}  {version}", self.server(*server)));
         }
@@ -202,6 +215,7 @@ impl Narrator {
             .with("version", version.to_string())
             .with("attempt", *attempt)
             .with("took_ms", ms(*took))
+            .with("stages_ms", stages_ms(stages))
             .with("session", session_word(*session).to_lowercase())
             .with("outage_ms", outage.map(ms))
             .with("resending", *resending);
@@ -393,6 +407,11 @@ fn ms(d: Duration) -> Value {
     Value::from((d.as_secs_f64() * 1e6).round() / 1e3)
 }
 
+/// The stages of opening by their names.
+fn stages_ms(stages: &Stages) -> Value {
+    stages.iter().map(|(stage, time)| (stage.name().to_owned(), ms(time))).collect::<Map<_, _>>().into()
+}
+
 /// A share of an outage, in seconds without the unit.
 fn part(d: Duration) -> String {
     let seconds = d.as_secs_f64();
@@ -407,7 +426,7 @@ fn next(next_in: Option<Duration>, held_by_budget: bool) -> String {
     }
 }
 
-const fn session_word(session: SessionState) -> &'static str {
+pub(crate) const fn session_word(session: SessionState) -> &'static str {
     match session {
         SessionState::New => "new",
         SessionState::Kept => "kept",
@@ -474,6 +493,7 @@ mod tests {
             next_in: Some(Duration::from_millis(8300)),
             held_by_budget: false,
             repeated: attempt,
+            stages: Box::default(),
         }
     }
 
@@ -483,6 +503,7 @@ mod tests {
             version: Version::V5,
             attempt: 1,
             took: Duration::from_millis(128),
+            stages: Box::default(),
             session,
             outage,
             resending: 3,

@@ -73,7 +73,11 @@ impl Running {
                     Some(Event::AttemptFailed { cause, verdict, server, .. }) => {
                         let hopeless = matches!(
                             verdict,
-                            Verdict::SlowLane | Verdict::Stop | Verdict::Unauthorized | Verdict::Banned
+                            Verdict::SlowLane
+                                | Verdict::Stop
+                                | Verdict::Unauthorized
+                                | Verdict::Untrusted
+                                | Verdict::Banned
                         );
                         if hopeless {
                             return Err(Failure::new(exit_of(&cause), self.told(&cause, server)));

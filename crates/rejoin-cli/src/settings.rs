@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rejoin::{Builder, Client, ServerUrl, TopicFilter, TopicName, VersionPolicy, Window};
+use rejoin::{Builder, Client, Scheme, Secret, ServerUrl, TopicFilter, TopicName, VersionPolicy, Window};
 use rejoin_core::codec::packet::{PublishProperties, Qos};
 use rejoin_core::text::Text;
 use rejoin_core::{SessionMode, Will};
@@ -190,12 +190,13 @@ impl Subscribe {
 }
 
 impl Connection {
-    fn new(args: ConnectArgs, typed: &Typed, subscribes: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(args: ConnectArgs, typed: &Typed, subscribes: bool) -> Result<Self, Failure> {
         let usage = |message: String| Failure::usage(message);
         if typed.url && typed.host {
             return Err(Failure::usage("-L names the server already; leave out -h and -p"));
         }
         let (servers, path) = servers(&args, typed).map_err(usage)?;
+        args.ways.check(&servers).map_err(usage)?;
         let id = client_id(&args, &servers).map_err(usage)?;
         if args.disable_clean_session && id.is_none() {
             return Err(Failure::usage("-c keeps the session of a client id; give one with -i"));
@@ -225,7 +226,13 @@ impl Connection {
         if only_311 && !typed.properties.is_empty() {
             return Err(Failure::usage("-D: MQTT 3.1.1 has no properties; leave out -V 311 or -D"));
         }
-        if args.password.is_some() && args.username.is_none() && only_311 {
+        let password = args.password.is_some() || args.ways.asks_for_password();
+        if args.password.is_some() && args.ways.asks_for_password() {
+            return Err(Failure::usage(
+                "-P gives a password already; leave out --password-file and --password-command",
+            ));
+        }
+        if password && args.username.is_none() && only_311 {
             return Err(Failure::usage("-P without -u: MQTT 3.1.1 has no password without a user name"));
         }
         Ok(Self {
@@ -251,13 +258,8 @@ impl Connection {
         self.args.deadline
     }
 
-    fn builder(&self, room: Option<usize>) -> Builder {
-        let mut servers = self.servers.iter().cloned();
-        let first = servers.next().map_or_else(|| "localhost".to_owned(), |first| first.place());
-        let mut builder = Client::builder(&format!("mqtt://{first}"));
-        for server in servers {
-            builder = builder.server_url(server);
-        }
+    pub(crate) fn builder(&self, room: Option<usize>) -> Builder {
+        let mut builder = Client::builder_for(self.servers.iter().cloned());
         if let Some(time) = self.servers.iter().find_map(|server| server.keep_alive) {
             builder = builder.keep_alive(time);
         }
@@ -274,11 +276,17 @@ impl Connection {
         }
         let (args, will) = (self.args.clone(), self.will.clone());
         let user_properties = self.properties.connect.clone();
-        let login = login(&self.args, &self.servers);
+        let (user, password) = login(&self.args, &self.servers);
+        builder = match (user.clone(), password) {
+            (Some(user), Some(password)) => builder.login(user, password),
+            (Some(user), None) => builder.user_name(user),
+            (None, Some(password)) => builder.token(password),
+            (None, None) => builder,
+        };
+        builder = self.args.ways.apply(builder, user);
         let session = self.session;
         builder.config(move |config| {
             config.session.mode = session;
-            config.login = login;
             config.will = will;
             config.user_properties = user_properties;
             apply(&args, config);
@@ -328,37 +336,32 @@ fn apply(args: &ConnectArgs, config: &mut rejoin::Config) {
     }
 }
 
-fn login(args: &ConnectArgs, servers: &[ServerUrl]) -> rejoin_core::Login {
-    let in_url = servers.iter().find(|server| server.user.is_some());
+/// What was typed wins over what a URL says.
+fn login(args: &ConnectArgs, servers: &[ServerUrl]) -> (Option<String>, Option<Secret>) {
+    let in_url = servers.iter().find(|server| server.user.is_some() || server.password.is_some());
     let user = args.username.clone().or_else(|| in_url.and_then(|url| url.user.clone()));
-    let password = args.password.clone().or_else(|| in_url.and_then(|url| url.password.clone()));
-    rejoin_core::Login {
-        // Both were checked: neither a shell nor a URL can hold what an MQTT string cannot.
-        user_name: user.and_then(|user| Text::try_from(user).ok()),
-        password: password.map(|password| Bytes::from(password.into_bytes())),
-    }
+    let typed = args.password.clone().map(Secret::from);
+    (user, typed.or_else(|| in_url.and_then(|url| url.password.clone())))
 }
 
 fn servers(args: &ConnectArgs, typed: &Typed) -> Result<(Vec<ServerUrl>, Option<String>), String> {
+    if let Some(path) = &args.ways.unix {
+        let path = path.to_str().ok_or("--unix: the path is not text")?;
+        let mut server = ServerUrl::tcp(path, 0);
+        server.scheme = Scheme::Unix;
+        return Ok((vec![server], None));
+    }
     // A host on the command line wins over a URL in the environment.
     if args.url.is_empty() || typed.host {
-        let url = ServerUrl::parse(&format!("mqtt://{}:{}", bracketed(&args.host), args.port));
-        let server =
-            url.map_err(|_| format!("-h: `{}` is no host name or address", args.host.escape_debug()))?;
-        if server.path.is_some() || server.user.is_some() || server.client_id.is_some() {
-            return Err(format!(
-                "-h: `{}` is no host name or address; a URL goes to -L",
-                args.host.escape_debug()
-            ));
-        }
-        return Ok((vec![server], None));
+        return Ok((vec![host(args)?], None));
     }
     let mut servers = Vec::new();
     let mut path: Option<String> = None;
     for url in &args.url {
         // A filter may end in `#`, which a URL proper would take for a fragment.
         let mut server = ServerUrl::parse(&url.replace('#', "%23")).map_err(|e| format!("-L: {e}"))?;
-        match (server.path.take(), &path) {
+        let topic = if server.scheme.is_websocket() { None } else { server.path.take() };
+        match (topic, &path) {
             (Some(new), Some(old)) if new != *old => {
                 return Err(format!("-L: the URLs name two topics, `{old}` and `{new}`"));
             }
@@ -368,6 +371,21 @@ fn servers(args: &ConnectArgs, typed: &Typed) -> Result<(Vec<ServerUrl>, Option<
         servers.push(server);
     }
     Ok((servers, path))
+}
+
+/// The server of `-h` and `-p`.
+fn host(args: &ConnectArgs) -> Result<ServerUrl, String> {
+    let shown = args.host.escape_debug();
+    let scheme = args.ways.scheme(args.port);
+    let port = args.port.unwrap_or_else(|| scheme.port());
+    let url = ServerUrl::parse(&format!("mqtt://{}:{port}", bracketed(&args.host)));
+    let mut server = url.map_err(|_| format!("-h: `{shown}` is no host name or address"))?;
+    if server.path.is_some() || server.user.is_some() || server.client_id.is_some() {
+        return Err(format!("-h: `{shown}` is no host name or address; a URL goes to -L"));
+    }
+    server.scheme = scheme;
+    server.path = args.ways.ws_path.clone().filter(|_| scheme.is_websocket());
+    Ok(server)
 }
 
 fn bracketed(host: &str) -> String {

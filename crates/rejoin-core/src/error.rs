@@ -10,21 +10,50 @@ use crate::codec::reason::ReasonCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Credentials asked for from the application.
+    Credentials,
     /// Name look-up.
     Dns,
-    /// TCP handshake.
+    /// TCP handshake, or whatever else brings the first byte stream.
     Tcp,
+    /// The tunnel through a proxy.
+    Proxy,
+    /// TLS handshake.
+    Tls,
+    /// WebSocket handshake.
+    WebSocket,
     /// CONNECT sent, CONNACK awaited.
     Connack,
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.name())
+    }
+}
+
+impl Stage {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Credentials, Self::Dns, Self::Tcp, Self::Proxy, Self::Tls, Self::WebSocket, Self::Connack];
+
+    /// A short stable name, for scripts, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
+            Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::Connack => "connack",
-        })
+        }
+    }
+
+    /// Whether a broker, or what stands in front of it, has accepted the connection by then: from here on the
+    /// attempt costs it something.
+    pub const fn is_handshake(self) -> bool {
+        matches!(self, Self::Tls | Self::WebSocket | Self::Connack)
     }
 }
 
@@ -48,6 +77,18 @@ pub enum TransportErrorKind {
     Closed,
     /// Out of file descriptors, ports or memory: our own machine.
     Resources,
+    /// The server's certificate is not accepted: expired, another name, an authority nobody here trusts.
+    Certificate,
+    /// The server did not accept our certificate, or wants one.
+    CertificateRefused,
+    /// It answered, but not in the protocol expected there: no TLS, no WebSocket, no proxy.
+    Handshake,
+    /// The proxy, or the WebSocket server, wants other credentials.
+    Unauthorized,
+    /// The proxy works and cannot reach the server.
+    Proxy,
+    /// The application could not get credentials.
+    Credentials,
     /// Anything else.
     Other,
 }
@@ -180,6 +221,12 @@ impl LossCause {
                 TransportErrorKind::Unreachable => "unreachable",
                 TransportErrorKind::TimedOut => "connect-timeout",
                 TransportErrorKind::Resources => "out-of-resources",
+                TransportErrorKind::Certificate => "certificate-not-accepted",
+                TransportErrorKind::CertificateRefused => "client-certificate-refused",
+                TransportErrorKind::Handshake => "handshake-failed",
+                TransportErrorKind::Unauthorized => "unauthorized",
+                TransportErrorKind::Proxy => "proxy-failed",
+                TransportErrorKind::Credentials => "no-credentials",
                 TransportErrorKind::Reset | TransportErrorKind::Closed | TransportErrorKind::Other => {
                     "connect-failed"
                 }
@@ -221,8 +268,8 @@ impl fmt::Display for LossCause {
             text.as_ref().map(|t| format!(": \"{}\"", t.escape_debug())).unwrap_or_default()
         };
         match self {
-            Self::Open { error, .. } => write!(f, "{error}"),
-            Self::ConnectTimeout(d) => write!(f, "no TCP connection within {d:?}"),
+            Self::Open { stage, error } => write!(f, "{stage}: {error}"),
+            Self::ConnectTimeout(d) => write!(f, "no connection within {d:?}"),
             Self::ConnackTimeout(d) => write!(f, "connected, but no CONNACK within {d:?}"),
             Self::ClosedBeforeConnack => f.write_str("the peer closed the connection without a CONNACK"),
             Self::Refused { reason, text, server_reference, .. } => {

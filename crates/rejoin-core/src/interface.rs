@@ -15,6 +15,8 @@ pub struct Ticket(pub u64);
 /// What the world tells the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// Opening the transport came to this stage. From the first handshake on, the clock of the handshakes runs.
+    Reached(crate::error::Stage),
     /// The transport asked for by [`Output::Open`] is open.
     Opened,
     /// It could not be opened.
@@ -50,8 +52,10 @@ pub enum Output {
         server: usize,
         /// Which attempt, from 1.
         attempt: u32,
-        /// Limit for the whole of it. The engine keeps the time too and withdraws an attempt that overruns.
+        /// Limit up to the first handshake. The engine keeps the time too and withdraws an attempt that overruns.
         limit: Duration,
+        /// Limit from the first handshake above TCP to CONNACK: from there the client is in the broker's queue.
+        handshake_limit: Duration,
     },
     /// Write these bytes to the transport, after all before them. Report progress with `Written`.
     Transmit(Bytes),

@@ -14,15 +14,17 @@ use rejoin_core::{
 use crate::callbacks::{self, Callback};
 use crate::client::Client;
 use crate::command::{Clock, Shared};
+use crate::credentials::{CredentialSource, Credentials};
 use crate::driver::Driver;
 use crate::error::{BuildError, ConnectError};
 use crate::events::Event;
 use crate::queue::{Place, Queue};
+use crate::secret::Secret;
 use crate::status::State;
 use crate::storage;
 use crate::store::Store;
-use crate::transport::{Dial, Target};
 use crate::url::{ServerUrl, UrlError};
+use crate::ways::Ways;
 
 /// How long a message that nobody wants is held for somebody who may come.
 const UNROUTED_AFTER: Duration = Duration::from_secs(10);
@@ -143,7 +145,8 @@ pub struct Builder {
     config: Config,
     client_id: Option<String>,
     session: Option<SessionMode>,
-    login: Option<(String, Option<Bytes>)>,
+    login: Option<(Option<String>, Option<Secret>)>,
+    pub(crate) ways: Ways,
     will: Option<Will>,
     queue: Queue,
     unrouted_after: Duration,
@@ -163,6 +166,10 @@ impl fmt::Debug for Builder {
 
 impl Builder {
     pub(crate) fn new(url: &str) -> Self {
+        Self::empty().server(url)
+    }
+
+    pub(crate) fn empty() -> Self {
         let mut config = Config::new(Text::default(), Text::default());
         config.servers.clear();
         Self {
@@ -171,6 +178,7 @@ impl Builder {
             client_id: None,
             session: None,
             login: None,
+            ways: Ways::default(),
             will: None,
             queue: Queue::in_memory(),
             unrouted_after: UNROUTED_AFTER,
@@ -178,14 +186,15 @@ impl Builder {
             callbacks: Vec::new(),
             changes: Vec::new(),
         }
-        .server(url)
     }
 
     /// One more server, in the order of preference.
     pub fn server(mut self, url: &str) -> Self {
         let parsed = ServerUrl::parse(url).and_then(|parsed| match &parsed.path {
-            Some(_) => Err(UrlError::new(url, "a path has no meaning at a broker; leave it out")),
-            None => Ok(parsed),
+            Some(_) if !parsed.scheme.is_websocket() => {
+                Err(UrlError::new(url, "a path has no meaning at a broker; leave it out"))
+            }
+            _ => Ok(parsed),
         });
         self.servers.push(parsed);
         self
@@ -210,14 +219,35 @@ impl Builder {
     }
 
     /// User name and password. They win over those in a URL.
-    pub fn login(mut self, user: impl Into<String>, password: impl Into<Bytes>) -> Self {
-        self.login = Some((user.into(), Some(password.into())));
+    pub fn login(mut self, user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.login = Some((Some(user.into()), Some(password.into())));
         self
+    }
+
+    /// A token without a user name (5.0).
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.login = Some((None, Some(token.into())));
+        self
+    }
+
+    /// Asks for credentials before each attempt, see [`CredentialSource`]. They win over all others.
+    pub fn login_from(mut self, source: CredentialSource) -> Self {
+        self.ways.login = Some(source);
+        self.set(|config| config.recovery.fresh_credentials = true)
+    }
+
+    /// The same with a function.
+    pub fn login_with<F, Fut>(self, ask: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credentials, Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        self.login_from(CredentialSource::new(ask))
     }
 
     /// A user name without a password.
     pub fn user_name(mut self, user: impl Into<String>) -> Self {
-        self.login = Some((user.into(), None));
+        self.login = Some((Some(user.into()), None));
         self
     }
 
@@ -463,18 +493,18 @@ impl Builder {
     pub fn prepare(self) -> Result<Prepared, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
-        let Resolved { config, targets, callbacks, queue, store } = self.resolve()?;
+        let Resolved { config, targets, callbacks, ways, queue, store } = self.resolve()?;
         let servers = config.servers.clone();
-        let dial = Dial { targets, user_timeout: config.link.write_timeout };
+        let unverified = ways.is_unverified();
+        let dial = ways.dial(&config, targets.iter().any(|target| target.scheme.is_secure()))?;
         let session_kept = config.session.mode.is_kept();
         let clock = Clock::start();
         let opened = storage::open(store, &queue, clock.now().mono)?;
         let engine = Engine::new(config, opened.recovered, fastrand::u64(..), clock.now())?;
-        let state = State::from_status(engine.status(), &clock, &servers);
+        let state = State { unverified, ..State::from_status(engine.status(), &clock, &servers) };
         let shared = Arc::new(Shared::new(state, clock, servers, session_kept, opened.accounts, runtime));
         callbacks::start(&shared, shared.events.subscribe(), callbacks)?;
-        let driver =
-            Driver::new(engine, Arc::clone(&shared), dial, unrouted_after, opened.found, opened.storage);
+        let driver = Driver::new(engine, Arc::clone(&shared), (dial, targets), unrouted_after, opened.stock);
         let client = Client::new(shared);
         Ok(Prepared { client, driver, own_thread })
     }
@@ -488,18 +518,19 @@ impl Builder {
         for server in self.servers {
             let server = server?;
             config.servers.push(text("server", &server.place())?);
-            if let (None, Some(user)) = (&login, server.user) {
-                login = Some((user, server.password.map(Bytes::from)));
+            if login.is_none() && (server.user.is_some() || server.password.is_some()) {
+                login = Some((server.user.clone(), server.password.clone()));
             }
-            client_id = client_id.or(server.client_id);
+            client_id = client_id.or_else(|| server.client_id.clone());
             if let Some(keep_alive) = server.keep_alive {
                 config.link.keep_alive = keep_alive;
             }
-            targets.push(Target { host: server.host, port: server.port });
+            // What is dialled needs no password, and what holds none cannot show any.
+            targets.push(ServerUrl { user: None, password: None, ..server });
         }
         if let Some((user, password)) = login {
-            config.login.user_name = Some(text("login", &user)?);
-            config.login.password = password;
+            config.login.user_name = user.map(|user| text("login", &user)).transpose()?;
+            config.login.password = password.map(Secret::into_bytes);
         }
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);
@@ -531,15 +562,16 @@ impl Builder {
             );
         }
         config.check()?;
-        Ok(Resolved { config, targets, callbacks: self.callbacks, queue, store })
+        Ok(Resolved { config, targets, callbacks: self.callbacks, ways: self.ways, queue, store })
     }
 }
 
 /// Everything a client is made of, checked.
 struct Resolved {
     config: Config,
-    targets: Vec<Target>,
+    targets: Vec<ServerUrl>,
     callbacks: Vec<Callback>,
+    ways: Ways,
     queue: Queue,
     store: Option<Box<dyn Store>>,
 }

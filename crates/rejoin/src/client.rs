@@ -22,6 +22,7 @@ use crate::shutdown::Shutdown;
 use crate::status::{CONNECT_WITHIN, Link, Outlook, State};
 use crate::subscription::{SubscribeBuilder, Subscription};
 use crate::sync::lock;
+use crate::url::ServerUrl;
 
 /// How long the driver drains after the last handle was dropped.
 const DROP_WITHIN: Duration = Duration::from_secs(2);
@@ -107,6 +108,11 @@ impl Client {
     /// A client with settings of its own; see [`Builder`].
     pub fn builder(url: &str) -> Builder {
         Builder::new(url)
+    }
+
+    /// A client of these servers, in the order of preference.
+    pub fn builder_for(servers: impl IntoIterator<Item = ServerUrl>) -> Builder {
+        servers.into_iter().fold(Builder::empty(), Builder::server_url)
     }
 
     /// Waits for the first link of a client just started; a client that cannot is not left behind.

@@ -462,6 +462,7 @@ impl Shared {
         };
         let inbox = lock(&self.inbox);
         let mut state = state.heard_at(heard);
+        state.unverified = self.state.borrow().unverified;
         state.ahead = inbox.room.messages();
         state.queue_bytes = inbox.room.bytes();
         state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;

@@ -27,13 +27,15 @@ use crate::events::Event;
 use crate::pending::{Entry, Pending};
 use crate::routes::{Parting, Routes};
 use crate::shutdown::ShutdownReport;
+use crate::stages::Stages;
 use crate::status::{Link, State};
-use crate::storage::Storage;
+use crate::storage::{Stock, Storage};
 use crate::subscription::refusal;
 use crate::sync::lock;
 use crate::translate::{self, Repeats};
-use crate::transport::Dial;
-use crate::wire::{Open, Opening, Wire};
+use crate::transport::{Clocks, Dial};
+use crate::url::ServerUrl;
+use crate::wire::{Open, Opened, Opening, Progress, Wire};
 
 /// Rounds before the task lets others run.
 const ROUNDS: usize = 8;
@@ -49,7 +51,10 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Driver {
     engine: Engine,
     pub(crate) shared: Arc<Shared>,
-    dial: Dial,
+    dial: Arc<Dial>,
+    targets: Vec<ServerUrl>,
+    /// The stages of the present or last attempt.
+    stages: Stages,
     wire: Wire,
     routes: Routes,
     pub(crate) pending: Pending,
@@ -87,19 +92,20 @@ impl Driver {
     pub(crate) fn new(
         engine: Engine,
         shared: Arc<Shared>,
-        dial: Dial,
+        (dial, targets): (Dial, Vec<ServerUrl>),
         unrouted_after: Duration,
-        found: Pending,
-        storage: Option<Storage>,
+        Stock { pending, storage }: Stock,
     ) -> Self {
         let now = shared.clock.now();
         Self {
             storage,
             engine,
-            dial,
+            dial: Arc::new(dial),
+            targets,
+            stages: Stages::default(),
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
-            pending: found,
+            pending,
             commands: VecDeque::new(),
             timer: None,
             now,
@@ -265,8 +271,20 @@ impl Driver {
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
         let Wire::Opening(opening) = &mut self.wire else { return false };
-        let Poll::Ready(opened) = opening.poll(cx) else { return false };
-        let input = match opened {
+        let Poll::Ready(progress) = opening.poll(cx) else { return false };
+        let opened = match progress {
+            Progress::Stage(stage) => {
+                self.tell(Input::Reached(stage));
+                return true;
+            }
+            Progress::Done(opened) => *opened,
+        };
+        let Opened { result, stages, login } = opened;
+        self.stages = stages;
+        if let Some(login) = login {
+            self.engine.set_login(login);
+        }
+        let input = match result {
             Ok(stream) => {
                 self.wire = Wire::Open(Open::new(stream));
                 Input::Opened
@@ -386,7 +404,9 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Open { server, limit, .. } => self.open(server, limit),
+            Output::Open { server, limit, handshake_limit, .. } => {
+                self.open(server, Clocks::within(limit, handshake_limit));
+            }
             Output::Transmit(bytes) => {
                 if let Wire::Open(open) = &mut self.wire {
                     open.push(bytes);
@@ -419,12 +439,13 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, server: usize, limit: Duration) {
-        let Some(target) = self.dial.targets.get(server) else {
+    fn open(&mut self, server: usize, clocks: Clocks) {
+        self.stages = Stages::default();
+        let Some(target) = self.targets.get(server) else {
             tracing::error!(target: "rejoin", server, "the engine asked for a server that does not exist");
             return;
         };
-        self.wire = Wire::Opening(Opening::begin(target.clone(), self.dial.user_timeout, limit));
+        self.wire = Wire::Opening(Opening::begin(&self.dial, target.clone(), clocks));
     }
 
     fn event(&mut self, event: Core) {
@@ -446,7 +467,11 @@ impl Driver {
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
-                if let Some(event) = translate::public(other, self.now.mono, &mut self.repeats) {
+                if translate::blames_the_login(&other) {
+                    self.dial.login_refused();
+                }
+                if let Some(event) = translate::public(other, self.now.mono, &mut self.repeats, &self.stages)
+                {
                     self.publish_event(&event);
                 }
             }

@@ -16,6 +16,7 @@ use rejoin_core::{LossCause, OutageBill, PublishId, SessionState, StopReason};
 
 use crate::delivery::Receipt;
 use crate::error::{PublishError, SubscribeError};
+use crate::stages::Stages;
 use crate::store::StoreError;
 use crate::sync::lock;
 
@@ -49,6 +50,8 @@ pub enum Event {
         held_by_budget: bool,
         /// How many attempts in a row now failed for a cause of the same name.
         repeated: u32,
+        /// How long the stages took that were gone through, the last one unfinished.
+        stages: Box<Stages>,
     },
     /// CONNACK came: the link is open.
     Opened {
@@ -60,6 +63,8 @@ pub enum Event {
         attempt: u32,
         /// From the start of the attempt to CONNACK.
         took: Duration,
+        /// Where that time went, and what was found on the way.
+        stages: Box<Stages>,
         /// The session.
         session: SessionState,
         /// How long there was no link; `None` for the first one.

@@ -33,6 +33,7 @@ mod builder;
 mod callbacks;
 mod client;
 mod command;
+mod credentials;
 mod delivery;
 mod driver;
 mod error;
@@ -46,7 +47,9 @@ mod queue;
 mod reservation;
 mod route;
 mod routes;
+mod secret;
 mod shutdown;
+mod stages;
 mod status;
 mod storage;
 pub mod store;
@@ -55,10 +58,12 @@ mod sync;
 mod translate;
 mod transport;
 mod url;
+mod ways;
 mod wire;
 
 pub use builder::{Builder, Prepared, Session, Will};
 pub use client::{Client, Stats};
+pub use credentials::{CredentialSource, Credentials};
 pub use delivery::{Delivery, Receipt, Stored};
 pub use error::{
     BuildError, ConnectError, EnqueueError, Error, NotAccepted, PublishError, Result, ShutdownError,
@@ -71,10 +76,16 @@ pub use message::Message;
 pub use pending::PendingMessage;
 pub use publish::{PublishBuilder, Publishing};
 pub use queue::{Queue, WhenFull, WhenStoreFails};
+pub use secret::Secret;
 pub use shutdown::{DEFAULT_SHUTDOWN, Shutdown, ShutdownReport};
+pub use stages::{Stages, TlsFacts};
 pub use status::{Link, Obstacle, Outlook, State};
 pub use subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
-pub use url::{ServerUrl, UrlError};
+pub use transport::limits::StageLimits;
+#[cfg(feature = "tls")]
+pub use transport::tls::{Tls, TlsVersion};
+pub use transport::{Proxy, ProxyError};
+pub use url::{Scheme, ServerUrl, UrlError};
 
 pub use rejoin_core::codec::packet::{PublishProperties, Qos, RetainHandling, UserProperties, Version};
 pub use rejoin_core::codec::reason::ReasonCode;

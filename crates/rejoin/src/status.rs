@@ -161,6 +161,8 @@ pub struct State {
     pub client_id: Text,
     /// The server's Maximum Packet Size in bytes, on the present or last link.
     pub maximum_packet_size: Option<u32>,
+    /// Servers do not have to prove who they are: TLS verification was switched off.
+    pub unverified: bool,
     /// Grows with every change but those of `heard`, `ahead` and `queue_bytes`.
     pub revision: u64,
 }
@@ -239,6 +241,7 @@ impl State {
             session: status.session,
             client_id: status.client_id,
             maximum_packet_size: status.maximum_packet_size,
+            unverified: false,
             revision: status.revision,
         }
     }
@@ -276,6 +279,7 @@ mod tests {
             session: None,
             client_id: Text::default(),
             maximum_packet_size: None,
+            unverified: false,
             revision: 0,
         }
     }

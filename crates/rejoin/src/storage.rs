@@ -122,8 +122,14 @@ pub(crate) fn place(
 /// A client's account of what it has accepted, as an earlier process left it.
 pub(crate) struct Opened {
     pub(crate) recovered: Recovered,
-    pub(crate) found: Pending,
     pub(crate) accounts: (Reservation, Standing, Terms, PublishId),
+    pub(crate) stock: Stock,
+}
+
+/// What a driver begins with.
+#[derive(Default)]
+pub(crate) struct Stock {
+    pub(crate) pending: Pending,
     pub(crate) storage: Option<Storage>,
 }
 
@@ -139,10 +145,10 @@ pub(crate) fn open(
         latest_only: queue.latest_only,
     };
     let mut room = Reservation::new(queue.max_bytes, queue.max_messages);
-    let mut found = Pending::default();
+    let mut pending = Pending::default();
     let Some(mut store) = store else {
         let accounts = (room, Standing::default(), terms, PublishId(0));
-        return Ok(Opened { recovered: Recovered::default(), found, accounts, storage: None });
+        return Ok(Opened { recovered: Recovered::default(), accounts, stock: Stock::default() });
     };
     let recovered = store.recover()?;
     let all = accepted(&recovered);
@@ -150,13 +156,13 @@ pub(crate) fn open(
     for (id, qos, size_bytes) in all {
         let bytes = OVERHEAD + size_bytes;
         room.occupy(bytes, 1);
-        found.insert(id, found_entry(qos, bytes, now));
+        pending.insert(id, found_entry(qos, bytes, now));
     }
     let keeper = Keeper::start(store).map_err(|error| BuildError::NoThread(error.to_string()))?;
     let standing = Standing { durable: true, ..Standing::default() };
     let accounts = (room, standing, terms, recovered.last_publish);
     let storage = Some(Storage::new(keeper, queue.when_store_fails, count));
-    Ok(Opened { recovered, found, accounts, storage })
+    Ok(Opened { recovered, accounts, stock: Stock { pending, storage } })
 }
 
 /// Every message not answered for, by ascending name.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use rejoin_core::{Event as Core, Timestamp};
+use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::{Event as Core, LossCause, Timestamp, TransportErrorKind};
 
 use crate::events::Event;
+use crate::stages::Stages;
 
 /// Counts failures of the same kind in a row, so that a log can say "six times" instead of six lines.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ impl Repeats {
 
 /// The public event, where there is one: messages, answers to subscriptions and outcomes travel by their own
 /// handles.
-pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats) -> Option<Event> {
+pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages: &Stages) -> Option<Event> {
     let until = |at: Option<Timestamp>| at.map(|at| at.since(now));
     Some(match event {
         Core::Attempt { attempt, server } => Event::Attempt { attempt, server },
@@ -36,11 +38,14 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats) -> Opti
                 verdict,
                 next_in: until(retry_at),
                 held_by_budget,
+                stages: Box::new(stages.clone()),
             }
         }
         Core::Opened { server, version, attempt, took, session, outage, resending } => {
             *repeats = Repeats::default();
-            Event::Opened { server, version, attempt, took, session, outage, resending }
+            let mut stages = Box::new(stages.clone());
+            stages.finish(took);
+            Event::Opened { server, version, attempt, took, stages, session, outage, resending }
         }
         Core::Suspect { silent_for } => Event::Suspect { silent_for },
         Core::Trusted => Event::Trusted,
@@ -68,6 +73,17 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats) -> Opti
     })
 }
 
+/// The broker refused the user name, the password or the token.
+pub(crate) fn blames_the_login(event: &Core) -> bool {
+    let (Core::AttemptFailed { cause, .. } | Core::Closed { cause, .. }) = event else { return false };
+    match cause {
+        LossCause::Open { error, .. } => error.kind == TransportErrorKind::Unauthorized,
+        cause => cause.reason_code().is_some_and(|code| {
+            matches!(code, ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED)
+        }),
+    }
+}
+
 /// Link up, link down and gave up are info; refusals debug; surprising but survived warn.
 pub(crate) fn log(client: &str, event: &Event) {
     let seconds = |time: &Duration| time.as_secs_f64();
@@ -79,8 +95,8 @@ pub(crate) fn log(client: &str, event: &Event) {
             target: "rejoin", client, attempt, %cause, repeated,
             next_in = next_in.as_ref().map(seconds), "the attempt failed"
         ),
-        Event::Opened { attempt, version, took, session, outage, resending, .. } => tracing::info!(
-            target: "rejoin", client, attempt, %version, ?session, resending, took = seconds(took),
+        Event::Opened { attempt, version, took, stages, session, outage, resending, .. } => tracing::info!(
+            target: "rejoin", client, attempt, %version, ?session, resending, took = seconds(took), %stages,
             outage = outage.as_ref().map(seconds), "the link is open"
         ),
         Event::Suspect { silent_for } => {

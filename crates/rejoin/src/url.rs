@@ -1,26 +1,106 @@
 //! The URL of a broker: `mqtt://[user[:password]@]host[:port][/path][?client_id=..&keep_alive=..]`.
+//!
+//! `mqtt` and `tcp` are plain TCP, `mqtts`, `ssl` and `tls` are TLS, `ws` and `wss` are WebSocket without and with TLS,
+//! `unix` is a socket file.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The port of MQTT over plain TCP.
-const MQTT_PORT: u16 = 1883;
+use crate::secret::Secret;
+
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// Plain TCP, port 1883.
+    #[default]
+    Tcp,
+    /// TLS, port 8883. Needs the feature `tls`.
+    Tls,
+    /// WebSocket over TCP, port 80. Needs the feature `ws`.
+    Ws,
+    /// WebSocket over TLS, port 443. Needs the features `ws` and `tls`.
+    Wss,
+    /// A socket file of this machine; the host of the URL is its path.
+    Unix,
+}
+
+impl Scheme {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "mqtt",
+            Self::Tls => "mqtts",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+        }
+    }
+
+    /// The port where a URL names none.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Tcp => 1883,
+            Self::Tls => 8883,
+            Self::Ws => 80,
+            Self::Wss => 443,
+            Self::Unix => 0,
+        }
+    }
+
+    /// Whether TLS protects it.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it is a WebSocket.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    fn parse(scheme: &str) -> Result<Self, String> {
+        Ok(match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" | "tcp" => Self::Tcp,
+            "mqtts" | "ssl" | "tls" => Self::Tls,
+            "ws" => Self::Ws,
+            "wss" => Self::Wss,
+            "unix" => Self::Unix,
+            _ => return Err(format!("unknown scheme `{}`; use mqtt://HOST", scheme.escape_debug())),
+        })
+    }
+
+    /// The feature of this crate that is missing in this build.
+    pub(crate) const fn missing_feature(self) -> Option<&'static str> {
+        if self.is_secure() && cfg!(not(feature = "tls")) {
+            Some("tls")
+        } else if self.is_websocket() && cfg!(not(feature = "ws")) {
+            Some("ws")
+        } else {
+            None
+        }
+    }
+}
 
 /// A parsed broker URL.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerUrl {
-    /// Host name or address, without the brackets of an IPv6 literal.
+    /// How it is reached.
+    pub scheme: Scheme,
+    /// Host name or address, without the brackets of an IPv6 literal. For [`Scheme::Unix`] the path of the socket.
     pub host: String,
-    /// Port; 1883 where the URL names none.
+    /// Port; that of the scheme where the URL names none.
     pub port: u16,
     /// User name.
     pub user: Option<String>,
     /// Password.
-    pub password: Option<String>,
-    /// What stands behind the host, without its leading slash; `None` where it is empty. Command-line tools read
-    /// a topic from it; [`crate::Builder::server`] refuses it.
+    pub password: Option<Secret>,
+    /// What stands behind the host, without its leading slash; `None` where it is empty. For WebSocket it is the path
+    /// asked for (default `mqtt`), still encoded. Elsewhere command-line tools read a topic from it, and
+    /// [`crate::Builder::server`] refuses it.
     pub path: Option<String>,
+    /// The query of a WebSocket, without the keys below; still encoded. It may hold a signature, and is never shown.
+    pub query: Option<String>,
     /// Query key `client_id`.
     pub client_id: Option<String>,
     /// Query key `keep_alive`, in seconds.
@@ -30,11 +110,13 @@ pub struct ServerUrl {
 impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerUrl")
+            .field("scheme", &self.scheme)
             .field("host", &self.host)
             .field("port", &self.port)
             .field("user", &self.user.as_ref().map(|_| "***"))
             .field("password", &self.password.as_ref().map(|_| "***"))
             .field("path", &self.path)
+            .field("query", &self.query.as_ref().map(|_| "***"))
             .field("client_id", &self.client_id)
             .field("keep_alive", &self.keep_alive)
             .finish()
@@ -63,6 +145,11 @@ fn without_secrets(url: &str) -> String {
         (None, Some((_, rest))) => format!("***@{rest}"),
         (_, None) => url.to_owned(),
     };
+    // So may a query, as that of a signed WebSocket.
+    let shown = match shown.split_once('?') {
+        Some((place, query)) if !query.is_empty() => format!("{place}?***"),
+        _ => shown,
+    };
     shown.chars().take(256).collect::<String>().escape_debug().to_string()
 }
 
@@ -70,11 +157,13 @@ impl ServerUrl {
     /// Plain TCP to a host and port.
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
         Self {
+            scheme: Scheme::Tcp,
             host: host.into(),
             port,
             user: None,
             password: None,
             path: None,
+            query: None,
             client_id: None,
             keep_alive: None,
         }
@@ -95,7 +184,11 @@ impl ServerUrl {
                 "what stands before `://` is no scheme; write mqtt://HOST or mqtt://HOST:PORT".to_owned(),
             ));
         }
-        check_scheme(scheme).map_err(fail)?;
+        let scheme = Scheme::parse(scheme).map_err(fail)?;
+        if let Some(feature) = scheme.missing_feature() {
+            let what = format!("`{}` needs the feature `{feature}` of the crate rejoin", scheme.name());
+            return Err(fail(what));
+        }
         if rest.contains('#') {
             return Err(fail("a fragment has no meaning here; write `#` in a topic as %23".to_owned()));
         }
@@ -104,19 +197,24 @@ impl ServerUrl {
             rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
         let (login, place) =
             authority.rsplit_once('@').map_or((None, authority), |(login, place)| (Some(login), place));
-        let (host, port) = host_and_port(place).map_err(fail)?;
-        let mut parsed = Self::tcp(host, port);
+        let (host, port) = if scheme == Scheme::Unix {
+            (socket_path(place, path).map_err(fail)?, 0)
+        } else {
+            host_and_port(place, scheme.port()).map_err(fail)?
+        };
+        let mut parsed = Self { scheme, ..Self::tcp(host, port) };
         if let Some(login) = login {
             let (user, password) =
                 login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
             parsed.user = Some(decode(user).ok_or_else(|| fail(bad_percent("user name")))?);
             parsed.password = match password {
                 None => None,
-                Some(password) => Some(decode(password).ok_or_else(|| fail(bad_percent("password")))?),
+                Some(password) => Some(decode(password).ok_or_else(|| fail(bad_percent("password")))?.into()),
             };
         }
-        if !path.is_empty() {
-            parsed.path = Some(decode(path).ok_or_else(|| fail(bad_percent("path")))?);
+        if !path.is_empty() && scheme != Scheme::Unix {
+            let decoded = decode(path).ok_or_else(|| fail(bad_percent("path")))?;
+            parsed.path = Some(if scheme.is_websocket() { path.to_owned() } else { decoded });
         }
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             parsed.take_query(pair).map_err(fail)?;
@@ -126,6 +224,14 @@ impl ServerUrl {
 
     fn take_query(&mut self, pair: &str) -> Result<(), String> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if self.scheme.is_websocket() && !matches!(key, "client_id" | "keep_alive") {
+            let query = self.query.get_or_insert_default();
+            if !query.is_empty() {
+                query.push('&');
+            }
+            query.push_str(pair);
+            return Ok(());
+        }
         let value = decode(value).ok_or_else(|| bad_percent("query"))?;
         match key {
             "client_id" => self.client_id = Some(value),
@@ -148,13 +254,26 @@ impl ServerUrl {
         Ok(())
     }
 
-    /// `host:port`, as it is shown and dialled; an IPv6 literal in brackets.
+    /// `host:port`, as it is shown and dialled; an IPv6 literal in brackets. The path of a socket file.
     pub fn place(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.scheme == Scheme::Unix { self.host.clone() } else { place(&self.host, self.port) }
+    }
+}
+
+/// `host:port`, an IPv6 literal in brackets.
+pub(crate) fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn socket_path(place: &str, path: &str) -> Result<String, String> {
+    if !place.is_empty() || path.is_empty() {
+        return Err(
+            "write the path of the socket behind three slashes, as unix:///run/broker.sock".to_owned()
+        );
+    }
+    match decode(path) {
+        Some(path) if !path.contains('\0') => Ok(format!("/{path}")),
+        _ => Err(bad_percent("path")),
     }
 }
 
@@ -170,20 +289,8 @@ fn is_scheme(scheme: &str) -> bool {
     scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-fn check_scheme(scheme: &str) -> Result<(), String> {
-    match scheme.to_ascii_lowercase().as_str() {
-        "mqtt" | "tcp" => Ok(()),
-        "mqtts" | "ssl" | "tls" => {
-            Err(format!("`{scheme}` needs TLS, which is not built yet; use mqtt:// or a local TLS tunnel"))
-        }
-        "ws" | "wss" => Err(format!(
-            "`{scheme}` needs WebSocket, which is not built yet; use mqtt:// on the broker's TCP port"
-        )),
-        _ => Err(format!("unknown scheme `{}`; use mqtt://HOST", scheme.escape_debug())),
-    }
-}
-
-fn host_and_port(place: &str) -> Result<(String, u16), String> {
+/// The parts of `host[:port]`.
+pub(crate) fn host_and_port(place: &str, default: u16) -> Result<(String, u16), String> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {
             return Err("the bracket of the IPv6 address is not closed".to_owned());
@@ -212,7 +319,7 @@ fn host_and_port(place: &str) -> Result<(String, u16), String> {
         return Err(format!("the host holds {bad:?}"));
     }
     let port = match port {
-        None => MQTT_PORT,
+        None => default,
         Some(given) => match given.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => return Err(format!("port `{}` is not a number from 1 to 65535", given.escape_debug())),
@@ -226,7 +333,7 @@ fn bad_percent(part: &str) -> String {
 }
 
 /// Undoes percent-encoding; `None` for a broken sequence or bytes that are not UTF-8.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -250,7 +357,8 @@ mod tests {
         let url =
             ServerUrl::parse("mqtt://us%40er:p%3Aw@[::1]:1884/a/b?client_id=x%26y&keep_alive=7").unwrap();
         assert_eq!((url.host.as_str(), url.port), ("::1", 1884));
-        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("us@er"), Some("p:w")));
+        assert_eq!(url.user.as_deref(), Some("us@er"));
+        assert_eq!(url.password, Some("p:w".into()));
         assert_eq!(url.path.as_deref(), Some("a/b"));
         assert_eq!(url.client_id.as_deref(), Some("x&y"));
         assert_eq!(url.keep_alive, Some(Duration::from_secs(7)));
@@ -264,8 +372,8 @@ mod tests {
         let cases = [
             ("localhost", "no scheme; write mqtt://HOST"),
             ("http://localhost", "unknown scheme `http`; use mqtt://HOST"),
-            ("mqtts://localhost", "needs TLS, which is not built yet"),
-            ("ws://localhost", "needs WebSocket, which is not built yet"),
+            ("unix://run/x", "behind three slashes"),
+            ("unix://", "behind three slashes"),
             ("mqtt://", "no host"),
             ("mqtt://:1883", "no host"),
             ("mqtt://h:0", "port `0` is not a number from 1 to 65535"),
@@ -284,6 +392,46 @@ mod tests {
             let error = ServerUrl::parse(url).unwrap_err().to_string();
             assert!(error.contains(expected), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_socket_file_is_a_place() {
+        let url = ServerUrl::parse("unix://us:er@/run/a%20b.sock?client_id=x").unwrap();
+        assert_eq!(
+            (url.scheme, url.place().as_str(), url.path.as_deref()),
+            (Scheme::Unix, "/run/a b.sock", None)
+        );
+        assert_eq!((url.user.as_deref(), url.client_id.as_deref()), (Some("us"), Some("x")));
+    }
+
+    #[cfg(all(feature = "tls", feature = "ws"))]
+    #[test]
+    fn every_scheme_has_its_port_and_a_websocket_its_path_and_query() {
+        let ports = [
+            ("mqtt", 1883),
+            ("tcp", 1883),
+            ("mqtts", 8883),
+            ("ssl", 8883),
+            ("tls", 8883),
+            ("ws", 80),
+            ("WSS", 443),
+        ];
+        for (scheme, port) in ports {
+            assert_eq!(ServerUrl::parse(&format!("{scheme}://h")).unwrap().port, port, "{scheme}");
+        }
+        let url = ServerUrl::parse("wss://h/a%2Fb?X-Sig=s%3D&client_id=me&y").unwrap();
+        assert_eq!((url.path.as_deref(), url.query.as_deref()), (Some("a%2Fb"), Some("X-Sig=s%3D&y")));
+        assert_eq!(url.client_id.as_deref(), Some("me"));
+        assert!(!format!("{url:?}").contains("X-Sig"));
+        let error = ServerUrl::parse("wss://h:x/?X-Sig=hunter2").unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_feature_that_is_missing_is_named() {
+        let error = ServerUrl::parse("mqtts://h").unwrap_err().to_string();
+        assert!(error.contains("needs the feature `tls`"), "{error}");
     }
 
     #[test]

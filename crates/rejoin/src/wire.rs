@@ -1,17 +1,22 @@
 //! The transport as the driver holds it: opening, open, or none. What an old one still had to say dies with it.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use rejoin_core::{TransportError, TransportErrorKind};
+use rejoin_core::{Login, Stage, TransportError, TransportErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
+use zeroize::Zeroize;
 
-use crate::transport::{self, ByteStream, OpenError, Target, transport_error};
+use crate::stages::Stages;
+use crate::transport::{self, BoxStream, Clocks, Dial, OpenError, Trip, transport_error};
+use crate::url::ServerUrl;
 
 /// The read buffer of a quiet link, in bytes.
 const READ_MIN: usize = 4 * 1024;
@@ -29,43 +34,93 @@ pub(crate) enum Wire {
     Open(Open),
 }
 
+/// What an attempt came to.
+pub(crate) struct Opened {
+    pub(crate) result: Result<BoxStream, OpenError>,
+    /// How long its stages took, also when it failed.
+    pub(crate) stages: Stages,
+    /// Credentials asked for this attempt.
+    pub(crate) login: Option<Login>,
+}
+
+/// How an attempt is going.
+pub(crate) enum Progress {
+    Stage(Stage),
+    Done(Box<Opened>),
+}
+
 /// An attempt under way; dropping it withdraws it.
-pub(crate) struct Opening(JoinHandle<Result<Box<dyn ByteStream>, OpenError>>);
+pub(crate) struct Opening {
+    task: JoinHandle<Opened>,
+    stages: UnboundedReceiver<Stage>,
+}
 
 impl Opening {
-    /// Begins in a task of its own: name look-up may block, and the driver never does.
-    pub(crate) fn begin(target: Target, user_timeout: Duration, limit: Duration) -> Self {
-        Self(tokio::spawn(transport::open(target, user_timeout, limit)))
+    /// Begins in a task of its own: what it waits for never holds up the driver.
+    pub(crate) fn begin(dial: &Arc<Dial>, target: ServerUrl, clocks: Clocks) -> Self {
+        let (told, stages) = unbounded_channel();
+        let dial = Arc::clone(dial);
+        let task = tokio::spawn(async move {
+            let mut trip = Trip::new(told);
+            let mut login = None;
+            let result = match transport::credentials(&dial, clocks, &mut trip).await {
+                Ok(asked) => {
+                    login = asked;
+                    transport::open(&dial, &target, clocks, &mut trip).await
+                }
+                Err(error) => Err(error),
+            };
+            Opened { result, stages: trip.stages, login }
+        });
+        Self { task, stages }
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<dyn ByteStream>, OpenError>> {
-        Poll::Ready(ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or_else(|error| {
+    /// The stages are told before the end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        if let Poll::Ready(Some(stage)) = self.stages.poll_recv(cx) {
+            return Poll::Ready(Progress::Stage(stage));
+        }
+        let done = ready!(Pin::new(&mut self.task).poll(cx)).unwrap_or_else(|error| {
             let error =
                 TransportError::new(TransportErrorKind::Other, format!("the attempt broke off: {error}"));
-            Err(OpenError { stage: rejoin_core::Stage::Tcp, error })
-        }))
+            let result = Err(OpenError { stage: Stage::Tcp, error });
+            Opened { result, stages: Stages::default(), login: None }
+        });
+        Poll::Ready(Progress::Done(Box::new(done)))
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 /// An open transport.
 pub(crate) struct Open {
-    stream: Box<dyn ByteStream>,
+    stream: BoxStream,
     out: VecDeque<Bytes>,
     input: BytesMut,
     read_size: usize,
+    /// Bytes that TLS or WebSocket took and the system has perhaps not.
+    unflushed: usize,
+    /// The first chunk holds CONNECT, and with it the password.
+    wipe: bool,
     /// Writing failed. What the peer said before is still read first: it may be the reason.
     write_error: Option<TransportError>,
 }
 
 impl Open {
-    pub(crate) fn new(stream: Box<dyn ByteStream>) -> Self {
-        Self { stream, out: VecDeque::new(), input: BytesMut::new(), read_size: READ_MIN, write_error: None }
+    pub(crate) fn new(stream: BoxStream) -> Self {
+        Self {
+            stream,
+            out: VecDeque::new(),
+            input: BytesMut::new(),
+            read_size: READ_MIN,
+            unflushed: 0,
+            wipe: true,
+            write_error: None,
+        }
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes) {
@@ -107,29 +162,44 @@ impl Open {
         }
     }
 
-    /// Writes once and says how much; pending when there is nothing to write.
+    /// Writes once and says how much the system took; pending when there is nothing to write. What a layer above TCP
+    /// keeps back counts when it is flushed: else a link that takes nothing would look like one that does.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        if self.out.is_empty() || self.write_error.is_some() {
+        if self.write_error.is_some() || (self.out.is_empty() && self.unflushed == 0) {
             return Poll::Pending;
         }
-        let mut slices = [IoSlice::new(&[]); CHUNKS];
-        let mut used = 0;
-        for (slot, bytes) in slices.iter_mut().zip(&self.out) {
-            *slot = IoSlice::new(bytes);
-            used += 1;
-        }
-        match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used])) {
-            Ok(written) => {
-                self.advance(written);
-                Poll::Ready(written)
-            }
-            Err(error) => {
+        let written = match self.poll_write_and_flush(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(written) => written,
+        };
+        written.map_or_else(
+            |error| {
                 self.write_error = Some(transport_error("writing", &error));
                 // Reading decides what is reported, and it has perhaps run dry already.
                 cx.waker().wake_by_ref();
                 Poll::Pending
+            },
+            Poll::Ready,
+        )
+    }
+
+    fn poll_write_and_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.unflushed == 0 {
+            let mut slices = [IoSlice::new(&[]); CHUNKS];
+            let mut used = 0;
+            for (slot, bytes) in slices.iter_mut().zip(&self.out) {
+                *slot = IoSlice::new(bytes);
+                used += 1;
             }
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = written;
+            self.advance(written);
         }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        Poll::Ready(Ok(std::mem::take(&mut self.unflushed)))
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -140,12 +210,22 @@ impl Open {
                 return;
             }
             written -= front.len();
-            self.out.pop_front();
+            let sent = self.out.pop_front();
+            if std::mem::take(&mut self.wipe) {
+                sent.map(wiped);
+            }
         }
     }
 
     /// Ends it in order in a task of its own, which says whether it was.
     pub(crate) fn finish(self, limit: Duration) -> JoinHandle<bool> {
         tokio::spawn(transport::finish(self.stream, self.out, limit))
+    }
+}
+
+/// Overwrites bytes nobody else holds. They are ours alone unless a payload shares them.
+fn wiped(bytes: Bytes) {
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.zeroize();
     }
 }

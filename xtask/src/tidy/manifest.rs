@@ -6,8 +6,9 @@ use crate::{run, say};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The library with TCP, itself included.
-const PACKAGES: usize = 20;
+/// How many packages the library needs with these features, itself included: who does not ask for one pays nothing
+/// for it.
+const PACKAGES: [(&str, usize); 3] = [("", 20), ("tls", 36), ("tls,ws", 60)];
 
 struct Allowed {
     package: &'static str,
@@ -34,8 +35,14 @@ const ALLOWED: [Allowed; 5] = [
             "futures-core",
             "redb",
             "crc32fast",
+            "futures-sink",
+            "rustls",
+            "rustls-native-certs",
+            "tokio-rustls",
+            "tokio-tungstenite",
+            "zeroize",
         ],
-        tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util"],
+        tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util", "rcgen"],
     },
     Allowed {
         package: "rejoin-lab",
@@ -63,7 +70,7 @@ const ALLOWED: [Allowed; 5] = [
             "serde_json",
             "libc",
         ],
-        tests: &["insta", "proptest"],
+        tests: &["insta", "proptest", "rcgen"],
     },
     Allowed { package: "xtask", normal: &[], tests: &[] },
 ];
@@ -86,15 +93,24 @@ pub(super) fn check(text: &Text) -> Vec<Finding> {
     found
 }
 
-/// How many packages a user of the library builds. `None` when cargo cannot tell.
-pub(super) fn count(root: &Path) -> Option<Finding> {
-    let arguments = ["tree", "--package", "rejoin", "--edges", "normal,build", "--prefix", "none"];
+/// How many packages a user of the library builds, with each set of features that has a bound.
+pub(super) fn count(root: &Path) -> Vec<Finding> {
+    PACKAGES.iter().filter_map(|(features, most)| count_with(root, features, *most)).collect()
+}
+
+/// `None` also when cargo cannot tell.
+fn count_with(root: &Path, features: &str, most: usize) -> Option<Finding> {
+    let mut arguments = vec!["tree", "--package", "rejoin", "--edges", "normal,build", "--prefix", "none"];
+    arguments.extend(["--features", features]);
     let tree = run::answer(&mut run::cargo(root, &arguments))?;
     let count = distinct(&tree);
-    say::line(&format!("packages in the library with TCP: {count} (at most {PACKAGES})"));
-    (count > PACKAGES).then(|| {
-        let what =
-            format!("the library needs {count} packages, at most {PACKAGES}: see `cargo tree -p rejoin`");
+    let with = if features.is_empty() { "TCP" } else { features };
+    say::line(&format!("packages in the library with {with}: {count} (at most {most})"));
+    (count > most).then(|| {
+        let what = format!(
+            "the library with {with} needs {count} packages, at most {most}: see `cargo tree -p rejoin --features \
+             \"{features}\"`"
+        );
         Finding { rule: "packages", path: "crates/rejoin/Cargo.toml".to_owned(), line: 1, what }
     })
 }

@@ -260,6 +260,7 @@ mod tests {
             version: Version::V5,
             attempt: 1,
             took: Duration::from_millis(2),
+            stages: Box::default(),
             session,
             outage: Some(Duration::from_secs(2)),
             resending: 3,

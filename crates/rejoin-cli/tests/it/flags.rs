@@ -26,7 +26,17 @@ fn a_wrong_flag_is_one_line_and_exit_2() {
         (&["pub", "-t", "a", "-m", "x", "-V", "311", "-P", "x"], "without -u"),
         (&["pub", "-t", "a", "-m", "x", "-L", "mqtt://h/b"], "one in -t"),
         (&["pub", "-t", "a", "-m", "x", "-L", "http://h"], "unknown scheme `http`"),
-        (&["pub", "-t", "a", "-m", "x", "-L", "mqtts://h"], "TLS"),
+        (&["pub", "-t", "a", "-m", "x", "-L", "mqtt://h", "--cafile", "f"], "write mqtts:// or wss://"),
+        (&["pub", "-t", "a", "-m", "x", "--insecure"], "--dangerously-trust-any-server"),
+        (&["pub", "-t", "a", "-m", "x", "--cert", "f"], "--key"),
+        (&["pub", "-t", "a", "-m", "x", "--proxy", "ftp://p"], "--proxy: proxy URL: unknown scheme"),
+        (&["pub", "-t", "a", "-m", "x", "--ws-header", "A: b"], "no WebSocket"),
+        (&["pub", "-t", "a", "-m", "x", "--ws", "--ws-header", "nonsense"], "NAME: VALUE"),
+        (
+            &["pub", "-t", "a", "-m", "x", "-u", "a", "-P", "b", "--password-file", "f"],
+            "-P gives a password already",
+        ),
+        (&["check", "mqtt://h", "-L", "mqtt://h"], "cannot be used with"),
         (&["pub", "-t", "a", "-m", "x", "-h", "a b"], "no host name"),
         (&["pub", "-t", "a", "-m", "x", "--will-topic", "a/#"], "--will-topic"),
         (&["pub", "-t", "a", "-m", "x", "--will-qos", "1"], "--will-topic"),
@@ -79,6 +89,9 @@ fn what_cannot_be_read_or_written_is_a_local_failure() {
     let missing = run(&["pub", "-t", "a", "-f", "/nonexistent/file"]);
     assert_eq!(missing.code, Some(1), "{missing:?}");
     assert!(missing.stderr.contains("/nonexistent/file"), "{missing:?}");
+    let ca = run(&["pub", "-t", "a", "-m", "x", "--cafile", "/nonexistent/file"]);
+    assert_eq!(ca.code, Some(2), "{ca:?}");
+    assert!(ca.stderr.contains("tls: /nonexistent/file"), "{ca:?}");
     let events = run(&["pub", "-t", "a", "-m", "x", "--events", "/nonexistent/file"]);
     assert_eq!(events.code, Some(1), "{events:?}");
     assert!(events.stderr.contains("cannot write events to /nonexistent/file"), "{events:?}");

@@ -43,6 +43,13 @@ impl Folder {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+
+    /// Writes a file in it and gives its path as text.
+    pub(crate) fn write(&self, name: &str, content: &str) -> String {
+        let path = self.file(name);
+        std::fs::write(&path, content).expect("the folder is ours");
+        path.to_str().expect("it has a plain name").to_owned()
+    }
 }
 
 impl Drop for Folder {
@@ -77,21 +84,33 @@ impl Mosquitto {
 
     /// Starts one on loopback, at a port the system chooses once and every restart keeps.
     pub(crate) fn start(folder: &Folder) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("loopback has a free port")
-            .port();
-        Self::start_at(folder, "127.0.0.1", port, None)
+        Self::start_with(folder, "", "")
+    }
+
+    /// The same with settings of its own beside ours, and listeners beside the plain one.
+    pub(crate) fn start_with(folder: &Folder, settings: &str, listeners: &str) -> Self {
+        Self::configured(folder, "127.0.0.1", free_port(), None, settings, listeners)
     }
 
     /// Starts one at an address, in a network namespace.
     pub(crate) fn start_at(folder: &Folder, address: &str, port: u16, namespace: Option<&str>) -> Self {
+        Self::configured(folder, address, port, namespace, "", "")
+    }
+
+    fn configured(
+        folder: &Folder,
+        address: &str,
+        port: u16,
+        namespace: Option<&str>,
+        settings: &str,
+        listeners: &str,
+    ) -> Self {
         let configuration = folder.file("mosquitto.conf");
         // Its defaults lose acknowledged messages by themselves; these keep what they can.
         let text = format!(
             "per_listener_settings true\npersistence true\npersistence_location {}/\nautosave_interval 1\n\
              autosave_on_changes true\nmax_inflight_messages 0\nmax_queued_messages 100000\nlog_type all\n\
-             log_dest stderr\nuser root\nlistener {port} {address}\nallow_anonymous true\n",
+             log_dest stderr\nuser root\n{settings}listener {port} {address}\nallow_anonymous true\n{listeners}",
             folder.0.display()
         );
         std::fs::write(&configuration, text).expect("the folder is ours");
@@ -163,6 +182,12 @@ impl Mosquitto {
     fn times_running(&self) -> usize {
         self.log().lines().filter(|line| line.ends_with(RUNNING)).count()
     }
+}
+
+/// A port of loopback that is free now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
 }
 
 impl Drop for Mosquitto {

@@ -3,9 +3,15 @@
 #![cfg(unix)]
 
 mod broker;
+mod certificates;
 mod evidence;
+mod failover;
+mod families;
 mod frozen;
 mod killed;
+mod login;
 mod namespaces;
 mod program;
+mod proxies;
+mod tls;
 mod verdict;

@@ -8,24 +8,24 @@ use crate::broker::{Folder, Mosquitto};
 use crate::frozen::{BUSY, DETECTION, IDLE, LARGE, LIMIT, SLACK, drained, pair};
 
 /// The addresses of both ends. Nobody else is in these namespaces.
-const CLIENT: &str = "10.201.1.1";
-const BROKER: &str = "10.201.1.2";
-const PORT: u16 = 1883;
+pub(crate) const CLIENT: &str = "10.201.1.1";
+pub(crate) const BROKER: &str = "10.201.1.2";
+pub(crate) const PORT: u16 = 1883;
 
 /// Sets one end of the wire `up` or `down`.
 type SetEnd<'a> = &'a dyn Fn(&str);
 
 /// Two namespaces and the veth between them. Dropping it removes both.
-struct Wire {
-    client: String,
-    broker: String,
+pub(crate) struct Wire {
+    pub(crate) client: String,
+    pub(crate) broker: String,
 }
 
 impl Wire {
     /// Lays it, or says why this machine cannot.
-    fn lay() -> Result<Self, String> {
+    pub(crate) fn lay(name: &str) -> Result<Self, String> {
         let run = std::process::id();
-        let wire = Self { client: format!("rj-c-{run}"), broker: format!("rj-b-{run}") };
+        let wire = Self { client: format!("rj-{name}c-{run}"), broker: format!("rj-{name}b-{run}") };
         let (client, broker) = (wire.client.as_str(), wire.broker.as_str());
         ip(&["netns", "add", client])?;
         ip(&["netns", "add", broker])?;
@@ -82,7 +82,7 @@ impl Drop for Wire {
     }
 }
 
-fn ip(words: &[&str]) -> Result<(), String> {
+pub(crate) fn ip(words: &[&str]) -> Result<(), String> {
     let done = Command::new("ip").args(words).output().map_err(|error| format!("ip: {error}"))?;
     let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     done.status.success().then_some(()).ok_or_else(|| format!("`ip {}`: {why}", words.join(" ")))
@@ -93,7 +93,7 @@ fn a_wire_that_goes_down_is_noticed_in_time_and_everything_drains_when_it_is_up_
     if !Mosquitto::is_here("network namespaces") {
         return;
     }
-    let wire = match Wire::lay() {
+    let wire = match Wire::lay("") {
         Ok(wire) => wire,
         Err(why) => {
             eprintln!("SKIPPED network namespaces: {why}; this takes root and the package iproute2");

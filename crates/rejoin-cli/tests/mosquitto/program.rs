@@ -32,6 +32,18 @@ impl Program {
         name: &str,
         words: &[&str],
     ) -> Self {
+        let port = broker.port.to_string();
+        let place = ["-h", &broker.address, "-p", &port];
+        Self::start_anywhere(folder, namespace, name, &[words, &place].concat())
+    }
+
+    /// Starts a verb against whatever its words say.
+    pub(crate) fn start_anywhere(
+        folder: &Folder,
+        namespace: Option<&str>,
+        name: &str,
+        words: &[&str],
+    ) -> Self {
         let program = env!("CARGO_BIN_EXE_rejoin");
         let mut command = match namespace {
             Some(namespace) => {
@@ -52,7 +64,7 @@ impl Program {
         File::create(&events).expect("the folder is ours");
         let mut child = command
             .args(words)
-            .args(["-h", &broker.address, "-p", &broker.port.to_string(), "--events"])
+            .arg("--events")
             .arg(&events)
             .stdin(Stdio::piped())
             .stdout(File::create(&output).expect("the folder is ours"))
@@ -73,6 +85,11 @@ impl Program {
     /// Where stdout goes.
     pub(crate) fn output(&self) -> &PathBuf {
         &self.output
+    }
+
+    /// All it wrote to stdout so far.
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
     /// All it said on stderr.
@@ -107,6 +124,16 @@ impl Program {
         begin.elapsed()
     }
 
+    /// Waits until stdout holds this.
+    pub(crate) fn wait_for_output(&self, part: &str, limit: Duration) {
+        let begin = Instant::now();
+        while !self.printed().contains(part) {
+            assert!(begin.elapsed() < limit, "{}: no `{part}` within {limit:?}:\n{}", self.name, self.told());
+            // waits: for another process, which only writes to its output
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Closes stdin and waits for the end.
     pub(crate) fn end(&mut self, limit: Duration) -> Option<i32> {
         drop(self.stdin.take());
@@ -128,6 +155,21 @@ impl Program {
         assert!(sent.is_ok_and(|status| status.success()), "kill -INT {id}");
         self.end(limit)
     }
+}
+
+/// `rejoin check` with these words, to its end: its exit status and what it found.
+pub(crate) fn check(folder: &Folder, words: &[&str]) -> (Option<i32>, Value) {
+    check_in(folder, None, words)
+}
+
+/// The same in a network namespace.
+pub(crate) fn check_in(folder: &Folder, namespace: Option<&str>, words: &[&str]) -> (Option<i32>, Value) {
+    let words = [&["check", "--json"], words].concat();
+    let mut program = Program::start_anywhere(folder, namespace, "check", &words);
+    let code = program.end(Duration::from_secs(40));
+    let printed = program.printed();
+    let found = serde_json::from_str(&printed);
+    (code, found.unwrap_or_else(|_| panic!("no JSON: `{printed}`\n{}", program.told())))
 }
 
 impl Drop for Program {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
-use crate::config::Config;
+use crate::config::{Config, Login};
 use crate::error::{ConfigError, LossCause, Rejected, TransportErrorKind};
 use crate::event::{
     Event, LinkState, MessageId, Outcome, Publication, PublishId, SessionState, Stats, Status, StopReason,
@@ -303,6 +303,11 @@ impl Engine {
         }
     }
 
+    /// The user name and password of every CONNECT from now on.
+    pub fn set_login(&mut self, login: Login) {
+        self.config.login = login;
+    }
+
     /// The network may be back: stop waiting. Gives when the next attempt is due, which the budget may delay;
     /// `None` when there is nothing to hurry.
     pub fn nudge(&mut self, now: Now) -> Option<Timestamp> {
@@ -327,6 +332,12 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.advance(now);
         match input {
+            Input::Reached(stage) => {
+                let Some(link) = self.link.as_mut() else { return };
+                if link.reached(stage, now.mono) {
+                    self.charge_attempt();
+                }
+            }
             Input::Opened => {
                 if let Some(link) = self.link.as_mut() {
                     link.transport_open = true;
@@ -530,7 +541,11 @@ impl Engine {
     fn transport_lost(&mut self, error: crate::error::TransportError) {
         let Some(link) = &self.link else { return };
         let cause = match (link.phase, error.kind) {
-            (crate::link::Phase::Opening, _) => LossCause::Open { stage: crate::error::Stage::Tcp, error },
+            (crate::link::Phase::Opening, _) => LossCause::Open { stage: link.stage, error },
+            // With TLS 1.3 a server looks at our certificate when the handshake is over for us.
+            (crate::link::Phase::Handshake, TransportErrorKind::CertificateRefused) => {
+                LossCause::Open { stage: crate::error::Stage::Tls, error }
+            }
             (crate::link::Phase::Handshake, TransportErrorKind::Closed | TransportErrorKind::Reset) => {
                 LossCause::ClosedBeforeConnack
             }
@@ -573,7 +588,7 @@ impl Engine {
                     stage: crate::error::Stage::Connack,
                 },
                 crate::link::Phase::Opening => {
-                    LinkState::Connecting { attempt: link.attempt.number, stage: crate::error::Stage::Tcp }
+                    LinkState::Connecting { attempt: link.attempt.number, stage: link.stage }
                 }
             },
         }

@@ -28,13 +28,14 @@ impl Engine {
         self.present.server = attempt.server;
         self.tell(Event::Attempt { attempt: attempt.number, server: attempt.server });
         let (server, number, limit) = (attempt.server, attempt.number, attempt.connect_limit);
+        let handshake_limit = attempt.connack_limit;
         self.link = Some(Link::new(&self.config.link, attempt, self.ack_timeout, now));
         self.wire.clear();
         if !self.session.connack_unseen {
             // Dialling takes longer than the store: CONNECT rarely waits for this.
             self.connect_barrier = self.journal.note(|| Record::ConnectSent);
         }
-        self.outputs.push_back(Output::Open { server, attempt: number, limit });
+        self.outputs.push_back(Output::Open { server, attempt: number, limit, handshake_limit });
     }
 
     /// Sends CONNECT once the transport is open and the store knows that it leaves.
@@ -45,14 +46,21 @@ impl Engine {
             return;
         }
         let Some(mut link) = self.link.take() else { return };
-        self.recovery.reached_broker(now);
-        let wall_ms = self.now.wall_ms;
-        self.journal.note(|| Record::Reached { wall_ms });
+        if link.reached.is_none() {
+            self.charge_attempt();
+        }
         let connect = self.connect_packet(&link);
         link.unproven = self.session.connack_unseen && !connect.clean_start;
         self.session.connack_unseen = true;
         link.opened(connect, &mut self.wire, now);
         self.link = Some(link);
+    }
+
+    /// The attempt reached a broker, which the budget counts, also across a restart of this process.
+    pub(super) fn charge_attempt(&mut self) {
+        self.recovery.reached_broker(self.now.mono);
+        let wall_ms = self.now.wall_ms;
+        self.journal.note(|| Record::Reached { wall_ms });
     }
 
     fn connect_packet(&self, link: &Link) -> Connect {

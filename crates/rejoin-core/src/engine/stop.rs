@@ -45,8 +45,9 @@ impl Engine {
         }
         // QoS 0 messages the transport has not taken: the orderly close may still write them.
         let unsent: Vec<_> = self.link.take().iter_mut().flat_map(Link::never_sent).collect();
-        for id in unsent {
-            self.finish(id, Outcome::Stopped { maybe_delivered: true });
+        for (id, _) in unsent {
+            // One that would have waited stays on the store.
+            self.end(id, Outcome::Stopped { maybe_delivered: true });
         }
         self.stop(StopReason::Shutdown);
     }

@@ -24,7 +24,7 @@ use crate::codec::packet::{
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
 use crate::config::LinkConfig;
-use crate::error::{LossCause, ProtocolError};
+use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
@@ -63,6 +63,10 @@ pub(crate) struct Link {
     pub(crate) clean_start: bool,
     /// The transport is open; CONNECT may still have to wait for the store.
     pub(crate) transport_open: bool,
+    /// How far opening the transport is.
+    pub(crate) stage: Stage,
+    /// When the first handshake began: the clock of all of them, up to CONNACK.
+    pub(crate) reached: Option<Timestamp>,
     phase_since: Timestamp,
     pub(crate) liveness: Liveness,
     pub(crate) agreement: Agreement,
@@ -102,6 +106,8 @@ impl Link {
             unproven: false,
             clean_start: true,
             transport_open: false,
+            stage: Stage::Tcp,
+            reached: None,
             phase_since: now,
             liveness: Liveness::new(config, Duration::MAX, ack_timeout, now),
             agreement: Agreement::new(attempt.version, 0, &connack),
@@ -125,6 +131,16 @@ impl Link {
 
     pub(crate) fn version(&self) -> Version {
         self.attempt.version
+    }
+
+    /// Opening came to this stage. True when the broker's side is reached by it for the first time.
+    pub(crate) fn reached(&mut self, stage: Stage, now: Timestamp) -> bool {
+        self.stage = stage;
+        let first = stage.is_handshake() && self.reached.is_none();
+        if first {
+            self.reached = Some(now);
+        }
+        first
     }
 
     /// The transport is open: CONNECT is the first packet [MQTT-3.1.0-1].
@@ -311,8 +327,14 @@ impl Link {
     /// The deadline of opening, or of the liveness clocks.
     pub(crate) fn deadline(&self) -> Option<(Timestamp, TimerKind)> {
         match self.phase {
-            Phase::Opening => Some((self.phase_since + self.attempt.connect_limit, TimerKind::Connect)),
-            Phase::Handshake => Some((self.phase_since + self.attempt.connack_limit, TimerKind::Connack)),
+            Phase::Opening if self.reached.is_none() => {
+                Some((self.phase_since + self.attempt.connect_limit, TimerKind::Connect))
+            }
+            // One clock for all handshakes: leaving the broker's queue between two of them would waste the slot.
+            Phase::Opening | Phase::Handshake => {
+                let since = self.reached.unwrap_or(self.phase_since);
+                Some((since + self.attempt.connack_limit, TimerKind::Connack))
+            }
             Phase::Up => self.liveness.deadline(),
         }
     }
@@ -323,6 +345,11 @@ impl Link {
             (at, _) if at > now => None,
             (_, TimerKind::Connect) => {
                 Some(Alarm::Dead(LossCause::ConnectTimeout(self.attempt.connect_limit)))
+            }
+            (_, TimerKind::Connack) if self.phase == Phase::Opening => {
+                let detail = format!("no end of the handshake within {:?}", self.attempt.connack_limit);
+                let error = TransportError::new(TransportErrorKind::TimedOut, detail);
+                Some(Alarm::Dead(LossCause::Open { stage: self.stage, error }))
             }
             (_, TimerKind::Connack) => {
                 Some(Alarm::Dead(LossCause::ConnackTimeout(self.attempt.connack_limit)))

@@ -91,6 +91,8 @@ pub struct Recovery {
     overload: Backoff,
     slow: Backoff,
     banned: Backoff,
+    /// For credentials that could not be had: no server is to blame, so none is waited for longer because of it.
+    credentials: Backoff,
     /// The window waited out last, of the two back-offs: how long a link must live depends on it.
     last_window: Duration,
     /// The end of the last stable link, or the start.
@@ -123,6 +125,7 @@ impl Recovery {
             overload: Backoff::new(config.overload),
             slow: Backoff::new(config.slow_lane),
             banned: Backoff::new(Window { first: ban, growth_percent: 200, cap: ban.saturating_mul(12) }),
+            credentials: Backoff::new(config.absent),
             last_window: Duration::ZERO,
             outage_since: Timestamp::ZERO,
             attempts: 0,
@@ -290,10 +293,12 @@ impl Recovery {
             self.absent.reset();
             self.overload.reset();
             self.banned.reset();
+            self.credentials.reset();
             self.credentials_tried = 0;
             self.servers.now().settled();
         }
         let nth = match life {
+            Life::Never if no_credentials(cause) => 1,
             Life::Never => self.servers.now().attempt_failed(cause, context.version),
             Life::Short | Life::Stable => self.servers.now().link_cut(cause),
         };
@@ -354,7 +359,7 @@ impl Recovery {
                 let low = config.administrative_wait;
                 Draw::between(low, low.saturating_mul(2), chance)
             }
-            Verdict::Unauthorized => {
+            Verdict::Unauthorized | Verdict::Untrusted => {
                 let low = self.overload.cap();
                 Draw::between(low, low.saturating_add(low / 2), chance)
             }
@@ -367,6 +372,9 @@ impl Recovery {
         let outage = now.since(self.outage_since);
         let long = outage >= self.config.long_outage;
         let cap = if long { self.config.absent_cap_long } else { self.absent.cap() };
+        if no_credentials(cause) {
+            return self.credentials.full_jitter(cap, outage, &mut self.chance);
+        }
         let mut draw = self.absent.full_jitter(cap, outage, &mut self.chance);
         if let LossCause::Open { error, .. } = cause
             && error.kind == TransportErrorKind::Resources
@@ -398,13 +406,16 @@ impl Recovery {
         match verdict {
             Verdict::NextServer => return self.servers.pass_over(),
             Verdict::Now | Verdict::Credentials | Verdict::Adapt(_) => return,
+            Verdict::Absent if no_credentials(cause) => return,
             Verdict::Absent if life == Life::Never => self.servers.go_home(),
             // The duel is about our session, which lives here.
             Verdict::SlowLane if is_takeover(cause) => {}
             Verdict::Overloaded if stay => self.servers.prefer_another_if_it_never_holds(),
-            Verdict::Overloaded | Verdict::Banned | Verdict::Unauthorized | Verdict::SlowLane => {
-                self.servers.prefer_another();
-            }
+            Verdict::Overloaded
+            | Verdict::Banned
+            | Verdict::Unauthorized
+            | Verdict::Untrusted
+            | Verdict::SlowLane => self.servers.prefer_another(),
             _ => {}
         }
         self.servers.new_round();
@@ -468,6 +479,11 @@ impl Recovery {
             window: draw.map_or(Duration::ZERO, |draw| draw.window),
         }
     }
+}
+
+/// The application gave no credentials, so no server was asked.
+fn no_credentials(cause: &LossCause) -> bool {
+    matches!(cause, LossCause::Open { error, .. } if error.kind == TransportErrorKind::Credentials)
 }
 
 fn is_takeover(cause: &LossCause) -> bool {

@@ -6,7 +6,7 @@ use super::chance::Chance;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::config::{LinkConfig, VersionPolicy};
-use crate::error::LossCause;
+use crate::error::{LossCause, TransportErrorKind};
 
 /// No limit grows beyond this, unless the settings ask for more to begin with.
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
@@ -147,6 +147,9 @@ impl Server {
         match cause {
             LossCause::ConnectTimeout(_) => self.connect.expired(),
             LossCause::ConnackTimeout(_) => self.connack.expired(),
+            LossCause::Open { stage, error } if error.kind == TransportErrorKind::TimedOut => {
+                if stage.is_handshake() { self.connack.expired() } else { self.connect.expired() }
+            }
             _ => {}
         }
         let closed = matches!(cause, LossCause::ClosedBeforeConnack);

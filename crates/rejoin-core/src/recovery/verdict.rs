@@ -15,7 +15,7 @@ use crate::error::{LocalCause, LossCause, TransportErrorKind as T};
 
 use Verdict::{
     Absent, Administrative, Banned, Credentials, NextServer, Now, Overloaded, Quarantine, SlowLane, Spread,
-    Stop, Takeover, Unauthorized,
+    Stop, Takeover, Unauthorized, Untrusted,
 };
 
 /// What the end of a link or an attempt means for the next one.
@@ -46,6 +46,8 @@ pub enum Verdict {
     Administrative,
     /// The rights are missing; they may be granted later.
     Unauthorized,
+    /// The server could not prove who it is. It is asked again after a minute or more, never unverified.
+    Untrusted,
     /// Trying again is not expected to help by itself: minutes to an hour between attempts.
     SlowLane,
     /// No more attempts.
@@ -68,6 +70,7 @@ impl Verdict {
             Banned => "banned",
             Administrative => "administrative",
             Unauthorized => "unauthorized",
+            Untrusted => "untrusted",
             SlowLane => "slow-lane",
             Stop => "stop",
         }
@@ -89,6 +92,7 @@ impl fmt::Display for Verdict {
             Banned => "waits because the broker banned this client",
             Administrative => "waits because an operator closed the link",
             Unauthorized => "waits for rights to be granted",
+            Untrusted => "waits because the server could not prove who it is",
             SlowLane => "tries rarely because trying again is not expected to help by itself",
             Stop => "stops",
         })
@@ -182,6 +186,13 @@ const fn without_code(cause: &LossCause) -> Row {
             T::TimedOut          => row(Overloaded, "a full accept queue looks just like this"),
             T::Reset | T::Closed => row(Overloaded, "somebody was there and turned us away"),
             T::Resources         => row(Absent, "our own machine is short; another server does not help"),
+            T::Certificate       => row(NextServer, "never unverified; it may be renewed, or our clock be set")
+                                        .or(Untrusted),
+            T::CertificateRefused => row(Credentials, "ours may be renewed").or(Unauthorized),
+            T::Handshake         => row(Overloaded, "throttled; or another port is meant").from(3, SlowLane),
+            T::Unauthorized      => row(Credentials, "tokens expire").or(Unauthorized),
+            T::Proxy             => row(NextServer, "the proxy cannot reach it: costs the broker nothing").or(Absent),
+            T::Credentials       => row(Absent, "the broker has nothing to do with it; a window of its own"),
             T::Other             => row(NextServer, "unknown, but the broker did not see it").or(Absent),
         },
         LossCause::ConnectTimeout(_)   => row(Overloaded, "a full accept queue looks just like this"),

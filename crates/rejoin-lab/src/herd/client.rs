@@ -60,7 +60,7 @@ impl EngineClient {
     pub fn connected(settings: &Config, seed: u64) -> Self {
         let mut config = settings.clone();
         config.client_id = Text::from_static("herd");
-        let engine = Engine::new(config, Vec::new(), seed, moment(0));
+        let engine = Engine::new(config, rejoin_core::Recovered::default(), seed, moment(0));
         let mut client = Self { engine: engine.expect("the settings of a herd are checked by its author") };
         client.drive(Input::Tick, 0);
         client.drive(Input::Opened, 0);
@@ -86,7 +86,7 @@ impl EngineClient {
                             inputs.push_back(Input::Received(Bytes::from_static(&PINGRESP)));
                         }
                     }
-                    Output::Persist { .. } | Output::Event(_) => {}
+                    Output::Persist { .. } | Output::Load(_) | Output::Event(_) => {}
                 }
             }
         }

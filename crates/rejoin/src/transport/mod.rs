@@ -1,33 +1,108 @@
-//! Byte streams to a broker: how one is opened, and how it is ended in order.
+//! Byte streams to a broker: how one is opened, stage by stage, and how it is ended in order.
+//!
+//! ```text
+//!   connector of the application ─┐
+//!   unix socket ──────────────────┼──► TLS? ──► WebSocket? ──► MQTT
+//!   DNS ─► TCP ─► proxy? ─────────┘
+//! ```
 
+mod addresses;
+mod classify;
+mod connector;
+mod dns;
+pub(crate) mod limits;
+mod proxy;
+mod race;
 mod tcp;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+mod trip;
+#[cfg(unix)]
+mod unix;
+#[cfg(feature = "ws")]
+pub(crate) mod ws;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rejoin_core::{Stage, TransportError, TransportErrorKind};
+use rejoin_core::{Login, Stage, TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+pub(crate) use classify::transport_error;
+pub(crate) use connector::Connector;
+pub(crate) use dns::Resolver;
+pub(crate) use proxy::Proxies;
+pub use proxy::{Proxy, ProxyError};
+pub(crate) use trip::Trip;
+
+use crate::credentials::{CredentialSource, no_credentials};
+use crate::url::{Scheme, ServerUrl};
+use limits::StageLimits;
 
 /// A connected byte stream.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Where a server is.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
+/// A byte stream whatever it is.
+pub(crate) type BoxStream = Box<dyn ByteStream>;
 
-/// Where the servers are and how they are dialled.
-#[derive(Clone, Debug)]
+/// How servers are dialled. One for all of them: what was learnt about names and certificates is shared.
 pub(crate) struct Dial {
-    pub(crate) targets: Vec<Target>,
     /// TCP_USER_TIMEOUT: how long written bytes may stay unacknowledged.
     pub(crate) user_timeout: Duration,
+    pub(crate) limits: StageLimits,
+    pub(crate) resolver: Resolver,
+    pub(crate) proxies: Proxies,
+    pub(crate) login: Option<CredentialSource>,
+    pub(crate) connector: Option<Connector>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: tls::Shop,
+    #[cfg(feature = "ws")]
+    pub(crate) websocket: ws::WebSocket,
+    /// Largest packet taken from the broker, in bytes.
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only WebSocket frames are bounded by it"))]
+    pub(crate) packet_limit: u32,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial")
+            .field("limits", &self.limits)
+            .field("proxies", &self.proxies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two clocks of the engine for one attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    /// Up to the first handshake.
+    pub(crate) connect: Duration,
+    /// From there to CONNACK.
+    pub(crate) handshake: Duration,
+}
+
+impl Clocks {
+    /// The engine keeps both times, too, and is the last resort: what the transport finds out in time has a better
+    /// name.
+    pub(crate) fn within(connect: Duration, handshake: Duration) -> Self {
+        let less = |limit: Duration| limit - (limit / 16).min(Duration::from_millis(100));
+        Self { connect: less(connect), handshake: less(handshake) }
+    }
+}
+
+impl Dial {
+    /// The broker did not like the credentials.
+    pub(crate) fn login_refused(&self) {
+        if let Some(source) = &self.login {
+            source.refused();
+        }
+    }
 }
 
 /// Why a stream could not be opened, and how far it came.
@@ -37,19 +112,124 @@ pub(crate) struct OpenError {
     pub(crate) error: TransportError,
 }
 
-/// Opens a stream to one server within the limit.
+impl OpenError {
+    pub(crate) fn new(stage: Stage, kind: TransportErrorKind, detail: impl Into<String>) -> Self {
+        Self { stage, error: TransportError::new(kind, detail) }
+    }
+}
+
+/// Asks for credentials, where somebody is there to ask. Whatever goes wrong, no broker is to blame.
+pub(crate) async fn credentials(
+    dial: &Dial,
+    clocks: Clocks,
+    trip: &mut Trip,
+) -> Result<Option<Login>, OpenError> {
+    let Some(source) = &dial.login else { return Ok(None) };
+    let until = Instant::now() + dial.limits.credentials.min(clocks.connect);
+    trip.within(Stage::Credentials, until, source.login()).await.map(Some).map_err(|failed| OpenError {
+        error: no_credentials(match failed.error.kind {
+            TransportErrorKind::TimedOut => format!("the credential provider gave {}", failed.error.detail),
+            _ => failed.error.detail,
+        }),
+        ..failed
+    })
+}
+
+/// Opens a stream to one server, each stage within its limit.
 pub(crate) async fn open(
-    target: Target,
-    user_timeout: Duration,
-    limit: Duration,
-) -> Result<Box<dyn ByteStream>, OpenError> {
-    let stream = tcp::open(&target, user_timeout, limit).await?;
-    Ok(Box::new(stream))
+    dial: &Dial,
+    target: &ServerUrl,
+    clocks: Clocks,
+    trip: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    let until = Instant::now() + clocks.connect;
+    let stream = bytes_to(dial, target, until, trip).await?;
+    let until = Instant::now() + clocks.handshake;
+    let stream = secured(dial, target, stream, until, trip).await?;
+    framed(dial, target, stream, until, trip).await
+}
+
+/// The first byte stream: what the application brings, a socket file, or TCP, through a proxy where one is set.
+async fn bytes_to(
+    dial: &Dial,
+    target: &ServerUrl,
+    until: Instant,
+    trip: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    if let Some(connector) = &dial.connector {
+        return trip.within(Stage::Tcp, until, connector.connect(target.clone())).await;
+    }
+    if target.scheme == Scheme::Unix {
+        #[cfg(unix)]
+        return trip.within(Stage::Tcp, until, unix::open(&target.host)).await;
+        #[cfg(not(unix))]
+        return Err(OpenError::new(Stage::Tcp, TransportErrorKind::Other, "this system has no unix sockets"));
+    }
+    let Some(proxy) = dial.proxies.choose(target) else {
+        return Ok(Box::new(tcp::open(dial, &target.host, target.port, until, trip).await?));
+    };
+    trip.stages.proxy = Some(proxy.to_string());
+    let stream = tcp::open(dial, proxy.host(), proxy.port(), until, trip).await?;
+    let until = until.min(Instant::now() + dial.limits.proxy);
+    proxy::tunnel(dial, proxy, Box::new(stream), target, until, trip).await
+}
+
+#[cfg(feature = "tls")]
+async fn secured(
+    dial: &Dial,
+    target: &ServerUrl,
+    stream: BoxStream,
+    until: Instant,
+    trip: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    if !target.scheme.is_secure() {
+        return Ok(stream);
+    }
+    let until = until.min(Instant::now() + dial.limits.tls);
+    tls::secure(&dial.tls, target, stream, until, trip).await
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured(
+    _: &Dial,
+    _: &ServerUrl,
+    stream: BoxStream,
+    _: Instant,
+    _: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    Ok(stream)
+}
+
+#[cfg(feature = "ws")]
+async fn framed(
+    dial: &Dial,
+    target: &ServerUrl,
+    stream: BoxStream,
+    until: Instant,
+    trip: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    if !target.scheme.is_websocket() {
+        return Ok(stream);
+    }
+    let until = until.min(Instant::now() + dial.limits.websocket);
+    let opening = ws::open(&dial.websocket, target, dial.packet_limit, stream);
+    trip.within(Stage::WebSocket, until, opening).await
+}
+
+#[cfg(not(feature = "ws"))]
+async fn framed(
+    _: &Dial,
+    _: &ServerUrl,
+    stream: BoxStream,
+    _: Instant,
+    _: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    Ok(stream)
 }
 
 /// Writes what is left, closes our half and reads to the end, so that no reset of ours can eat what was written
 /// last. True if the peer ended it in order within the limit.
-pub(crate) async fn finish(mut stream: Box<dyn ByteStream>, out: VecDeque<Bytes>, limit: Duration) -> bool {
+pub(crate) async fn finish(mut stream: BoxStream, out: VecDeque<Bytes>, limit: Duration) -> bool {
     let orderly = async move {
         for bytes in out {
             stream.write_all(&bytes).await?;
@@ -60,59 +240,4 @@ pub(crate) async fn finish(mut stream: Box<dyn ByteStream>, out: VecDeque<Bytes>
         io::Result::Ok(())
     };
     matches!(tokio::time::timeout(limit, orderly).await, Ok(Ok(())))
-}
-
-/// An error of the system, reduced to what recovery decides on. By kind first: the same fault has another number on
-/// another system, and one number has several faces.
-pub(crate) fn classify(error: &io::Error) -> TransportErrorKind {
-    use io::ErrorKind as Io;
-    match error.kind() {
-        Io::ConnectionRefused => TransportErrorKind::Refused,
-        Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => TransportErrorKind::Reset,
-        Io::UnexpectedEof | Io::NotConnected => TransportErrorKind::Closed,
-        Io::TimedOut => TransportErrorKind::TimedOut,
-        Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => TransportErrorKind::Unreachable,
-        Io::AddrNotAvailable | Io::AddrInUse | Io::OutOfMemory => TransportErrorKind::Resources,
-        _ => match error.raw_os_error() {
-            // ENFILE and EMFILE, the same numbers on every Unix; the standard library has no kind for them.
-            Some(23 | 24) if cfg!(unix) => TransportErrorKind::Resources,
-            _ => TransportErrorKind::Other,
-        },
-    }
-}
-
-/// The same, with words.
-pub(crate) fn transport_error(context: &str, error: &io::Error) -> TransportError {
-    TransportError::new(classify(error), format!("{context}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_way_of_losing_a_peer_is_recognised() {
-        use io::ErrorKind as Io;
-        let cases = [
-            (Io::ConnectionRefused, TransportErrorKind::Refused),
-            (Io::ConnectionReset, TransportErrorKind::Reset),
-            (Io::ConnectionAborted, TransportErrorKind::Reset),
-            (Io::BrokenPipe, TransportErrorKind::Reset),
-            (Io::TimedOut, TransportErrorKind::TimedOut),
-            (Io::NetworkUnreachable, TransportErrorKind::Unreachable),
-            (Io::HostUnreachable, TransportErrorKind::Unreachable),
-            (Io::UnexpectedEof, TransportErrorKind::Closed),
-            (Io::AddrNotAvailable, TransportErrorKind::Resources),
-            (Io::PermissionDenied, TransportErrorKind::Other),
-        ];
-        for (kind, expected) in cases {
-            assert_eq!(classify(&io::Error::from(kind)), expected, "{kind:?}");
-        }
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn running_out_of_descriptors_is_our_own_fault() {
-        assert_eq!(classify(&io::Error::from_raw_os_error(24)), TransportErrorKind::Resources);
-    }
 }

@@ -140,7 +140,7 @@ async fn what_was_declared_on_a_client_never_started_ends() {
 #[tokio::test]
 async fn a_url_that_does_not_parse_never_starts() {
     for (url, expected) in [
-        ("mqtts://broker", "TLS, which is not built yet"),
+        ("http://broker", "unknown scheme `http`"),
         ("mqtt://broker/path", "a path has no meaning at a broker"),
         ("broker", "no scheme"),
         ("mqtt://broker?user=x", "unknown key `user`"),

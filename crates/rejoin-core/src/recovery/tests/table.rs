@@ -20,6 +20,12 @@ fn causes() -> Vec<(LossCause, bool, bool)> {
         T::Reset,
         T::Closed,
         T::Resources,
+        T::Certificate,
+        T::CertificateRefused,
+        T::Handshake,
+        T::Unauthorized,
+        T::Proxy,
+        T::Credentials,
         T::Other,
     ];
     let mut all: Vec<_> = kinds.map(|kind| (open_failed(kind), true, false)).into();

@@ -445,6 +445,47 @@ fn out_of_descriptors_waits_at_least_a_second() {
 }
 
 #[test]
+fn an_untrusted_server_is_asked_again_after_a_minute_or_more() {
+    for seed in 0..200 {
+        let mut world = World::new(&defaults(), seed);
+        let plan = world.attempt(&open_failed(TransportErrorKind::Certificate));
+        assert_eq!((plan.verdict, plan.slow_lane), (Verdict::Untrusted, false));
+        let wait = world.wait(&plan);
+        assert!(wait >= secs(60) && wait <= secs(90), "{wait:?}");
+    }
+}
+
+#[test]
+fn missing_credentials_widen_no_window_of_the_broker() {
+    let mut world = World::with(&defaults(), VersionPolicy::Prefer5, 2, 7);
+    let mut last = Duration::ZERO;
+    for _ in 0..6 {
+        let plan = world.attempt(&open_failed(TransportErrorKind::Credentials));
+        assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 0), "no server is to blame");
+        assert!(plan.window >= last, "its own window widens");
+        last = plan.window;
+    }
+    assert!(last > secs(2), "{last:?}");
+    let plan = world.attempt(&nobody_listens());
+    assert_eq!(plan.verdict, Verdict::NextServer);
+    let plan = world.attempt(&nobody_listens());
+    assert_eq!(plan.window, secs(2), "the first window of brokers that are absent");
+}
+
+#[test]
+fn a_handshake_that_runs_out_gets_a_longer_limit() {
+    let mut world = World::new(&defaults(), 3);
+    let timed_out = |stage| {
+        let error = TransportError::new(TransportErrorKind::TimedOut, "scripted");
+        LossCause::Open { stage, error }
+    };
+    world.attempt(&timed_out(Stage::Tls));
+    world.attempt(&timed_out(Stage::Tcp));
+    let attempt = world.begin();
+    assert_eq!((attempt.connect_limit, attempt.connack_limit), (secs(20), secs(60)));
+}
+
+#[test]
 fn all_times_scale_together() {
     let config = defaults().divided_by(10);
     let mut world = World::new(&config, 6);

@@ -255,8 +255,8 @@ fn a_skipped_message_in_mid_way_counts_as_mid_packet() {
 #[test]
 fn another_service_is_recognised_in_any_slicing() {
     let greeting = b"220 mail.example ESMTP";
-    for version in [Version::V5, Version::V311] {
-        let mut decoder = Decoder::new(version, Sender::Server, WIDE);
+    for version in [V5, V311] {
+        let mut decoder = Decoder::new(version, Server, WIDE);
         let found = greeting.iter().find_map(|byte| {
             decoder.push(Bytes::copy_from_slice(&[*byte]));
             decoder.next().err()

@@ -219,3 +219,40 @@ fn a_jump_of_the_wall_clock_fires_nothing() {
     b.drain();
     assert_eq!((b.closed, b.outcomes.len()), (0, 0));
 }
+
+#[test]
+fn one_clock_runs_from_the_first_handshake_to_connack() {
+    let mut b = Bench::new(config());
+    b.input(Input::Tick);
+    b.pass(secs(9));
+    assert!(matches!(b.engine.status().link, LinkState::Connecting { stage: Stage::Tcp, .. }));
+    b.input(Input::Reached(Stage::Tls));
+    assert!(matches!(b.engine.status().link, LinkState::Connecting { stage: Stage::Tls, .. }));
+    b.pass(secs(20));
+    assert_eq!(b.closed, 0, "the clock of TCP is over, that of the handshakes is not");
+    b.input(Input::Reached(Stage::WebSocket));
+    b.input(Input::Opened);
+    b.pass(secs(9));
+    assert_eq!(b.closed, 0);
+    b.pass(secs(1));
+    assert_eq!(b.engine.status().last_loss, Some(LossCause::ConnackTimeout(secs(30))));
+}
+
+#[test]
+fn a_handshake_without_an_end_is_named_by_its_stage() {
+    let mut b = Bench::new(config());
+    b.input(Input::Tick);
+    b.input(Input::Reached(Stage::Tls));
+    b.pass(secs(30));
+    let Some(LossCause::Open { stage, error }) = b.engine.status().last_loss else { panic!("no cause") };
+    assert_eq!((stage, error.kind), (Stage::Tls, TransportErrorKind::TimedOut));
+}
+
+#[test]
+fn a_certificate_refused_after_connect_is_no_broken_link() {
+    let mut b = Bench::new(config());
+    b.open();
+    let error = TransportError::new(TransportErrorKind::CertificateRefused, "scripted");
+    b.input(Input::Lost(error.clone()));
+    assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Tls, error }));
+}

@@ -1,0 +1,261 @@
+//! The flags for the way to a broker: TLS, WebSocket, proxy, socket file, and where the password comes from.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use rejoin::{Builder, CredentialSource, Credentials, Proxy, Scheme, Secret, ServerUrl, Tls, TlsVersion};
+use tokio::process::Command;
+
+/// Longest password that a command or a file may give, in bytes: what MQTT can carry.
+const PASSWORD_MAX: usize = 65_535;
+/// The port on which everybody expects TLS.
+const TLS_PORT: u16 = 8883;
+
+/// TLS, WebSocket, proxy and socket file.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WaysArgs {
+    /// Socket file of a broker on this machine
+    #[arg(long, value_name = "PATH", conflicts_with = "url", help_heading = "Connection")]
+    pub(crate) unix: Option<PathBuf>,
+    /// Proxy, as http://[USER:PW@]HOST:PORT, socks5:// or socks5h:// [default: $HTTPS_PROXY with TLS, $ALL_PROXY; not for $NO_PROXY]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "REJOIN_PROXY",
+        hide_env_values = true,
+        conflicts_with = "no_proxy",
+        help_heading = "Connection"
+    )]
+    pub(crate) proxy: Option<String>,
+    /// No proxy, whatever the environment says
+    #[arg(long, help_heading = "Connection")]
+    pub(crate) no_proxy: bool,
+    /// WebSocket to -h and -p (as -L ws://..., or wss://... with the flags of TLS)
+    #[arg(long, conflicts_with_all = ["url", "unix"], help_heading = "Connection")]
+    pub(crate) ws: bool,
+    /// Path of the WebSocket with --ws [default: mqtt]
+    #[arg(long, value_name = "PATH", requires = "ws", help_heading = "Connection")]
+    pub(crate) ws_path: Option<String>,
+    /// A header of the WebSocket handshake, as "NAME: VALUE"; repeat for more
+    #[arg(long, value_name = "HEADER", help_heading = "Connection")]
+    pub(crate) ws_header: Vec<String>,
+
+    /// Trust the authorities in this PEM file [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "REJOIN_CAFILE", help_heading = "TLS")]
+    pub(crate) cafile: Option<PathBuf>,
+    /// Trust the authorities in the PEM files of this folder
+    #[arg(long, value_name = "DIR", env = "REJOIN_CAPATH", help_heading = "TLS")]
+    pub(crate) capath: Option<PathBuf>,
+    /// TLS with the authorities of the system, beside those of --cafile
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) tls_use_os_certs: bool,
+    /// Our certificate, in PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "REJOIN_CERT", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key, in PEM without a passphrase
+    #[arg(long, value_name = "FILE", env = "REJOIN_KEY", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Offer this protocol by ALPN, as `mqtt` or `x-amzn-mqtt-ca`
+    #[arg(long, value_name = "NAME", help_heading = "TLS")]
+    pub(crate) tls_alpn: Vec<String>,
+    /// Lowest version of TLS [default: 1.2]
+    #[arg(long, value_name = "1.2|1.3", help_heading = "TLS")]
+    pub(crate) tls_version: Option<LowestTls>,
+    /// The name the broker's certificate must have [default: the host]
+    #[arg(long, value_name = "NAME", help_heading = "TLS")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Write the secrets of TLS to this file, for Wireshark: who has it can read everything
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_keylog: Option<PathBuf>,
+    /// No TLS, not even on port 8883
+    #[arg(long, conflicts_with_all = ["cafile", "capath", "cert", "tls_use_os_certs"], help_heading = "TLS")]
+    pub(crate) no_tls: bool,
+    /// Take any server for the right one: whoever is on the way can read and change everything
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) dangerously_trust_any_server: bool,
+    /// mosquitto's word for it.
+    #[arg(long, hide = true)]
+    insecure: bool,
+
+    /// File with the password; read before each attempt
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "REJOIN_PASSWORD_FILE",
+        conflicts_with = "password_command",
+        help_heading = "Login"
+    )]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Shell command that prints the password; run before each attempt
+    #[arg(long, value_name = "CMD", env = "REJOIN_PASSWORD_COMMAND", help_heading = "Login")]
+    pub(crate) password_command: Option<String>,
+}
+
+/// `--tls-version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LowestTls {
+    /// TLS 1.2.
+    #[value(name = "1.2", alias = "tlsv1.2")]
+    V12,
+    /// TLS 1.3.
+    #[value(name = "1.3", alias = "tlsv1.3")]
+    V13,
+}
+
+impl WaysArgs {
+    /// What the definition of the flags cannot check.
+    pub(crate) fn check(&self, servers: &[ServerUrl]) -> Result<(), String> {
+        if self.insecure {
+            return Err(
+                "--insecure does not say what it does; write --dangerously-trust-any-server, or name the \
+                        authority with --cafile"
+                    .to_owned(),
+            );
+        }
+        if self.asks_for_tls() && !servers.iter().any(|server| server.scheme.is_secure()) {
+            return Err(
+                "the flags of TLS are of no use without TLS; write mqtts:// or wss:// in -L".to_owned()
+            );
+        }
+        if !self.ws_header.is_empty() && !servers.iter().any(|server| server.scheme.is_websocket()) {
+            return Err(
+                "--ws-header: no WebSocket is asked for; write ws:// or wss:// in -L, or --ws".to_owned()
+            );
+        }
+        for header in &self.ws_header {
+            self::header(header)?;
+        }
+        self.parsed_proxy().map(drop)
+    }
+
+    fn asks_for_tls(&self) -> bool {
+        let some = self.cafile.is_some()
+            || self.capath.is_some()
+            || self.cert.is_some()
+            || self.tls_version.is_some()
+            || self.tls_keylog.is_some()
+            || self.tls_server_name.is_some();
+        some || self.tls_use_os_certs || self.dangerously_trust_any_server || !self.tls_alpn.is_empty()
+    }
+
+    /// How `-h` and `-p` are meant.
+    pub(crate) fn scheme(&self, port: Option<u16>) -> Scheme {
+        let secure = !self.no_tls && (self.asks_for_tls() || port == Some(TLS_PORT));
+        match (self.ws, secure) {
+            (false, false) => Scheme::Tcp,
+            (false, true) => Scheme::Tls,
+            (true, false) => Scheme::Ws,
+            (true, true) => Scheme::Wss,
+        }
+    }
+
+    fn parsed_proxy(&self) -> Result<Option<Proxy>, String> {
+        self.proxy.as_deref().map(Proxy::parse).transpose().map_err(|error| format!("--proxy: {error}"))
+    }
+
+    /// Whether the password is asked for before each attempt.
+    pub(crate) const fn asks_for_password(&self) -> bool {
+        self.password_file.is_some() || self.password_command.is_some()
+    }
+
+    /// Tells the builder. Everything was checked.
+    pub(crate) fn apply(&self, mut builder: Builder, user: Option<String>) -> Builder {
+        if self.no_proxy {
+            builder = builder.no_proxy();
+        } else if let Ok(Some(proxy)) = self.parsed_proxy() {
+            builder = builder.proxy(proxy);
+        }
+        for (name, value) in self.ws_header.iter().filter_map(|header| self::header(header).ok()) {
+            builder = builder.websocket_header(name, value);
+        }
+        if let Some(file) = self.password_file.clone() {
+            builder = builder.login_from(from_file(file, user));
+        } else if let Some(command) = self.password_command.clone() {
+            builder = builder.login_from(from_command(command, user));
+        }
+        builder.tls(self.tls())
+    }
+
+    fn tls(&self) -> Tls {
+        let mut tls = Tls::new();
+        if let Some(file) = &self.cafile {
+            tls = tls.ca_file(file);
+        }
+        if let Some(folder) = &self.capath {
+            tls = tls.ca_folder(folder);
+        }
+        if self.tls_use_os_certs {
+            tls = tls.and_system_roots();
+        }
+        if let (Some(certificate), Some(key)) = (&self.cert, &self.key) {
+            tls = tls.identity_files(certificate, key);
+        }
+        for name in &self.tls_alpn {
+            tls = tls.alpn(name.as_str());
+        }
+        if self.tls_version == Some(LowestTls::V13) {
+            tls = tls.lowest(TlsVersion::From13);
+        }
+        if let Some(name) = &self.tls_server_name {
+            tls = tls.server_name(name);
+        }
+        if let Some(file) = &self.tls_keylog {
+            tls = tls.key_log_file(file);
+        }
+        if self.dangerously_trust_any_server { tls.dangerously_trust_any_server() } else { tls }
+    }
+}
+
+fn header(given: &str) -> Result<(&str, &str), String> {
+    // A value may be a secret: it is not repeated.
+    let (name, value) = given.split_once(':').ok_or("--ws-header: write it as \"NAME: VALUE\"")?;
+    Ok((name.trim(), value.trim()))
+}
+
+fn from_file(file: PathBuf, user: Option<String>) -> CredentialSource {
+    CredentialSource::new(move || {
+        let (file, user) = (file.clone(), user.clone());
+        async move {
+            let read = tokio::task::spawn_blocking(move || (std::fs::read(&file), file));
+            let (content, file) = read.await?;
+            let content = content.map_err(|error| format!("{}: {error}", file.display()))?;
+            credentials(user, content)
+        }
+    })
+}
+
+fn from_command(command: String, user: Option<String>) -> CredentialSource {
+    CredentialSource::new(move || {
+        let (command, user) = (command.clone(), user.clone());
+        async move {
+            let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+            // It ends with the attempt that asked for it.
+            let output = Command::new(shell).args([flag, &command]).kill_on_drop(true).output().await?;
+            if !output.status.success() {
+                return Err(format!("--password-command ended with {}", output.status).into());
+            }
+            credentials(user, output.stdout)
+        }
+    })
+}
+
+/// The line end that editors and `echo` leave behind is no part of a password.
+fn credentials(
+    user: Option<String>,
+    mut content: Vec<u8>,
+) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+    if content.last() == Some(&b'\n') {
+        content.pop();
+    }
+    if content.last() == Some(&b'\r') {
+        content.pop();
+    }
+    let password = Secret::from(content);
+    if password.expose().len() > PASSWORD_MAX {
+        return Err("the password is longer than MQTT can carry".into());
+    }
+    Ok(match user {
+        Some(user) => Credentials::new(user, password),
+        None => Credentials::token(password),
+    })
+}

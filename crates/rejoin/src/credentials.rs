@@ -1,0 +1,228 @@
+//! Credentials that are asked for: before each attempt, by one asker at a time, and kept as long as they are fresh.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rejoin_core::text::Text;
+use rejoin_core::{Login, TransportError, TransportErrorKind};
+use tokio::sync::Mutex;
+
+use crate::secret::Secret;
+
+/// Kept credentials are asked for anew this long before they expire, or at nine tenths of their life if that is
+/// later: a broker that gets them in the last second may be too slow to like them.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Characters of a provider's error that are shown.
+const SHOWN: usize = 256;
+
+/// What a client proves its identity with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// User name.
+    pub user: Option<String>,
+    /// Password or token.
+    pub password: Option<Secret>,
+    /// Until when they are good, if that is known. Without it they are asked for again before each attempt.
+    pub expires: Option<SystemTime>,
+}
+
+impl Credentials {
+    /// User name and password.
+    pub fn new(user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self { user: Some(user.into()), password: Some(password.into()), expires: None }
+    }
+
+    /// A token without a user name. MQTT 3.1.1 cannot send it [MQTT-3.1.2-22].
+    pub fn token(token: impl Into<Secret>) -> Self {
+        Self { user: None, password: Some(token.into()), expires: None }
+    }
+
+    /// They are good until then.
+    #[must_use]
+    pub const fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires = Some(time);
+        self
+    }
+}
+
+type Answer = Result<Credentials, Box<dyn Error + Send + Sync>>;
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Where credentials come from: a function that is asked before each attempt, and again when the broker refused what
+/// it gave. Clones share it, so that many clients of one program ask once.
+///
+/// ```no_run
+/// # async fn fetch_token() -> Result<(String, std::time::SystemTime), std::io::Error> { unreachable!() }
+/// use rejoin::{Client, Credentials, CredentialSource};
+/// let source = CredentialSource::new(|| async {
+///     let (token, until) = fetch_token().await?;
+///     Ok(Credentials::new("gw-17", token).expires_at(until))
+/// });
+/// let builder = Client::builder("mqtt://broker.example").login_from(source);
+/// ```
+///
+/// A failure of the function is waited out by a back-off of its own and is not held against the broker.
+#[derive(Clone)]
+pub struct CredentialSource(Arc<Inner>);
+
+struct Inner {
+    ask: Box<dyn Fn() -> Asking + Send + Sync>,
+    /// Held while one asks, so that others wait for the same answer.
+    kept: Mutex<Option<Kept>>,
+    /// How often credentials were refused; what was kept before the latest is not used again.
+    refusals: AtomicU64,
+}
+
+struct Kept {
+    credentials: Credentials,
+    got: SystemTime,
+    refusals: u64,
+}
+
+impl fmt::Debug for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialSource")
+    }
+}
+
+impl Kept {
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let Some(expires) = self.credentials.expires else { return false };
+        let life = expires.duration_since(self.got).unwrap_or_default();
+        now + MARGIN.min(life / 10) < expires
+    }
+}
+
+impl CredentialSource {
+    /// A source that asks this function.
+    pub fn new<F, Fut>(ask: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Answer> + Send + 'static,
+    {
+        let ask = Box::new(move || -> Asking { Box::pin(ask()) });
+        Self(Arc::new(Inner { ask, kept: Mutex::default(), refusals: AtomicU64::new(0) }))
+    }
+
+    /// The broker refused what was given.
+    pub(crate) fn refused(&self) {
+        self.0.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn login(&self) -> Result<Login, TransportError> {
+        let mut kept = self.0.kept.lock().await;
+        let now = SystemTime::now();
+        let refusals = self.0.refusals.load(Ordering::Relaxed);
+        let known = kept.as_ref().filter(|kept| kept.refusals == refusals && kept.is_fresh(now));
+        if let Some(known) = known {
+            return login(&known.credentials);
+        }
+        *kept = None;
+        let credentials = (self.0.ask)().await.map_err(|error| {
+            let words: String = error.to_string().chars().take(SHOWN).collect();
+            no_credentials(format!("the credential provider failed: {}", words.escape_debug()))
+        })?;
+        let login = login(&credentials);
+        *kept = Some(Kept { credentials, got: SystemTime::now(), refusals });
+        login
+    }
+}
+
+fn login(credentials: &Credentials) -> Result<Login, TransportError> {
+    let user_name = match &credentials.user {
+        None => None,
+        Some(user) => Some(
+            Text::try_from(user.as_str())
+                .map_err(|error| no_credentials(format!("the user name the provider gave: {error}")))?,
+        ),
+    };
+    Ok(Login { user_name, password: credentials.password.clone().map(Secret::into_bytes) })
+}
+
+pub(crate) fn no_credentials(what: impl Into<String>) -> TransportError {
+    TransportError::new(TransportErrorKind::Credentials, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn counting(life: Option<Duration>) -> (CredentialSource, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let source = CredentialSource::new(move || {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                tokio::task::yield_now().await;
+                let credentials = Credentials::new("me", format!("token {number}"));
+                Ok(match life {
+                    Some(life) => credentials.expires_at(SystemTime::now() + life),
+                    None => credentials,
+                })
+            }
+        });
+        (source, asked)
+    }
+
+    #[tokio::test]
+    async fn without_a_known_end_each_attempt_asks() {
+        let (source, asked) = counting(None);
+        for _ in 0..3 {
+            source.login().await.unwrap();
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn many_askers_at_once_ask_once() {
+        let (source, asked) = counting(Some(Duration::from_secs(60)));
+        let askers: Vec<_> = (0..10)
+            .map(|_| {
+                let source = source.clone();
+                tokio::spawn(async move { source.login().await })
+            })
+            .collect();
+        for asker in askers {
+            let login = asker.await.unwrap().unwrap();
+            assert_eq!(login.password.unwrap(), "token 0");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_or_is_about_to_expire_is_asked_for_anew() {
+        let (source, asked) = counting(Some(Duration::from_secs(60)));
+        source.login().await.unwrap();
+        source.refused();
+        source.login().await.unwrap();
+        source.login().await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let got = SystemTime::now();
+        let life = Duration::from_secs(100);
+        let credentials = Credentials::token("t").expires_at(got + life);
+        let kept = Kept { credentials, got, refusals: 0 };
+        assert!(kept.is_fresh(got + Duration::from_secs(89)));
+        assert!(!kept.is_fresh(got + Duration::from_secs(91)));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_and_nothing_is_kept() {
+        let source = CredentialSource::new(|| async { Err("the vault is sealed".into()) });
+        let error = source.login().await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Credentials);
+        assert!(error.detail.contains("the vault is sealed"), "{error}");
+    }
+
+    #[test]
+    fn credentials_are_never_printed() {
+        assert!(!format!("{:?}", Credentials::new("me", "hunter2")).contains("hunter2"));
+    }
+}

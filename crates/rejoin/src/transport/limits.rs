@@ -1,0 +1,40 @@
+//! The limits of the stages of opening a link.
+
+use std::time::Duration;
+
+/// How long each stage of opening a link may take. All stand under the two clocks of the attempt,
+/// [`crate::Builder::connect_timeout`] up to the first handshake and [`crate::Builder::connack_timeout`] from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageLimits {
+    /// The credential provider. Default 10 s, on a clock of its own.
+    pub credentials: Duration,
+    /// Name look-up. Default 5 s: what it leaves of the clock must be enough to connect. When it is over, addresses
+    /// that worked before are used.
+    pub dns: Duration,
+    /// TCP connect to one address. Default 10 s; addresses are raced, so a dead one does not hold up the others.
+    pub tcp: Duration,
+    /// Head start of one address before the next is tried beside it. Default 250 ms [RFC 8305, 5].
+    pub head_start: Duration,
+    /// The tunnel through a proxy. Default 10 s.
+    pub proxy: Duration,
+    /// TLS handshake. Default 30 s: the broker may have a queue, and leaving it early wastes the slot.
+    pub tls: Duration,
+    /// WebSocket handshake. Default 30 s, for the same reason.
+    pub websocket: Duration,
+}
+
+impl Default for StageLimits {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            credentials: secs(10),
+            dns: secs(5),
+            tcp: secs(10),
+            head_start: Duration::from_millis(250),
+            proxy: secs(10),
+            tls: secs(30),
+            websocket: secs(30),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Proxies: which one is used for a server, and the tunnel through it.
+
+mod environment;
+mod http;
+mod socks;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use rejoin_core::{Stage, TransportError};
+use tokio::time::Instant;
+
+use super::{BoxStream, Dial, OpenError, Trip};
+use crate::secret::Secret;
+use crate::url::ServerUrl;
+use environment::Exceptions;
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// HTTP CONNECT.
+    Http,
+    /// SOCKS 5; names are looked up here.
+    Socks5,
+    /// SOCKS 5; names are looked up by the proxy.
+    Socks5Names,
+}
+
+/// A proxy in front of the servers.
+///
+/// `http://[user:password@]host[:port]` (HTTP CONNECT), `socks5://...` (names are looked up here) or `socks5h://...`
+/// (names are looked up by the proxy). The default ports are 80 and 1080.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    kind: Kind,
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: Option<Secret>,
+}
+
+/// Why the URL of a proxy was refused. Never holds its password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("proxy URL: {0}")]
+pub struct ProxyError(String);
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            Kind::Http => "http",
+            Kind::Socks5 => "socks5",
+            Kind::Socks5Names => "socks5h",
+        };
+        write!(f, "{scheme}://{}", crate::url::place(&self.host, self.port))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+impl Proxy {
+    /// Reads the URL of a proxy.
+    ///
+    /// # Errors
+    /// [`ProxyError`] names the part that cannot be read and what would be right.
+    pub fn parse(url: &str) -> Result<Self, ProxyError> {
+        let fail = |what: &str| ProxyError(what.to_owned());
+        // `host:port` alone is what many set in their environment.
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let (kind, port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Kind::Http, 80),
+            "socks5" | "socks" => (Kind::Socks5, 1080),
+            "socks5h" => (Kind::Socks5Names, 1080),
+            "https" => {
+                return Err(fail(
+                    "a proxy spoken to over TLS is not supported; use its http:// or socks5h://",
+                ));
+            }
+            "socks4" | "socks4a" => {
+                return Err(fail("SOCKS 4 is not supported; use socks5:// or socks5h://"));
+            }
+            _ => return Err(fail("unknown scheme; use http://, socks5:// or socks5h://")),
+        };
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (login, place) =
+            rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        let (host, port) = crate::url::host_and_port(place, port).map_err(ProxyError)?;
+        let mut proxy = Self { kind, host, port, user: None, password: None };
+        if let Some(login) = login {
+            let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
+            let text =
+                |part: &str| crate::url::decode(part).ok_or_else(|| fail("a broken %-sequence in its login"));
+            proxy.user = Some(text(user)?);
+            proxy.password = password.map(text).transpose()?.map(Secret::from);
+        }
+        Ok(proxy)
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl std::str::FromStr for Proxy {
+    type Err = ProxyError;
+    fn from_str(url: &str) -> Result<Self, ProxyError> {
+        Self::parse(url)
+    }
+}
+
+/// Which proxy is used for which server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    /// For servers that are spoken to over TLS.
+    secure: Option<Proxy>,
+    /// For all others.
+    plain: Option<Proxy>,
+    except: Exceptions,
+    /// Named by the application, which then means loopback, too.
+    named: bool,
+}
+
+impl Proxies {
+    /// This one, for every server.
+    pub(crate) fn of(proxy: Proxy) -> Self {
+        Self { secure: Some(proxy.clone()), plain: Some(proxy), except: Exceptions::default(), named: true }
+    }
+
+    /// What the environment says: `HTTPS_PROXY` for servers spoken to over TLS, `ALL_PROXY` for the rest, `NO_PROXY`
+    /// for the exceptions; in small letters, too.
+    pub(crate) fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        environment::read(variable)
+    }
+
+    /// The proxy for a server. Loopback needs none unless the application named one.
+    pub(super) fn choose(&self, target: &ServerUrl) -> Option<&Proxy> {
+        let proxy = if target.scheme.is_secure() { &self.secure } else { &self.plain };
+        let near = !self.named && is_loopback(&target.host);
+        proxy.as_ref().filter(|_| !near && !self.except.hold(&target.host, target.port))
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Opens a tunnel to the server through a connected proxy.
+pub(super) async fn tunnel(
+    dial: &Dial,
+    proxy: &Proxy,
+    mut stream: BoxStream,
+    target: &ServerUrl,
+    until: Instant,
+    trip: &mut Trip,
+) -> Result<BoxStream, OpenError> {
+    let (host, port) = (target.host.as_str(), target.port);
+    let work = async {
+        match proxy.kind {
+            Kind::Http => http::connect(proxy, &mut stream, host, port).await,
+            Kind::Socks5Names => socks::connect(proxy, &mut stream, &socks::Where::Name(host, port)).await,
+            Kind::Socks5 => {
+                let found = dial.resolver.look_up(host, port, until).await?;
+                let address = found.addresses[0];
+                socks::connect(proxy, &mut stream, &socks::Where::Address(address)).await
+            }
+        }
+        .map_err(|error| TransportError { detail: format!("{proxy}: {}", error.detail), ..error })
+    };
+    trip.within(Stage::Proxy, until, work).await?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_kind() {
+        let proxy = Proxy::parse("socks5h://us%40er:p%3Aw@[::1]:1081").unwrap();
+        assert_eq!((proxy.kind, proxy.host(), proxy.port()), (Kind::Socks5Names, "::1", 1081));
+        assert_eq!(proxy.user.as_deref(), Some("us@er"));
+        assert_eq!(proxy.password.as_ref().map(Secret::expose), Some(&b"p:w"[..]));
+        assert_eq!(proxy.to_string(), "socks5h://[::1]:1081");
+        assert_eq!(Proxy::parse("proxy.example:3128").unwrap().to_string(), "http://proxy.example:3128");
+        assert_eq!(Proxy::parse("socks5://p").unwrap().to_string(), "socks5://p:1080");
+        assert_eq!(Proxy::parse("http://p/").unwrap().to_string(), "http://p:80");
+    }
+
+    #[test]
+    fn names_what_is_wrong_and_no_secret() {
+        let cases = [
+            ("https://user:hunter2@p", "over TLS is not supported"),
+            ("socks4://user:hunter2@p", "SOCKS 4"),
+            ("ftp://user:hunter2@p", "unknown scheme"),
+            ("http://user:hunter2@", "no host"),
+            ("http://user:hunter2%z@p", "broken %-sequence"),
+        ];
+        for (url, expected) in cases {
+            let error = Proxy::parse(url).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{url}: {error}");
+        }
+        let proxy = Proxy::parse("http://user:hunter2@p").unwrap();
+        assert!(!format!("{proxy:?} {proxy}").contains("hunter2"));
+    }
+}
