@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::quantity::{self, Limit, Range};
+use crate::queue::flags::QueueArgs;
 use crate::ways::WaysArgs;
 use crate::{demo, exit};
 
@@ -101,6 +102,9 @@ pub(crate) struct PubArgs {
     /// Retain the message on the broker
     #[arg(short, long, help_heading = "Message")]
     pub(crate) retain: bool,
+    /// Where messages wait
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     /// Everything about the connection
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

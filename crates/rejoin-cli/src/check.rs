@@ -85,7 +85,7 @@ struct Findings {
 /// Runs the verb.
 pub(crate) async fn run(check: Check, teller: Teller) -> Result<Exit, Failure> {
     let place = check.connection.places().into_iter().next().unwrap_or_default();
-    let builder = check.connection.builder(None).config(|config| config.recovery.reconnect = false);
+    let builder = check.connection.builder().config(|config| config.recovery.reconnect = false);
     let prepared = builder.prepare().map_err(|e| Failure::usage(e.to_string()))?;
     let mut events = prepared.client().events();
     let client = prepared.start();

@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     NoConnection,
     /// Some messages were not acknowledged, or were refused, and are gone with this process.
     Undelivered,
+    /// Some messages were not acknowledged, and are safe in the queue folder.
+    StillQueued,
     /// The demo's verdict: lost, or duplicated without a reason.
     VerdictFailed,
     /// `check`: usable, but something is wrong with it.
@@ -41,6 +43,7 @@ impl Exit {
             Self::Usage => 2,
             Self::NoConnection => 3,
             Self::Undelivered => 4,
+            Self::StillQueued => 5,
             Self::VerdictFailed => 6,
             Self::Degraded => 8,
             Self::Unhealthy => 9,
@@ -60,6 +63,7 @@ impl Exit {
             Self::Usage => "usage",
             Self::NoConnection => "no-connection",
             Self::Undelivered => "undelivered",
+            Self::StillQueued => "still-queued",
             Self::VerdictFailed => "verdict-failed",
             Self::Degraded => "degraded",
             Self::Unhealthy => "unhealthy",
@@ -116,6 +120,8 @@ Exit codes:
   2        wrong flags or configuration
   3        no connection before the deadline; nothing was accepted
   4        some messages were refused, or not acknowledged before the deadline, and are gone
+  5        some messages were not acknowledged before the deadline and are safe in the queue folder:
+           run again, or rejoin queue drain
   6        demo: the verdict is FAIL
   8        check: degraded (slow, a certificate about to expire, no proof of who the server is)
   9        check: unhealthy
@@ -148,6 +154,7 @@ mod tests {
             Exit::Usage,
             Exit::NoConnection,
             Exit::Undelivered,
+            Exit::StillQueued,
             Exit::VerdictFailed,
             Exit::Degraded,
             Exit::Unhealthy,

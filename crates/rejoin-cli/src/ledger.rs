@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     /// Not acknowledged when the run ended, or lost with a session.
     pub(crate) unacknowledged: u64,
+    /// Not acknowledged when the run ended, and safe in the queue folder.
+    pub(crate) still_queued: u64,
     /// Of those, sent at least once.
     pub(crate) maybe_delivered: u64,
     /// Never handed over: too long, or not valid.
@@ -42,8 +44,14 @@ pub(crate) struct Counts {
 impl Counts {
     /// The verdict over all messages: only what was acknowledged, or sent at QoS 0, counts as done.
     pub(crate) const fn exit(&self) -> Exit {
-        let done = self.acknowledged + self.sent == self.published && self.not_accepted == 0;
-        if done { Exit::Done } else { Exit::Undelivered }
+        let done = self.acknowledged + self.sent;
+        if self.not_accepted > 0 || done + self.still_queued != self.published {
+            Exit::Undelivered
+        } else if self.still_queued > 0 {
+            Exit::StillQueued
+        } else {
+            Exit::Done
+        }
     }
 }
 
@@ -132,6 +140,10 @@ impl Ledger {
     }
 
     fn failed(&mut self, line: u64, error: &PublishError) {
+        if let PublishError::StillQueued { .. } = error {
+            self.counts.still_queued += 1;
+            return;
+        }
         let refused = matches!(
             error,
             PublishError::Refused { .. }
@@ -186,6 +198,7 @@ pub(crate) fn summary(counts: Counts, outages: Outages, exit: Exit) -> Line {
     add("sent without acknowledgement", counts.sent, false);
     add("refused", counts.refused, false);
     add("unacknowledged", counts.unacknowledged, false);
+    add("safe in the queue", counts.still_queued, false);
     add("of these maybe delivered", counts.maybe_delivered, false);
     add("not accepted", counts.not_accepted, false);
     add("possible duplicates", counts.possible_duplicates, false);
@@ -200,6 +213,7 @@ pub(crate) fn summary(counts: Counts, outages: Outages, exit: Exit) -> Line {
         .with("sent", counts.sent)
         .with("refused", counts.refused)
         .with("unacknowledged", counts.unacknowledged)
+        .with("still_queued", counts.still_queued)
         .with("maybe_delivered", counts.maybe_delivered)
         .with("not_accepted", counts.not_accepted)
         .with("possible_duplicates", counts.possible_duplicates)
@@ -228,6 +242,9 @@ mod tests {
             assert_eq!(wrong.exit(), Exit::Undelivered, "{wrong:?}");
         }
         assert_eq!(Counts { published: 2, sent: 2, ..Counts::default() }.exit(), Exit::Done);
+        let safe = Counts { acknowledged: 2, still_queued: 1, ..all };
+        assert_eq!(safe.exit(), Exit::StillQueued);
+        assert_eq!(Counts { published: 4, ..safe }.exit(), Exit::Undelivered, "one is gone all the same");
     }
 
     #[test]

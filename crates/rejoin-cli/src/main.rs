@@ -13,6 +13,7 @@ mod output;
 mod properties;
 mod publish;
 mod quantity;
+mod queue;
 mod running;
 mod settings;
 mod signals;

@@ -23,6 +23,8 @@ pub(crate) struct Role {
     pub(crate) qos0: bool,
     /// The user asked the broker to keep the session.
     pub(crate) kept: bool,
+    /// Messages of ours are on disk until they are acknowledged.
+    pub(crate) durable: bool,
 }
 
 /// The story so far.
@@ -268,7 +270,9 @@ impl Narrator {
         if self.role.publishes {
             text.push_str(&format!("  in-flight={in_flight} queued={queued}"));
             text.push_str(match next_in {
+                Some(_) if self.role.durable => "  will deliver: yes (on disk)",
                 Some(_) => "  will deliver: yes (from memory)",
+                None if self.role.durable => "  will deliver: with the next run",
                 None => "  will deliver: no, stopped",
             });
         }
@@ -394,6 +398,18 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             event.name(),
             "QoS 2 at 3.1.1 without a kept session may repeat after a cut; add -c -i NAME",
         ),
+        Event::Found { messages } => {
+            let text = format!("{messages} messages of an earlier run are in the queue; they go out first");
+            Line::state("found", event.name(), text).with("messages", *messages)
+        }
+        Event::StoreTrouble { error, refusing } => {
+            let then = if *refusing { "nothing is taken meanwhile" } else { "going on in memory" };
+            Line::state("disk", event.name(), format!("{error}; {then}"))
+                .weighing(Weight::Error)
+                .with("detail", error.to_string())
+                .with("refusing", *refusing)
+        }
+        Event::StoreWell => Line::state("disk", event.name(), "the queue can be written again"),
         Event::Lagged(lost) => {
             Line::state("note", event.name(), format!("{lost} events came too fast to be told"))
                 .with("lost", *lost)

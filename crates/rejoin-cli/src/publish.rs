@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use rejoin::{NotAccepted, Publication};
+use rejoin::{Client, Delivery, EnqueueError, NotAccepted, Publication};
 use rejoin_core::codec::packet::PublishProperties;
 
 use crate::exit::{Exit, Failure};
@@ -20,13 +20,17 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
     let places = settings.connection.places();
     let (mut running, ()) = Running::start(builder, settings.role(), places, teller, |_| Ok(()))?;
     let deadline = settings.connection.deadline();
-    if let Err(failure) = running.first_link(deadline).await {
+    // What is safe on disk needs no connection to be taken.
+    if !settings.is_durable()
+        && let Err(failure) = running.first_link(deadline).await
+    {
         running.end(Some(Duration::ZERO)).await;
         return Err(failure);
     }
     let template = template(&settings);
     let mut ledger = Ledger::new(running.teller.clone());
-    let ended = feed(&mut running, &mut ledger, settings.source.clone().open(), &template).await;
+    let terms = Terms { template, waits: settings.queue.waits() };
+    let ended = feed(&mut running, &mut ledger, settings.source.clone().open(), &terms).await;
     let limit = match ended {
         Ended::Signal(_) => Some(SIGNAL_DRAIN),
         Ended::Stopped(_) => Some(Duration::ZERO),
@@ -79,6 +83,14 @@ fn conclude(ended: Ended, exit: Exit) -> Result<Exit, Failure> {
     }
 }
 
+/// What holds for every message.
+struct Terms {
+    /// Everything but the payload.
+    template: Publication,
+    /// One that finds no room waits for some.
+    waits: bool,
+}
+
 /// Everything of a message but its payload.
 fn template(settings: &Publish) -> Publication {
     let mut properties = settings.connection.properties.publish.clone();
@@ -94,7 +106,7 @@ fn template(settings: &Publish) -> Publication {
 }
 
 /// Hands messages over as they come, until the input ends or somebody ends it.
-async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, template: &Publication) -> Ended {
+async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, terms: &Terms) -> Ended {
     let client = running.client.clone();
     let stopped = Running::stopped(&client);
     tokio::pin!(stopped);
@@ -112,7 +124,7 @@ async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, temp
             Some(Ok(batch)) => batch,
         };
         for item in batch {
-            if let Some(ended) = hand_over(running, ledger, item, template).await {
+            if let Some(ended) = hand_over(running, ledger, item, terms).await {
                 return ended;
             }
         }
@@ -120,21 +132,15 @@ async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, temp
 }
 
 /// Hands one message over; waits while the queue is full, which is what slows the reading of stdin down.
-async fn hand_over(
-    running: &mut Running,
-    ledger: &mut Ledger,
-    item: Item,
-    template: &Publication,
-) -> Option<Ended> {
+async fn hand_over(running: &mut Running, ledger: &mut Ledger, item: Item, terms: &Terms) -> Option<Ended> {
     let line = item.line;
     if let Some(size) = item.too_long {
         ledger.not_accepted(line, &format!("{size} bytes, MQTT can carry 268435455; split it"));
         return None;
     }
-    let mut publication = template.clone();
+    let mut publication = terms.template.clone();
     publication.payload = item.payload;
-    let client = running.client.clone();
-    let handing = client.publish_again(publication).enqueue_when_room();
+    let handing = take(running.client.clone(), publication, terms.waits);
     tokio::pin!(handing);
     let accepted = loop {
         tokio::select! {
@@ -159,6 +165,10 @@ async fn hand_over(
             ledger.not_accepted(line, "the client stopped before it was handed over");
             Some(Ended::Stopped(Running::stopped(&running.client).await))
         }
+        NotAccepted::Store(error) => {
+            ledger.not_accepted(line, &error.to_string());
+            Some(Ended::Source(Failure::local(error.to_string())))
+        }
         NotAccepted::LargerThanQueue { bytes, limit_bytes } => {
             let why =
                 format!("{bytes} bytes with its overhead, the queue has {limit_bytes}; raise --queue-max");
@@ -168,6 +178,26 @@ async fn hand_over(
         other => {
             ledger.not_accepted(line, &other.to_string());
             None
+        }
+    }
+}
+
+/// Hands a message to the client. While the disk is full, and where the queue may be waited for, it waits.
+async fn take(client: Client, mut publication: Publication, waits: bool) -> Result<Delivery, EnqueueError> {
+    let mut states = client.state_watch();
+    loop {
+        let handing = client.publish_again(publication);
+        let error = match if waits { handing.enqueue_when_room().await } else { handing.enqueue() } {
+            Ok(delivery) => return Ok(delivery),
+            Err(error) => error,
+        };
+        let full_disk = matches!(error.reason(), NotAccepted::Store(why) if !why.is_fatal());
+        if !full_disk || states.wait_for(|state| !state.refusing).await.is_err() {
+            return Err(error);
+        }
+        match error.clone().into_publication() {
+            Some(back) => publication = back,
+            None => return Err(error),
         }
     }
 }

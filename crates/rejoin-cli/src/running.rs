@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin::{Builder, Client, Event, Events, LossCause, StopReason, Verdict};
+use rejoin::{BuildError, Builder, Client, Event, Events, LossCause, StopReason, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -43,7 +43,10 @@ impl Running {
     ) -> Result<(Self, D), Failure> {
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
-        let prepared = builder.prepare().map_err(|e| Failure::usage(e.to_string()))?;
+        let prepared = builder.prepare().map_err(|error| match error {
+            BuildError::Store(error) => Failure::local(error.to_string()),
+            error => Failure::usage(error.to_string()),
+        })?;
         let declared = before(prepared.client())?;
         let narrator = Narrator::new(role, places.clone());
         let reporter = Reporter::start(prepared.client().events(), narrator, teller.clone())

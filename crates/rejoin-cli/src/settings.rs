@@ -14,6 +14,7 @@ use crate::format::Format;
 use crate::narrator::Role;
 use crate::properties::Properties;
 use crate::quantity::Limit;
+use crate::queue::flags::QueueArgs;
 use crate::source::Source;
 
 /// How long the broker keeps the session of a client with a name.
@@ -21,6 +22,9 @@ const KEPT: Duration = Duration::from_secs(3600);
 
 /// How long it keeps that of one without.
 const LINGER: Duration = Duration::from_secs(300);
+
+/// How long it keeps that of a client whose queue is on disk.
+const QUEUED: Duration = Duration::from_secs(24 * 3600);
 
 /// Room for one message given with -m, -f or -s: as large as MQTT can carry.
 const ROOM_FOR_ONE: usize = 300 << 20;
@@ -69,6 +73,8 @@ pub(crate) struct Publish {
     pub(crate) retain: bool,
     /// Where the messages come from.
     pub(crate) source: Source,
+    /// Where they wait.
+    pub(crate) queue: QueueArgs,
 }
 
 /// `rejoin sub`, checked.
@@ -97,8 +103,12 @@ pub(crate) struct Subscribe {
 impl Publish {
     /// Checks everything that was typed.
     pub(crate) fn new(args: PubArgs, typed: &Typed) -> Result<Self, Failure> {
-        let PubArgs { topic, message, stdin_line, file, stdin_file, null, qos, retain, connect } = args;
-        let connection = Connection::new(connect, typed, false)?;
+        let PubArgs { topic, message, stdin_line, file, stdin_file, null, qos, retain, queue, connect } =
+            args;
+        let mut connection = Connection::new(connect, typed, false)?;
+        if queue.queue.is_some() {
+            connection.outlive()?;
+        }
         let topic = match (topic, &connection.path) {
             (Some(topic), None) => topic,
             (None, Some(path)) => path.clone(),
@@ -122,7 +132,7 @@ impl Publish {
                 ));
             }
         };
-        Ok(Self { connection, topic, qos: quality(qos), retain, source })
+        Ok(Self { connection, topic, qos: quality(qos), retain, source, queue })
     }
 
     /// The client's settings.
@@ -131,12 +141,18 @@ impl Publish {
             Source::Lines => None,
             _ => Some(ROOM_FOR_ONE),
         };
-        self.connection.builder(room)
+        let room = self.connection.room().or(room);
+        self.connection.builder().queue(self.queue.queue(room))
+    }
+
+    /// Messages are taken, and are safe, without a connection.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.queue.queue.is_some()
     }
 
     /// What the story is about.
     pub(crate) fn role(&self) -> Role {
-        Role { publishes: true, kept: self.connection.kept, ..Role::default() }
+        Role { publishes: true, kept: self.connection.kept, durable: self.is_durable(), ..Role::default() }
     }
 }
 
@@ -173,7 +189,10 @@ impl Subscribe {
 
     /// The client's settings.
     pub(crate) fn builder(&self) -> Builder {
-        let builder = self.connection.builder(None);
+        let mut builder = self.connection.builder();
+        if let Some(room) = self.connection.room() {
+            builder = builder.queue(rejoin::Queue::in_memory().max_bytes(room as u64));
+        }
         // The former process with this id left messages on the broker: they are what -c is for.
         if self.connection.keep { builder.adopt_session() } else { builder }
     }
@@ -185,6 +204,7 @@ impl Subscribe {
             publishes: false,
             qos0: self.qos == Qos::AtMostOnce,
             kept: self.connection.kept,
+            durable: false,
         }
     }
 }
@@ -258,7 +278,26 @@ impl Connection {
         self.args.deadline
     }
 
-    pub(crate) fn builder(&self, room: Option<usize>) -> Builder {
+    /// Room for messages that was asked for, in bytes.
+    pub(crate) const fn room(&self) -> Option<usize> {
+        self.args.recovery.queue_max
+    }
+
+    /// The queue outlives this process, so the session is to do the same. The queue remembers the client id.
+    fn outlive(&mut self) -> Result<(), Failure> {
+        if self.args.id_prefix.is_some() {
+            return Err(Failure::usage(
+                "--queue comes back to a session by its client id, and -I makes a new one; use -i, or leave it out",
+            ));
+        }
+        if self.args.session_expiry_interval.is_none() {
+            self.session = SessionMode::Kept(QUEUED);
+            self.kept = true;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn builder(&self) -> Builder {
         let mut builder = Client::builder_for(self.servers.iter().cloned());
         if let Some(time) = self.servers.iter().find_map(|server| server.keep_alive) {
             builder = builder.keep_alive(time);
@@ -271,9 +310,6 @@ impl Connection {
             Some(MqttVersion::V5) => VersionPolicy::Only5,
             Some(MqttVersion::V311) => VersionPolicy::Only311,
         });
-        if let Some(room) = self.args.recovery.queue_max.or(room) {
-            builder = builder.queue(rejoin::Queue::in_memory().max_bytes(room as u64));
-        }
         let (args, will) = (self.args.clone(), self.will.clone());
         let user_properties = self.properties.connect.clone();
         let (user, password) = login(&self.args, &self.servers);

@@ -1,0 +1,3 @@
+//! The queue on disk, from the command line.
+
+pub(crate) mod flags;
