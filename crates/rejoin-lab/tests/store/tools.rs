@@ -1,10 +1,11 @@
 //! What `rejoin queue` needs, from a queue at rest and from one in use.
 
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 use rejoin::store::tools::{Answer, Body, Cursor, Entry, EntryName, EntryState, Request, Selection};
-use rejoin::store::{Door, Folder, Identity, Knock, Parking, Record, Store, Visitor};
+use rejoin::store::{Folder, Identity, Parking, Record, Store, Visitor};
 use rejoin_core::{Message, MessageId, PublishId, Qos, Text, TopicFilter};
 
 use crate::folder::Scratch;
@@ -172,20 +173,22 @@ fn a_queue_at_rest_is_purged_and_compacted() {
     assert!(found.last_publish >= PublishId(21), "names are not used again after a purge");
 }
 
-/// A client as far as a queue is concerned: its thread has the store and answers between two commits.
-fn in_use(path: &Path) -> (Door, std::thread::JoinHandle<Vec<PublishId>>) {
+/// A client as far as a queue is concerned: its thread has the store and serves it when the bell is rung. Ends when told
+/// to, with what it was to withdraw.
+fn in_use(path: &Path) -> (Sender<bool>, JoinHandle<Vec<PublishId>>) {
     let mut queue = Folder::open(path, &Identity::default()).unwrap();
     fill(&mut queue);
-    let (sender, questions) = channel::<Knock>();
-    let door = Door::open(&queue, move |knock| sender.send(knock).is_ok()).unwrap();
+    let (bell, rung) = channel::<bool>();
+    let ring = bell.clone();
+    queue.attend(Box::new(move || drop(ring.send(true))));
     let keeper = std::thread::spawn(move || {
         let mut withdrawn = Vec::new();
-        while let Ok(knock) = questions.recv() {
-            withdrawn.extend(knock.serve(&mut queue));
+        while let Ok(true) = rung.recv() {
+            withdrawn.extend(queue.serve());
         }
         withdrawn
     });
-    (door, keeper)
+    (bell, keeper)
 }
 
 #[test]
@@ -193,7 +196,7 @@ fn a_queue_in_use_answers_through_its_door() {
     let scratch = Scratch::new();
     // Longer than the path of a socket may be.
     let path = scratch.join("long".repeat(40)).join("queue");
-    let (door, keeper) = in_use(&path);
+    let (bell, keeper) = in_use(&path);
     let mut queue = Visitor::enter(&path).unwrap();
     assert!(queue.is_live());
     looks_right(&mut queue);
@@ -206,9 +209,9 @@ fn a_queue_in_use_answers_through_its_door() {
     assert!(matches!(purged, Answer::Purged { messages: 2, .. }), "{purged:?}");
     assert!(matches!(ask(&mut queue, Request::Purge(Selection::Damaged)), Answer::Refused(_)));
     assert!(matches!(ask(&mut queue, Request::Compact), Answer::Compacted { .. }));
-    drop(door);
-    assert!(!socket.exists());
+    bell.send(false).unwrap();
     assert_eq!(keeper.join().unwrap(), [PublishId(21)], "the client is to withdraw what it knows of");
+    assert!(!socket.exists());
     assert!(queue.ask(&Request::Stats).unwrap_err().to_string().contains("does not answer"));
 }
 
@@ -218,7 +221,7 @@ fn visitors_that_misbehave_do_not_keep_others_out() {
     use std::os::unix::net::UnixStream;
     let scratch = Scratch::new();
     let path = scratch.join("queue");
-    let (door, keeper) = in_use(&path);
+    let (bell, keeper) = in_use(&path);
     let socket = path.join("queue.sock");
     let mut silent = UnixStream::connect(&socket).unwrap();
     for question in
@@ -233,7 +236,7 @@ fn visitors_that_misbehave_do_not_keep_others_out() {
     }
     assert_eq!(words(&list(&mut Visitor::enter(&path).unwrap(), 100)), ALL);
     assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "who says nothing is sent away");
-    drop(door);
+    bell.send(false).unwrap();
     keeper.join().unwrap();
 }
 

@@ -70,8 +70,11 @@ pub trait Store: Send + fmt::Debug {
         drop(bell);
     }
 
-    /// The bell was rung. Called between commits.
-    fn serve(&mut self) {}
+    /// The bell was rung. Called between commits. Gives messages that the client is to withdraw, because a person wants
+    /// them gone; those under way stay.
+    fn serve(&mut self) -> Vec<PublishId> {
+        Vec::new()
+    }
 
     /// Figures for people.
     fn stats(&self) -> StoreStats;

@@ -15,12 +15,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rejoin_core::PublishId;
+
 use super::tools::{Answer, Request};
-use super::{Folder, Store, StoreError};
+use super::{Bell, Folder, Store, StoreError};
 
 /// The socket in the folder.
 const SOCKET: &str = "queue.sock";
@@ -31,6 +33,8 @@ const PATH_MOST: usize = 100;
 const QUESTION_MOST: u32 = 1 << 17;
 /// Most bytes of an answer: a page, or the largest message MQTT can carry.
 const ANSWER_MOST: u32 = 300 << 20;
+/// Questions heard and not answered. The door hears one at a time, so one would do.
+const AT_THE_DOOR: usize = 4;
 /// A visitor that says nothing for so long is sent away; others wait behind it.
 const QUESTION_LIMIT: Duration = Duration::from_secs(2);
 /// So long the store may take for an answer: compaction of a large file is the longest.
@@ -51,7 +55,7 @@ impl Knock {
 
     /// Asks the store and passes the answer on. Gives messages that the client is to withdraw, which the answer counts as
     /// withdrawn already: those under way stay all the same.
-    pub fn serve(self, store: &mut dyn Store) -> Vec<rejoin_core::PublishId> {
+    pub fn serve(self, store: &mut dyn Store) -> Vec<PublishId> {
         let mut withdraw = Vec::new();
         let answer = match store.answer(&self.request) {
             Ok(Answer::Withdraw { ids, messages, bytes }) => {
@@ -124,6 +128,35 @@ impl Drop for Door {
         {
             let _ = thread.join();
         }
+    }
+}
+
+/// The door of a folder and who stands at it.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    /// Dropped first, so that nobody at the door waits for an answer.
+    knocks: Receiver<Knock>,
+    _door: Door,
+}
+
+impl Entrance {
+    pub(super) fn open(folder: &Folder, bell: Bell) -> Result<Self, StoreError> {
+        let (sender, knocks) = sync_channel(AT_THE_DOOR);
+        let door = Door::open(folder, move |knock| {
+            let heard = sender.send(knock).is_ok();
+            bell();
+            heard
+        })?;
+        Ok(Self { knocks, _door: door })
+    }
+
+    /// Answers everybody. Gives the messages that the client is to withdraw.
+    pub(super) fn serve(&mut self, store: &mut dyn Store) -> Vec<PublishId> {
+        let mut withdraw = Vec::new();
+        for knock in self.knocks.try_iter().take(AT_THE_DOOR) {
+            withdraw.extend(knock.serve(store));
+        }
+        withdraw
     }
 }
 

@@ -86,6 +86,9 @@ impl Default for FolderOptions {
 /// ```
 #[derive(Debug)]
 pub struct Folder {
+    /// Closed before the rest: who waits at it is told that nobody answers, and the lock is held until it is gone.
+    #[cfg(unix)]
+    entrance: Option<super::door::Entrance>,
     book: Book,
     /// `None` on a medium that is no folder.
     place: Option<Arc<Placed>>,
@@ -127,7 +130,14 @@ impl Folder {
         let placed = Arc::new(Placed { place, data: Mutex::new(None) });
         let medium = Box::new(InFolder(Arc::clone(&placed)));
         let book = Book::open(medium, shown, options, Box::new(clock))?;
-        let mut folder = Self { book, place: Some(placed), client_id: None, is_visit: false };
+        let mut folder = Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: Some(placed),
+            client_id: None,
+            is_visit: false,
+        };
         folder.identify(identity)?;
         Ok(folder)
     }
@@ -144,7 +154,14 @@ impl Folder {
         let placed = Arc::new(Placed { place, data: Mutex::new(None) });
         let medium = Box::new(InFolder(Arc::clone(&placed)));
         let book = Book::open(medium, shown, FolderOptions::default(), Box::new(SystemClock))?;
-        Ok(Self { book, place: Some(placed), client_id: None, is_visit: true })
+        Ok(Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: Some(placed),
+            client_id: None,
+            is_visit: true,
+        })
     }
 
     /// A queue on any medium, for tests with a disk of their own. An empty one is begun in place, so power may be cut on
@@ -167,7 +184,14 @@ impl Folder {
             backend.close().map_err(tell)?;
         }
         let book = Book::open(Box::new(medium), shown, options, Box::new(clock))?;
-        let mut folder = Self { book, place: None, client_id: None, is_visit: false };
+        let mut folder = Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: None,
+            client_id: None,
+            is_visit: false,
+        };
         folder.identify(identity)?;
         Ok(folder)
     }
@@ -262,6 +286,29 @@ impl Store for Folder {
 
     fn stats(&self) -> StoreStats {
         self.book.stats()
+    }
+
+    fn attend(&mut self, bell: super::Bell) {
+        #[cfg(unix)]
+        if self.place.is_some() {
+            match super::door::Entrance::open(self, bell) {
+                Ok(entrance) => self.entrance = Some(entrance),
+                // Messages are kept all the same.
+                Err(error) => tracing::warn!(%error, "nobody can look into the queue while it is in use"),
+            }
+        }
+        #[cfg(not(unix))]
+        drop(bell);
+    }
+
+    fn serve(&mut self) -> Vec<PublishId> {
+        #[cfg(unix)]
+        if let Some(mut entrance) = self.entrance.take() {
+            let withdrawn = entrance.serve(self);
+            self.entrance = Some(entrance);
+            return withdrawn;
+        }
+        Vec::new()
     }
 
     fn answer(&mut self, request: &Request) -> Result<Answer, StoreError> {
