@@ -368,6 +368,14 @@ impl Driver {
         self.drain();
     }
 
+    /// Takes back what was never sent; what is under way stays.
+    pub(crate) fn withdraw(&mut self, ids: &[PublishId]) {
+        for id in ids {
+            let _ = self.engine.cancel(*id, self.now);
+        }
+        self.drain();
+    }
+
     fn drain(&mut self) {
         loop {
             while let Some(output) = self.engine.poll() {

@@ -215,6 +215,7 @@ impl Driver {
                 self.tell(Input::Persisted(ticket));
             }
             Report::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
+            Report::Withdraw(ids) => self.withdraw(&ids),
             Report::Lost(bodies) => {
                 let persisted = Input::Persisted(storage.issued);
                 let go_on = storage.when_fails == WhenStoreFails::GoOnInMemory;

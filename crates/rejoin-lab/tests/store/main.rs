@@ -4,4 +4,6 @@
 
 mod contract;
 mod folder;
+mod places;
 mod power;
+mod tools;

@@ -26,6 +26,8 @@ pub(crate) enum Report {
     Persisted(Ticket),
     /// Bodies that were asked for.
     Loaded(Vec<(PublishId, Option<Publication>)>),
+    /// Messages that a person looking into the queue wants gone.
+    Withdraw(Vec<PublishId>),
     /// The store cannot take records now, or ever again.
     Trouble(StoreError),
     /// Bodies the store was given and never wrote; it takes nothing more.
@@ -173,7 +175,7 @@ impl Thread {
                 Next::Work { jobs, rung } => {
                     rested = false;
                     if rung {
-                        self.store.serve();
+                        self.serve();
                     }
                     self.work(jobs, &mut retry_at);
                 }
@@ -301,6 +303,13 @@ impl Thread {
             _ => None,
         });
         self.report(vec![Report::Lost(bodies.collect())]);
+    }
+
+    fn serve(&mut self) {
+        let withdrawn = self.store.serve();
+        if !withdrawn.is_empty() {
+            self.report(vec![Report::Withdraw(withdrawn)]);
+        }
     }
 
     /// Bodies from the store, or from the records on their way to it.

@@ -6,14 +6,21 @@
 //! ```
 //! A store knows no MQTT. It keeps [`Record`]s, gives back what they add up to, and says so when it cannot.
 
+#[cfg(all(feature = "store-redb", unix))]
+mod door;
 #[cfg(feature = "store-redb")]
 mod folder;
 pub(crate) mod keeper;
 mod memory;
+pub mod tools;
+#[cfg(feature = "store-redb")]
+mod wire;
 
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(all(feature = "store-redb", unix))]
+pub use door::{Door, Knock, Visitor};
 #[cfg(feature = "store-redb")]
 pub use folder::{Backend, Clock, Folder, FolderOptions, Identity, Medium, Moment, PARKED_MOST, SystemClock};
 pub use memory::MemoryStore;
@@ -63,11 +70,23 @@ pub trait Store: Send + fmt::Debug {
         drop(bell);
     }
 
-    /// The bell was rung. Called between commits.
-    fn serve(&mut self) {}
+    /// The bell was rung. Called between commits. Gives messages that the client is to withdraw, because a person wants
+    /// them gone; those under way stay.
+    fn serve(&mut self) -> Vec<PublishId> {
+        Vec::new()
+    }
 
     /// Figures for people.
     fn stats(&self) -> StoreStats;
+
+    /// Answers a tool such as `rejoin queue`, between two commits. A store without tools, the default, refuses.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]. A request that cannot be served is no error but [`tools::Answer::Refused`].
+    fn answer(&mut self, request: &tools::Request) -> Result<tools::Answer, StoreError> {
+        let _ = request;
+        Ok(tools::Answer::Refused("this store has no tools".to_owned()))
+    }
 }
 
 /// Asks the thread that serves a store to call [`Store::serve`].

@@ -10,7 +10,9 @@ use rejoin_core::{
 
 use super::clock::Accepted;
 use super::row;
-use super::wire::{Flaw, Put, Reader, text};
+#[cfg(unix)]
+use crate::store::tools::Body;
+use crate::store::wire::{Flaw, Put, Reader, text};
 
 mod flag {
     pub(super) const QOS: u8 = 0b0000_0011;
@@ -65,6 +67,10 @@ impl<'a> MessageRow<'a> {
 
     pub(super) fn qos(&self) -> Result<Qos, Flaw> {
         Qos::from_u8(self.flags & flag::QOS).ok_or("QoS 3 does not exist")
+    }
+
+    pub(super) const fn retain(&self) -> bool {
+        self.flags & flag::RETAIN != 0
     }
 
     pub(super) const fn size_bytes(&self) -> u64 {
@@ -152,8 +158,13 @@ pub(super) fn message_row(
 
 /// The row of an inbound message.
 pub(super) fn inbox_row(key: u64, packet_id: PacketId, message: &Message) -> Vec<u8> {
-    let set = |on: bool, flag: u8| if on { flag } else { 0 };
     let mut row = row::open();
+    put_inbox(&mut row, packet_id, message);
+    row::seal(key, row)
+}
+
+fn put_inbox(row: &mut Vec<u8>, packet_id: PacketId, message: &Message) {
+    let set = |on: bool, flag: u8| if on { flag } else { 0 };
     row.put_u8(
         message.qos as u8
             | set(message.retain, flag::RETAIN)
@@ -166,9 +177,8 @@ pub(super) fn inbox_row(key: u64, packet_id: PacketId, message: &Message) -> Vec
         row.put_u64(id.0);
     }
     row.put_short(message.topic.as_str());
-    put_properties(&mut row, message.properties.as_deref());
+    put_properties(row, message.properties.as_deref());
     row.put(&message.payload);
-    row::seal(key, row)
 }
 
 /// An inbound message and its identifier.
@@ -188,6 +198,36 @@ pub(super) fn inbox_message(mut reader: Reader<'_>) -> Result<(PacketId, Message
         properties: set,
     };
     Ok((packet_id, message))
+}
+
+/// Writes a body for another program on this machine.
+#[cfg(unix)]
+pub(in crate::store) fn put_body(out: &mut Vec<u8>, body: Option<&Body>) {
+    let mut row = Vec::new();
+    let word = match body {
+        None => 0,
+        Some(Body::Publication(publication)) => {
+            put_message(&mut row, publication, Accepted::default(), None);
+            1
+        }
+        Some(Body::Message(message)) => {
+            put_inbox(&mut row, PacketId::MIN, message);
+            2
+        }
+    };
+    out.put_u8(word);
+    out.put_long(&row);
+}
+
+/// Reads what [`put_body`] wrote.
+#[cfg(unix)]
+pub(in crate::store) fn get_body(from: &mut Reader<'_>) -> Result<Option<Body>, Flaw> {
+    let (word, row) = (from.u8()?, Reader::new(from.long()?));
+    Ok(match word {
+        1 => Some(Body::Publication(Box::new(MessageRow::decode(row)?.publication()?))),
+        2 => Some(Body::Message(Box::new(inbox_message(row)?.1))),
+        _ => None,
+    })
 }
 
 /// Properties by their number in the standard.

@@ -9,7 +9,7 @@ use rejoin_core::codec::packet::PacketId;
 use rejoin_core::{Publication, PublishId};
 
 use super::body::{self, MessageRow};
-use super::clock::{Clock, Present};
+use super::clock::{Clock, Moment, Present};
 use super::medium::{Gauge, Medium, Watched};
 use super::plan::{Index, Plan};
 use super::row::{self, Exchange, IDENTITY, Identity, Kind, LAST_NAME, NAMES, Names, ParkedHead, SESSION};
@@ -19,7 +19,7 @@ use crate::store::{Record, Recovered, StoreError, StoreStats};
 
 pub(super) const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rejoin");
 
-type Rows<'txn> = redb::Table<'txn, u64, &'static [u8]>;
+pub(super) type Rows<'txn> = redb::Table<'txn, u64, &'static [u8]>;
 
 /// The queue, wherever its bytes are.
 pub(super) struct Book {
@@ -261,10 +261,8 @@ impl Book {
         Ok(())
     }
 
-    pub(super) fn present(&self, names: &Names) -> Present {
-        let now = self.clock.now();
-        let boot = if now.boot_id == names.boot_id && now.boot_id != [0; 16] { names.boot } else { 0 };
-        Present { now, boot }
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Puts records on the medium.
@@ -280,7 +278,7 @@ impl Book {
             let what = format!("names of messages end at {LAST_NAME}");
             return Err(StoreError::Io { place: self.place.clone(), what });
         }
-        let present = self.present(&plan.names);
+        let present = Present::of(self.now(), &plan.names);
         // Payloads from the network: only the second phase keeps a crafted one from passing for a whole page.
         let two_phase = !plan.inbox.is_empty();
         let written = self.write(two_phase, |rows| Writing::new(&plan, &index, present, rows).run());

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::row::Names;
+
 /// A wall clock before 2020 was never set. Milliseconds since the Unix epoch.
 const PLAUSIBLE_SINCE_MS: u64 = 1_577_836_800_000;
 /// A record waits for its commit no longer than this, in milliseconds; what seems older met a leap of the clock.
@@ -90,6 +92,12 @@ pub(super) struct Present {
 }
 
 impl Present {
+    /// The present, if these are the boots the store has seen.
+    pub(super) fn of(now: Moment, names: &Names) -> Self {
+        let is_known = now.boot_id == names.boot_id && now.boot_id != [0; 16];
+        Self { now, boot: if is_known { names.boot } else { 0 } }
+    }
+
     /// When something the engine accepted at `wall_ms` was accepted by the clock that does not leap.
     pub(super) const fn accepted(&self, wall_ms: u64) -> Accepted {
         let Some(uptime_ms) = self.now.uptime_ms else { return Accepted { wall_ms, boot: 0, uptime_ms: 0 } };

@@ -5,16 +5,17 @@
 //!             rows: row.rs, body.rs · a commit: plan.rs · reading back: recover.rs · time: clock.rs
 //! ```
 
+mod answer;
 mod body;
 mod book;
 mod clock;
+mod inspect;
 mod medium;
 mod place;
 mod plan;
 mod recover;
 mod row;
 mod trouble;
-mod wire;
 
 use std::fs::File;
 use std::io;
@@ -25,6 +26,8 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 use rejoin_core::{Publication, PublishId, Text};
 
+#[cfg(unix)]
+pub(super) use body::{get_body, put_body};
 pub use clock::{Clock, Moment, SystemClock};
 pub use medium::Medium;
 /// What a [`Medium`] opens; redb's own trait.
@@ -33,6 +36,7 @@ pub use redb::StorageBackend as Backend;
 use book::Book;
 use place::Place;
 
+use super::tools::{Answer, Request};
 use super::{Record, Recovered, Store, StoreError, StoreStats};
 
 /// Most parked messages kept; the oldest go first. They are for people to look at, not a second queue.
@@ -82,10 +86,15 @@ impl Default for FolderOptions {
 /// ```
 #[derive(Debug)]
 pub struct Folder {
+    /// Closed before the rest: who waits at it is told that nobody answers, and the lock is held until it is gone.
+    #[cfg(unix)]
+    entrance: Option<super::door::Entrance>,
     book: Book,
     /// `None` on a medium that is no folder.
     place: Option<Arc<Placed>>,
     client_id: Option<Text>,
+    /// No client knows what is in it.
+    is_visit: bool,
 }
 
 impl Folder {
@@ -121,9 +130,38 @@ impl Folder {
         let placed = Arc::new(Placed { place, data: Mutex::new(None) });
         let medium = Box::new(InFolder(Arc::clone(&placed)));
         let book = Book::open(medium, shown, options, Box::new(clock))?;
-        let mut folder = Self { book, place: Some(placed), client_id: None };
+        let mut folder = Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: Some(placed),
+            client_id: None,
+            is_visit: false,
+        };
         folder.identify(identity)?;
         Ok(folder)
+    }
+
+    /// Looks into a queue that no client has open: nothing is made, nobody is asked whose it is, and damage is no reason
+    /// to refuse. Ask with [`Store::answer`].
+    ///
+    /// # Errors
+    /// There is no queue, a client has it ([`StoreError::InUse`]: ask that one), or the file is damaged beyond reading.
+    pub fn visit(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let place = Place::claim(folder.as_ref(), false)?;
+        place.is_begun()?;
+        let shown = place.shown();
+        let placed = Arc::new(Placed { place, data: Mutex::new(None) });
+        let medium = Box::new(InFolder(Arc::clone(&placed)));
+        let book = Book::open(medium, shown, FolderOptions::default(), Box::new(SystemClock))?;
+        Ok(Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: Some(placed),
+            client_id: None,
+            is_visit: true,
+        })
     }
 
     /// A queue on any medium, for tests with a disk of their own. An empty one is begun in place, so power may be cut on
@@ -146,9 +184,21 @@ impl Folder {
             backend.close().map_err(tell)?;
         }
         let book = Book::open(Box::new(medium), shown, options, Box::new(clock))?;
-        let mut folder = Self { book, place: None, client_id: None };
+        let mut folder = Self {
+            #[cfg(unix)]
+            entrance: None,
+            book,
+            place: None,
+            client_id: None,
+            is_visit: false,
+        };
         folder.identify(identity)?;
         Ok(folder)
+    }
+
+    /// Where it is; `None` on a medium that is no folder.
+    pub fn path(&self) -> Option<&Path> {
+        self.place.as_ref().map(|placed| placed.place.folder())
     }
 
     /// The client id the queue belongs to: given when it was begun, set later, or chosen by the server.
@@ -236,6 +286,33 @@ impl Store for Folder {
 
     fn stats(&self) -> StoreStats {
         self.book.stats()
+    }
+
+    fn attend(&mut self, bell: super::Bell) {
+        #[cfg(unix)]
+        if self.place.is_some() {
+            match super::door::Entrance::open(self, bell) {
+                Ok(entrance) => self.entrance = Some(entrance),
+                // Messages are kept all the same.
+                Err(error) => tracing::warn!(%error, "nobody can look into the queue while it is in use"),
+            }
+        }
+        #[cfg(not(unix))]
+        drop(bell);
+    }
+
+    fn serve(&mut self) -> Vec<PublishId> {
+        #[cfg(unix)]
+        if let Some(mut entrance) = self.entrance.take() {
+            let withdrawn = entrance.serve(self);
+            self.entrance = Some(entrance);
+            return withdrawn;
+        }
+        Vec::new()
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<Answer, StoreError> {
+        self.book.answer(request, !self.is_visit)
     }
 }
 

@@ -3,9 +3,9 @@
 //! Names in it are fixed: nothing that a server or a user chose ever becomes a path.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::row::FORMAT;
 use crate::store::StoreError;
@@ -19,6 +19,12 @@ const FORMAT_FILE: &str = "queue.format";
 const FORMAT_UNFINISHED: &str = "queue.format.new";
 /// Held by the process that has the queue.
 const LOCK: &str = "queue.lock";
+/// What the lock says of one who has the queue to look into it.
+const LOOKING: &str = "tool";
+/// So long a client waits for one who only looks.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// So long anybody waits: a program that starts another has all its locks twice until that one is under way.
+const FORK_LIMIT: Duration = Duration::from_millis(250);
 /// Most bytes of the small files that are read.
 const SMALL_MOST: u64 = 4096;
 
@@ -55,7 +61,7 @@ impl Place {
         if !create && !folder.join(DATA).exists() && !folder.join(FORMAT_FILE).exists() {
             return Err(refuse("there is no queue in it"));
         }
-        let lock = take_lock(folder)?;
+        let lock = take_lock(folder, create)?;
         if !same_owner(&found, &lock) {
             return Err(refuse("it belongs to another user; run as that user, or use a folder of your own"));
         }
@@ -215,7 +221,8 @@ fn make(folder: &Path) -> Result<(), StoreError> {
     sync_folder(parent.unwrap_or_else(|| Path::new("."))).map_err(|error| cannot(folder, &error))
 }
 
-fn take_lock(folder: &Path) -> Result<File, StoreError> {
+/// Takes the lock. One who only looks has it for moments, so a client waits for that one.
+fn take_lock(folder: &Path, is_client: bool) -> Result<File, StoreError> {
     let path = folder.join(LOCK);
     let open = || match open_plain(&path, true)? {
         Some(file) => Ok(file),
@@ -228,22 +235,25 @@ fn take_lock(folder: &Path) -> Result<File, StoreError> {
         },
     };
     let mut file = open().map_err(|error| cannot(folder, &error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let by = read_small(&mut file).unwrap_or_default();
-            let by = by.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(cannot(folder, &error)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let by = file.rewind().and_then(|()| read_small(&mut file)).unwrap_or_default();
+        let by = by.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+        let limit = if is_client && by.starts_with(LOOKING) { LOOK_LIMIT } else { FORK_LIMIT };
+        if began.elapsed() > limit {
             return Err(StoreError::InUse { place: shown(folder), by: by.escape_debug().to_string() });
         }
-        Err(TryLockError::Error(error)) => return Err(cannot(folder, &error)),
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let who = format!("process {}, since {}\n", std::process::id(), utc(SystemTime::now()));
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        file.write_all(who.as_bytes())
-    };
+    let what = if is_client { "process" } else { LOOKING };
+    let who = format!("{what} {}, since {}\n", std::process::id(), utc(SystemTime::now()));
     // For people only: a lock without a name still locks, and a full disk is no reason not to open.
-    let _ = write(&mut file);
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(who.as_bytes()));
     Ok(file)
 }
 
@@ -357,7 +367,6 @@ fn utc(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dates_are_those_of_the_calendar() {

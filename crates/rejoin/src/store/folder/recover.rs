@@ -13,7 +13,7 @@ use super::row::{
     self, Exchange, Holding, IDENTITY, Identity, Kind, NAMES, Names, ParkedHead, SESSION, SessionRow,
 };
 use super::trouble::{Trouble, position};
-use super::wire::Flaw;
+use crate::store::wire::Flaw;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -56,7 +56,6 @@ fn damaged_store(what: String) -> Trouble {
 
 struct Reading {
     found: Found,
-    now: Moment,
     /// Known once the row of names was read, which comes before all messages.
     present: Present,
     inbox: BTreeMap<MessageId, (PacketId, Message)>,
@@ -65,8 +64,8 @@ struct Reading {
 
 impl Reading {
     fn new(now: Moment) -> Self {
-        let present = Present { now, boot: 0 };
-        Self { found: Found::default(), now, present, inbox: BTreeMap::new(), sent: Vec::new() }
+        let present = Present::of(now, &Names::default());
+        Self { found: Found::default(), present, inbox: BTreeMap::new(), sent: Vec::new() }
     }
 
     fn row(&mut self, key: u64, value: &[u8]) -> Result<(), Flaw> {
@@ -83,9 +82,7 @@ impl Reading {
             }
             NAMES => {
                 index.names = Names::decode(value)?;
-                if index.names.boot_id == self.now.boot_id && self.now.boot_id != [0; 16] {
-                    self.present.boot = index.names.boot;
-                }
+                self.present = Present::of(self.present.now, &index.names);
                 return Ok(());
             }
             _ => {}

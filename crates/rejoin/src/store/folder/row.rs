@@ -6,7 +6,7 @@
 use rejoin_core::codec::packet::PacketId;
 use rejoin_core::{MessageId, Parking, PublishId, Text};
 
-use super::wire::{Flaw, Put, Reader};
+use crate::store::wire::{Flaw, Put, Reader};
 
 /// The format this program writes and reads.
 pub(super) const FORMAT: u32 = 1;

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::place::is_full;
 use super::row::{FORMAT, Kind};
-use super::wire::Flaw;
 use crate::store::StoreError;
+use crate::store::wire::Flaw;
 
 /// An error on the way up.
 #[derive(Debug)]

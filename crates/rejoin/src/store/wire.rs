@@ -4,22 +4,22 @@ use bytes::Bytes;
 use rejoin_core::Text;
 
 /// A row that ends early, or holds what cannot be.
-pub(super) type Flaw = &'static str;
+pub(crate) type Flaw = &'static str;
 
 /// Reads a row from its front.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn rest(self) -> &'a [u8] {
+    pub(crate) const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Flaw> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Flaw> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or("it ends too early")?;
         self.0 = rest;
         Ok(taken)
@@ -31,53 +31,53 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Flaw> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Flaw> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Flaw> {
+    pub(crate) fn u16(&mut self) -> Result<u16, Flaw> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Flaw> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Flaw> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Flaw> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Flaw> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool, Flaw> {
+    pub(crate) fn flag(&mut self) -> Result<bool, Flaw> {
         Ok(self.u8()? != 0)
     }
 
     /// A two-byte length and as many bytes.
-    pub(super) fn short(&mut self) -> Result<&'a [u8], Flaw> {
+    pub(crate) fn short(&mut self) -> Result<&'a [u8], Flaw> {
         let len = self.u16()?;
         self.take(usize::from(len))
     }
 
     /// A four-byte length and as many bytes.
-    pub(super) fn long(&mut self) -> Result<&'a [u8], Flaw> {
+    pub(crate) fn long(&mut self) -> Result<&'a [u8], Flaw> {
         let len = self.u32()?;
         self.take(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    pub(super) fn text(&mut self) -> Result<Text, Flaw> {
+    pub(crate) fn text(&mut self) -> Result<Text, Flaw> {
         text(self.short()?)
     }
 
-    pub(super) fn string(&mut self) -> Result<String, Flaw> {
+    pub(crate) fn string(&mut self) -> Result<String, Flaw> {
         String::from_utf8(self.short()?.to_vec()).map_err(|_| "a string is not UTF-8")
     }
 }
 
-pub(super) fn text(bytes: &[u8]) -> Result<Text, Flaw> {
+pub(crate) fn text(bytes: &[u8]) -> Result<Text, Flaw> {
     Text::new(Bytes::copy_from_slice(bytes)).map_err(|_| "a string is not an MQTT string")
 }
 
 /// Writes a row.
-pub(super) trait Put {
+pub(crate) trait Put {
     fn put(&mut self, bytes: &[u8]);
 
     fn put_u8(&mut self, value: u8) {
