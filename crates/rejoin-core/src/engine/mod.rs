@@ -242,7 +242,9 @@ impl Engine {
         if request.id.0 == 0 || u64::from(request.id.0) > LARGEST_PACKET {
             return Err(Rejected::Invalid("a subscription id is 1 to 268,435,455"));
         }
-        self.session.subscriptions.want(request);
+        for id in self.session.subscriptions.want(request) {
+            self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
+        }
         Ok(())
     }
 
@@ -264,6 +266,9 @@ impl Engine {
     /// acknowledged all the same). An acknowledgement that comes too late is counted and dropped.
     pub fn ack(&mut self, id: MessageId, reason: ReasonCode, now: Now) {
         self.advance(now);
+        // 3.1.1 has no word for a refusal, and what is not answered would hold up all that follows.
+        let can_refuse = self.link.as_ref().is_some_and(|link| link.version() == Version::V5);
+        let reason = if can_refuse { reason } else { ReasonCode::SUCCESS };
         match self.session.inbox.ack(id, reason) {
             Ok(false) => {}
             Ok(true) => {

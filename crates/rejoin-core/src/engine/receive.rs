@@ -162,7 +162,10 @@ impl Engine {
         self.progress();
         match answered {
             Answered::Finished(id, outcome) => self.finish(id, outcome),
-            Answered::Later(id, reason, at) => self.tell(Event::Retrying { id, reason, at }),
+            Answered::Later(id, reason, at) => {
+                self.journal.note(|| Record::Requeued { id });
+                self.tell(Event::Retrying { id, reason, at });
+            }
             Answered::Release(_) | Answered::Leased | Answered::Unexpected => {}
         }
     }

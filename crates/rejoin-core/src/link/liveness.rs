@@ -178,7 +178,10 @@ impl Liveness {
 
     pub(crate) fn pause(&mut self, paused: bool, now: Timestamp) {
         if self.paused && !paused {
+            // What came in the meantime is read from now on: nothing of it was late.
             self.last_in = now;
+            self.last_publish = now;
+            self.ack_since = self.ack_since.map(|_| now);
         }
         self.paused = paused;
     }
@@ -214,7 +217,10 @@ impl Liveness {
         let write = stalled.then(|| (self.last_taken + self.write_patience(), TimerKind::WriteStall));
         let ack = self.ack_since.filter(|_| !stalled && !self.paused);
         let ack = ack.map(|since| (since + self.ack_timeout, TimerKind::AckProgress));
-        let health = self.health_watch.map(|d| (self.last_publish + d, TimerKind::HealthWatch));
+        let health = self
+            .health_watch
+            .filter(|_| !self.paused)
+            .map(|d| (self.last_publish + d, TimerKind::HealthWatch));
         [ping, write, ack, health]
     }
 

@@ -32,6 +32,9 @@ use crate::time::{TimerKind, Timestamp};
 /// A payload of at least this many bytes is handed over as it is instead of being copied.
 const PAYLOAD_NOT_COPIED: usize = 8 * 1024;
 
+/// What a topic alias adds to a packet at most, in bytes: the property, and lengths that need one byte more.
+const ALIAS_SIZE_MOST: usize = 5;
+
 /// How far the link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -288,7 +291,9 @@ impl Link {
         if publish.qos != Qos::AtMostOnce {
             self.quota = self.quota.saturating_sub(1);
         }
-        self.aliases_out.apply(&mut publish);
+        if self.has_room_for_alias(&publish) {
+            self.aliases_out.apply(&mut publish);
+        }
         let before = out.buffer.len();
         if codec::encode_publish_head(&publish, self.version(), &mut out.buffer).is_err() {
             out.buffer.truncate(before);
@@ -302,6 +307,13 @@ impl Link {
             out.cut();
             out.ready.push_back(publish.payload);
         }
+    }
+
+    /// Whether an alias on top of the topic keeps the packet within the server's limit [MQTT-3.2.2-15].
+    fn has_room_for_alias(&self, publish: &Publish) -> bool {
+        let Some(limit) = self.agreement.maximum_packet_size else { return true };
+        let size = codec::publish_len(publish, self.version());
+        size + ALIAS_SIZE_MOST <= usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
     /// A QoS 0 message was handed over just now. `queued`: it would have waited for a link.

@@ -25,7 +25,7 @@ pub(crate) struct Exchange {
     pub(crate) charged: bool,
     /// What must be on the store before the next packet of this exchange leaves.
     pub(crate) needs: Ticket,
-    /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more.
+    /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more, unless PUBREC comes after it.
     pub(crate) doubtful: bool,
 }
 
@@ -123,6 +123,7 @@ impl InFlight {
             Stage::Published(entry) => {
                 slot.stage = Stage::Released(entry);
                 slot.needs = needs;
+                slot.doubtful = false;
                 let was_on_wire = std::mem::take(&mut slot.on_wire);
                 self.on_wire -= usize::from(was_on_wire);
                 self.released.push_back(id);
@@ -213,7 +214,15 @@ impl InFlight {
         self.release = self.released.clone();
         if unproven {
             for slot in &mut self.slots {
-                slot.doubtful |= matches!(slot.stage, Stage::Released(_));
+                match &mut slot.stage {
+                    // The server may never have seen it, or have passed it on and forgotten: it may arrive twice.
+                    Stage::Published(entry) if entry.attempts > 0 => {
+                        entry.possible_duplicate = true;
+                        slot.doubtful = true;
+                    }
+                    Stage::Released(_) => slot.doubtful = true,
+                    _ => {}
+                }
             }
         }
         self.resend.len() + self.release.len()

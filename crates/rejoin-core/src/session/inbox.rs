@@ -8,6 +8,7 @@ use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::event::MessageId;
 use crate::interface::Ticket;
+use crate::session::WasHeld;
 use crate::text::Text;
 
 /// Answers owed and identifiers held.
@@ -42,19 +43,24 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
-    /// It came on an earlier link. A server that still has the exchange sends it again with DUP [MQTT-3.3.1-1]; one
-    /// that does not, because it came back with an older session, uses the identifier for another message.
+    /// It came on an earlier link. A server that still has the exchange sends it again [MQTT-3.3.1-1]; one that does
+    /// not, because it came back with an older session, uses the identifier for another message.
     earlier: bool,
-    /// What it was, to tell a copy without DUP from another message; `None` after a restart.
+    /// A session we cannot vouch for lies in between: the server may not know of it.
+    doubtful: bool,
+    /// What it was, to tell a copy from another message; `None` after a restart, if the application had taken it.
     content: Option<(Text, Bytes)>,
 }
 
 impl Held {
     /// Whether this PUBLISH is another message under the same identifier. Mosquitto, come back with an older
-    /// session, sends what it already sent without DUP, so the flag alone does not tell.
+    /// session, sends what it already sent without DUP, so the flag alone does not tell; the content does.
     fn is_reused_by(&self, publish: &Publish) -> bool {
-        let same = |(topic, payload): &(Text, Bytes)| *topic == publish.topic && *payload == publish.payload;
-        self.earlier && !publish.dup && !self.content.as_ref().is_none_or(same)
+        let is_other = match &self.content {
+            Some((topic, payload)) => *topic != publish.topic || *payload != publish.payload,
+            None => self.doubtful && !publish.dup,
+        };
+        self.earlier && is_other
     }
 }
 
@@ -123,7 +129,10 @@ impl Inbox {
         let content = Some((publish.topic.clone(), publish.payload.clone()));
         let answer_at_once = stored && self.untaken.len() < most_untaken;
         let answered = answer_at_once;
-        self.held.insert(packet_id, Held { message, answered, recorded: false, earlier: false, content });
+        self.held.insert(
+            packet_id,
+            Held { message, answered, recorded: false, earlier: false, doubtful: false, content },
+        );
         self.untaken.insert(message, Some(packet_id));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
@@ -152,9 +161,12 @@ impl Inbox {
     }
 
     /// A message of an earlier process.
-    pub(crate) fn restore(&mut self, message: MessageId, packet_id: Option<PacketId>, taken: bool) {
+    pub(crate) fn restore(&mut self, was: &WasHeld) {
+        let (message, packet_id, taken) = (was.id, was.packet_id, was.message.is_none());
+        let content = was.message.as_ref().map(|m| (m.topic.clone(), m.payload.clone()));
         if let Some(packet_id) = packet_id {
-            let held = Held { message, answered: true, recorded: true, earlier: true, content: None };
+            let held =
+                Held { message, answered: true, recorded: true, earlier: true, doubtful: false, content };
             self.held.insert(packet_id, held);
         }
         if !taken {
@@ -223,6 +235,16 @@ impl Inbox {
             return Some(Answer { packet, frees_window: true, frees: None });
         }
         None
+    }
+
+    /// The server has the session, and it may be another life of it.
+    pub(crate) fn doubt(&mut self) {
+        self.held.values_mut().for_each(|held| held.doubtful = true);
+    }
+
+    /// Whether an identifier is held that may mean nothing to the server.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.held.values().any(|held| held.doubtful)
     }
 
     /// The link is gone. QoS 1 answers die with it; QoS 2 identifiers live as long as the session.

@@ -80,7 +80,7 @@ impl Session {
 
     /// Whether an exchange may belong to another life of the session.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.outbox.in_flight.is_in_doubt()
+        self.outbox.in_flight.is_in_doubt() || self.inbox.is_in_doubt()
     }
 
     /// The link is gone: nothing is on the wire, nothing is granted for sure.
@@ -98,6 +98,9 @@ impl Session {
     /// The server has the session. `unproven`: it may be another life of it. Gives the packets to send again.
     pub(crate) fn resume(&mut self, unproven: bool, resubscribe: bool) -> usize {
         self.subscriptions.link_up(resubscribe);
+        if unproven {
+            self.inbox.doubt();
+        }
         self.outbox.in_flight.resume(unproven)
     }
 
@@ -145,7 +148,7 @@ impl Session {
         }
         self.inbox.begin_behind(last_message);
         for was in held {
-            self.inbox.restore(was.id, was.packet_id, was.message.is_none());
+            self.inbox.restore(&was);
             restored.untaken.extend(was.message.map(|message| Message { id: Some(was.id), ..message }));
         }
         restored

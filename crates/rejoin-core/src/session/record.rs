@@ -34,7 +34,7 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
-    /// The application decided to send it again, as new.
+    /// It is sent again, as new: the application decided so, or the broker refused it for now. Its identifier is free.
     Requeued {
         /// Its name.
         id: PublishId,

@@ -140,7 +140,10 @@ impl Replay {
                 }
             }
             Record::Asked { id } => self.set_asked(id, true),
-            Record::Requeued { id } => self.set_asked(id, false),
+            Record::Requeued { id } => {
+                self.sent.remove(&id);
+                self.set_asked(id, false);
+            }
             Record::Done { id } | Record::Parked { id, .. } => {
                 self.accepted.remove(&id);
                 self.sent.remove(&id);

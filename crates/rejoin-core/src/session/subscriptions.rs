@@ -78,12 +78,21 @@ pub(crate) enum SubscriptionAnswer {
 }
 
 impl Subscriptions {
-    /// Adds or replaces a wish.
-    pub(crate) fn want(&mut self, request: SubscribeRequest) {
-        self.leaving.retain(|l| l.asked || l.filter != *request.filter.text());
+    /// Adds or replaces a wish. Gives those that were to end at the broker and need not any more, because it is asked
+    /// for the same filter.
+    pub(crate) fn want(&mut self, request: SubscribeRequest) -> Vec<SubscriptionId> {
+        let mut ended = Vec::new();
+        self.leaving.retain(|leaving| {
+            let stays = leaving.asked || leaving.filter != *request.filter.text();
+            if !stays {
+                ended.push(leaving.id);
+            }
+            stays
+        });
         let wish = Wish { request, state: Wanted::Unasked, was_granted: false, refusals: 0 };
         self.wishes.insert(wish.request.id, wish);
         self.count();
+        ended
     }
 
     /// Ends a wish. `Some`: it ended without the wire.

@@ -101,22 +101,35 @@ impl Waiting {
     }
 
     /// A message was accepted. Gives the older message whose place it took, if only the latest of its topic counts.
-    pub(crate) fn accept(&mut self, mut entry: Entry) -> Option<PublishId> {
+    pub(crate) fn accept(&mut self, entry: Entry) -> Option<PublishId> {
         self.note_expiry(entry.expires);
-        if entry.publication.latest_only {
-            let topic = entry.publication.topic.text().clone();
-            if let Some(place) = self.latest.places.get(&topic).copied() {
-                return self.replace(place, entry);
-            }
-            self.latest.note(topic, self.next_place);
+        let latest_of = entry.publication.latest_only.then(|| entry.publication.topic.text().clone());
+        let older = latest_of.as_ref().and_then(|topic| self.latest.places.get(topic).copied());
+        if let Some(place) = older {
+            return self.replace(place, entry);
+        }
+        let place = self.put_last(entry);
+        if let Some(topic) = latest_of {
+            self.latest.note(topic, place);
+        }
+        None
+    }
+
+    /// Gives the place it got.
+    fn put_last(&mut self, mut entry: Entry) -> u64 {
+        let stored = entry.publication.is_queued();
+        if !stored && !self.far.is_empty() {
+            // It cannot wait among those whose bodies a store has.
+            return self.push_again(entry);
         }
         entry.place = self.take_place();
-        if self.has_room_near(entry.publication.size_bytes()) {
+        let place = entry.place;
+        if !stored || self.has_room_near(entry.publication.size_bytes()) {
             self.push_near(entry);
         } else {
             self.far.push_back(far(&entry));
         }
-        None
+        place
     }
 
     /// A message that a store kept without its body at hand.
@@ -160,7 +173,14 @@ impl Waiting {
             return Some(old.id);
         }
         let at = self.far.binary_search_by_key(&place, |f| f.place).ok()?;
-        let old = std::mem::replace(&mut self.far[at], far(&entry));
+        if entry.publication.is_queued() {
+            return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
+        }
+        let old = self.far.remove(at)?;
+        self.latest.forget(place);
+        let topic = entry.publication.topic.text().clone();
+        let place = self.put_last(entry);
+        self.latest.note(topic, place);
         Some(old.id)
     }
 
@@ -173,14 +193,16 @@ impl Waiting {
     }
 
     /// A message that was refused for now, or that the application decided to send again, goes out behind those at
-    /// hand: it is out of order already.
-    pub(crate) fn push_again(&mut self, mut entry: Entry) {
+    /// hand: it is out of order already. Gives its place.
+    pub(crate) fn push_again(&mut self, mut entry: Entry) -> u64 {
         entry.place = match (self.near.back(), self.far.front()) {
             (Some(last), Some(_)) => last.place + 1,
             (None, Some(first)) => first.place - STRIDE / 2,
             (_, None) => self.take_place(),
         };
+        let place = entry.place;
         self.push_near(entry);
+        place
     }
 
     pub(crate) fn front(&self) -> Option<&Entry> {

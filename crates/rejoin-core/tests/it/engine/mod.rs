@@ -2,6 +2,7 @@
 
 mod bench;
 mod durable;
+mod found;
 mod inbound;
 mod liveness;
 mod outbound;
