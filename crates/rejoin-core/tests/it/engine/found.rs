@@ -1,7 +1,6 @@
 //! What the simulation found: each of these failed in a world of faults before it was mended.
 
 use std::num::NonZeroU16;
-use std::time::Duration;
 
 use rejoin_core::codec::packet::{ConnAckProperties, Packet, Publish};
 use rejoin_core::*;
