@@ -3,12 +3,12 @@
 mod packets;
 mod sessions;
 
+/// What proptest runs where `PROPTEST_CASES` says nothing.
+const UNASKED: u32 = 256;
+
 /// Cases of one property in an ordinary run; `PROPTEST_CASES` asks for more.
 pub(crate) fn cases(ordinary: u32) -> proptest::test_runner::Config {
-    let given = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
-    proptest::test_runner::Config {
-        cases: given.unwrap_or(ordinary),
-        failure_persistence: None,
-        ..proptest::test_runner::Config::default()
-    }
+    let config = proptest::test_runner::Config::default();
+    let cases = if config.cases == UNASKED { ordinary } else { config.cases };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..config }
 }
