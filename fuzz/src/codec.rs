@@ -94,7 +94,7 @@ pub fn slicing(data: &[u8]) {
         let (chunk, after) = rest.split_at(wanted);
         rest = after;
         sliced.push(Bytes::copy_from_slice(chunk));
-        if wanted % 3 != 0 {
+        if !wanted.is_multiple_of(3) {
             found.extend(everything(&mut sliced));
         }
     }
