@@ -480,9 +480,8 @@ fn a_handshake_that_runs_out_gets_a_longer_limit() {
         LossCause::Open { stage, error }
     };
     world.attempt(&timed_out(Stage::Tls));
-    world.attempt(&timed_out(Stage::Tcp));
     let attempt = world.begin();
-    assert_eq!((attempt.connect_limit, attempt.connack_limit), (secs(20), secs(60)));
+    assert_eq!((attempt.connect_limit, attempt.connack_limit), (secs(10), secs(60)));
 }
 
 #[test]
