@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin_core::{
-    Config, Engine, Input, Now, Output, SessionMode, Stage, Text, Timestamp, TransportError,
+    Config, Engine, Input, Now, Output, ServerPolicy, SessionMode, Stage, Text, Timestamp, TransportError,
     TransportErrorKind, VersionPolicy,
 };
 
@@ -96,7 +96,7 @@ pub(crate) fn config(choices: &mut Choices<'_>) -> Config {
     recovery.absent_cap_long = time(choices);
     recovery.spread = time(choices);
     recovery.fleet = choices.flag();
-    recovery.shuffle = choices.flag();
+    recovery.servers = if choices.flag() { ServerPolicy::Shuffled } else { ServerPolicy::Ordered };
     recovery.reconnect = !choices.flag();
     if let Some(budget) = &mut recovery.budget {
         budget.spacing = time(choices);

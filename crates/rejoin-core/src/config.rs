@@ -326,6 +326,51 @@ pub struct Budget {
     pub period: Duration,
 }
 
+/// Which of several servers is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerPolicy {
+    /// The one that worked last, because the session is there; until one did, in the order given.
+    #[default]
+    Sticky,
+    /// The order given is the order of preference: each round begins with the first.
+    Ordered,
+    /// As sticky, in an order drawn once per client: a fleet is spread over its servers.
+    Shuffled,
+}
+
+/// Which servers named by a broker are followed (5.0: codes 0x9C and 0x9D with a Server Reference).
+///
+/// The login goes to the server that is followed, and it is spoken to as the one that named it, never less secure. At
+/// most [`Follow::REDIRECTS`] are followed in a row, and [`Follow::SERVERS`] servers remembered. A server that is in the
+/// list anyway is always followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Follow {
+    /// None. The reference is shown, and a person may follow it.
+    #[default]
+    Never,
+    /// Those whose host is listed, or is below a name listed with a leading dot, as `.example.com`.
+    Listed(Vec<Text>),
+}
+
+impl Follow {
+    /// Redirects followed in a row without a stable link in between: beyond it they are a loop.
+    pub const REDIRECTS: u32 = 5;
+    /// Servers that are remembered because a broker named them.
+    pub const SERVERS: usize = 16;
+
+    /// Whether this host may be followed to.
+    pub fn trusts(&self, host: &str) -> bool {
+        let Self::Listed(hosts) = self else { return false };
+        let host = host.to_ascii_lowercase();
+        hosts.iter().any(|listed| {
+            let listed = listed.as_str().to_ascii_lowercase();
+            host == listed || (listed.starts_with('.') && host.ends_with(&listed))
+        })
+    }
+}
+
 /// Settings of recovery. Every constant of the policy is here.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -364,8 +409,10 @@ pub struct RecoveryConfig {
     pub banned_wait: Duration,
     /// Wait after an administrative disconnect, drawn from `[this, 2 x this]`. Default 30 s.
     pub administrative_wait: Duration,
-    /// Servers are shuffled once per client. Default off: the order given is the order of preference.
-    pub shuffle: bool,
+    /// Which server is tried first. Default: the one that worked last.
+    pub servers: ServerPolicy,
+    /// Whether a server that the broker names is followed. Default: never; the list of servers is the user's.
+    pub follow: Follow,
     /// The user name and password can be fetched anew by the driver. Default off; then a refused login goes to
     /// the slow lane at once.
     pub fresh_credentials: bool,
@@ -390,7 +437,8 @@ impl Default for RecoveryConfig {
             takeover_memory: secs(300),
             banned_wait: secs(300),
             administrative_wait: secs(30),
-            shuffle: false,
+            servers: ServerPolicy::default(),
+            follow: Follow::default(),
             fresh_credentials: false,
         }
     }

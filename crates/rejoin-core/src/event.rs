@@ -373,6 +373,22 @@ pub enum Event {
         /// Index of the server.
         server: usize,
     },
+    /// A broker named a server that was not in the list and may be followed.
+    ServerAdded {
+        /// Its index from now on.
+        server: usize,
+        /// As it was named: `host` or `host:port`.
+        name: Text,
+        /// Index of the server that named it.
+        by: usize,
+    },
+    /// The link is on a server that does not share sessions with the one before: the session stays there.
+    SessionLeftBehind {
+        /// Index of the server in use now.
+        server: usize,
+        /// The server that has the session.
+        at: String,
+    },
     /// QoS 2 at 3.1.1 without a kept session: may repeat after a cut. Told once.
     Qos2MayRepeat,
     /// The client stopped for good.

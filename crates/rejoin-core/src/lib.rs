@@ -54,8 +54,8 @@ pub use codec::packet::{
 };
 pub use codec::reason::ReasonCode;
 pub use config::{
-    Budget, Config, LinkConfig, Login, RecoveryConfig, Resubscribe, SessionConfig, SessionLossPolicy,
-    SessionMode, VersionPolicy, Window,
+    Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy, SessionConfig,
+    SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
 pub use engine::Engine;
 pub use error::{

@@ -208,7 +208,7 @@ impl Builder {
 
     /// Shuffles the servers once. Default: the order given is the order of preference.
     pub fn shuffle(self) -> Self {
-        self.set(|config| config.recovery.shuffle = true)
+        self.set(|config| config.recovery.servers = ServerPolicy::Shuffled)
     }
 
     /// Client identifier. Default: `rejoin-` and 16 random characters. With one, the session is kept for an hour

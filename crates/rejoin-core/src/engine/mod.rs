@@ -11,6 +11,7 @@
 mod open;
 mod outage;
 mod receive;
+mod redirect;
 mod send;
 mod stop;
 
@@ -81,6 +82,8 @@ pub struct Engine {
     closing: Option<Timestamp>,
     stopped: Option<StopReason>,
     told_qos2: bool,
+    /// Servers in the list because a broker named them.
+    added_servers: usize,
     present: Present,
     stats: Stats,
 }
@@ -184,6 +187,7 @@ impl Engine {
             closing: None,
             stopped: None,
             told_qos2: false,
+            added_servers: 0,
             present,
             stats: Stats::default(),
             config,

@@ -141,6 +141,7 @@ impl Engine {
         self.recovery.link_up(now);
         self.stats.links += 1;
         self.present.resubscribed = false;
+        self.warn_of_session(server);
         let (session, resending) = self.take_up_session(connack.session_present, unproven, server);
         self.note_connack();
         self.present.session = Some(session);
@@ -233,6 +234,7 @@ impl Engine {
             version: link.version(),
             local_evidence: is_local_evidence(&cause),
         };
+        self.note_reference(&cause);
         let plan = self.recovery.lost(&cause, context, now);
         if link.is_up() {
             self.link_lost(&mut link, &cause, unacked, &plan);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
-use crate::config::{LinkConfig, RecoveryConfig, VersionPolicy, Window};
+use crate::config::{Follow, LinkConfig, RecoveryConfig, VersionPolicy, Window};
 use crate::error::{LocalCause, LossCause, TransportErrorKind};
 use crate::time::Timestamp;
 
@@ -100,6 +100,10 @@ pub struct Recovery {
     attempts: u32,
     takeovers: u32,
     credentials_tried: u32,
+    /// The server that the broker named with its last word, if it may be followed.
+    named: Option<usize>,
+    /// Redirects followed since the last stable link.
+    redirects: u32,
 }
 
 impl Recovery {
@@ -113,7 +117,7 @@ impl Recovery {
         seed: u64,
     ) -> Self {
         let mut chance = Chance::new(seed);
-        let servers = Servers::new(servers, config.shuffle, link, &mut chance);
+        let servers = Servers::new(servers, config.servers, link, &mut chance);
         let ban = config.banned_wait;
         Self {
             policy: version,
@@ -131,6 +135,8 @@ impl Recovery {
             attempts: 0,
             takeovers: 0,
             credentials_tried: 0,
+            named: None,
+            redirects: 0,
             config: config.clone(),
         }
     }
@@ -199,6 +205,7 @@ impl Recovery {
                 && self.credentials_tried < FRESH_CREDENTIALS_TRIES,
             may_speak_v311: self.may_speak_v311(cause, context.version),
             another_server: self.servers.has_untried(),
+            named_server: self.named.is_some() && self.redirects < Follow::REDIRECTS,
             herd: self.config.fleet && !context.local_evidence && !matches!(cause, LossCause::Local(_)),
         };
         let judged = verdict::judge(cause, &facts);
@@ -211,7 +218,7 @@ impl Recovery {
             self.servers.now().aliases_off = true;
         }
         let conflict = self.conflict(cause, &context, nth);
-        self.choose_server(verdict, cause, life, judged.stay);
+        self.choose_server(verdict, cause, life, judged.stay, now);
         Plan { adapt: judged.adapt, conflict, note: note(cause), ..self.plan(verdict, draw, now) }
     }
 
@@ -225,6 +232,16 @@ impl Recovery {
         let until = self.budget.free_at().max(now);
         self.phase = Phase::Waiting { until, held: until > now, slow: false };
         Some(until)
+    }
+
+    /// One more server, that a broker named; gives its index.
+    pub fn add_server(&mut self, link: &LinkConfig) -> usize {
+        self.servers.add(link)
+    }
+
+    /// The cause told next names this server, which may be followed.
+    pub const fn name_server(&mut self, server: usize) {
+        self.named = Some(server);
     }
 
     /// No more attempts.
@@ -295,10 +312,14 @@ impl Recovery {
             self.banned.reset();
             self.credentials.reset();
             self.credentials_tried = 0;
+            self.redirects = 0;
             self.servers.now().settled();
         }
+        if !matches!(cause, LossCause::Local(_)) && !no_credentials(cause) && life != Life::Stable {
+            self.servers.now().troubled(now);
+        }
         let nth = match life {
-            Life::Never if no_credentials(cause) => 1,
+            Life::Never if no_credentials(cause) => return 1,
             Life::Never => self.servers.now().attempt_failed(cause, context.version),
             Life::Short | Life::Stable => self.servers.now().link_cut(cause),
         };
@@ -337,7 +358,7 @@ impl Recovery {
         let chance = &mut self.chance;
         let config = &self.config;
         Some(match verdict {
-            Verdict::Now => Draw::AT_ONCE,
+            Verdict::Now | Verdict::Redirected => Draw::AT_ONCE,
             Verdict::Spread => Draw::between(Duration::ZERO, config.spread, chance),
             Verdict::NextServer if life == Life::Never => Draw::AT_ONCE,
             // Told while the link was open, so told to everybody: all of them go to the same next server.
@@ -402,20 +423,26 @@ impl Recovery {
         if told || first { Draw::AT_ONCE } else { self.draw_overload() }
     }
 
-    fn choose_server(&mut self, verdict: Verdict, cause: &LossCause, life: Life, stay: bool) {
+    fn choose_server(&mut self, verdict: Verdict, cause: &LossCause, life: Life, stay: bool, now: Timestamp) {
+        let named = self.named.take();
         match verdict {
-            Verdict::NextServer => return self.servers.pass_over(),
+            Verdict::NextServer => return self.servers.pass_over(now),
+            Verdict::Redirected => {
+                let for_good = cause.reason_code() == Some(ReasonCode::SERVER_MOVED);
+                self.redirects = self.redirects.saturating_add(1);
+                return named.map_or((), |to| self.servers.redirected(to, for_good));
+            }
             Verdict::Now | Verdict::Credentials | Verdict::Adapt(_) => return,
             Verdict::Absent if no_credentials(cause) => return,
             Verdict::Absent if life == Life::Never => self.servers.go_home(),
             // The duel is about our session, which lives here.
             Verdict::SlowLane if is_takeover(cause) => {}
-            Verdict::Overloaded if stay => self.servers.prefer_another_if_it_never_holds(),
+            Verdict::Overloaded if stay => self.servers.prefer_another_if_it_never_holds(now),
             Verdict::Overloaded
             | Verdict::Banned
             | Verdict::Unauthorized
             | Verdict::Untrusted
-            | Verdict::SlowLane => self.servers.prefer_another(),
+            | Verdict::SlowLane => self.servers.prefer_another(now),
             _ => {}
         }
         self.servers.new_round();
@@ -497,5 +524,5 @@ fn note(cause: &LossCause) -> Option<String> {
         return None;
     };
     let server = server_reference.as_ref()?;
-    Some(format!("the server names another one, which is not followed: \"{}\"", server.escape_debug()))
+    Some(format!("the server names another one: \"{}\"", server.escape_debug()))
 }

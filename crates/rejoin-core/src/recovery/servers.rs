@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::chance::Chance;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
-use crate::config::{LinkConfig, VersionPolicy};
+use crate::config::{LinkConfig, ServerPolicy, VersionPolicy};
 use crate::error::{LossCause, TransportErrorKind};
+use crate::time::Timestamp;
 
 /// No limit grows beyond this, unless the settings ask for more to begin with.
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
@@ -17,6 +18,10 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 const LIMIT_GROWTH: u32 = 6;
 /// So many attempts closed straight after CONNECT, where 5.0 never worked, are worth a try with 3.1.1.
 const CLOSES_BEFORE_V311: u32 = 2;
+/// What is held against a server counts half after this time, and is forgotten when less than a half is left.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+/// Failures beyond this many add nothing.
+const MOST_TROUBLE: u32 = 8;
 /// After so many links in a row that did not live, another server is preferred. Not after the first: the session
 /// lives on this one.
 const SHORT_LIVES_BEFORE_MOVING: u32 = 3;
@@ -88,6 +93,8 @@ pub(super) struct Server {
     closed_soon: u32,
     refusals: Run,
     cuts: Run,
+    /// Failures, with the time of the last one.
+    trouble: (u32, Timestamp),
     tried: bool,
     connect: Limit,
     connack: Limit,
@@ -104,6 +111,7 @@ impl Server {
             closed_soon: 0,
             refusals: Run::default(),
             cuts: Run::default(),
+            trouble: (0, Timestamp::ZERO),
             tried: false,
             connect: Limit::new(link.connect_timeout, LONGEST_CONNECT),
             connack: Limit::new(link.connack_timeout, LONGEST_LIMIT),
@@ -125,6 +133,19 @@ impl Server {
             }
             (VersionPolicy::Only5, _) | (VersionPolicy::Prefer5, Speaks::Unknown | Speaks::V5) => Version::V5,
         }
+    }
+
+    /// Failures that still count.
+    fn trouble(&self, now: Timestamp) -> u32 {
+        let (failures, last) = self.trouble;
+        let halves = now.since(last).as_secs_f64() / HALF_LIFE.as_secs_f64();
+        // Between 0 and MOST_TROUBLE.
+        (f64::from(failures) * 0.5_f64.powf(halves) + 0.5) as u32
+    }
+
+    /// An attempt or a link of this server ended in a way that speaks against it.
+    pub(super) fn troubled(&mut self, now: Timestamp) {
+        self.trouble = ((self.trouble(now) + 1).min(MOST_TROUBLE), now);
     }
 
     pub(super) fn transport_opened(&mut self) {
@@ -186,6 +207,7 @@ impl Server {
     /// A link was stable: whatever went wrong before is over.
     pub(super) fn settled(&mut self) {
         self.short_lives = 0;
+        self.trouble.0 = 0;
         self.refusals = Run::default();
         self.cuts = Run::default();
     }
@@ -229,18 +251,19 @@ pub(super) struct Servers {
     list: Vec<Server>,
     order: Vec<usize>,
     current: usize,
+    policy: ServerPolicy,
     /// Where the last link was: its session lives there, so a new round begins there.
     home: Option<usize>,
 }
 
 impl Servers {
-    pub(super) fn new(count: usize, shuffle: bool, link: &LinkConfig, chance: &mut Chance) -> Self {
+    pub(super) fn new(count: usize, policy: ServerPolicy, link: &LinkConfig, chance: &mut Chance) -> Self {
         let mut order: Vec<usize> = (0..count.max(1)).collect();
-        if shuffle {
+        if policy == ServerPolicy::Shuffled {
             chance.shuffle(&mut order);
         }
         let current = order.first().copied().unwrap_or(0);
-        Self { list: order.iter().map(|_| Server::new(link)).collect(), order, current, home: None }
+        Self { list: order.iter().map(|_| Server::new(link)).collect(), order, current, policy, home: None }
     }
 
     /// Index of the server in use or tried next.
@@ -266,19 +289,24 @@ impl Servers {
         self.order.iter().cycle().skip(here + 1).take(self.order.len() - 1).copied()
     }
 
-    fn untried(&self) -> Option<usize> {
-        self.after_current().find(|&s| !self.list[s].tried)
+    /// The healthiest of these, the first of them where several are.
+    fn healthiest(&self, of: impl Iterator<Item = usize>, now: Timestamp) -> Option<usize> {
+        of.min_by_key(|&server| self.list[server].trouble(now))
+    }
+
+    fn untried(&self) -> impl Iterator<Item = usize> {
+        self.after_current().filter(|&server| !self.list[server].tried)
     }
 
     /// Whether another server is left in this round.
     pub(super) fn has_untried(&self) -> bool {
-        self.untried().is_some()
+        self.untried().next().is_some()
     }
 
     /// Passes the present server over within the round.
-    pub(super) fn pass_over(&mut self) {
+    pub(super) fn pass_over(&mut self, now: Timestamp) {
         self.now().tried = true;
-        if let Some(next) = self.untried() {
+        if let Some(next) = self.healthiest(self.untried(), now) {
             self.current = next;
         }
     }
@@ -292,19 +320,38 @@ impl Servers {
 
     /// The next round begins at home, or else with the first choice.
     pub(super) fn go_home(&mut self) {
-        self.current = self.home.or_else(|| self.order.first().copied()).unwrap_or(0);
+        let home = self.home.filter(|_| self.policy != ServerPolicy::Ordered);
+        self.current = home.or_else(|| self.order.first().copied()).unwrap_or(0);
     }
 
     /// The next round begins with another server, where there is one.
-    pub(super) fn prefer_another(&mut self) {
-        let next = self.after_current().next();
+    pub(super) fn prefer_another(&mut self, now: Timestamp) {
+        let next = self.healthiest(self.after_current(), now);
         self.current = next.unwrap_or(self.current);
     }
 
+    /// One more server, that a broker named. Tried in its turn after all others.
+    pub(super) fn add(&mut self, link: &LinkConfig) -> usize {
+        let index = self.list.len();
+        self.list.push(Server::new(link));
+        self.order.push(index);
+        index
+    }
+
+    /// The broker named this server; for good, if its place is taken by it.
+    pub(super) fn redirected(&mut self, to: usize, for_good: bool) {
+        if for_good && self.order.contains(&to) {
+            self.order.retain(|&server| server != to);
+            self.order.insert(0, to);
+            self.home = None;
+        }
+        self.current = to;
+    }
+
     /// As `prefer_another`, but a server that keeps cutting links is given up only after a while.
-    pub(super) fn prefer_another_if_it_never_holds(&mut self) {
+    pub(super) fn prefer_another_if_it_never_holds(&mut self, now: Timestamp) {
         if self.now().short_lives >= SHORT_LIVES_BEFORE_MOVING {
-            self.prefer_another();
+            self.prefer_another(now);
         }
     }
 

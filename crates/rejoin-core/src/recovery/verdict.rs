@@ -14,8 +14,8 @@ use crate::codec::reason::ReasonCode as R;
 use crate::error::{LocalCause, LossCause, TransportErrorKind as T};
 
 use Verdict::{
-    Absent, Administrative, Banned, Credentials, NextServer, Now, Overloaded, Quarantine, SlowLane, Spread,
-    Stop, Takeover, Unauthorized, Untrusted,
+    Absent, Administrative, Banned, Credentials, NextServer, Now, Overloaded, Quarantine, Redirected,
+    SlowLane, Spread, Stop, Takeover, Unauthorized, Untrusted,
 };
 
 /// What the end of a link or an attempt means for the next one.
@@ -32,6 +32,8 @@ pub enum Verdict {
     Overloaded,
     /// Another server, without a window.
     NextServer,
+    /// The server that the broker named, at once.
+    Redirected,
     /// One try at once, with credentials fetched anew.
     Credentials,
     /// One try at once, with something changed.
@@ -63,6 +65,7 @@ impl Verdict {
             Absent => "absent",
             Overloaded => "overloaded",
             NextServer => "next-server",
+            Redirected => "redirected",
             Credentials => "credentials",
             Self::Adapt(_) => "adapt",
             Quarantine => "quarantine",
@@ -85,6 +88,7 @@ impl fmt::Display for Verdict {
             Absent => "waits because the broker is not there",
             Overloaded => "waits because the broker is overloaded or does not hold the link",
             NextServer => "tries another server",
+            Redirected => "follows to the server it was named",
             Credentials => "tries again with fresh credentials",
             Self::Adapt(adapt) => return write!(f, "tries again {adapt}"),
             Quarantine => "tries again with the suspect message set aside",
@@ -242,8 +246,9 @@ const fn connack(code: R) -> Row {
         R::RETAIN_NOT_SUPPORTED         => row(WILL_NOT_RETAINED, "the will's; the server cannot").from(2, SlowLane),
         R::QOS_NOT_SUPPORTED            => row(LOWER_WILL_QOS, "the will's; the server cannot")
                                             .or(SlowLane).from(2, SlowLane),
-        R::USE_ANOTHER_SERVER           => row(Overloaded, "for a while; we follow no references"),
-        R::SERVER_MOVED                 => row(SlowLane, "for good; we follow no references, a person must"),
+        R::USE_ANOTHER_SERVER           => row(Redirected, "for a while, if the one it names may be followed")
+                                            .or(Overloaded),
+        R::SERVER_MOVED                 => row(Redirected, "for good; else a person must follow it").or(SlowLane),
         R::CONNECTION_RATE_EXCEEDED     => row(Overloaded, "it says so"),
         // 0x80 itself, and whatever a broker newer than us may say.
         _                               => row(Overloaded, "unknown, so with care").from(3, NextServer).or(Overloaded),
@@ -279,8 +284,9 @@ const fn disconnect(code: R) -> Row {
         R::PAYLOAD_FORMAT_INVALID       => row(Quarantine, "the message; it would repeat"),
         R::RETAIN_NOT_SUPPORTED         => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
         R::QOS_NOT_SUPPORTED            => row(Now, "CONNACK says it; the message fails here").from(2, Quarantine),
-        R::USE_ANOTHER_SERVER           => row(Overloaded, "for a while; we follow no references"),
-        R::SERVER_MOVED                 => row(SlowLane, "for good; we follow no references, a person must"),
+        R::USE_ANOTHER_SERVER           => row(Redirected, "for a while, if the one it names may be followed")
+                                            .or(Overloaded),
+        R::SERVER_MOVED                 => row(Redirected, "for good; else a person must follow it").or(SlowLane),
         R::CONNECTION_RATE_EXCEEDED     => row(Overloaded, "it says so"),
         R::MAXIMUM_CONNECT_TIME         => row(Now, "expected rotation"),
         R::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
@@ -317,6 +323,8 @@ pub(super) struct Facts {
     pub(super) may_speak_v311: bool,
     /// Another server was not tried yet in this round.
     pub(super) another_server: bool,
+    /// The broker named a server that may be followed.
+    pub(super) named_server: bool,
     /// One of many clients, cut by something that cut all of them.
     pub(super) herd: bool,
 }
@@ -378,6 +386,7 @@ pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
 fn possible(verdict: Verdict, row: &Row, cause: &LossCause, facts: &Facts) -> Verdict {
     match verdict {
         NextServer if !facts.another_server => row.or,
+        Redirected if !facts.named_server => row.or,
         Credentials if !facts.fresh_credentials => row.or,
         Verdict::Adapt(Adapt::SpeakV311) if !facts.may_speak_v311 => row.or,
         Verdict::Adapt(Adapt::WillQos(_)) => match cause {

@@ -1,6 +1,7 @@
 //! Where: rounds over several servers.
 
 use super::*;
+use crate::config::ServerPolicy;
 
 fn pool(servers: usize, seed: u64) -> World {
     World::with(&RecoveryConfig::default(), VersionPolicy::Prefer5, servers, seed)
@@ -124,7 +125,7 @@ fn a_pool_that_refuses_and_closes_in_turn_stays_within_the_budget() {
 
 #[test]
 fn a_shuffled_pool_is_shuffled_once_per_client() {
-    let config = RecoveryConfig { shuffle: true, ..RecoveryConfig::default() };
+    let config = RecoveryConfig { servers: ServerPolicy::Shuffled, ..RecoveryConfig::default() };
     let order = |seed| {
         let mut world = World::with(&config, VersionPolicy::Prefer5, 4, seed);
         let round = |world: &mut World| -> Vec<usize> {
@@ -149,4 +150,66 @@ fn a_shuffled_pool_is_shuffled_once_per_client() {
         firsts[order(seed)[0]] += 1;
     }
     assert!(firsts.iter().all(|&n| n > 70 && n < 130), "each is first about as often: {firsts:?}");
+}
+
+#[test]
+fn an_ordered_pool_begins_each_round_with_the_first_choice() {
+    for (policy, expected) in [(ServerPolicy::Ordered, 0), (ServerPolicy::Sticky, 1)] {
+        let config = RecoveryConfig { servers: policy, ..RecoveryConfig::default() };
+        let mut world = World::with(&config, VersionPolicy::Prefer5, 2, 1);
+        world.attempt(&nobody_listens());
+        let plan = world.link(secs(100), &LossCause::PeerClosed);
+        assert_eq!(plan.server, 1, "the session is there: asked first, once");
+        world.attempt(&nobody_listens());
+        let plan = world.attempt(&nobody_listens());
+        assert_eq!((plan.verdict, plan.server), (Verdict::Absent, expected), "{policy:?}");
+    }
+}
+
+#[test]
+fn a_server_in_trouble_is_tried_after_the_healthy_ones_until_that_is_forgotten() {
+    let mut world = pool(3, 1);
+    // The second server turned us down, the third gave us a link.
+    world.attempt(&nobody_listens());
+    world.turned_down(&refused(ReasonCode::SERVER_UNAVAILABLE));
+    assert_eq!(world.recovery.server(), 2);
+    world.link(secs(40), &disconnected(ReasonCode::SERVER_BUSY));
+    assert_eq!(world.recovery.server(), 0, "40 s later both have half a failure, in their order");
+    let mut world = pool(3, 1);
+    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
+    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
+    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
+    world.link(secs(31), &disconnected(ReasonCode::SERVER_BUSY));
+    assert_ne!(world.recovery.server(), 0, "it was just busy");
+}
+
+#[test]
+fn a_named_server_is_followed_five_times_in_a_row_and_no_more() {
+    let mut world = pool(2, 1);
+    for turn in 0..5 {
+        let to = (turn + 1) % 2;
+        world.recovery.name_server(to);
+        let plan = world.turned_down(&refused(ReasonCode::USE_ANOTHER_SERVER));
+        assert_eq!((plan.verdict, plan.server), (Verdict::Redirected, to));
+    }
+    world.recovery.name_server(0);
+    let plan = world.turned_down(&refused(ReasonCode::USE_ANOTHER_SERVER));
+    assert_eq!(plan.verdict, Verdict::Overloaded, "a loop");
+    // A stable link ends the row.
+    world.link(secs(100), &LossCause::PeerClosed);
+    world.recovery.name_server(1);
+    assert_eq!(world.turned_down(&refused(ReasonCode::USE_ANOTHER_SERVER)).verdict, Verdict::Redirected);
+}
+
+#[test]
+fn a_server_that_moved_for_good_becomes_the_first_choice() {
+    let mut world = pool(1, 1);
+    let added = world.recovery.add_server(&LinkConfig::default());
+    assert_eq!(added, 1);
+    world.recovery.name_server(added);
+    let plan = world.turned_down(&refused(ReasonCode::SERVER_MOVED));
+    assert_eq!((plan.verdict, plan.server), (Verdict::Redirected, 1));
+    assert_eq!(world.attempt(&nobody_listens()).server, 0, "the old one is still asked");
+    let plan = world.attempt(&nobody_listens());
+    assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 1), "the next round begins with the new one");
 }

@@ -79,11 +79,17 @@ const ALONE: Facts = Facts {
     fresh_credentials: false,
     may_speak_v311: false,
     another_server: false,
+    named_server: false,
     herd: false,
 };
 /// Everything that helps is at hand.
-const EQUIPPED: Facts =
-    Facts { fresh_credentials: true, may_speak_v311: true, another_server: true, ..ALONE };
+const EQUIPPED: Facts = Facts {
+    fresh_credentials: true,
+    may_speak_v311: true,
+    another_server: true,
+    named_server: true,
+    ..ALONE
+};
 
 /// The verdicts for the first seven times in a row: `now, 2: slow-lane`.
 fn told(cause: &LossCause, facts: Facts) -> String {

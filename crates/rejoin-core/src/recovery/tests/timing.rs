@@ -480,7 +480,6 @@ fn a_handshake_that_runs_out_gets_a_longer_limit() {
         LossCause::Open { stage, error }
     };
     world.attempt(&timed_out(Stage::Tls));
-    world.attempt(&timed_out(Stage::Tcp));
     let attempt = world.begin();
     let limits = (attempt.connect_limit, attempt.connack_limit);
     assert_eq!(limits, (secs(10), secs(60)), "an unanswered SYN holds no place in the broker");

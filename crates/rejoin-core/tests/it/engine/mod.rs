@@ -7,5 +7,6 @@ mod inbound;
 mod liveness;
 mod outbound;
 mod quarantine;
+mod servers;
 mod session;
 mod subscriptions;
