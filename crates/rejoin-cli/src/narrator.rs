@@ -124,6 +124,7 @@ impl Narrator {
             }
             Event::Recovered { .. } => self.recovered(event),
             Event::Retrying { reason, again_in, .. } => self.retrying(event.name(), *reason, *again_in),
+            Event::ServerAdded { .. } => self.added(event),
             Event::Stopped { reason } => self.stopped(event.name(), reason),
             _ => vec![rare(event, |server| self.server(server))],
         }
@@ -132,6 +133,19 @@ impl Narrator {
     /// The repeats not told yet, at the end of the run.
     pub(crate) fn finish(&mut self) -> Vec<Line> {
         self.repeats().into_iter().collect()
+    }
+
+    /// A broker named it; from now on it has a name in the lines, too.
+    fn added(&mut self, event: &Event) -> Vec<Line> {
+        let Event::ServerAdded { server, name, by } = event else { return Vec::new() };
+        let by = self.server(*by);
+        self.servers.resize(self.servers.len().max(*server + 1), String::new());
+        name.as_str().clone_into(&mut self.servers[*server]);
+        vec![
+            Line::state("server", event.name(), format!("{by} names {name}, which is followed"))
+                .with("server", name.as_str())
+                .with("by", by),
+        ]
     }
 
     fn server(&self, index: usize) -> String {
@@ -393,6 +407,12 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             )
             .with("server", place)
         }
+        Event::SessionLeftBehind { at, .. } => Line::state(
+            "note",
+            event.name(),
+            format!("the session stays on {at}: it does not follow to another server unless they share their sessions"),
+        )
+        .with("at", at.as_str()),
         Event::Qos2MayRepeat => Line::state(
             "note",
             event.name(),

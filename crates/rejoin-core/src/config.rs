@@ -22,6 +22,8 @@ pub struct Config {
     pub version: VersionPolicy,
     /// User name and password.
     pub login: Login,
+    /// Enhanced authentication (5.0). Default: none.
+    pub authentication: Option<Authentication>,
     /// The will message. Default: none.
     pub will: Option<Will>,
     /// User properties of CONNECT (5.0).
@@ -42,12 +44,18 @@ impl Config {
             servers: vec![server],
             version: VersionPolicy::default(),
             login: Login::default(),
+            authentication: None,
             will: None,
             user_properties: Vec::new(),
             link: LinkConfig::default(),
             session: SessionConfig::default(),
             recovery: RecoveryConfig::default(),
         }
+    }
+
+    /// The versions that may be spoken: 3.1.1 has no enhanced authentication, and going without is no fall-back.
+    pub(crate) const fn spoken(&self) -> VersionPolicy {
+        if self.authentication.is_some() { VersionPolicy::Only5 } else { self.version }
     }
 
     /// Checks what depends on several fields.
@@ -63,6 +71,12 @@ impl Config {
             return Err(ConfigError::new(
                 "client_id",
                 "a kept session at MQTT 3.1.1 needs a client id; give one or ask for a fresh session",
+            ));
+        }
+        if self.authentication.is_some() && only_311 {
+            return Err(ConfigError::new(
+                "authentication",
+                "MQTT 3.1.1 has none; use a user name and password",
             ));
         }
         if self.login.password.is_some() && self.login.user_name.is_none() && only_311 {
@@ -129,6 +143,24 @@ impl std::fmt::Debug for Login {
         f.debug_struct("Login")
             .field("user_name", &self.user_name.as_ref().map(|_| "***"))
             .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+/// Enhanced authentication (5.0). Its data is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// Authentication Method.
+    pub method: Text,
+    /// Authentication Data of CONNECT.
+    pub data: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authentication")
+            .field("method", &self.method)
+            .field("data", &self.data.as_ref().map(|_| "***"))
             .finish()
     }
 }

@@ -226,6 +226,16 @@ pub struct OutageBill {
     pub total: Duration,
 }
 
+/// Authentication Data. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AuthData(pub Option<Bytes>);
+
+impl std::fmt::Debug for AuthData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "***" } else { "none" })
+    }
+}
+
 /// A fact, in the order it happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -372,6 +382,20 @@ pub enum Event {
     FellBack {
         /// Index of the server.
         server: usize,
+    },
+    /// The broker asks for the next step of enhanced authentication: answer with [`crate::Engine::authenticate`] or
+    /// [`crate::Engine::auth_failed`], within the limit of CONNACK.
+    AuthChallenge {
+        /// Authentication Data.
+        data: AuthData,
+    },
+    /// Enhanced authentication came to its end: what the broker says for itself. Who does not believe it calls
+    /// [`crate::Engine::auth_failed`].
+    AuthProof {
+        /// Authentication Data.
+        data: AuthData,
+        /// It was a re-authentication on an open link.
+        again: bool,
     },
     /// A broker named a server that was not in the list and may be followed.
     ServerAdded {

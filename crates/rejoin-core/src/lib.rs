@@ -54,16 +54,16 @@ pub use codec::packet::{
 };
 pub use codec::reason::ReasonCode;
 pub use config::{
-    Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy, SessionConfig,
-    SessionLossPolicy, SessionMode, VersionPolicy, Window,
+    Authentication, Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy,
+    SessionConfig, SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
 pub use engine::Engine;
 pub use error::{
     ConfigError, LocalCause, LossCause, ProtocolError, Rejected, Stage, TransportError, TransportErrorKind,
 };
 pub use event::{
-    Event, LinkState, Message, MessageId, OutageBill, Outcome, Publication, PublishId, Receipt, SessionLoss,
-    SessionState, Stats, Status, StopReason, SubscribeRequest, SubscribeResult, SubscriptionId,
+    AuthData, Event, LinkState, Message, MessageId, OutageBill, Outcome, Publication, PublishId, Receipt,
+    SessionLoss, SessionState, Stats, Status, StopReason, SubscribeRequest, SubscribeResult, SubscriptionId,
 };
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;

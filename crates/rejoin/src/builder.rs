@@ -8,9 +8,11 @@ use bytes::Bytes;
 use rejoin_core::codec::packet::{Qos, Will as CoreWill};
 use rejoin_core::text::Text;
 use rejoin_core::{
-    Config, ConfigError, Engine, SessionLossPolicy, SessionMode, TopicError, TopicName, VersionPolicy, Window,
+    Config, ConfigError, Engine, Follow, ServerPolicy, SessionLossPolicy, SessionMode, TopicError, TopicName,
+    VersionPolicy, Window,
 };
 
+use crate::authentication::Authentication;
 use crate::callbacks::{self, Callback};
 use crate::client::Client;
 use crate::command::{Clock, Shared};
@@ -61,13 +63,24 @@ impl Session {
 }
 
 /// The message the broker publishes when this client goes away without saying goodbye.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Will {
     topic: Result<TopicName, TopicError>,
     payload: Bytes,
     qos: Qos,
     retain: bool,
     delay: Option<Duration>,
+}
+
+impl fmt::Debug for Will {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Will {
@@ -206,7 +219,19 @@ impl Builder {
         self
     }
 
-    /// Shuffles the servers once. Default: the order given is the order of preference.
+    /// Which of several servers is tried first. Default: the one that worked last, because the session is there.
+    pub fn server_policy(self, policy: ServerPolicy) -> Self {
+        self.set(|config| config.recovery.servers = policy)
+    }
+
+    /// Follows a broker that names another server (5.0) to these hosts; a leading dot means all names below it. The
+    /// login goes with us. Default: only servers of the list are followed to.
+    pub fn follow_to<T: AsRef<str>>(self, hosts: impl IntoIterator<Item = T>) -> Self {
+        let hosts = hosts.into_iter().filter_map(|host| Text::try_from(host.as_ref()).ok()).collect();
+        self.set(|config| config.recovery.follow = Follow::Listed(hosts))
+    }
+
+    /// Shuffles the servers once, so that a fleet is spread over them.
     pub fn shuffle(self) -> Self {
         self.set(|config| config.recovery.servers = ServerPolicy::Shuffled)
     }
@@ -234,6 +259,12 @@ impl Builder {
     pub fn login_from(mut self, source: CredentialSource) -> Self {
         self.ways.login = Some(source);
         self.set(|config| config.recovery.fresh_credentials = true)
+    }
+
+    /// Enhanced authentication (5.0), see [`Authentication`]. 3.1.1 is not spoken then.
+    pub fn authentication(mut self, authentication: Authentication) -> Self {
+        self.ways.authentication = Some(authentication);
+        self
     }
 
     /// The same with a function.
@@ -501,8 +532,11 @@ impl Builder {
         let clock = Clock::start();
         let opened = storage::open(store, &queue, clock.now().mono)?;
         let engine = Engine::new(config, opened.recovered, fastrand::u64(..), clock.now())?;
-        let state = State { unverified, ..State::from_status(engine.status(), &clock, &servers) };
-        let shared = Arc::new(Shared::new(state, clock, servers, session_kept, opened.accounts, runtime));
+        let state = State {
+            unverified,
+            ..State::from_status(engine.status(), &clock, |n| servers.get(n).cloned().unwrap_or_default())
+        };
+        let shared = Arc::new(Shared::new(state, clock, session_kept, opened.accounts, runtime));
         callbacks::start(&shared, shared.events.subscribe(), callbacks)?;
         let driver = Driver::new(engine, Arc::clone(&shared), (dial, targets), unrouted_after, opened.stock);
         let client = Client::new(shared);
@@ -531,6 +565,10 @@ impl Builder {
         if let Some((user, password)) = login {
             config.login.user_name = user.map(|user| text("login", &user)).transpose()?;
             config.login.password = password.map(Secret::into_bytes);
+        }
+        if let Some(authentication) = &self.ways.authentication {
+            let method = authentication.config().map_err(|what| ConfigError::new("authentication", what))?;
+            config.authentication = Some(method);
         }
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);

@@ -348,6 +348,13 @@ impl Client {
         self.shared().push_always(Command::RestartLink);
     }
 
+    /// Authenticates anew on the open link, by [`crate::Authentication`]: before a token expires, for example.
+    /// [`crate::Event::Authenticated`] tells that it worked; a failure ends the link. Without an open link, or without
+    /// enhanced authentication, nothing happens.
+    pub fn reauthenticate(&self) {
+        self.shared().push_always(Command::Reauthenticate);
+    }
+
     /// Stops accepting, drains, sends DISCONNECT, and reports.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown::new(Arc::clone(self.shared()))

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_core::text::Text;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
 use tokio::sync::{oneshot, watch};
 
@@ -60,6 +59,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Option<Instant>>,
     },
     RestartLink,
+    Reauthenticate,
     Close {
         within: Duration,
     },
@@ -167,7 +167,6 @@ pub(crate) struct Shared {
     pub(crate) events: Readers,
     pub(crate) report: watch::Sender<Option<ShutdownReport>>,
     pub(crate) clock: Clock,
-    pub(crate) servers: Vec<Text>,
     /// Dropping a subscription detaches it, because the session is meant to outlive this process.
     pub(crate) session_kept: bool,
     /// Where the user's handlers run.
@@ -226,7 +225,6 @@ impl Shared {
     pub(crate) fn new(
         state: State,
         clock: Clock,
-        servers: Vec<Text>,
         session_kept: bool,
         queue: (Reservation, Standing, Terms, PublishId),
         runtime: tokio::runtime::Handle,
@@ -252,7 +250,6 @@ impl Shared {
             events: Readers::default(),
             report: watch::Sender::new(None),
             clock,
-            servers,
             session_kept,
             runtime,
             terms,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rejoin_core::text::Text;
 use rejoin_core::{
     Engine, Event as Core, Input, LinkState, Now, Outcome, Output, Publication, PublishId, Rejected,
     StopReason, SubscribeResult, SubscriptionId, Timestamp,
@@ -20,12 +21,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::authentication::{AuthStep, For, Step};
 use crate::command::{Command, Shared};
 use crate::delivery::{Cell, Times, answer};
 use crate::error::PublishError;
 use crate::events::Event;
 use crate::pending::{Entry, Pending};
 use crate::routes::{Parting, Routes};
+use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
 use crate::stages::Stages;
 use crate::status::{Link, State};
@@ -55,6 +58,8 @@ pub(crate) struct Driver {
     targets: Vec<ServerUrl>,
     /// The stages of the present or last attempt.
     stages: Stages,
+    /// A step of enhanced authentication under way.
+    step: Option<Step>,
     wire: Wire,
     routes: Routes,
     pub(crate) pending: Pending,
@@ -103,6 +108,7 @@ impl Driver {
             dial: Arc::new(dial),
             targets,
             stages: Stages::default(),
+            step: None,
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
             pending,
@@ -138,6 +144,7 @@ impl Driver {
         busy |= self.take_marks();
         busy |= self.poll_storage(cx);
         busy |= self.poll_opening(cx);
+        busy |= self.poll_step(cx);
         busy |= self.poll_read(cx);
         busy |= self.poll_timer(cx);
         busy |= self.poll_write(cx);
@@ -217,6 +224,7 @@ impl Driver {
                 let _ = reply.send(held);
             }
             Command::RestartLink => self.engine.restart_link(now),
+            Command::Reauthenticate => self.begin_step(AuthStep::Begin { again: true }),
             Command::Close { within } => {
                 // What was taken before the close is acknowledged before DISCONNECT.
                 self.routes.take_marks();
@@ -279,11 +287,12 @@ impl Driver {
             }
             Progress::Done(opened) => *opened,
         };
-        let Opened { result, stages, login } = opened;
+        let Opened { result, stages, login, auth_data } = opened;
         self.stages = stages;
         if let Some(login) = login {
             self.engine.set_login(login);
         }
+        self.engine.set_auth_data(auth_data);
         let input = match result {
             Ok(stream) => {
                 self.wire = Wire::Open(Open::new(stream));
@@ -296,6 +305,38 @@ impl Driver {
         };
         self.tell(input);
         true
+    }
+
+    fn begin_step(&mut self, step: AuthStep) {
+        if let Some(by) = &self.dial.authentication {
+            self.step = Some(Step::begin(by, step, self.dial.limits.credentials));
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(step) = &mut self.step else { return false };
+        let Poll::Ready((purpose, answered)) = step.poll(cx) else { return false };
+        self.step = None;
+        match (purpose, answered) {
+            (_, Err(error)) => self.engine.auth_failed(error, self.now),
+            (For::Challenge, Ok(data)) => self.engine.authenticate(data, self.now),
+            (For::Again, Ok(data)) => {
+                let _ = self.engine.reauthenticate(data, self.now);
+            }
+            (For::Proof { again }, Ok(_)) => self.publish_event(&Event::Authenticated { again }),
+        }
+        self.drain();
+        true
+    }
+
+    /// A server that a broker named is reached as the one that named it: never with less protection.
+    fn add_server(&mut self, server: usize, name: &Text, by: usize) {
+        let Some(origin) = self.targets.get(by) else { return };
+        let added = origin.renamed(name.as_str());
+        let name = Text::try_from(added.place()).unwrap_or_default();
+        // The engine counts them in the same order.
+        self.targets.push(added);
+        self.publish_event(&Event::ServerAdded { server, name, by });
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
@@ -421,6 +462,7 @@ impl Driver {
                 }
             }
             Output::Close { graceful } => {
+                self.step = None;
                 if let (Wire::Open(open), true) = (std::mem::take(&mut self.wire), graceful) {
                     self.lingering = Some(open.finish(self.linger()));
                 }
@@ -456,6 +498,10 @@ impl Driver {
         self.wire = Wire::Opening(Opening::begin(&self.dial, target.clone(), clocks));
     }
 
+    fn server_name(&self, server: usize) -> Text {
+        self.targets.get(server).and_then(|server| Text::try_from(server.place()).ok()).unwrap_or_default()
+    }
+
     fn event(&mut self, event: Core) {
         match event {
             Core::Message(message) => self.routes.dispatch(message, self.now.mono, &self.shared.counters),
@@ -472,6 +518,13 @@ impl Driver {
             }
             Core::Stored { id } => self.pending.stored(id),
             Core::Finished { id, outcome } => self.outcome(id, outcome),
+            Core::AuthChallenge { data } => {
+                self.begin_step(AuthStep::Challenge(data.0.map(Secret::from)));
+            }
+            Core::AuthProof { data, again } => {
+                self.begin_step(AuthStep::Proof { data: data.0.map(Secret::from), again });
+            }
+            Core::ServerAdded { server, name, by } => self.add_server(server, &name, by),
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
@@ -573,8 +626,9 @@ impl Driver {
         let revision = self.engine.status_revision();
         if self.revision != Some(revision) {
             self.revision = Some(revision);
-            let mut state =
-                State::from_status(self.engine.status(), &self.shared.clock, &self.shared.servers);
+            let mut state = State::from_status(self.engine.status(), &self.shared.clock, |server| {
+                self.server_name(server)
+            });
             state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }

@@ -181,6 +181,28 @@ pub enum Event {
         /// Index of the server.
         server: usize,
     },
+    /// A broker named a server that was not in the list and is followed to.
+    ServerAdded {
+        /// Its index from now on.
+        server: usize,
+        /// Where it is.
+        name: Text,
+        /// Index of the server that named it.
+        by: usize,
+    },
+    /// The link is on a server that does not share sessions with the one before: the session stays there, and what the
+    /// broker keeps for us in it. Servers that share their sessions are told by [`crate::Builder::clustered`].
+    SessionLeftBehind {
+        /// Index of the server in use now.
+        server: usize,
+        /// The server that has the session.
+        at: String,
+    },
+    /// Enhanced authentication came to its end, and whoever answers for it believes the broker.
+    Authenticated {
+        /// On an open link.
+        again: bool,
+    },
     /// QoS 2 at 3.1.1 without a kept session: may repeat after a cut. Told once.
     Qos2MayRepeat,
     /// The client stopped for good. The last event.
@@ -217,6 +239,9 @@ impl Event {
             Self::Oversized { .. } => "oversized",
             Self::TakenOver { .. } => "taken-over",
             Self::FellBack { .. } => "fell-back",
+            Self::ServerAdded { .. } => "server-added",
+            Self::SessionLeftBehind { .. } => "session-left-behind",
+            Self::Authenticated { .. } => "authenticated",
             Self::Qos2MayRepeat => "qos2-may-repeat",
             Self::Stopped { .. } => "stopped",
             Self::Lagged(_) => "lagged",

@@ -29,6 +29,7 @@
 //! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
 //! however slow or panicking, they delay neither keep-alive nor recovery.
 
+mod authentication;
 mod builder;
 mod callbacks;
 mod client;
@@ -61,6 +62,7 @@ mod url;
 mod ways;
 mod wire;
 
+pub use authentication::{AuthStep, Authentication};
 pub use builder::{Builder, Prepared, Session, Will};
 pub use client::{Client, Stats};
 pub use credentials::{CredentialSource, Credentials};

@@ -209,7 +209,7 @@ impl State {
         }
     }
 
-    pub(crate) fn from_status(status: Status, clock: &Clock, servers: &[Text]) -> Self {
+    pub(crate) fn from_status(status: Status, clock: &Clock, name: impl FnOnce(usize) -> Text) -> Self {
         let since = clock.instant(status.since);
         let heard = status.heard.map(|at| clock.instant(at));
         let link = match status.link {
@@ -236,7 +236,7 @@ impl State {
             refusing: false,
             last_loss: status.last_loss,
             server: status.server,
-            server_name: servers.get(status.server).cloned().unwrap_or_default(),
+            server_name: name(status.server),
             version: status.version,
             session: status.session,
             client_id: status.client_id,

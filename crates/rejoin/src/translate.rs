@@ -67,6 +67,7 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
         Core::Undecided { id } => Event::Undecided { id },
         Core::Conflict { evidence } => Event::TakenOver { evidence },
         Core::FellBack { server } => Event::FellBack { server },
+        Core::SessionLeftBehind { server, at } => Event::SessionLeftBehind { server, at },
         Core::Qos2MayRepeat => Event::Qos2MayRepeat,
         Core::Stopped { reason } => Event::Stopped { reason },
         _ => return None,
@@ -117,6 +118,12 @@ pub(crate) fn log(client: &str, event: &Event) {
         }
         Event::FellBack { .. } => {
             tracing::warn!(target: "rejoin", client, "the server speaks only MQTT 3.1.1")
+        }
+        Event::ServerAdded { name, .. } => {
+            tracing::info!(target: "rejoin", client, server = %name, "the broker named another server");
+        }
+        Event::SessionLeftBehind { at, .. } => {
+            tracing::warn!(target: "rejoin", client, at, "the session stays on the server before");
         }
         Event::Qos2MayRepeat => tracing::warn!(
             target: "rejoin", client, "QoS 2 may repeat after a cut: MQTT 3.1.1 without a kept session"

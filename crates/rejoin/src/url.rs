@@ -254,6 +254,13 @@ impl ServerUrl {
         Ok(())
     }
 
+    /// The same way to another place, `host` or `host:port`.
+    pub(crate) fn renamed(&self, place: &str) -> Self {
+        let (host, port) = host_and_port(place, self.scheme.port())
+            .unwrap_or_else(|_| (place.to_owned(), self.scheme.port()));
+        Self { host, port, ..self.clone() }
+    }
+
     /// `host:port`, as it is shown and dialled; an IPv6 literal in brackets. The path of a socket file.
     pub fn place(&self) -> String {
         if self.scheme == Scheme::Unix { self.host.clone() } else { place(&self.host, self.port) }

@@ -9,6 +9,7 @@ use rejoin_core::Config;
 use rejoin_core::ConfigError;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::authentication::Authentication;
 use crate::builder::Builder;
 use crate::credentials::CredentialSource;
 use crate::error::BuildError;
@@ -26,6 +27,7 @@ use crate::url::ServerUrl;
 #[derive(Default)]
 pub(crate) struct Ways {
     pub(crate) login: Option<CredentialSource>,
+    pub(crate) authentication: Option<Authentication>,
     limits: StageLimits,
     /// `None`: the environment decides. `Some(None)`: none at all.
     proxy: Option<Option<Proxy>>,
@@ -89,6 +91,7 @@ impl Ways {
             proxies,
             connector: self.connector,
             login: self.login,
+            authentication: self.authentication,
             #[cfg(feature = "tls")]
             tls,
             #[cfg(feature = "ws")]

@@ -41,6 +41,8 @@ pub(crate) struct Opened {
     pub(crate) stages: Stages,
     /// Credentials asked for this attempt.
     pub(crate) login: Option<Login>,
+    /// Authentication Data for its CONNECT.
+    pub(crate) auth_data: Option<Bytes>,
 }
 
 /// How an attempt is going.
@@ -62,15 +64,15 @@ impl Opening {
         let dial = Arc::clone(dial);
         let task = tokio::spawn(async move {
             let mut trip = Trip::new(told);
-            let mut login = None;
+            let (mut login, mut auth_data) = (None, None);
             let result = match transport::credentials(&dial, clocks, &mut trip).await {
                 Ok(asked) => {
-                    login = asked;
+                    (login, auth_data) = asked;
                     transport::open(&dial, &target, clocks, &mut trip).await
                 }
                 Err(error) => Err(error),
             };
-            Opened { result, stages: trip.stages, login }
+            Opened { result, stages: trip.stages, login, auth_data }
         });
         Self { task, stages }
     }
@@ -84,7 +86,7 @@ impl Opening {
             let error =
                 TransportError::new(TransportErrorKind::Other, format!("the attempt broke off: {error}"));
             let result = Err(OpenError { stage: Stage::Tcp, error });
-            Opened { result, stages: Stages::default(), login: None }
+            Opened { result, stages: Stages::default(), login: None, auth_data: None }
         });
         Poll::Ready(Progress::Done(Box::new(done)))
     }

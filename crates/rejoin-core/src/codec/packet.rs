@@ -174,7 +174,7 @@ impl std::fmt::Debug for ConnectProperties {
 }
 
 /// The will message: what the server publishes when the client goes away without DISCONNECT 0x00.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Will {
     /// Topic name.
     pub topic: Text,
@@ -188,6 +188,19 @@ pub struct Will {
     pub delay: Option<u32>,
     /// Properties of the message (5.0).
     pub properties: PublishProperties,
+}
+
+/// Settings are printed more often than messages: its payload shows its length only.
+impl std::fmt::Debug for Will {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
+    }
 }
 
 /// CONNACK: the server's answer to CONNECT. The return codes 1 to 5 of 3.1.1 come as 0x84, 0x85, 0x88, 0x86, 0x87.

@@ -8,6 +8,7 @@
 //! ```
 //! One call in, drain [`Engine::poll`] to `None`, wait until [`Engine::deadline`] or the next input.
 
+mod auth;
 mod open;
 mod outage;
 mod receive;
@@ -141,7 +142,7 @@ impl Engine {
     pub fn new(config: Config, kept: Recovered, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.check()?;
         let mut recovery =
-            Recovery::new(&config.recovery, &config.link, config.version, config.servers.len(), seed);
+            Recovery::new(&config.recovery, &config.link, config.spoken(), config.servers.len(), seed);
         let mut session = Session::new(&config.session, seed);
         for at in &kept.reached_wall_ms {
             recovery.recall_attempt(Duration::from_millis(now.wall_ms.saturating_sub(*at)), now.mono);

@@ -7,7 +7,7 @@ use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Pack
 use crate::codec::reason::ReasonCode;
 use crate::config::{Resubscribe, SessionMode};
 use crate::error::{LocalCause, LossCause, TransportError, TransportErrorKind};
-use crate::event::{Event, Outcome, PublishId, SessionState, StopReason};
+use crate::event::{AuthData, Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
 use crate::recovery::{Adapt, LossContext, Plan, Verdict};
@@ -75,6 +75,8 @@ impl Engine {
                 maximum_packet_size: Some(config.link.maximum_packet_size),
                 topic_alias_maximum: Some(config.link.topic_alias_maximum).filter(|n| *n > 0),
                 user_properties: config.user_properties.clone(),
+                authentication_method: config.authentication.as_ref().map(|auth| auth.method.clone()),
+                authentication_data: config.authentication.as_ref().and_then(|auth| auth.data.clone()),
                 ..ConnectProperties::default()
             },
         };
@@ -133,6 +135,10 @@ impl Engine {
         self.present.version = Some(agreement.version);
         self.present.maximum_packet_size = agreement.maximum_packet_size;
         link.agree(agreement, &self.config.link, self.window_for(link.version()), now);
+        if link.auth_method.is_some() {
+            let data = AuthData(connack.properties.authentication_data.clone());
+            self.tell(Event::AuthProof { data, again: false });
+        }
         let unproven = link.unproven;
         let (server, version, attempt) = (link.attempt.server, link.version(), link.attempt.number);
         let took = now.since(link.started);

@@ -100,6 +100,7 @@ impl Engine {
                 }
                 self.session.quarantine.proven(now);
             }
+            Packet::Auth(auth) => self.auth_arrived(auth),
             // The link lets nothing else up.
             _ => {}
         }

@@ -19,7 +19,7 @@ pub(crate) use liveness::{Alarm, Liveness};
 
 use crate::attempt::Attempt;
 use crate::codec::packet::{
-    ConnAck, ConnAckProperties, Connect, Disconnect, Packet, PacketId, Publish, Qos, Version,
+    Auth, ConnAck, ConnAckProperties, Connect, Disconnect, Packet, PacketId, Publish, Qos, Version,
 };
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
@@ -66,6 +66,12 @@ pub(crate) struct Link {
     pub(crate) clean_start: bool,
     /// The transport is open; CONNECT may still have to wait for the store.
     pub(crate) transport_open: bool,
+    /// The method of enhanced authentication that CONNECT named.
+    pub(crate) auth_method: Option<Text>,
+    /// A challenge waits for its answer.
+    pub(crate) challenged: bool,
+    /// AUTH 0x19 was sent and not answered for yet.
+    pub(crate) reauthenticating: bool,
     /// How far opening the transport is.
     pub(crate) stage: Stage,
     /// When the first handshake began: the clock of all of them, up to CONNACK.
@@ -109,6 +115,9 @@ impl Link {
             unproven: false,
             clean_start: true,
             transport_open: false,
+            auth_method: None,
+            challenged: false,
+            reauthenticating: false,
             stage: Stage::Tcp,
             reached: None,
             phase_since: now,
@@ -151,6 +160,7 @@ impl Link {
         self.phase = Phase::Handshake;
         self.phase_since = now;
         self.clean_start = connect.clean_start;
+        self.auth_method.clone_from(&connect.properties.authentication_method);
         self.liveness.received(now);
         self.send(&Packet::Connect(Box::new(connect)), out, now);
     }
@@ -195,10 +205,11 @@ impl Link {
         };
         if self.phase != Phase::Up {
             // Before CONNACK nothing else may come [MQTT-3.2.0-1] [MQTT-3.14.0-1].
-            let Packet::ConnAck(connack) = packet else {
-                return Err(unexpected(packet.name(), "before CONNACK"));
+            return match packet {
+                Packet::ConnAck(connack) => self.connack(connack).map(Some),
+                Packet::Auth(auth) => self.auth(auth).map(Some),
+                other => Err(unexpected(other.name(), "before CONNACK")),
             };
-            return self.connack(connack).map(Some);
         }
         match packet {
             Packet::Publish(mut publish) => {
@@ -210,8 +221,7 @@ impl Link {
             Packet::Disconnect(disconnect) => Err(server_disconnect(disconnect)),
             // [MQTT-3.2.0-2]
             Packet::ConnAck(_) => Err(unexpected("CONNACK", "a second time")),
-            // [MQTT-4.12.0-6]
-            Packet::Auth(_) => Err(unexpected("AUTH", "though no authentication method was named")),
+            Packet::Auth(auth) => self.auth(auth).map(Some),
             Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
                 Err(unexpected(packet.name(), "which only a client sends"))
             }
@@ -234,10 +244,30 @@ impl Link {
             // [MQTT-3.2.2-2]
             return Err(unexpected("CONNACK", "with Session Present though a clean start was asked for"));
         }
-        if self.version() == Version::V5 && connack.properties.authentication_method.is_some() {
-            return Err(unexpected("CONNACK", "with an authentication method though none was named"));
+        if self.version() == Version::V5 && connack.properties.authentication_method != self.auth_method {
+            // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+            return Err(unexpected("CONNACK", "with another authentication method than CONNECT"));
         }
         Ok(Arrived::ConnAck(connack))
+    }
+
+    /// AUTH is answered in turns: a challenge only where an exchange is under way.
+    fn auth(&self, auth: Auth) -> Result<Arrived, LossCause> {
+        let Some(method) = &self.auth_method else {
+            // [MQTT-4.12.0-6]
+            return Err(unexpected("AUTH", "though no authentication method was named"));
+        };
+        let under_way = !self.is_up() || self.reauthenticating;
+        let challenge = auth.reason == ReasonCode::CONTINUE_AUTHENTICATION && !self.challenged;
+        let done = auth.reason == ReasonCode::SUCCESS && self.is_up();
+        if !under_way || !(challenge || done) {
+            return Err(unexpected("AUTH", "out of turn"));
+        }
+        if auth.method.as_ref().is_some_and(|named| named != method) {
+            // [MQTT-4.12.0-5]
+            return Err(unexpected("AUTH", "with another authentication method than CONNECT"));
+        }
+        Ok(Arrived::Packet(Packet::Auth(auth)))
     }
 
     fn count_inbound(&mut self, qos: Qos) -> Result<(), LossCause> {

@@ -39,6 +39,7 @@ pub(crate) use proxy::Proxies;
 pub use proxy::{Proxy, ProxyError};
 pub(crate) use trip::Trip;
 
+use crate::authentication::{AuthStep, Authentication};
 use crate::credentials::{CredentialSource, no_credentials};
 use crate::url::{Scheme, ServerUrl};
 use limits::StageLimits;
@@ -59,6 +60,7 @@ pub(crate) struct Dial {
     pub(crate) resolver: Resolver,
     pub(crate) proxies: Proxies,
     pub(crate) login: Option<CredentialSource>,
+    pub(crate) authentication: Option<Authentication>,
     pub(crate) connector: Option<Connector>,
     #[cfg(feature = "tls")]
     pub(crate) tls: tls::Shop,
@@ -123,10 +125,23 @@ pub(crate) async fn credentials(
     dial: &Dial,
     clocks: Clocks,
     trip: &mut Trip,
-) -> Result<Option<Login>, OpenError> {
-    let Some(source) = &dial.login else { return Ok(None) };
+) -> Result<(Option<Login>, Option<Bytes>), OpenError> {
+    if dial.login.is_none() && dial.authentication.is_none() {
+        return Ok((None, None));
+    }
     let until = Instant::now() + dial.limits.credentials.min(clocks.connect);
-    trip.within(Stage::Credentials, until, source.login()).await.map(Some).map_err(|failed| OpenError {
+    let asking = async {
+        let login = match &dial.login {
+            Some(source) => Some(source.login().await?),
+            None => None,
+        };
+        let data = match &dial.authentication {
+            Some(authentication) => authentication.step(AuthStep::Begin { again: false }).await?,
+            None => None,
+        };
+        Ok((login, data))
+    };
+    trip.within(Stage::Credentials, until, asking).await.map_err(|failed| OpenError {
         error: no_credentials(match failed.error.kind {
             TransportErrorKind::TimedOut => format!("the credential provider gave {}", failed.error.detail),
             _ => failed.error.detail,

@@ -7,7 +7,7 @@ use rejoin_core::codec::packet::Packet;
 
 use crate::peer::{LIMIT, Listener, connack, limited, message};
 
-async fn event(events: &mut Events, wanted: &str) -> Event {
+pub(crate) async fn event(events: &mut Events, wanted: &str) -> Event {
     loop {
         let event = limited(events.next()).await.expect("the client runs");
         if event.name() == wanted {

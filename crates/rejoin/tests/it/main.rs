@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
 mod ending;
+mod identity;
 mod isolation;
 mod links;
 mod peer;
 mod publishing;
 mod queue;
 mod receiving;
+mod secrets;
+#[cfg(feature = "tls")]
+mod tls;
+mod ways;
 mod wishes;

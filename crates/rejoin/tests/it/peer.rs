@@ -9,7 +9,7 @@ use rejoin_core::codec::packet::{
     Ack, ConnAck, ConnAckProperties, Packet, PacketId, Publish, PublishProperties, SubAck,
 };
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// No wait of a test is longer than this; none is expected to come near it.
@@ -47,7 +47,7 @@ impl Listener {
     fn peer(&self, stream: TcpStream, max_packet_size: u32) -> Peer {
         let limits = Limits { max_packet_size, ..Limits::default() };
         let decoder = Decoder::new(self.version, Sender::Client, limits);
-        Peer { stream, version: self.version, decoder, read: VecDeque::new() }
+        Peer { stream: Stream::Tcp(stream), version: self.version, decoder, read: VecDeque::new() }
     }
 
     /// Accepts, reads CONNECT and answers with success.
@@ -72,14 +72,36 @@ pub(crate) async fn limited<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("the step took too long")
 }
 
+/// Any stream of bytes.
+pub(crate) trait Bytewise: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytewise for T {}
+
+enum Stream {
+    Tcp(TcpStream),
+    Other(Box<dyn Bytewise>),
+}
+
 pub(crate) struct Peer {
-    stream: TcpStream,
+    stream: Stream,
     version: Version,
     decoder: Decoder,
     read: VecDeque<Packet>,
 }
 
 impl Peer {
+    /// The same over any stream, at 5.0.
+    pub(crate) fn over(stream: impl Bytewise + 'static) -> Self {
+        let decoder = Decoder::new(Version::V5, Sender::Client, Limits::default());
+        Self { stream: Stream::Other(Box::new(stream)), version: Version::V5, decoder, read: VecDeque::new() }
+    }
+
+    /// Reads CONNECT and answers with success.
+    pub(crate) async fn greet(&mut self) {
+        assert!(matches!(self.next().await, Packet::Connect(_)));
+        self.send(connack(false, ReasonCode::SUCCESS)).await;
+    }
+
     /// The next packet; panics at the end of the stream.
     pub(crate) async fn next(&mut self) -> Packet {
         limited(self.read_packet()).await.expect("the client closed")
@@ -106,7 +128,11 @@ impl Peer {
             }
             if self.read.is_empty() {
                 let mut buffer = BytesMut::with_capacity(64 * 1024);
-                if self.stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                let read = match &mut self.stream {
+                    Stream::Tcp(stream) => stream.read_buf(&mut buffer).await,
+                    Stream::Other(stream) => stream.read_buf(&mut buffer).await,
+                };
+                if read.unwrap_or(0) == 0 {
                     return None;
                 }
                 self.decoder.push(buffer.freeze());
@@ -117,7 +143,13 @@ impl Peer {
     pub(crate) async fn send(&mut self, packet: Packet) {
         let mut out = BytesMut::new();
         encode(&packet, self.version, &mut out).unwrap();
-        limited(self.stream.write_all(&out)).await.unwrap();
+        match &mut self.stream {
+            Stream::Tcp(stream) => limited(stream.write_all(&out)).await.unwrap(),
+            Stream::Other(stream) => {
+                limited(stream.write_all(&out)).await.unwrap();
+                limited(stream.flush()).await.unwrap();
+            }
+        }
     }
 
     /// The next packet must be this PUBLISH.
@@ -177,7 +209,9 @@ impl Peer {
 
     /// Drops the connection with a reset.
     pub(crate) fn reset(self) {
-        self.stream.set_zero_linger().unwrap();
+        if let Stream::Tcp(stream) = self.stream {
+            stream.set_zero_linger().unwrap();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine, driven packet by packet in virtual time with the true defaults.
 
+mod auth;
 pub(crate) mod bench;
 mod durable;
 mod found;

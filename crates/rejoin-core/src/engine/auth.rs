@@ -1,0 +1,75 @@
+//! Enhanced authentication: the exchange before CONNACK, and the one on an open link (5.0).
+//!
+//! ```text
+//!   CONNECT (method, data) ──► AUTH 0x18 ◄──► AUTH 0x18 ... ──► CONNACK (proof)
+//!   open link:  AUTH 0x19 ───► AUTH 0x18 ◄──► AUTH 0x18 ... ──► AUTH 0x00 (proof)
+//! ```
+//! What the data means is the business of whoever answers; here it only keeps to the order.
+
+use bytes::Bytes;
+
+use super::Engine;
+use crate::codec::packet::{Auth, Packet};
+use crate::codec::reason::ReasonCode;
+use crate::error::{LossCause, Stage, TransportError};
+use crate::event::{AuthData, Event};
+use crate::time::Now;
+
+impl Engine {
+    /// The data of the next CONNECT, for the method of the settings.
+    pub fn set_auth_data(&mut self, data: Option<Bytes>) {
+        if let Some(auth) = &mut self.config.authentication {
+            auth.data = data;
+        }
+    }
+
+    /// Answers [`Event::AuthChallenge`]. Does nothing when no challenge is open.
+    pub fn authenticate(&mut self, data: Option<Bytes>, now: Now) {
+        self.advance(now);
+        if self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.challenged)) {
+            self.send_auth(ReasonCode::CONTINUE_AUTHENTICATION, data);
+        }
+    }
+
+    /// Begins to authenticate anew on an open link, as when a token is about to expire. False where that is not
+    /// possible: no link, no method, MQTT 3.1.1, or an exchange is under way.
+    pub fn reauthenticate(&mut self, data: Option<Bytes>, now: Now) -> bool {
+        self.advance(now);
+        let Some(link) = self.link.as_mut().filter(|link| link.is_up() && !link.reauthenticating) else {
+            return false;
+        };
+        if link.auth_method.is_none() {
+            return false;
+        }
+        link.reauthenticating = true;
+        self.send_auth(ReasonCode::REAUTHENTICATE, data);
+        true
+    }
+
+    /// Whoever answers the challenges could not, or does not believe the proof: the link is of no use.
+    pub fn auth_failed(&mut self, error: TransportError, now: Now) {
+        self.advance(now);
+        self.lose(LossCause::Open { stage: Stage::Credentials, error });
+    }
+
+    pub(super) fn auth_arrived(&mut self, auth: Auth) {
+        let Some(link) = self.link.as_mut() else { return };
+        let data = AuthData(auth.data);
+        if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
+            link.challenged = true;
+            self.tell(Event::AuthChallenge { data });
+        } else {
+            link.reauthenticating = false;
+            self.tell(Event::AuthProof { data, again: true });
+        }
+    }
+
+    fn send_auth(&mut self, reason: ReasonCode, data: Option<Bytes>) {
+        let now = self.now.mono;
+        let Some(link) = self.link.as_mut() else { return };
+        let Some(method) = link.auth_method.clone() else { return };
+        // [MQTT-4.12.0-5]
+        let auth = Auth { reason, method: Some(method), data, properties: None };
+        link.send(&Packet::Auth(auth), &mut self.wire, now);
+    }
+}

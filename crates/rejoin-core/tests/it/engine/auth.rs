@@ -1,0 +1,142 @@
+//! Enhanced authentication: the order of the exchange, before CONNACK and on an open link.
+
+use bytes::Bytes;
+use rejoin_core::codec::packet::{Auth, ConnAckProperties, Packet};
+use rejoin_core::*;
+
+use super::bench::{Bench, config};
+
+fn bench() -> Bench {
+    let mut config = config();
+    config.authentication = Some(Authentication { method: Text::from_static("SCRAM"), data: None });
+    let mut bench = Bench::new(config);
+    bench.engine.set_auth_data(Some(Bytes::from_static(b"first")));
+    bench
+}
+
+fn auth(reason: ReasonCode, method: &'static str, data: &'static [u8]) -> Packet {
+    let method = Some(Text::from_static(method));
+    Packet::Auth(Auth { reason, method, data: Some(Bytes::from_static(data)), properties: None })
+}
+
+fn connack(b: &mut Bench, method: Option<&'static str>) {
+    let properties = ConnAckProperties {
+        authentication_method: method.map(Text::from_static),
+        authentication_data: method.map(|_| Bytes::from_static(b"proof")),
+        ..Default::default()
+    };
+    b.connack(false, properties);
+}
+
+fn sent(b: &mut Bench) -> Vec<(ReasonCode, Option<Bytes>)> {
+    let packets = std::mem::take(&mut b.sent);
+    let auths = packets.into_iter().filter_map(|packet| match packet {
+        Packet::Auth(auth) => Some((auth.reason, auth.data)),
+        _ => None,
+    });
+    auths.collect()
+}
+
+fn asked(b: &Bench) -> usize {
+    b.events.iter().filter(|event| matches!(event, Event::AuthChallenge { .. })).count()
+}
+
+fn broke_the_protocol(b: &Bench) -> bool {
+    matches!(b.engine.status().last_loss, Some(LossCause::Protocol(_)))
+}
+
+#[test]
+fn a_challenge_is_answered_and_the_proof_is_told() {
+    let mut b = bench();
+    let connect = b.open();
+    assert_eq!(connect.properties.authentication_method.as_deref(), Some("SCRAM"));
+    assert_eq!(connect.properties.authentication_data.as_deref(), Some(&b"first"[..]));
+    for step in 1..=2 {
+        b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+        assert_eq!(asked(&b), step);
+        let now = b.now();
+        b.engine.authenticate(Some(Bytes::from_static(b"answer")), now);
+        b.drain();
+        assert_eq!(sent(&mut b), [(ReasonCode::CONTINUE_AUTHENTICATION, Some("answer".into()))]);
+        b.engine.authenticate(Some(Bytes::from_static(b"unasked")), now);
+        b.drain();
+        assert!(sent(&mut b).is_empty());
+    }
+    connack(&mut b, Some("SCRAM"));
+    assert_eq!(b.engine.status().link, LinkState::Open);
+    let proof = AuthData(Some(Bytes::from_static(b"proof")));
+    assert!(b.events.contains(&Event::AuthProof { data: proof, again: false }));
+    assert!(!format!("{:?}", b.events).contains("proof\""), "never printed");
+}
+
+#[test]
+fn an_open_link_authenticates_anew_once_at_a_time() {
+    let mut b = bench();
+    b.open();
+    connack(&mut b, Some("SCRAM"));
+    let now = b.now();
+    assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"again")), now));
+    assert!(!b.engine.reauthenticate(None, now), "one exchange at a time");
+    b.drain();
+    assert_eq!(sent(&mut b), [(ReasonCode::REAUTHENTICATE, Some("again".into()))]);
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    b.engine.authenticate(None, now);
+    b.drain();
+    b.receive(&auth(ReasonCode::SUCCESS, "SCRAM", b"fine"));
+    assert_eq!(b.engine.status().link, LinkState::Open);
+    assert!(b.engine.reauthenticate(None, now), "the next one may begin");
+}
+
+#[test]
+fn what_is_out_of_turn_ends_the_link() {
+    // Before CONNACK: success, another method, a second challenge before the answer to the first.
+    for packets in [
+        vec![auth(ReasonCode::SUCCESS, "SCRAM", b"x")],
+        vec![auth(ReasonCode::CONTINUE_AUTHENTICATION, "other", b"x")],
+        vec![auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"x"); 2],
+    ] {
+        let mut b = bench();
+        b.open();
+        for packet in &packets {
+            b.receive(packet);
+        }
+        assert!(broke_the_protocol(&b), "{packets:?}");
+    }
+    // A CONNACK without the method, or with one though none was named.
+    let mut b = bench();
+    b.open();
+    connack(&mut b, None);
+    assert!(broke_the_protocol(&b));
+    let mut b = Bench::new(config());
+    b.open();
+    connack(&mut b, Some("SCRAM"));
+    assert!(broke_the_protocol(&b));
+    // On an open link nobody asked for it.
+    let mut b = bench();
+    b.open();
+    connack(&mut b, Some("SCRAM"));
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"x"));
+    assert!(broke_the_protocol(&b));
+}
+
+#[test]
+fn whoever_cannot_answer_or_does_not_believe_ends_the_link() {
+    let mut b = bench();
+    b.open();
+    connack(&mut b, Some("SCRAM"));
+    let now = b.now();
+    let error = TransportError::new(TransportErrorKind::Credentials, "the proof is wrong");
+    b.engine.auth_failed(error.clone(), now);
+    b.drain();
+    assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, error }));
+}
+
+#[test]
+fn there_is_no_fall_back_to_a_version_without_it() {
+    let mut b = bench();
+    for _ in 0..4 {
+        b.open();
+        b.input(Input::Lost(TransportError::new(TransportErrorKind::Closed, "scripted")));
+    }
+    assert!(b.connects.iter().all(|connect| connect.version == Version::V5));
+}
