@@ -4,6 +4,8 @@
 
 mod contract;
 mod folder;
+mod golden;
 mod places;
 mod power;
 mod tools;
+mod trouble;
