@@ -71,7 +71,7 @@ fn a_queue_of_format_1_opens_and_is_whole() {
     assert!(states.iter().all(|count| *count > 0), "every state is in it: {states:?}");
     assert_eq!(difference(&found, &expected, 0), None);
     for waits in &expected.waiting {
-        assert_eq!(queue.load(&[waits.id]).unwrap(), [waits.body.clone()]);
+        assert_eq!(queue.load(&[waits.id]).unwrap()[0], waits.body);
     }
     queue.commit(&[Record::Done { id: found.waiting[0].id }]).unwrap();
     drop(queue);

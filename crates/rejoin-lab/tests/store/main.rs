@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 #![allow(clippy::print_stdout, reason = "figures for who runs it with --nocapture")]
 
+mod bytes;
 mod contract;
 mod folder;
 mod golden;
