@@ -6,6 +6,7 @@ mod bytes;
 mod contract;
 mod folder;
 mod golden;
+mod live;
 mod places;
 mod power;
 mod tools;
