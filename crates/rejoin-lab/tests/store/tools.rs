@@ -180,9 +180,7 @@ fn in_use(path: &Path) -> (Sender<bool>, JoinHandle<Vec<PublishId>>) {
     fill(&mut queue);
     let (bell, rung) = channel::<bool>();
     let ring = bell.clone();
-    queue.attend(Box::new(move || {
-        let _ = ring.send(true);
-    }));
+    queue.attend(Box::new(move || ring.send(true).unwrap_or_default()));
     let keeper = std::thread::spawn(move || {
         let mut withdrawn = Vec::new();
         while let Ok(true) = rung.recv() {

@@ -151,7 +151,7 @@ impl Entrance {
     }
 
     /// Answers everybody. Gives the messages that the client is to withdraw.
-    pub(super) fn serve(&mut self, store: &mut dyn Store) -> Vec<PublishId> {
+    pub(super) fn serve(&self, store: &mut dyn Store) -> Vec<PublishId> {
         let mut withdraw = Vec::new();
         for knock in self.knocks.try_iter().take(AT_THE_DOOR) {
             withdraw.extend(knock.serve(store));

@@ -303,7 +303,7 @@ impl Store for Folder {
 
     fn serve(&mut self) -> Vec<PublishId> {
         #[cfg(unix)]
-        if let Some(mut entrance) = self.entrance.take() {
+        if let Some(entrance) = self.entrance.take() {
             let withdrawn = entrance.serve(self);
             self.entrance = Some(entrance);
             return withdrawn;
