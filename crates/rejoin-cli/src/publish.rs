@@ -9,7 +9,7 @@ use rejoin_core::codec::packet::PublishProperties;
 use crate::exit::{Exit, Failure};
 use crate::ledger::{self, Ledger};
 use crate::output::{Line, Teller, Weight};
-use crate::running::{Running, SIGNAL_DRAIN, at};
+use crate::running::{Over, Running, SIGNAL_DRAIN, at};
 use crate::settings::Publish;
 use crate::source::{Item, Items};
 
@@ -37,9 +37,13 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
         Ended::Input | Ended::Source(_) => deadline.duration(),
     };
     let (ended, settled) = drain(&mut running, &mut ledger, ended, limit).await;
-    let (teller, outages) = running.end((!settled).then_some(Duration::ZERO)).await;
+    let Over { teller, outages, still_queued } = running.end((!settled).then_some(Duration::ZERO)).await;
     ledger.close();
-    let exit = verdict(&ended, &ledger);
+    let exit = match verdict(&ended, &ledger) {
+        // Messages of an earlier run are left.
+        Exit::Done if still_queued > 0 => Exit::StillQueued,
+        exit => exit,
+    };
     let summary = ledger::summary(ledger.counts(), outages, exit);
     teller.tell(&summary);
     if teller.is_json() {
@@ -216,10 +220,15 @@ async fn drain(
     let client = running.client.clone();
     let stopped = Running::stopped(&client);
     tokio::pin!(stopped);
-    while !ledger.is_settled() {
+    // In a queue on disk there may be messages of earlier runs, which nobody here has a delivery of.
+    let all = client.flush(Duration::MAX);
+    tokio::pin!(all);
+    let mut empty = false;
+    while !ledger.is_settled() || !empty {
         tokio::select! {
             biased;
             () = ledger.settle() => {}
+            _ = &mut all, if !empty => empty = true,
             exit = running.signals.first(), if !matches!(ended, Ended::Signal(_)) => {
                 ended = Ended::Signal(exit);
                 say_signal(&running.teller, ledger);

@@ -32,6 +32,16 @@ pub(crate) struct Running {
     pub(crate) events: Events,
 }
 
+/// What is left of a client that ended.
+pub(crate) struct Over {
+    /// Where lines go.
+    pub(crate) teller: Teller,
+    /// How often and how long there was no link.
+    pub(crate) outages: Outages,
+    /// Messages on disk for the next run, those of earlier runs included.
+    pub(crate) still_queued: u64,
+}
+
 impl Running {
     /// Starts a client. `before` declares what must be there before the first link.
     pub(crate) fn start<D>(
@@ -142,10 +152,10 @@ impl Running {
     }
 
     /// Says goodbye to the broker, within `limit` or what DISCONNECT alone needs, and tells the last state lines.
-    pub(crate) async fn end(self, limit: Option<Duration>) -> (Teller, Outages) {
-        self.client.shutdown().within(limit.unwrap_or(GOODBYE)).await;
+    pub(crate) async fn end(self, limit: Option<Duration>) -> Over {
+        let report = self.client.shutdown().within(limit.unwrap_or(GOODBYE)).await;
         let outages = self.reporter.finish().await;
-        (self.teller, outages)
+        Over { teller: self.teller, outages, still_queued: report.still_queued }
     }
 }
 

@@ -9,7 +9,7 @@ use rejoin::{Client, Event, Message, ReasonCode, SubscribeError, Subscription};
 use crate::exit::{Exit, Failure};
 use crate::format::View;
 use crate::output::{Line, Teller, Weight};
-use crate::running::{Running, at};
+use crate::running::{Over, Running, at};
 use crate::settings::Subscribe;
 
 /// Bytes of output collected before they are written, while more messages are there already.
@@ -32,7 +32,7 @@ pub(crate) async fn run(settings: Subscribe, teller: Teller) -> Result<Exit, Fai
     if settings.connection.kept {
         stream.detach();
     }
-    let (teller, outages) = running.end(None).await;
+    let Over { teller, outages, .. } = running.end(None).await;
     let exit = match (&ended, answers.refused) {
         (Ok(Exit::Done), Some(code)) => Exit::Refused(code),
         (Ok(exit), _) => *exit,

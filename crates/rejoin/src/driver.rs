@@ -102,6 +102,7 @@ impl Driver {
         Stock { pending, storage }: Stock,
     ) -> Self {
         let now = shared.clock.now();
+        let last_publish = pending.newest().unwrap_or_default();
         Self {
             storage,
             engine,
@@ -120,7 +121,7 @@ impl Driver {
             pause: None,
             freed_bytes: 0,
             freed_messages: 0,
-            last_publish: PublishId(0),
+            last_publish,
             flushes: Vec::new(),
             revision: None,
             repeats: Repeats::default(),

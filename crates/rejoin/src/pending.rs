@@ -135,6 +135,11 @@ impl Pending {
         self.iter().map(of).collect()
     }
 
+    /// The highest name not answered for.
+    pub(crate) fn newest(&self) -> Option<PublishId> {
+        self.iter().last().map(|(id, _)| id)
+    }
+
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Entry> {
         self.live = 0;
         let stragglers = std::mem::take(&mut self.stragglers).into_values();

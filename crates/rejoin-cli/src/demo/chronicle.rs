@@ -112,6 +112,7 @@ impl Chronicle {
             Fault::Freeze | Fault::HeldByKey => "the link is frozen: no FIN, no RST, the socket looks open",
             Fault::LostAcks => "acknowledgements are lost on this connection",
             Fault::Amnesia => "the broker is killed and will forget all sessions",
+            Fault::Kill => "rejoin pub --queue DIR has 31 messages and no link; it is killed (kill -9)",
             Fault::Cut => "the link is cut with RST",
         };
         self.note(at, "injected", text);
@@ -126,6 +127,7 @@ impl Chronicle {
             Fault::Freeze | Fault::HeldByKey => "the link goes on",
             Fault::LostAcks => "acknowledgements arrive again",
             Fault::Amnesia => "the broker is back and knows nobody",
+            Fault::Kill => "it is started again on the same folder, and the network is back",
             Fault::Cut => return,
         };
         self.note(at, "healed", text);

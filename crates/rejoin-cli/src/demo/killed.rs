@@ -104,11 +104,6 @@ impl Killed {
         Ok(())
     }
 
-    /// How many messages were on disk when it was killed; `None` before that.
-    pub(crate) const fn stored(&self) -> Option<u64> {
-        self.stored
-    }
-
     /// Whether nothing is on its way any more.
     pub(crate) fn is_over(&mut self) -> bool {
         match &mut self.child {

@@ -10,6 +10,7 @@
 
 mod chronicle;
 mod clock;
+mod killed;
 mod lines;
 mod model;
 mod plain;

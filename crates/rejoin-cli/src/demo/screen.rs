@@ -109,6 +109,7 @@ fn lanes(view: &View<'_>, width: usize) -> Vec<Line<'static>> {
             Some(Fault::Restart | Fault::Amnesia) => ('■', Color::Magenta),
             Some(Fault::Freeze | Fault::HeldByKey) => ('▨', Color::Blue),
             Some(Fault::LostAcks) => ('▤', Color::Cyan),
+            Some(Fault::Kill) => ('†', Color::Magenta),
             Some(Fault::Cut) => ('╳', Color::Magenta),
         }),
         paint("truth", &|sample| if sample.passing { ('█', Color::Green) } else { ('▁', Color::Red) }),

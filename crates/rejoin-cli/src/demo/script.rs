@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     LostAcks,
     /// The broker is killed and comes back without its sessions.
     Amnesia,
+    /// A process of our own is killed with what it could not deliver, and started again.
+    Kill,
     /// The link is cut with RST by a key.
     Cut,
     /// The link is frozen by a key.
@@ -72,6 +74,7 @@ impl Fault {
             Self::Freeze | Self::HeldByKey => "link frozen",
             Self::LostAcks => "acks lost",
             Self::Amnesia => "broker forgets",
+            Self::Kill => "process killed",
             Self::Cut => "link cut",
         }
     }
@@ -83,6 +86,7 @@ impl Fault {
             Self::Freeze => "freeze",
             Self::LostAcks => "lose-acknowledgements",
             Self::Amnesia => "restart-sessions-lost",
+            Self::Kill => "kill-process",
             Self::Cut => "cut-by-key",
             Self::HeldByKey => "freeze-by-key",
         }
@@ -112,6 +116,8 @@ pub(crate) fn story(pace: Pace) -> Vec<(Duration, Act)> {
         (21_000, Act::End(Fault::LostAcks)),
         (22_000, Act::Begin(Fault::Amnesia)),
         (24_000, Act::End(Fault::Amnesia)),
+        (25_500, Act::Begin(Fault::Kill)),
+        (26_500, Act::End(Fault::Kill)),
         (28_000, Act::StopPublishing),
     ]
     .map(|(at, act)| (pace.of(at), act))

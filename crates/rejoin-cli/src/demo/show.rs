@@ -130,7 +130,7 @@ impl Show {
         Ending { judgement, chronicle: self.chronicle, signal: self.signal }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_over(&mut self) -> bool {
         let Some(since) = self.ending else { return false };
         let all_back = self.world.is_drained() && !self.chronicle.is_recovering();
         all_back || since.elapsed() >= self.drain_limit
@@ -154,7 +154,11 @@ impl Show {
     async fn end(&mut self, fault: Fault) -> Result<(), String> {
         if self.chronicle.is_on(fault) {
             self.world.act(Act::End(fault)).await?;
-            self.chronicle.end(fault, Instant::now(), self.world.clock.now());
+            let at = self.world.clock.now();
+            self.chronicle.end(fault, Instant::now(), at);
+            if let (Fault::Kill, Some(survivors)) = (fault, self.world.survivors()) {
+                self.chronicle.note(at, "found", format!("{} messages of it are on disk", survivors.stored));
+            }
         }
         Ok(())
     }
@@ -223,7 +227,9 @@ impl Show {
         self.chronicle.note(self.world.clock.now(), "stop", why);
         self.world.stop_publishing();
         self.script.clear();
-        for fault in [Fault::Restart, Fault::Freeze, Fault::LostAcks, Fault::Amnesia, Fault::HeldByKey] {
+        for fault in
+            [Fault::Restart, Fault::Freeze, Fault::LostAcks, Fault::Amnesia, Fault::Kill, Fault::HeldByKey]
+        {
             self.end(fault).await?;
         }
         self.ending = Some(Instant::now());

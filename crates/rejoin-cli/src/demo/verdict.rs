@@ -7,6 +7,7 @@ use rejoin_lab::Verdict;
 use serde_json::{Value, json};
 
 use super::chronicle::{Chronicle, Outage, short};
+use super::killed::Survivors;
 use super::script::{Pace, Times};
 use super::world::{Lane, Settings, World};
 
@@ -27,6 +28,8 @@ pub(crate) struct Judgement {
     /// Claimed open while dead: in all, and at most in one piece.
     claimed: (Duration, Duration),
     suspicions: Vec<String>,
+    /// What became of the messages of the process that was killed.
+    survivors: Option<Survivors>,
 }
 
 impl Judgement {
@@ -44,6 +47,7 @@ impl Judgement {
             gaps: chronicle.gaps(),
             claimed: world.claimed_open_while_dead(),
             suspicions,
+            survivors: world.survivors(),
         }
     }
 
@@ -56,7 +60,8 @@ impl Judgement {
             ours.lost.clear();
         }
         let quit = self.ended_at < self.settings.pace.total();
-        ours.passes() && unknown_allowed && ours.told_failed == 0 && (!self.still_out || quit)
+        let survived = self.survivors.map_or(quit, |survivors| survivors.all_there(self.settings.qos));
+        survived && ours.passes() && unknown_allowed && ours.told_failed == 0 && (!self.still_out || quit)
     }
 
     /// The last lines.
@@ -86,6 +91,12 @@ impl Judgement {
                 },
                 plain.received,
                 plain.delivered,
+            ));
+        }
+        if let Some(Survivors { stored, delivered, copies }) = self.survivors {
+            let twice = if copies > 0 { format!(", {copies} of them twice") } else { String::new() };
+            more(format!(
+                "a process of ours was killed with {stored} messages on disk: its successor delivered {delivered}{twice}"
             ));
         }
         let times = Times::at(self.settings.pace);
@@ -173,6 +184,11 @@ impl Judgement {
                 "median_ms": recovery.map(|(median, _)| ms(median)),
                 "max_ms": recovery.map(|(_, longest)| ms(longest)),
             },
+            "killed_process": self.survivors.map(|survivors| json!({
+                "stored": survivors.stored,
+                "delivered": survivors.delivered,
+                "copies": survivors.copies,
+            })),
             "claimed_open_while_dead_ms": ms(self.claimed.0),
             "claimed_open_while_dead_longest_ms": ms(self.claimed.1),
             "without_recovery": self.plain.map(|plain| json!({
@@ -238,6 +254,7 @@ mod tests {
             gaps: 1,
             claimed: (Duration::from_millis(1_700), Duration::from_millis(1_600)),
             suspicions: Vec::new(),
+            survivors: Some(Survivors { stored: 31, delivered: 31, copies: 0 }),
         }
     }
 
@@ -273,6 +290,14 @@ mod tests {
             assert!(!judged.passes(), "{judged:?}");
             assert!(judged.lines()[0].starts_with("FAIL  published"), "{:?}", judged.lines());
         }
+        let mut killed = judgement(Qos::AtLeastOnce, good());
+        killed.survivors = Some(Survivors { stored: 31, delivered: 30, copies: 0 });
+        assert!(!killed.passes(), "what was on disk must arrive");
+        killed.survivors = None;
+        assert!(!killed.passes(), "the scene was not played");
+        let mut twice = judgement(Qos::ExactlyOnce, good());
+        twice.survivors = Some(Survivors { stored: 31, delivered: 31, copies: 1 });
+        assert!(!twice.passes());
         let mut out = judgement(Qos::AtLeastOnce, good());
         out.still_out = true;
         assert!(!out.passes());

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::clock::Clock;
+use super::killed::{Killed, Survivors};
 use super::model::{Lamp, Sample, claimed_open_while_dead};
 use super::plain::Plain;
 use super::script::{Act, Fault, MESSAGES, Pace, Times};
@@ -86,6 +87,7 @@ pub(crate) struct World {
     proxy: Proxy,
     publisher: Arc<Publisher>,
     plain: Option<(Arc<Plain>, Auditor)>,
+    killed: Killed,
     heard: Arc<Mutex<Heard>>,
     claims: Arc<Mutex<Vec<(Instant, Lamp)>>>,
     _tasks: JoinSet<()>,
@@ -126,6 +128,7 @@ impl World {
             let retry = settings.pace.of(1_000);
             (Arc::new(Plain::start(proxy.addr(), auditor.clone(), retry)), auditor)
         });
+        let killed = Killed::prepare(&server, settings.qos, settings.pace).await?;
         let publisher = Arc::new(Publisher {
             client: client.clone(),
             auditor,
@@ -137,13 +140,24 @@ impl World {
         let lane = plain.as_ref().map(|(plain, _)| Arc::clone(plain));
         tasks.spawn(publish(Arc::clone(&publisher), lane, Arc::clone(&clock), settings.pace));
         let pace = settings.pace;
-        let world =
-            Self { clock, client, pace, server, proxy, publisher, plain, heard, claims, _tasks: tasks };
+        let world = Self {
+            clock,
+            client,
+            pace,
+            server,
+            proxy,
+            publisher,
+            plain,
+            killed,
+            heard,
+            claims,
+            _tasks: tasks,
+        };
         Ok((world, receiver))
     }
 
     /// Does what the script or a key asks for.
-    pub(crate) async fn act(&self, act: Act) -> Result<(), String> {
+    pub(crate) async fn act(&mut self, act: Act) -> Result<(), String> {
         match act {
             Act::Begin(Fault::Restart | Fault::Amnesia) => {
                 // A dead host's port refuses; the proxy alone would accept and then reset.
@@ -161,6 +175,8 @@ impl World {
             }
             Act::Begin(Fault::LostAcks) => self.lose_acks(Count::Always),
             Act::End(Fault::LostAcks) => self.lose_acks(Count::Never),
+            Act::Begin(Fault::Kill) => self.killed.kill().await?,
+            Act::End(Fault::Kill) => self.killed.start_again()?,
             Act::Begin(Fault::Cut) => self.proxy.reset(),
             Act::End(Fault::Cut) | Act::StopPublishing => {}
         }
@@ -183,7 +199,10 @@ impl World {
     }
 
     /// Whether everything published was answered for and is at the broker.
-    pub(crate) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&mut self) -> bool {
+        if !self.killed.is_over() {
+            return false;
+        }
         let publisher = &self.publisher;
         let stopped = publisher.stopped.load(Ordering::Relaxed);
         (stopped || publisher.auditor.published_count() == MESSAGES)
@@ -250,6 +269,11 @@ impl World {
             let verdict = self.publisher.auditor.verdict().with_violations(broker);
             (verdict, broker.suspicions().map(ToString::to_string).collect())
         })
+    }
+
+    /// What became of the messages of the process that was killed.
+    pub(crate) fn survivors(&self) -> Option<Survivors> {
+        self.killed.survivors()
     }
 
     /// How long the client claimed an open link over a dead path: in all, and at most in one piece.
