@@ -132,7 +132,7 @@ mod tests {
         assert!(asked("ping-timeout").contains("no byte came"));
         assert!(asked("not authorized").contains("0x87"));
         assert!(asked("frobnicate").starts_with("ERROR `frobnicate` is no"));
-        assert!(asked("5").starts_with("ERROR"));
+        assert!(asked("7").starts_with("ERROR"));
         assert!(text(&[]).is_ok_and(|all| all.contains("0xA2") && all.contains("ping-timeout")));
     }
 }
