@@ -282,7 +282,7 @@ impl Shared {
         if inbox.store.refusing
             && let Some(error) = inbox.store.error.clone()
         {
-            return Err(Box::new((NotAccepted::Store(error), publication)));
+            return Err(Box::new((NotAccepted::Store(Box::new(error)), publication)));
         }
         let kept = inbox.store.durable && publication.is_queued();
         let cell = Arc::new(if kept { Cell::default() } else { Cell::in_memory() });

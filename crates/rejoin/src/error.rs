@@ -339,7 +339,7 @@ pub enum NotAccepted {
     },
     /// The store cannot take it now ([`StoreError::NoSpace`]) or any more.
     #[error(transparent)]
-    Store(StoreError),
+    Store(Box<StoreError>),
     /// The client is stopped or being shut down.
     #[error("the client is stopped; make a new one")]
     Stopped,

@@ -213,8 +213,8 @@ impl Open {
             }
             written -= front.len();
             let sent = self.out.pop_front();
-            if std::mem::take(&mut self.wipe) {
-                sent.map(wiped);
+            if let (true, Some(sent)) = (std::mem::take(&mut self.wipe), sent) {
+                wiped(sent);
             }
         }
     }

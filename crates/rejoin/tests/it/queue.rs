@@ -196,7 +196,7 @@ async fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
     let before = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
     assert!(matches!(told(&mut events, "store-trouble").await, Event::StoreTrouble { refusing: true, .. }));
     let refused = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
-    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::no_space()));
+    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::no_space().into()));
     assert!(refused.is_transient());
     assert_eq!(refused.into_publication().unwrap().payload, "2");
     assert_eq!(client.outlook(), Outlook::Blocked { why: Obstacle::Store(Disk::no_space()) });
@@ -220,7 +220,7 @@ async fn a_broken_disk_stops_acceptance_and_not_the_link() {
     assert_eq!(limited(unstored.stored()).await.unwrap(), Stored::InMemory);
     told(&mut events, "store-trouble").await;
     let refused = client.publish("a", "3").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
-    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::broken()));
+    assert_eq!(refused.reason(), &NotAccepted::Store(Disk::broken().into()));
     let mut peer = listener.open(false).await;
     for expected in ["1", "2"] {
         let publish = peer.publish().await;
