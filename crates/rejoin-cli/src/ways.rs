@@ -17,7 +17,7 @@ pub(crate) struct WaysArgs {
     /// Socket file of a broker on this machine
     #[arg(long, value_name = "PATH", conflicts_with = "url", help_heading = "Connection")]
     pub(crate) unix: Option<PathBuf>,
-    /// Proxy, as http://[USER:PW@]HOST:PORT, socks5:// or socks5h:// [default: $HTTPS_PROXY with TLS, $ALL_PROXY; not for $NO_PROXY]
+    /// Proxy, as http://USER:PW@HOST:PORT, socks5:// or socks5h:// [default: $HTTPS_PROXY with TLS, $ALL_PROXY; not for $NO_PROXY]
     #[arg(
         long,
         value_name = "URL",
