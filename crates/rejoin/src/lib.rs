@@ -94,7 +94,7 @@ pub use rejoin_core::codec::reason::ReasonCode;
 pub use rejoin_core::recovery::Verdict;
 pub use rejoin_core::text::Text;
 pub use rejoin_core::{
-    Budget, Config, ConfigError, LossCause, OutageBill, Publication, PublishId, Rejected, SessionLoss,
-    SessionLossPolicy, SessionState, Stage, StopReason, TopicError, TopicFilter, TopicName,
+    Budget, Config, ConfigError, LossCause, MessageId, OutageBill, Publication, PublishId, Rejected,
+    SessionLoss, SessionLossPolicy, SessionState, Stage, StopReason, TopicError, TopicFilter, TopicName,
     TransportErrorKind, VersionPolicy, Window,
 };

@@ -27,6 +27,7 @@ pub struct Message {
     pub dup: bool,
     /// Properties (5.0), where there are any.
     pub properties: Option<Box<PublishProperties>>,
+    id: Option<MessageId>,
     ack: Option<AckHandle>,
 }
 
@@ -49,8 +50,15 @@ impl Message {
             retain: core.retain,
             dup: core.dup,
             properties: core.properties,
+            id: core.id,
             ack,
         }
+    }
+
+    /// Our own name of it; `None` at QoS 0. With a queue on disk the name of a QoS 2 message stays the same over a crash:
+    /// a handler that was interrupted recognises by it what it may have done already.
+    pub const fn id(&self) -> Option<MessageId> {
+        self.id
     }
 
     /// The payload as text.

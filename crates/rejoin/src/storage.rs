@@ -216,15 +216,12 @@ impl Driver {
             }
             Report::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
             Report::Withdraw(ids) => self.withdraw(&ids),
-            Report::Lost(bodies) => {
-                let persisted = Input::Persisted(storage.issued);
-                let go_on = storage.when_fails == WhenStoreFails::GoOnInMemory;
-                self.tell(Input::StoreLost(bodies));
-                if go_on {
-                    self.tell(persisted);
-                }
-                self.pending.kept_in_memory();
+            Report::Failed(error, bodies) => {
+                storage.lost = true;
+                self.storage_lost(bodies);
+                self.storage_trouble(error);
             }
+            Report::Lost(bodies) => self.storage_lost(bodies),
             Report::Trouble(error) => self.storage_trouble(error),
             Report::Well => {
                 self.storage_stands(Standing { durable: true, error: None, refusing: false });
@@ -233,9 +230,20 @@ impl Driver {
         }
     }
 
+    /// What the store never wrote is in memory only from here on.
+    fn storage_lost(&mut self, bodies: Vec<(PublishId, Publication)>) {
+        let Some(storage) = &self.storage else { return };
+        let persisted = Input::Persisted(storage.issued);
+        let go_on = storage.when_fails == WhenStoreFails::GoOnInMemory;
+        self.tell(Input::StoreLost(bodies));
+        if go_on {
+            self.tell(persisted);
+        }
+        self.pending.kept_in_memory();
+    }
+
     fn storage_trouble(&mut self, error: StoreError) {
         let Some(storage) = &mut self.storage else { return };
-        storage.lost |= error.is_fatal();
         let refusing = !storage.lost || storage.when_fails == WhenStoreFails::Refuse;
         let durable = !storage.lost;
         self.storage_stands(Standing { durable, error: Some(error.clone()), refusing });

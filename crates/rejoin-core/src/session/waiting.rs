@@ -286,7 +286,10 @@ impl Waiting {
             let mut entry = Entry::new(id, publication, (expires != Timestamp::NEVER).then_some(expires));
             entry.place = place;
             entry.possible_duplicate = possible_duplicate;
-            self.push_near(entry);
+            // Before what was accepted later.
+            let at = self.near.partition_point(|near| near.place < place);
+            self.near_bytes += entry.publication.size_bytes();
+            self.near.insert(at, entry);
         }
     }
 

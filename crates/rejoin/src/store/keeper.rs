@@ -28,9 +28,12 @@ pub(crate) enum Report {
     Loaded(Vec<(PublishId, Option<Publication>)>),
     /// Messages that a person looking into the queue wants gone.
     Withdraw(Vec<PublishId>),
-    /// The store cannot take records now, or ever again.
+    /// The store cannot take records now; they are tried again.
     Trouble(StoreError),
-    /// Bodies the store was given and never wrote; it takes nothing more.
+    /// The store takes nothing more. With it come the bodies it was given and never wrote: one report, so that nothing
+    /// is accepted between the two.
+    Failed(StoreError, Vec<(PublishId, Publication)>),
+    /// More of them, which were on their way.
     Lost(Vec<(PublishId, Publication)>),
     /// It can again.
     Well,
@@ -240,7 +243,7 @@ impl Thread {
         for job in jobs {
             match job {
                 // On its way when the store failed.
-                Job::Persist(_, records) if self.failed => self.give_back(records),
+                Job::Persist(_, records) if self.failed => self.report(vec![Report::Lost(bodies(records))]),
                 Job::Persist(ticket, mut records) => {
                     self.group.append(&mut records);
                     self.ticket = Some(ticket);
@@ -292,17 +295,8 @@ impl Thread {
             return self.report(vec![Report::Trouble(error)]);
         }
         self.failed = true;
-        self.report(vec![Report::Trouble(error)]);
         let records = std::mem::take(&mut self.group);
-        self.give_back(records);
-    }
-
-    fn give_back(&self, records: Vec<Record>) {
-        let bodies = records.into_iter().filter_map(|record| match record {
-            Record::Enqueued { id, publication, .. } => Some((id, publication)),
-            _ => None,
-        });
-        self.report(vec![Report::Lost(bodies.collect())]);
+        self.report(vec![Report::Failed(error, bodies(records))]);
     }
 
     fn serve(&mut self) {
@@ -343,4 +337,12 @@ impl Thread {
             driver.wake();
         }
     }
+}
+
+fn bodies(records: Vec<Record>) -> Vec<(PublishId, Publication)> {
+    let body = |record| match record {
+        Record::Enqueued { id, publication, .. } => Some((id, publication)),
+        _ => None,
+    };
+    records.into_iter().filter_map(body).collect()
 }

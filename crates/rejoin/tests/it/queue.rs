@@ -11,7 +11,7 @@ use rejoin::{
 use rejoin_core::codec::packet::{Ack, Packet};
 use rejoin_core::codec::reason::ReasonCode;
 
-use crate::peer::{LIMIT, Listener, Peer, limited};
+use crate::peer::{LIMIT, Listener, Peer, for_subscription, limited, message};
 
 /// A store whose disk does what the test says. Clones share it, so that a second client finds what the first left.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +155,43 @@ async fn what_is_stored_survives_the_client_and_is_answered_for_by_the_next_unde
     assert_eq!((report.still_queued, report.lost), (0, 0));
     let mut disk = disk;
     assert!(disk.recover().unwrap().waiting.is_empty() && disk.recover().unwrap().sent.is_empty());
+}
+
+#[tokio::test]
+async fn a_qos_2_message_that_was_answered_reaches_the_application_after_a_crash_under_the_same_name() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let prepared = on(&listener, &disk).prepare().unwrap();
+    let stream = prepared.client().subscribe("in", Qos::ExactlyOnce).declare().unwrap();
+    let first = prepared.start();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(for_subscription(message("in", "owned", Qos::ExactlyOnce, 7), 1)).await;
+    assert!(matches!(peer.next_or_end().await, Some(Packet::PubRec(ack)) if ack.packet_id.get() == 7));
+    // The process dies here: the broker may forget the message, and nobody has read it.
+    let after_crash = Disk::default();
+    after_crash.inner.0.lock().unwrap().records = disk.inner.0.lock().unwrap().records.clone();
+    limited(first.shutdown().within(Duration::ZERO).into_future()).await;
+    drop((peer, stream, first));
+
+    let prepared = on(&listener, &after_crash).prepare().unwrap();
+    let mut stream = prepared.client().subscribe("in", Qos::ExactlyOnce).declare().unwrap();
+    let second = prepared.start();
+    let found = limited(stream.next()).await.expect("before any link");
+    assert_eq!(&found.payload[..], b"owned");
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    let mut again = message("in", "owned", Qos::ExactlyOnce, 7);
+    again.dup = true;
+    peer.send(for_subscription(again, 1)).await;
+    assert!(
+        matches!(peer.next_or_end().await, Some(Packet::PubRec(_))),
+        "answered again, not handed over again"
+    );
+    peer.send(for_subscription(message("in", "new", Qos::ExactlyOnce, 8), 1)).await;
+    let next = limited(stream.next()).await.unwrap();
+    assert_eq!(&next.payload[..], b"new");
+    assert!(found.id().is_some() && next.id() > found.id());
+    drop(second);
 }
 
 #[tokio::test]

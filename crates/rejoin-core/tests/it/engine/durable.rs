@@ -142,3 +142,30 @@ fn a_connack_before_our_connect_has_left_opens_no_link() {
     assert!(!matches!(b.engine.status().link, LinkState::Open), "{:?}", b.engine.status().link);
     assert!(matches!(b.engine.status().last_loss, Some(LossCause::Protocol(_))));
 }
+
+#[test]
+fn what_a_lost_store_never_wrote_keeps_its_place_before_what_was_accepted_later() {
+    let mut config = durable();
+    config.session.memory_window_bytes = 1;
+    let mut b = Bench::new(config);
+    b.fast_disk = false;
+    let unwritten: Vec<_> = (0..3).map(|_| PublishId(b.publish(Qos::AtLeastOnce))).collect();
+    let bodies = |b: &Bench, ids: &[PublishId]| -> Vec<(PublishId, Publication)> {
+        b.records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Enqueued { id, publication, .. } if ids.contains(id) => {
+                    Some((*id, publication.clone()))
+                }
+                _ => None,
+            })
+            .collect()
+    };
+    let (first, rest) = (bodies(&b, &unwritten[..2]), bodies(&b, &unwritten[2..]));
+    b.input(Input::StoreLost(first));
+    b.publish(Qos::AtLeastOnce);
+    // Those that were on their way when the store failed come later.
+    b.input(Input::StoreLost(rest));
+    b.connect(false);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 1", "PUBLISH 2 q1 2", "PUBLISH 3 q1 3", "PUBLISH 4 q1 4"]);
+}

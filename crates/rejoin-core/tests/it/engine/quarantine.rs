@@ -40,6 +40,7 @@ fn serve(b: &mut Bench, poison: &str, seconds: u64) {
 fn a_poison_message_is_parked_and_the_rest_flows() {
     for poison in 1..=5 {
         let mut config = kept();
+        config.session.durable = true;
         config.recovery = config.recovery.divided_by(10);
         let mut b = Bench::new(config);
         for _ in 0..5 {
@@ -50,6 +51,9 @@ fn a_poison_message_is_parked_and_the_rest_flows() {
         for n in 1..=5 {
             if n == poison {
                 assert!(matches!(b.outcome(n), Outcome::Parked { cuts } if *cuts >= 2), "{:?}", b.outcome(n));
+                let kept =
+                    |r: &Record| matches!(r, Record::Parked { id, why: Parking::Cut { .. } } if id.0 == n);
+                assert!(b.records.iter().any(kept), "a store keeps it for a person to look at");
             } else {
                 assert!(b.is_delivered(n), "message {n} with {poison} as the poison: {:?}", b.outcome(n));
             }
