@@ -134,6 +134,33 @@ async fn going_unverified_is_in_the_state_and_a_key_log_is_written_on_request() 
 }
 
 #[tokio::test]
+async fn a_file_that_is_half_written_leaves_the_last_good_one_in_use() {
+    let secured = Secured::bind().await;
+    let path = std::env::temp_dir().join(format!("rejoin-half-{}", std::process::id()));
+    std::fs::write(&path, &secured.pem).unwrap();
+    let client = secured.client().tls(Tls::new().ca_file(&path).alpn("mqtt")).start().unwrap();
+    let mut events = client.events();
+    for (content, resumed) in
+        [(secured.pem[..40].to_owned(), false), (secured.pem.replace('\n', "\r\n"), true)]
+    {
+        let mut peer = Peer::over(secured.accept().await);
+        peer.greet().await;
+        let Event::Opened { stages, .. } = event(&mut events, "opened").await else { unreachable!() };
+        assert_eq!(stages.tls.as_ref().unwrap().resumed, resumed);
+        let delivery = client.publish("a", "x").qos(Qos::AtLeastOnce).enqueue().unwrap();
+        let publish = peer.publish().await;
+        peer.ack(&publish).await;
+        limited(delivery).await.unwrap();
+        std::fs::write(&path, content).unwrap();
+    }
+    // A new file begins without the tickets of the old one.
+    Peer::over(secured.accept().await).greet().await;
+    let Event::Opened { stages, .. } = event(&mut events, "opened").await else { unreachable!() };
+    assert!(!stages.tls.as_ref().unwrap().resumed);
+    let _ = std::fs::remove_file(&path);
+}
+
+#[tokio::test]
 async fn a_wrong_file_is_told_before_the_start() {
     let path = std::env::temp_dir().join(format!("rejoin-no-pem-{}", std::process::id()));
     std::fs::File::create(&path).unwrap().write_all(b"no pem").unwrap();
