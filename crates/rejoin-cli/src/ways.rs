@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rejoin::{Builder, CredentialSource, Credentials, Proxy, Scheme, Secret, ServerUrl, Tls, TlsVersion};
+use rejoin_core::ServerPolicy;
 use tokio::process::Command;
 
 /// Longest password that a command or a file may give, in bytes: what MQTT can carry.
@@ -39,6 +40,19 @@ pub(crate) struct WaysArgs {
     /// A header of the WebSocket handshake, as "NAME: VALUE"; repeat for more
     #[arg(long, value_name = "HEADER", help_heading = "Connection")]
     pub(crate) ws_header: Vec<String>,
+
+    /// Which of several servers is tried first: the one that worked last, the first of -L, or one drawn once [default: sticky]
+    #[arg(
+        long,
+        value_name = "sticky|ordered|shuffled",
+        value_enum,
+        env = "REJOIN_SERVERS",
+        help_heading = "Connection"
+    )]
+    pub(crate) servers: Option<Choice>,
+    /// Follow a broker that names another server to this host, or with a leading dot to all names below it; repeat for more. The login goes with us
+    #[arg(long, value_name = "HOST", help_heading = "Connection")]
+    pub(crate) follow: Vec<String>,
 
     /// Trust the authorities in this PEM file [default: those of the system]
     #[arg(long, value_name = "FILE", env = "REJOIN_CAFILE", help_heading = "TLS")]
@@ -89,6 +103,17 @@ pub(crate) struct WaysArgs {
     /// Shell command that prints the password; run before each attempt
     #[arg(long, value_name = "CMD", env = "REJOIN_PASSWORD_COMMAND", help_heading = "Login")]
     pub(crate) password_command: Option<String>,
+}
+
+/// `--servers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// The one that worked last.
+    Sticky,
+    /// In the order of -L.
+    Ordered,
+    /// In an order drawn once.
+    Shuffled,
 }
 
 /// `--tls-version`.
@@ -164,6 +189,16 @@ impl WaysArgs {
             builder = builder.no_proxy();
         } else if let Ok(Some(proxy)) = self.parsed_proxy() {
             builder = builder.proxy(proxy);
+        }
+        if let Some(choice) = self.servers {
+            builder = builder.server_policy(match choice {
+                Choice::Sticky => ServerPolicy::Sticky,
+                Choice::Ordered => ServerPolicy::Ordered,
+                Choice::Shuffled => ServerPolicy::Shuffled,
+            });
+        }
+        if !self.follow.is_empty() {
+            builder = builder.follow_to(&self.follow);
         }
         for (name, value) in self.ws_header.iter().filter_map(|header| self::header(header).ok()) {
             builder = builder.websocket_header(name, value);

@@ -94,7 +94,7 @@ pub use rejoin_core::codec::reason::ReasonCode;
 pub use rejoin_core::recovery::Verdict;
 pub use rejoin_core::text::Text;
 pub use rejoin_core::{
-    Budget, Config, ConfigError, LossCause, MessageId, OutageBill, Publication, PublishId, Rejected,
-    SessionLoss, SessionLossPolicy, SessionState, Stage, StopReason, TopicError, TopicFilter, TopicName,
-    TransportErrorKind, VersionPolicy, Window,
+    Budget, Config, ConfigError, Follow, LossCause, MessageId, OutageBill, Publication, PublishId, Rejected,
+    ServerPolicy, SessionLoss, SessionLossPolicy, SessionState, Stage, StopReason, TopicError, TopicFilter,
+    TopicName, TransportErrorKind, VersionPolicy, Window,
 };

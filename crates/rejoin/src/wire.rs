@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroize;
 
 use crate::stages::Stages;
-use crate::transport::{self, BoxStream, Clocks, Dial, OpenError, Trip, transport_error};
+use crate::transport::{self, BoxStream, Clocks, Dial, Meter, OpenError, Trip, Way, transport_error};
 use crate::url::ServerUrl;
 
 /// The read buffer of a quiet link, in bytes.
@@ -36,7 +36,7 @@ pub(crate) enum Wire {
 
 /// What an attempt came to.
 pub(crate) struct Opened {
-    pub(crate) result: Result<BoxStream, OpenError>,
+    pub(crate) result: Result<Way, OpenError>,
     /// How long its stages took, also when it failed.
     pub(crate) stages: Stages,
     /// Credentials asked for this attempt.
@@ -106,6 +106,9 @@ pub(crate) struct Open {
     read_size: usize,
     /// Bytes that TLS or WebSocket took and the system has perhaps not.
     unflushed: usize,
+    /// What left below them, and how much of it was known.
+    meter: Option<Meter>,
+    metered: u64,
     /// The first chunk holds CONNECT, and with it the password.
     wipe: bool,
     /// Writing failed. What the peer said before is still read first: it may be the reason.
@@ -113,13 +116,16 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(stream: BoxStream) -> Self {
+    pub(crate) fn new((stream, meter): Way) -> Self {
+        let metered = meter.as_ref().map_or(0, Meter::bytes);
         Self {
             stream,
             out: VecDeque::new(),
             input: BytesMut::new(),
             read_size: READ_MIN,
             unflushed: 0,
+            meter,
+            metered,
             wipe: true,
             write_error: None,
         }
@@ -200,8 +206,25 @@ impl Open {
             self.unflushed = written;
             self.advance(written);
         }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+            return self.seen_below();
+        }
+        self.metered = self.meter.as_ref().map_or(0, Meter::bytes);
         Poll::Ready(Ok(std::mem::take(&mut self.unflushed)))
+    }
+
+    /// A flush that takes long is no stall while bytes leave. What TLS adds to them makes this a guess, which never
+    /// counts the last byte: that one is reported when all is out.
+    fn seen_below(&mut self) -> Poll<io::Result<usize>> {
+        let Some(meter) = &self.meter else { return Poll::Pending };
+        let bytes = meter.bytes();
+        let left = usize::try_from(bytes - std::mem::replace(&mut self.metered, bytes)).unwrap_or(usize::MAX);
+        let seen = left.min(self.unflushed.saturating_sub(1));
+        if seen == 0 {
+            return Poll::Pending;
+        }
+        self.unflushed -= seen;
+        Poll::Ready(Ok(seen))
     }
 
     fn advance(&mut self, mut written: usize) {

@@ -53,7 +53,7 @@ macro_rules! both_versions {
 
 /// A client of this version with the constants scaled down and no budget of attempts. The session is the row's word.
 pub(crate) fn client(addr: SocketAddr, version: Version) -> Builder {
-    Client::builder(&format!("mqtt://{addr}"))
+    crate::way::to(addr)
         .client_id("gauntlet")
         .version(if version == V5 { VersionPolicy::Only5 } else { VersionPolicy::Only311 })
         .ping_after(PING_AFTER)

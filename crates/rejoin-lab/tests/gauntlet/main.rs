@@ -18,3 +18,4 @@ mod poison;
 mod publishing;
 mod refusals;
 mod session_loss;
+mod way;

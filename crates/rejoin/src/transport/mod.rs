@@ -11,6 +11,7 @@ mod classify;
 mod connector;
 mod dns;
 pub(crate) mod limits;
+mod meter;
 mod proxy;
 mod race;
 mod tcp;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 pub(crate) use classify::transport_error;
 pub(crate) use connector::Connector;
 pub(crate) use dns::Resolver;
+pub(crate) use meter::Meter;
 pub(crate) use proxy::Proxies;
 pub use proxy::{Proxy, ProxyError};
 pub(crate) use trip::Trip;
@@ -150,18 +152,25 @@ pub(crate) async fn credentials(
     })
 }
 
+/// A stream, and what leaves below it where something is layered above TCP.
+pub(crate) type Way = (BoxStream, Option<Meter>);
+
 /// Opens a stream to one server, each stage within its limit.
 pub(crate) async fn open(
     dial: &Dial,
     target: &ServerUrl,
     clocks: Clocks,
     trip: &mut Trip,
-) -> Result<BoxStream, OpenError> {
+) -> Result<Way, OpenError> {
     let until = Instant::now() + clocks.connect;
     let stream = bytes_to(dial, target, until, trip).await?;
+    if !target.scheme.is_secure() && !target.scheme.is_websocket() {
+        return Ok((stream, None));
+    }
+    let meter = Meter::default();
     let until = Instant::now() + clocks.handshake;
-    let stream = secured(dial, target, stream, until, trip).await?;
-    framed(dial, target, stream, until, trip).await
+    let stream = secured(dial, target, meter.over(stream), until, trip).await?;
+    Ok((framed(dial, target, stream, until, trip).await?, Some(meter)))
 }
 
 /// The first byte stream: what the application brings, a socket file, or TCP, through a proxy where one is set.

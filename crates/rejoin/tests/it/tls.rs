@@ -1,14 +1,18 @@
 //! TLS on the wire of a scripted broker: tickets, silence, and a peer that stops reading.
 
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rejoin::{Client, Event, LossCause, Qos, Stage, Tls, TransportErrorKind, Verdict};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -110,6 +114,73 @@ async fn a_peer_that_stops_reading_is_noticed_behind_tls_too() {
     assert!(began.elapsed() < Duration::from_secs(5), "noticed after {:?}", began.elapsed());
 }
 
+/// A network of 50 KiB a second towards the broker.
+struct Slow {
+    stream: DuplexStream,
+    next: Pin<Box<Sleep>>,
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        ready!(self.next.as_mut().poll(cx));
+        let mut few = [0; 1024];
+        let mut few = ReadBuf::new(&mut few[..buffer.remaining().min(1024)]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut few))?;
+        buffer.put_slice(few.filled());
+        // waits: for a slow network is what the test is about
+        let next = tokio::time::sleep(Duration::from_millis(20));
+        self.next = Box::pin(next);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, b: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, b)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_slow_network_below_tls_is_no_dead_one() {
+    let secured = Secured::bind().await;
+    let (ends, mut far) = tokio::sync::mpsc::unbounded_channel();
+    let client = secured
+        .client()
+        .write_timeout(Duration::from_millis(400))
+        .ack_timeout(Duration::from_secs(30))
+        .ping_timeout(Duration::from_secs(30))
+        .connector(move |_| {
+            let (near, far) = tokio::io::duplex(1024);
+            let _ = ends.send(far);
+            async move { Ok(near) }
+        })
+        .start()
+        .unwrap();
+    let mut events = client.events();
+    // waits: not at all, it only has to be over
+    let next = Box::pin(tokio::time::sleep(Duration::ZERO));
+    let slow = Slow { stream: far.recv().await.unwrap(), next };
+    let mut peer = Peer::over(limited(secured.acceptor.accept(slow)).await.unwrap());
+    peer.greet().await;
+    event(&mut events, "opened").await;
+    let delivery = client.publish("big", vec![0; 100 << 10]).qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    assert_eq!(limited(delivery).await.unwrap().attempts, 1);
+}
+
 #[tokio::test]
 async fn going_unverified_is_in_the_state_and_a_key_log_is_written_on_request() {
     let secured = Secured::bind().await;
@@ -130,6 +201,33 @@ async fn going_unverified_is_in_the_state_and_a_key_log_is_written_on_request() 
     assert!(client.state().unverified);
     let log = std::fs::read_to_string(&path).unwrap();
     assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
+    let _ = std::fs::remove_file(&path);
+}
+
+#[tokio::test]
+async fn a_file_that_is_half_written_leaves_the_last_good_one_in_use() {
+    let secured = Secured::bind().await;
+    let path = std::env::temp_dir().join(format!("rejoin-half-{}", std::process::id()));
+    std::fs::write(&path, &secured.pem).unwrap();
+    let client = secured.client().tls(Tls::new().ca_file(&path).alpn("mqtt")).start().unwrap();
+    let mut events = client.events();
+    for (content, resumed) in
+        [(secured.pem[..40].to_owned(), false), (secured.pem.replace('\n', "\r\n"), true)]
+    {
+        let mut peer = Peer::over(secured.accept().await);
+        peer.greet().await;
+        let Event::Opened { stages, .. } = event(&mut events, "opened").await else { unreachable!() };
+        assert_eq!(stages.tls.as_ref().unwrap().resumed, resumed);
+        let delivery = client.publish("a", "x").qos(Qos::AtLeastOnce).enqueue().unwrap();
+        let publish = peer.publish().await;
+        peer.ack(&publish).await;
+        limited(delivery).await.unwrap();
+        std::fs::write(&path, content).unwrap();
+    }
+    // A new file begins without the tickets of the old one.
+    Peer::over(secured.accept().await).greet().await;
+    let Event::Opened { stages, .. } = event(&mut events, "opened").await else { unreachable!() };
+    assert!(!stages.tls.as_ref().unwrap().resumed);
     let _ = std::fs::remove_file(&path);
 }
 

@@ -51,10 +51,18 @@ impl Shop {
         let settings = Arc::clone(&self.settings);
         let known = lock(&self.made).clone();
         let work = move || {
-            let prints = settings.paths().iter().map(|path| files::print(path)).collect::<Vec<_>>();
+            let prints = settings.prints();
             match known {
                 Some((made_of, config)) if made_of == prints => Ok((prints, config)),
-                _ => make(&settings).map(|config| (prints, Arc::new(config))),
+                // Caught in the middle of a rotation, most likely: the next attempt looks again.
+                Some((made_of, config)) => Ok(match make(&settings) {
+                    Ok(new) => (prints, Arc::new(new)),
+                    Err(error) => {
+                        tracing::warn!(target: "rejoin", %error, "the files of TLS cannot be used; using those before");
+                        (made_of, config)
+                    }
+                }),
+                None => make(&settings).map(|config| (prints, Arc::new(config))),
             }
         };
         let made = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -67,13 +75,23 @@ impl Shop {
         Ok(made.1)
     }
 
-    /// Makes the configuration once, so that a wrong file is told before the start.
+    /// Makes the first configuration, so that a wrong file is told before the start.
     pub(crate) fn check(&self) -> Result<(), TransportError> {
-        if self.settings.given.is_some() { Ok(()) } else { make(&self.settings).map(drop) }
+        if self.settings.given.is_some() {
+            return Ok(());
+        }
+        // The prints first: a file that changes while it is read has another one at the next look.
+        let prints = self.settings.prints();
+        *lock(&self.made) = Some((prints, Arc::new(make(&self.settings)?)));
+        Ok(())
     }
 }
 
 impl Tls {
+    fn prints(&self) -> Vec<Print> {
+        self.paths().iter().map(|path| files::print(path)).collect()
+    }
+
     fn paths(&self) -> Vec<PathBuf> {
         let pair = self.identity.iter().flat_map(|(certificates, key)| [certificates, key]);
         let files = self.ca.iter().chain(pair).filter_map(|source| match source {
