@@ -93,6 +93,6 @@ pub(super) async fn fin(stage: &mut Stage) -> RowResult {
     let again = stage.accept_session(true, PATIENCE).await;
     let took = begin.elapsed();
     let figure = format!("{:.1} ms", took.as_secs_f64() * 1000.0);
-    // 2 ms on an idle machine; a busy one gets more.
-    Ok(Finding::new(again.is_ok() && took < Duration::from_millis(25), figure))
+    // A millisecond or two on an idle machine; a pause of the client's own is a second or more.
+    Ok(Finding::new(again.is_ok() && took < Duration::from_millis(100), figure))
 }
