@@ -28,7 +28,9 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
         }
     }
     let simulated = run::within(&mut simulation, LIMIT);
-    let sockets = if flags.is_empty() { sockets(root, &docs) } else { Ok(()) };
+    // Without the page there is nothing to add to.
+    let sockets =
+        if flags.is_empty() && docs.join("herd.md").is_file() { sockets(root, &docs) } else { Ok(()) };
     for error in [&simulated, &sockets].into_iter().filter_map(|result| result.as_ref().err()) {
         say::line(&format!("xtask herd: {error}"));
     }

@@ -5,6 +5,7 @@
 mod bench;
 mod clauses;
 mod fuzz;
+mod gauntlet;
 mod herd;
 mod install;
 mod run;
@@ -22,6 +23,7 @@ cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which clauses of the MQTT standards the code cites, and how often
 cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
+cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
 cargo xtask help      this text";
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["test" | "ci"] => suite::everything(&root),
         ["bench", flags @ ..] => bench::run(&root, flags),
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
+        ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),

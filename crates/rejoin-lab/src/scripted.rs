@@ -65,6 +65,14 @@ impl ScriptedBroker {
         Self::listen(Some(bytes))
     }
 
+    /// Takes over a listener, for a script that decides itself when the port opens.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn listening(listener: TcpListener) -> io::Result<Self> {
+        Ok(Self { addr: listener.local_addr()?, listener, limit: LIMIT, accepted: 0 })
+    }
+
     fn listen(buffers: Option<u32>) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = buffers {
@@ -72,8 +80,7 @@ impl ScriptedBroker {
             socket.set_recv_buffer_size(bytes)?;
         }
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let listener = socket.listen(1024)?;
-        Ok(Self { addr: listener.local_addr()?, listener, limit: LIMIT, accepted: 0 })
+        Self::listening(socket.listen(1024)?)
     }
 
     /// Where it listens.

@@ -11,8 +11,8 @@ pub struct Row {
     pub name: String,
     /// The rule in words.
     pub words: String,
-    /// With a time-out of 1 s for an attempt.
-    pub short: Outcome,
+    /// With a time-out of 1 s for an attempt, where that was run.
+    pub short: Option<Outcome>,
     /// With 10 s, or with what the client has by default where the words say so.
     pub long: Outcome,
 }
@@ -32,15 +32,19 @@ pub fn table(scenario: &Scenario, clients: usize, rows: &[Row]) -> String {
             row.name,
             each(row.long.tries_while_down, clients),
             thousands(usize::try_from(row.long.peak_tries).unwrap_or(usize::MAX)),
-            returns(&row.short),
-            each(row.short.tries, clients),
+            shown(row, returns),
+            shown(row, |short| each(short.tries, clients)),
             returns(&row.long),
             each(row.long.tries, clients),
-            thousands(usize::try_from(row.short.wasted).unwrap_or(usize::MAX)),
+            shown(row, |short| thousands(usize::try_from(short.wasted).unwrap_or(usize::MAX))),
             thousands(usize::try_from(row.long.wasted).unwrap_or(usize::MAX)),
         );
     }
     page
+}
+
+fn shown(row: &Row, what: impl Fn(&Outcome) -> String) -> String {
+    row.short.as_ref().map_or_else(|| "–".to_owned(), what)
 }
 
 /// The three shares of one outcome, or why there is none.

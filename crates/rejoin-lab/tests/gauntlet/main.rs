@@ -10,6 +10,7 @@ mod kit;
 mod duel;
 mod ending;
 mod flapping;
+mod floods;
 mod handlers;
 mod handshake;
 mod liveness;

@@ -1,0 +1,135 @@
+//! Opening, storming and ending: rows 1, 7, 8, 16, 17, 19 and 25.
+
+use std::time::Duration;
+
+use rejoin_core::codec::packet::{Disconnect, Packet};
+use rejoin_core::{ReasonCode, Version};
+use tokio::time::Instant;
+
+use super::{CLEAN, Finding, KEPT, PATIENCE, RowResult, Stage, seconds};
+
+/// Within this time a client is asked how it is.
+const MOMENT: Duration = Duration::from_secs(2);
+/// Watched for so long, a client may come back this often: 12 a minute, and the first one.
+const WATCHED: Duration = Duration::from_secs(20);
+const CONNECTIONS_MAX: usize = 12;
+
+pub(super) async fn no_connack(stage: &mut Stage) -> RowResult {
+    stage.connect(CLEAN);
+    let mut peer = stage.accept(PATIENCE).await?;
+    let begin = Instant::now();
+    let state = stage.subject.connected().await;
+    let ended = peer.expect_end().await;
+    let took = begin.elapsed();
+    let again = stage.accept(PATIENCE).await;
+    let closed = stage.subject.close(500).await;
+    let passed = state == Some(false)
+        && ended.is_ok()
+        && again.is_ok()
+        && closed.is_some_and(|took| took < MOMENT + Duration::from_secs(1));
+    let figure = match (state, &ended, closed) {
+        (None, ..) => "no answer to `state`".to_owned(),
+        (Some(true), ..) => "says connected".to_owned(),
+        (_, Err(_), _) => "waits for ever".to_owned(),
+        (_, _, None) => "close does not return".to_owned(),
+        _ => seconds(took),
+    };
+    Ok(Finding::new(passed, figure))
+}
+
+/// Takes connections for a time, each ended as the script says, and counts them.
+async fn count<F>(stage: &mut Stage, time: Duration, mut script: F) -> usize
+where
+    F: AsyncFnMut(crate::Peer),
+{
+    let end = Instant::now() + time;
+    let mut connections = 0;
+    while let Ok(Ok(peer)) = tokio::time::timeout_at(end, stage.accept(time + Duration::from_secs(60))).await
+    {
+        connections += 1;
+        script(peer).await;
+    }
+    connections
+}
+
+fn storm(connections: usize) -> Finding {
+    let passed = (1..=CONNECTIONS_MAX).contains(&connections);
+    Finding::new(passed, format!("{connections} in {}", seconds(WATCHED)))
+}
+
+pub(super) async fn closed_after_connack(stage: &mut Stage) -> RowResult {
+    stage.connect(CLEAN);
+    let connections = count(stage, WATCHED, async |mut peer| {
+        let _ = peer.connack(false).await;
+        peer.close().await;
+    })
+    .await;
+    Ok(storm(connections))
+}
+
+pub(super) async fn closed_before_connack(stage: &mut Stage) -> RowResult {
+    stage.connect(CLEAN);
+    let connections = count(stage, WATCHED, async |peer| drop(peer)).await;
+    let mut finding = storm(connections);
+    if finding.passed && stage.accept(PATIENCE).await.is_err() {
+        finding = Finding::new(false, "gave up");
+    }
+    Ok(finding)
+}
+
+pub(super) async fn short_lives(stage: &mut Stage) -> RowResult {
+    stage.connect(CLEAN);
+    let time = Duration::from_secs(30);
+    let connections = count(stage, time, async |mut peer| {
+        let _ = peer.connack(false).await;
+        let _ = peer.expect_nothing(Duration::from_secs(2)).await;
+    })
+    .await;
+    // 2 s of life each: without a pause there would be 15.
+    Ok(Finding::new((2..=6).contains(&connections), format!("{connections} in {}", seconds(time))))
+}
+
+pub(super) async fn duel(stage: &mut Stage) -> RowResult {
+    stage.connect(KEPT);
+    let time = Duration::from_secs(60);
+    let connections = count(stage, time, async |mut peer| {
+        let _ = peer.connack(false).await;
+        let _ = peer.expect_nothing(Duration::from_millis(200)).await;
+        let taken = Disconnect::new(ReasonCode::SESSION_TAKEN_OVER);
+        let _ = peer.send(&Packet::Disconnect(taken)).await;
+        peer.close().await;
+    })
+    .await;
+    Ok(Finding::new((1..=5).contains(&connections), format!("{connections} in {}", seconds(time))))
+}
+
+pub(super) async fn closes_while_waiting(stage: &mut Stage) -> RowResult {
+    let port = crate::port::Port::take(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let Ok(port) = port else { return Ok(Finding::new(false, "the gauntlet has no port")) };
+    stage.connect_to(port.addr().port(), CLEAN);
+    stage.publish(0..3, 1);
+    // The pause of the client grows meanwhile.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let state = stage.subject.connected().await;
+    let closed = stage.subject.close(500).await;
+    let passed = state == Some(false) && closed.is_some_and(|took| took < MOMENT);
+    let figure = match (state, closed) {
+        (Some(true), _) => "says connected".to_owned(),
+        (None, _) => "no answer to `state`".to_owned(),
+        (_, None) => "close does not return".to_owned(),
+        (_, Some(took)) => seconds(took),
+    };
+    Ok(Finding::new(passed, figure))
+}
+
+pub(super) async fn unknown_code(stage: &mut Stage) -> RowResult {
+    stage.connect(CLEAN);
+    let mut peer = stage.accept(PATIENCE).await?;
+    let connack: &[u8] =
+        if stage.version == Version::V5 { &[0x20, 3, 0, 0x55, 0] } else { &[0x20, 2, 0, 0x55] };
+    peer.send_raw(connack).await?;
+    let up = stage.subject.hear("up", MOMENT).await.is_some();
+    let state = stage.subject.connected().await;
+    let figure = if up || state == Some(true) { "says connected" } else { "refused" };
+    Ok(Finding::new(!up && state == Some(false), figure))
+}

@@ -1,0 +1,219 @@
+//! The gauntlet for any client: scripts in which clients lose messages, hang or storm, each over a real socket.
+//!
+//! The client under test is a program that speaks a line protocol on standard input and output ([`Subject`]); what it
+//! did is judged by what a scripted broker saw, and by what it said where only it can know. `docs/gauntlet.md` has the
+//! protocol and the last table. rejoin's own tests in `tests/gauntlet/` go deeper into the same rows.
+
+mod floods;
+mod handshake;
+mod liveness;
+mod messages;
+mod sessions;
+mod subject;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use rejoin_core::codec::packet::{Packet, Publish};
+use rejoin_core::{ReasonCode, Version};
+use tokio::time::Instant;
+
+use crate::{Peer, ScriptError, ScriptResult, ScriptedBroker};
+
+pub use floods::{Books, one_link};
+pub use subject::{Said, Subject};
+
+/// What a row found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// As the row demands.
+    pub passed: bool,
+    /// The figure, or what went wrong.
+    pub figure: String,
+}
+
+impl Finding {
+    fn new(passed: bool, figure: impl Into<String>) -> Self {
+        Self { passed, figure: figure.into() }
+    }
+}
+
+/// What the script of a row gives: an error means that the client did not do what the script waited for.
+pub type RowResult = Result<Finding, ScriptError>;
+type Script = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = RowResult> + 'a>>;
+
+/// One script.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// Its number in the table.
+    pub number: u32,
+    /// What happens.
+    pub what: &'static str,
+    /// Only where the packet exists.
+    pub v5_only: bool,
+    script: Script,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {}: {}", self.number, self.what)
+    }
+}
+
+macro_rules! rows {
+    ($($number:literal $kind:ident $what:literal $script:path;)*) => {
+        /// All rows, in order.
+        pub const ROWS: &[Row] = &[$(Row {
+            number: $number,
+            what: $what,
+            v5_only: rows!(@$kind),
+            script: |stage| Box::pin($script(stage)),
+        },)*];
+    };
+    (@both) => { false };
+    (@v5) => { true };
+}
+
+rows! {
+    1 both "no CONNACK: the attempt ends, the state is true, close returns" handshake::no_connack;
+    2 both "40 at QoS 1, reset with 10 unacknowledged, session lost: all reach the broker" sessions::lost_session;
+    3 both "the same with clean start" sessions::clean_start;
+    4 both "PINGREQ is never answered: noticed in time (keep-alive 5 s)" liveness::unanswered_ping;
+    5 both "the peer stops reading while we publish: noticed and reconnected" liveness::stops_reading;
+    6 v5 "every QoS 2 message refused by PUBREC, window 5, 12 sent: 12 clear failures" messages::refused_by_pubrec;
+    7 both "CONNACK, then closed at once: at most 12 connections a minute" handshake::closed_after_connack;
+    8 both "closed before CONNACK: the same, and never gives up" handshake::closed_before_connack;
+    9 v5 "resumed with Receive Maximum 2: window kept, DUP true" sessions::smaller_window;
+    10 v5 "a message above Maximum Packet Size: refused, the link lives" messages::too_large;
+    11 both "session lost, clean start: every filter is asked for again" sessions::subscribes_again_clean;
+    12 both "PUBACK never comes, pings are answered: link restarted, sent again" liveness::no_puback;
+    13 both "QoS 1 handed over before the first connection: delivered" messages::before_the_first_link;
+    14 both "QoS 1 handed over while reconnecting: delivered" messages::while_reconnecting;
+    15 both "sent twice, never acknowledged: never said to be" messages::never_acknowledged;
+    16 both "close while nobody listens: returns, and says disconnected" handshake::closes_while_waiting;
+    17 both "CONNACK with an unknown code: not connected" handshake::unknown_code;
+    18 both "QoS 2 cut after PUBREL: PUBREL again, never the PUBLISH" sessions::cut_after_pubrel;
+    19 both "accepted, then dropped after 2 s, for 30 s: backs off" handshake::short_lives;
+    21 both "a handler that never returns, then the link drops: reconnects" liveness::blocked_handler;
+    22 both "session lost, clean start off: every filter is asked for again" sessions::subscribes_again_kept;
+    24 both "close right after a publish: DISCONNECT is written" messages::says_goodbye;
+    25 v5 "taken over again and again: at most 5 connections in 60 s" handshake::duel;
+    26 both "20,000 at QoS 1, each connection cut after 300 ms: 0 lost, 0 falsely acknowledged" floods::at_least_once;
+    27 both "the same at QoS 2: 0 lost, 0 duplicates" floods::exactly_once;
+    28 both "100,000 handed over offline: taken within 1 s, at most 400 B each, all delivered" floods::offline;
+    29 both "FIN after a stable link, accepted again at once: back at once" liveness::fin;
+    30 both "CONNACK lost, then Session Present for an empty session: filters asked again" sessions::connack_lost;
+    31 both "an older session, Session Present: filters asked again" sessions::older_session;
+}
+
+/// What a row has: a broker to script, and the client.
+#[derive(Debug)]
+pub struct Stage {
+    broker: ScriptedBroker,
+    subject: Subject,
+    version: Version,
+}
+
+/// How a row's client connects.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    clean: bool,
+    fast: bool,
+}
+
+const KEPT: How = How { clean: false, fast: false };
+const CLEAN: How = How { clean: true, fast: false };
+const FAST: How = How { clean: false, fast: true };
+
+/// Runs one row for the program; never longer than five minutes.
+///
+/// # Errors
+/// When the program does not start or no port can be had.
+pub async fn run(row: &Row, program: &Path, version: Version) -> std::io::Result<Finding> {
+    let broker = ScriptedBroker::start().await?;
+    let mut stage = Stage { broker, subject: Subject::start(program)?, version };
+    let result = tokio::time::timeout(Duration::from_secs(300), (row.script)(&mut stage)).await;
+    Ok(match result {
+        Ok(Ok(finding)) => finding,
+        Ok(Err(error)) => Finding::new(false, error.to_string()),
+        Err(_) => Finding::new(false, "not over after 300 s"),
+    })
+}
+
+impl Stage {
+    fn connect(&mut self, how: How) {
+        self.connect_to(self.broker.addr().port(), how);
+    }
+
+    fn connect_to(&mut self, port: u16, how: How) {
+        let version = if self.version == Version::V5 { 5 } else { 4 };
+        let (clean, fast) = (u8::from(how.clean), u8::from(how.fast));
+        self.subject.tell(&format!("connect {port} {version} gauntlet {KEEP_ALIVE_S} {clean} {fast}"));
+    }
+
+    fn publish(&mut self, numbers: std::ops::Range<u64>, qos: u8) {
+        for number in numbers {
+            self.subject.tell(&format!("publish {number} {qos} 8"));
+        }
+    }
+
+    /// The next connection, patiently, and its CONNECT.
+    async fn accept(&mut self, limit: Duration) -> ScriptResult<Peer> {
+        self.broker.set_limit(limit);
+        let mut peer = self.broker.accept().await?;
+        peer.set_limit(limit);
+        peer.expect_connect().await?;
+        Ok(peer)
+    }
+
+    async fn accept_session(&mut self, present: bool, limit: Duration) -> ScriptResult<Peer> {
+        let mut peer = self.accept(limit).await?;
+        peer.connack(present).await?;
+        Ok(peer)
+    }
+}
+
+/// The figures of clients under a short keep-alive are comparable; their defaults are not.
+const KEEP_ALIVE_S: u64 = 5;
+/// What a client may take to come back where its pauses are no part of the row.
+const PATIENCE: Duration = Duration::from_secs(75);
+
+fn number(publish: &Publish) -> u64 {
+    let text = publish.payload.split(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Answers everything as a broker does until `done` or the limit; the messages that came, in order.
+async fn serve(peer: &mut Peer, limit: Duration, mut done: impl FnMut(&[Publish]) -> bool) -> Vec<Publish> {
+    let end = Instant::now() + limit;
+    let mut came = Vec::new();
+    while !done(&came) && Instant::now() < end {
+        let Ok(Ok(packet)) = tokio::time::timeout_at(end, peer.recv()).await else { break };
+        if answer(peer, &packet).await.is_err() {
+            break;
+        }
+        if let Packet::Publish(publish) = packet {
+            came.push(publish);
+        }
+    }
+    came
+}
+
+async fn answer(peer: &mut Peer, packet: &Packet) -> ScriptResult {
+    match packet {
+        Packet::Publish(publish) => match (publish.qos, publish.packet_id) {
+            (rejoin_core::Qos::AtLeastOnce, Some(id)) => peer.puback(id, ReasonCode::SUCCESS).await,
+            (rejoin_core::Qos::ExactlyOnce, Some(id)) => peer.pubrec(id, ReasonCode::SUCCESS).await,
+            _ => Ok(()),
+        },
+        Packet::PubRel(ack) => peer.pubcomp(ack.packet_id, ReasonCode::SUCCESS).await,
+        Packet::Subscribe(subscribe) => peer.grant(subscribe).await,
+        _ => Ok(()),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

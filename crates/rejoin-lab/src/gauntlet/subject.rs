@@ -1,0 +1,151 @@
+//! The client under test: any program that speaks the line protocol on its standard input and output.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+
+/// A running client and what it said.
+#[derive(Debug)]
+pub struct Subject {
+    child: Child,
+    input: ChildStdin,
+    lines: UnboundedReceiver<String>,
+    said: Said,
+}
+
+/// What a client said so far.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// How often it was up.
+    pub ups: usize,
+    /// What it says became of each message: the last word on it.
+    pub answers: BTreeMap<u64, String>,
+    /// Messages it received, by number.
+    pub received: Vec<u64>,
+    /// How long the last burst took to be taken.
+    pub burst: Option<Duration>,
+}
+
+impl Said {
+    /// How many messages it says the broker has.
+    pub fn acked(&self) -> usize {
+        self.count("acked")
+    }
+
+    /// How many messages it says were refused or given up.
+    pub fn failed(&self) -> usize {
+        self.count("failed") + self.count("refused")
+    }
+
+    fn count(&self, word: &str) -> usize {
+        self.answers.values().filter(|answer| *answer == word).count()
+    }
+}
+
+impl Subject {
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(program: &Path) -> std::io::Result<Self> {
+        let mut child = Command::new(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let missing = || std::io::Error::other("the child has no pipe");
+        let input = child.stdin.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
+        let (into, lines) = unbounded_channel();
+        std::thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| into.send(line))
+        });
+        Ok(Self { child, input, lines, said: Said::default() })
+    }
+
+    /// Sends one command. A program that is gone is noticed by what it does not say.
+    pub fn tell(&mut self, command: &str) {
+        let _ = writeln!(self.input, "{command}").and_then(|()| self.input.flush());
+    }
+
+    /// Everything it said until now.
+    pub fn said(&mut self) -> &Said {
+        while let Ok(line) = self.lines.try_recv() {
+            self.note(&line);
+        }
+        &self.said
+    }
+
+    /// Waits for a line that begins so; gives the rest of it, or nothing at the limit.
+    pub async fn hear(&mut self, begin: &str, limit: Duration) -> Option<String> {
+        let end = Instant::now() + limit;
+        loop {
+            let line = tokio::time::timeout_at(end, self.lines.recv()).await.ok().flatten()?;
+            self.note(&line);
+            if let Some(rest) = line.strip_prefix(begin) {
+                return Some(rest.trim().to_owned());
+            }
+        }
+    }
+
+    /// Waits until what it said is as wanted; false at the limit.
+    pub async fn until(&mut self, limit: Duration, wanted: impl Fn(&Said) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        while !wanted(self.said()) {
+            let Some(line) = tokio::time::timeout_at(end, self.lines.recv()).await.ok().flatten() else {
+                return false;
+            };
+            self.note(&line);
+        }
+        true
+    }
+
+    /// Whether it says that it is connected; nothing when it does not answer within two seconds.
+    pub async fn connected(&mut self) -> Option<bool> {
+        self.tell("state");
+        self.hear("state", Duration::from_secs(2)).await.map(|answer| answer == "connected")
+    }
+
+    /// How long a close took, from the word to the answer; nothing when none came within ten seconds.
+    pub async fn close(&mut self, within_ms: u64) -> Option<Duration> {
+        let begin = Instant::now();
+        self.tell(&format!("close {within_ms}"));
+        self.hear("closed", Duration::from_secs(10)).await.map(|_| begin.elapsed())
+    }
+
+    /// Resident memory in bytes; nothing where the system does not tell.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
+    fn note(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        let (word, argument) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let number = argument.parse().ok();
+        match (word, number) {
+            ("up", _) => self.said.ups += 1,
+            ("acked" | "failed" | "refused", Some(number)) => {
+                self.said.answers.insert(number, word.to_owned());
+            }
+            ("message", Some(number)) => self.said.received.push(number),
+            ("burst-taken", _) => {
+                self.said.burst = words.next().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,106 @@
+//! The gauntlet for any client: builds the adapters, runs every row, keeps the table.
+
+use crate::{run, say};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Columns by the package of their adapter; a name that says 3.1.1 is run at it.
+const CLIENTS: [(&str, &str); 7] = [
+    ("rejoin", "gauntlet-rejoin"),
+    ("rejoin 3.1.1", "gauntlet-rejoin"),
+    ("rumqttc 0.25.1, 3.1.1", "gauntlet-rumqttc"),
+    ("rumqttc-next 0.34", "gauntlet-rumqttc-next"),
+    ("mqtt5 0.49", "gauntlet-mqtt5"),
+    ("paho-mqtt 0.14", "gauntlet-paho-mqtt"),
+    (PAHO_GO, "gauntlet-paho-go"),
+];
+const PAHO_GO: &str = "paho.mqtt.golang 1.1.1, 3.1.1";
+/// Where Debian puts Go packages.
+const DEBIAN_GOPATH: &str = "/usr/share/gocode";
+const GO_SOURCE: &str = "/usr/share/gocode/src/github.com/eclipse/paho.mqtt.golang";
+/// The peers' trees are large.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+/// Minutes for each client.
+const RUN_LIMIT: Duration = Duration::from_secs(3 * 3600);
+
+struct Wish<'a> {
+    clients: Vec<&'a str>,
+    handed_on: Vec<&'a str>,
+}
+
+/// `--client NAME` for one column (nothing is kept then), `--times N` to repeat, `--rows 1,2` for some rows.
+pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
+    let Some(wish) = read(flags) else {
+        say::line("xtask gauntlet: the flags are --client NAME, --times N and --rows 1,2");
+        return false;
+    };
+    let wanted =
+        |name: &str| wish.clients.is_empty() || wish.clients.iter().any(|part| name.starts_with(part));
+    let mut columns = Vec::new();
+    for (name, package) in CLIENTS.into_iter().filter(|(name, _)| wanted(name)) {
+        match build(root, name, package) {
+            Ok(program) => columns.push(format!("{name}={}", program.display())),
+            Err(why) => say::line(&format!("xtask gauntlet: {name} is left out: {why}")),
+        }
+    }
+    let example = ["run", "--release", "--quiet", "--package", "rejoin-lab", "--example", "gauntlet", "--"];
+    let mut command = run::cargo(root, &example);
+    command.args(&wish.handed_on);
+    if flags.is_empty() {
+        command.arg("--page").arg(root.join("docs/gauntlet.md"));
+    }
+    match run::within(command.args(&columns), RUN_LIMIT) {
+        Ok(()) => true,
+        Err(error) => {
+            say::line(&format!("xtask gauntlet: {error}"));
+            false
+        }
+    }
+}
+
+fn read<'a>(flags: &[&'a str]) -> Option<Wish<'a>> {
+    let mut wish = Wish { clients: Vec::new(), handed_on: Vec::new() };
+    for pair in flags.chunks(2) {
+        match *pair {
+            ["--client", name] => wish.clients.push(name),
+            [flag @ ("--times" | "--rows"), value] => wish.handed_on.extend([flag, value]),
+            _ => return None,
+        }
+    }
+    Some(wish)
+}
+
+fn build(root: &Path, name: &str, package: &str) -> Result<PathBuf, String> {
+    if name == PAHO_GO {
+        return build_go(root, package);
+    }
+    let arguments =
+        ["build", "--release", "--quiet", "--manifest-path", "gauntlet/Cargo.toml", "--package", package];
+    run::within(&mut run::cargo(root, &arguments), BUILD_LIMIT)?;
+    Ok(root.join("gauntlet/target/release").join(package))
+}
+
+fn build_go(root: &Path, package: &str) -> Result<PathBuf, String> {
+    if run::find("go").is_none() || !Path::new(GO_SOURCE).is_dir() {
+        return Err("apt-get install golang-go golang-github-eclipse-paho.mqtt.golang-dev".to_owned());
+    }
+    let program = root.join("gauntlet/target").join(package);
+    let mut go = run::command("go", &["build", "-o"]);
+    go.arg(&program).arg(".").current_dir(root.join("gauntlet/paho-go"));
+    // Debian's packages are found by path, not by module.
+    go.env("GOPATH", DEBIAN_GOPATH).env("GO111MODULE", "off");
+    run::within(&mut go, BUILD_LIMIT)?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_come_in_pairs_and_unknown_ones_are_refused() {
+        let wish = read(&["--client", "rejoin", "--times", "10"]).expect("these are flags");
+        assert_eq!((wish.clients, wish.handed_on), (vec!["rejoin"], vec!["--times", "10"]));
+        assert!(read(&["--client"]).is_none() && read(&["--fast", "1"]).is_none());
+    }
+}
