@@ -4,6 +4,7 @@
 //! `cargo run --release -p rejoin-lab --example queue_figures [-- FOLDER]`
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+use std::io::Write;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,16 +26,20 @@ fn main() -> Result<(), StoreError> {
 
 fn figures(folder: &Path) -> Result<(), StoreError> {
     println!("{PAYLOAD} B payload, 11 B topic, QoS 1\n");
+    for group in [100, 1] {
+        bare_log(folder, group).expect("a file that grows");
+        only_accepted(folder, group as u64, false)?;
+    }
     for quick_repair in [false, true] {
         println!("quick repair: {quick_repair}");
         for (group, depth) in [(1, 1), (1, 1000), (10, 1000), (100, 1000), (100, 100_000)] {
             fifo(folder, group, depth, quick_repair)?;
         }
-        only_accepted(folder, 100, quick_repair)?;
-        only_accepted(folder, 1, quick_repair)?;
     }
     for count in [100_000, 1_000_000] {
-        reopen(folder, count)?;
+        for quick_repair in [false, true] {
+            reopen(folder, count, quick_repair)?;
+        }
     }
     through(folder)
 }
@@ -108,6 +113,23 @@ fn fifo(folder: &Path, group: u64, depth: u64, quick_repair: bool) -> Result<(),
     Ok(())
 }
 
+/// The same bytes into a file that grows, write and sync: nothing that is safe can be much faster.
+fn bare_log(folder: &Path, group: usize) -> std::io::Result<()> {
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder)?;
+    let mut file = std::fs::File::create(folder.join("log"))?;
+    let bytes = vec![7; (PAYLOAD + 11 + 20) * group];
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < TIME && count < 300_000 {
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        count += group;
+    }
+    let rate = count as f64 / began.elapsed().as_secs_f64();
+    println!("  bare log,      {group:>3} a sync:   {rate:>7.0} msg/s");
+    std::fs::remove_dir_all(folder)
+}
+
 fn only_accepted(folder: &Path, group: u64, quick_repair: bool) -> Result<(), StoreError> {
     let _ = std::fs::remove_dir_all(folder);
     let mut queue = open(folder, quick_repair)?;
@@ -127,9 +149,9 @@ fn only_accepted(folder: &Path, group: u64, quick_repair: bool) -> Result<(), St
     Ok(())
 }
 
-fn reopen(folder: &Path, count: u64) -> Result<(), StoreError> {
+fn reopen(folder: &Path, count: u64, quick_repair: bool) -> Result<(), StoreError> {
     let _ = std::fs::remove_dir_all(folder);
-    let mut queue = open(folder, false)?;
+    let mut queue = open(folder, quick_repair)?;
     filled(&mut queue, 1, count)?;
     let file = queue.stats().file_bytes as f64 / 1e6;
     // What a kill leaves behind: the file as it is while the queue is open.

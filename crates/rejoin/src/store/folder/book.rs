@@ -312,7 +312,11 @@ impl Book {
     }
 
     /// Bodies by name.
-    pub(super) fn load(&self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+    pub(super) fn load(&mut self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+        if self.database.is_none() {
+            self.alive()?;
+            self.reopen()?;
+        }
         self.read(|rows| {
             let mut bodies = Vec::with_capacity(ids.len());
             for id in ids {
