@@ -9,6 +9,7 @@ mod herd;
 mod install;
 mod run;
 mod say;
+mod sim;
 mod suite;
 mod tidy;
 mod tree;
@@ -23,6 +24,8 @@ cargo xtask clauses   which clauses of the MQTT standards the code cites, and ho
 cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
+cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
+                      goes on with the long run; --replay SEED shows one
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["bench", flags @ ..] => bench::run(&root, flags),
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
+        ["sim", flags @ ..] => sim::run(&root, flags),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),
         [] | ["help" | "--help" | "-h"] => {

@@ -127,7 +127,9 @@ impl<'a> Plan<'a> {
                 let before = self.exchanges.get(*id).unwrap_or_default();
                 self.exchanges.set(*id, Exchange { asked: true, ..before });
             }
-            Record::Requeued { id } => self.exchanges.update(*id, |exchange| exchange.asked = false),
+            Record::Requeued { id } => self.exchanges.update(*id, |exchange| {
+                *exchange = Exchange { asked: false, packet_id: None, released: false, ..*exchange };
+            }),
             Record::Done { id } => {
                 self.end(*id);
             }
