@@ -10,6 +10,7 @@ mod herd;
 mod install;
 mod run;
 mod say;
+mod sim;
 mod suite;
 mod tidy;
 mod tree;
@@ -25,6 +26,8 @@ cargo xtask bench     speed beside other clients in one run, into docs/performan
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
+cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
+                      goes on with the long run; --replay SEED shows one
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
+        ["sim", flags @ ..] => sim::run(&root, flags),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),
         [] | ["help" | "--help" | "-h"] => {

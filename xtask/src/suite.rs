@@ -2,7 +2,7 @@
 
 use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
-use crate::{run, say, tidy, tree};
+use crate::{run, say, sim, tidy, tree};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ struct Done {
 
 /// Runs every step, also after a failure, so that one run shows all there is to mend. True when nothing failed.
 pub(crate) fn everything(root: &Path) -> bool {
-    let steps: [(&'static str, &dyn Fn() -> End); 10] = [
+    let steps: [(&'static str, &dyn Fn() -> End); 11] = [
         ("install", &install),
         ("format", &|| format(root)),
         ("clippy", &|| clippy(root)),
@@ -41,6 +41,7 @@ pub(crate) fn everything(root: &Path) -> bool {
         ("docs", &|| docs(root)),
         ("core for wasm32", &|| wasm(root)),
         ("tests", &|| tests(root)),
+        ("simulation", &|| ended(sim::minute(root, BUILD_LIMIT))),
         ("release build", &|| release(root)),
         ("demo --fast", &|| demo(root)),
         ("fuzz", &|| fuzzing(root)),

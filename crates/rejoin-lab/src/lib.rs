@@ -9,6 +9,7 @@
 //! | [`gauntlet`] | scripts in which clients lose messages, for any program that speaks a line protocol |
 //! | [`herd`] | many clients and one broker that comes back, in virtual time |
 //! | [`scripted`] | [`ScriptedBroker`]: does just what a test writes down, packet by packet |
+//! | [`sim`] | whole clients in a seeded world of faults, in virtual time; what they must always do |
 //! | [`store`] | the contract of durable queues, and a disk whose power can be cut |
 //!
 //! It is a lab: the broker keeps everything in memory and is meant for tests alone.
@@ -44,6 +45,7 @@ mod port;
 pub mod proxy;
 pub mod scripted;
 pub mod server;
+pub mod sim;
 pub mod store;
 pub mod wire;
 

@@ -1,0 +1,240 @@
+//! The simulation as a program; `cargo xtask sim` builds and runs it.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rejoin_lab::sim::campaign::{Plan, Sum, go};
+use rejoin_lab::sim::{Case, Marks, run, run_recorded, shrink};
+
+/// What was asked for.
+#[derive(Debug)]
+struct Asked {
+    plan: Plan,
+    replay: Option<Case>,
+    shrinks: bool,
+    all_lines: bool,
+    quiet: bool,
+    /// Every place must have been visited.
+    marks: bool,
+    state: Option<std::path::PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let asked = match read(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(error) => {
+            say(&format!("sim: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    // A panic inside a world is a finding of its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    match &asked.replay {
+        Some(case) => replay(case, &asked),
+        None => campaign(&asked),
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
+    let plan = Plan {
+        from: 0,
+        seeds: u64::MAX,
+        most: Duration::MAX,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        twice: 50,
+        stops: false,
+    };
+    let mut asked = Asked {
+        plan,
+        replay: None,
+        shrinks: true,
+        all_lines: false,
+        quiet: false,
+        marks: false,
+        state: None,
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
+        match word.as_str() {
+            "--seeds" => asked.plan.seeds = number(&value()?)?,
+            "--from" => asked.plan.from = number(&value()?)?,
+            "--minutes" => asked.plan.most = Duration::from_secs_f64(fraction(&value()?)? * 60.0),
+            "--jobs" => asked.plan.jobs = usize::try_from(number(&value()?)?).unwrap_or(1),
+            "--twice" => asked.plan.twice = number(&value()?)?,
+            "--replay" => asked.replay = Some(Case::of(number(&value()?)?)),
+            "--until" => {
+                let until = number(&value()?)?;
+                asked.replay.as_mut().ok_or("`--until` goes behind `--replay`")?.until = Some(until);
+            }
+            "--keep" => {
+                let list = value()?;
+                let numbers = list.split(',').filter(|word| *word != "none").map(number);
+                let numbers: Result<Vec<u64>, String> = numbers.collect();
+                let keep = numbers?.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
+                asked.replay.as_mut().ok_or("`--keep` goes behind `--replay`")?.keep = Some(keep);
+            }
+            "--stop" => asked.plan.stops = true,
+            "--no-shrink" => asked.shrinks = false,
+            "--all" => asked.all_lines = true,
+            "--quiet" => asked.quiet = true,
+            "--marks" => asked.marks = true,
+            "--state" => asked.state = Some(value()?.into()),
+            other => return Err(format!("`{other}` is no flag of the simulation")),
+        }
+    }
+    if asked.plan.seeds == u64::MAX && asked.plan.most == Duration::MAX {
+        asked.plan.most = Duration::from_secs(60);
+    }
+    Ok(asked)
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    word.parse().map_err(|_| format!("`{word}` is no number"))
+}
+
+fn fraction(word: &str) -> Result<f64, String> {
+    word.parse()
+        .ok()
+        .filter(|n: &f64| n.is_finite() && *n >= 0.0)
+        .ok_or_else(|| format!("`{word}` is no number"))
+}
+
+fn replay(case: &Case, asked: &Asked) -> ExitCode {
+    let report = run_recorded(case, asked.all_lines);
+    if !asked.quiet {
+        report.lines.iter().for_each(|line| say(line));
+    }
+    say(&format!(
+        "trace {:#018x}, {} faults, {:.0} s simulated",
+        report.trace,
+        report.faults,
+        report.simulated.as_secs_f64()
+    ));
+    let same = run(case).trace == report.trace;
+    say(if same { "a second run leaves the same trace" } else { "O24: a second run leaves ANOTHER trace" });
+    match report.alarm {
+        None => {
+            say(&format!("seed {}: green", case.seed));
+            if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Some(alarm) => {
+            say(&format!("seed {}: {alarm}", case.seed));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn campaign(asked: &Asked) -> ExitCode {
+    let told = std::sync::Mutex::new(0);
+    let before = asked.state.as_ref().map(|path| Kept::read(path)).unwrap_or_default();
+    let mut plan = asked.plan;
+    plan.from = plan.from.max(before.next_seed);
+    let sum = go(plan, &|sum: &Sum| {
+        if let (Some(path), true) = (&asked.state, sum.failures.is_empty()) {
+            before.and(sum, asked.plan.jobs).write(path);
+        }
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (seed, why) in &sum.failures[*told..] {
+            say(&format!("seed {seed}: {why}"));
+        }
+        *told = sum.failures.len();
+    });
+    for (seed, why) in sum.failures.iter().take(if asked.shrinks { 3 } else { 0 }) {
+        let least = shrink(&Case::of(*seed));
+        say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
+    }
+    if let (Some(path), true) = (&asked.state, sum.failures.is_empty()) {
+        before.and(&sum, 0).write(path);
+    }
+    let missing = sum.marks.missing();
+    say(&format!(
+        "{} seeds from {} on, {:.1} h simulated ({:.1} client-hours), {} faults, {} messages, {} marks of {}, {} run twice, {} good messages parked",
+        sum.seeds,
+        plan.from,
+        sum.simulated.as_secs_f64() / 3600.0,
+        sum.client_time.as_secs_f64() / 3600.0,
+        sum.faults,
+        sum.messages,
+        Marks::wanted() - missing.len(),
+        Marks::wanted(),
+        sum.twice,
+        sum.parked,
+    ));
+    say(&format!(
+        "{:.1} s real, {:.1} s busy: {:.2} h a second ({:.2} client-hours), {:.0} faults a second on one core; next seed {}",
+        sum.took.as_secs_f64(),
+        sum.busy.as_secs_f64(),
+        sum.hours_a_second(),
+        sum.client_hours_a_second(),
+        sum.faults_a_second(),
+        sum.next,
+    ));
+    if !missing.is_empty() {
+        say(&format!("never seen: {}", missing.join(", ")));
+    }
+    if !sum.failures.is_empty() {
+        say(&format!("{} seeds of {} FAILED", sum.failures.len(), sum.seeds));
+        return ExitCode::FAILURE;
+    }
+    if asked.marks && !missing.is_empty() {
+        say("a soak must have been everywhere");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// How far the long run came, in a file beside its page.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    next_seed: u64,
+    simulated_seconds: u64,
+    faults: u64,
+    messages: u64,
+    busy_seconds: u64,
+}
+
+impl Kept {
+    fn read(path: &std::path::Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+            line.and_then(|word| word.trim().parse().ok()).unwrap_or_default()
+        };
+        Self {
+            next_seed: value("next_seed"),
+            simulated_seconds: value("simulated_seconds"),
+            faults: value("faults"),
+            messages: value("messages"),
+            busy_seconds: value("busy_seconds"),
+        }
+    }
+
+    /// `running`: seeds handed out and not yet over are run again next time.
+    fn and(&self, sum: &Sum, running: usize) -> Self {
+        Self {
+            next_seed: sum.next.saturating_sub(running as u64).max(self.next_seed),
+            simulated_seconds: self.simulated_seconds + sum.simulated.as_secs(),
+            faults: self.faults + sum.faults,
+            messages: self.messages + sum.messages,
+            busy_seconds: self.busy_seconds + sum.busy.as_secs(),
+        }
+    }
+
+    fn write(&self, path: &std::path::Path) {
+        let Self { next_seed, simulated_seconds, faults, messages, busy_seconds } = self;
+        let hours = *simulated_seconds as f64 / 3600.0;
+        let text = format!(
+            "# All seeds before `next_seed` are green: {hours:.1} simulated hours. `cargo xtask sim --soak` goes on.\n\
+             next_seed = {next_seed}\nsimulated_seconds = {simulated_seconds}\nfaults = {faults}\n\
+             messages = {messages}\nbusy_seconds = {busy_seconds}\n"
+        );
+        if let Err(error) = std::fs::write(path, text) {
+            say(&format!("sim: {}: {error}", path.display()));
+        }
+    }
+}

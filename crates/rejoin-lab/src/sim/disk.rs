@@ -1,0 +1,165 @@
+//! A disk that forgets what was not synced. Batches are atomic, in order, and durable when their sync is over.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use fastrand::Rng;
+use rejoin_core::{MessageId, Publication, PublishId, Record, Recovered, Ticket};
+
+/// Records above which what is answered for is thrown away.
+const COMPACT_AT: usize = 4096;
+
+/// The disk of one client; it outlives the process.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    synced: Vec<Record>,
+    unsynced: VecDeque<(u64, Ticket, Vec<Record>)>,
+    /// Bodies that may be asked for, synced or on their way.
+    bodies: BTreeMap<PublishId, Publication>,
+    loads: VecDeque<(u64, Vec<PublishId>)>,
+    compact_at: usize,
+    /// No sync ends before that: the disk is full, or busy.
+    pub(super) stuck_until: u64,
+}
+
+impl Disk {
+    /// A batch is written; it is safe when its sync is over.
+    pub(super) fn write(&mut self, ticket: Ticket, records: Vec<Record>, due: u64) {
+        for record in &records {
+            match record {
+                Record::Enqueued { id, publication, .. } => {
+                    self.bodies.insert(*id, publication.clone());
+                }
+                Record::Done { id } | Record::Parked { id, .. } => {
+                    self.bodies.remove(id);
+                }
+                _ => {}
+            }
+        }
+        let due = self.unsynced.back().map_or(due, |(at, ..)| due.max(*at));
+        self.unsynced.push_back((due, ticket, records));
+    }
+
+    pub(super) fn next_sync(&self) -> Option<u64> {
+        self.unsynced.front().map(|(at, ..)| (*at).max(self.stuck_until))
+    }
+
+    /// The sync of the oldest batches is over; one sync takes all that wait by then. Gives the ticket they are safe up to.
+    pub(super) fn sync(&mut self, now: u64) -> Option<(Ticket, usize)> {
+        let mut safe = None;
+        let before = self.synced.len();
+        while let Some((_, ticket, records)) = self.unsynced.pop_front_if(|(at, ..)| *at <= now) {
+            safe = Some(ticket);
+            self.synced.extend(records);
+        }
+        safe.map(|ticket| (ticket, self.synced.len() - before))
+    }
+
+    /// The records that became safe by the last sync.
+    pub(super) fn last(&self, count: usize) -> &[Record] {
+        &self.synced[self.synced.len() - count..]
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    pub(super) fn ask(&mut self, ids: Vec<PublishId>, due: u64) {
+        self.loads.push_back((due, ids));
+    }
+
+    pub(super) fn next_load(&self) -> Option<u64> {
+        self.loads.front().map(|(at, _)| (*at).max(self.stuck_until))
+    }
+
+    pub(super) fn load(&mut self) -> Vec<(PublishId, Option<Publication>)> {
+        let Some((_, ids)) = self.loads.pop_front() else { return Vec::new() };
+        ids.into_iter().map(|id| (id, self.bodies.get(&id).cloned())).collect()
+    }
+
+    /// The process died: any number of the batches under way reached the disk, the later ones only with the earlier.
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
+        let keep = rng.usize(0..=self.unsynced.len());
+        for (_, _, records) in self.unsynced.drain(..).take(keep) {
+            self.synced.extend(records);
+        }
+        self.unsynced.clear();
+        self.loads.clear();
+        self.stuck_until = 0;
+        self.bodies.clear();
+        for record in &self.synced {
+            match record {
+                Record::Enqueued { id, publication, .. } => {
+                    self.bodies.insert(*id, publication.clone());
+                }
+                Record::Done { id } | Record::Parked { id, .. } => {
+                    self.bodies.remove(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The process ended in peace: the store was closed.
+    pub(super) fn flush(&mut self) -> Option<(Ticket, usize)> {
+        self.loads.clear();
+        self.stuck_until = 0;
+        self.sync(u64::MAX)
+    }
+
+    pub(super) fn synced(&self) -> &[Record] {
+        &self.synced
+    }
+
+    /// Whether a message is on it and not answered for.
+    pub(super) fn has(&self, id: PublishId) -> bool {
+        self.bodies.contains_key(&id)
+    }
+
+    /// What a new process finds.
+    pub(super) fn recover(&self) -> Recovered {
+        Recovered::replay(self.synced.iter().cloned())
+    }
+
+    /// Throws away what is answered for, as a store does; else a long run drowns in its past.
+    pub(super) fn compact(&mut self) {
+        if self.synced.len() < COMPACT_AT.max(self.compact_at) {
+            return;
+        }
+        let mut done = BTreeSet::new();
+        let (mut taken, mut freed) = (BTreeSet::new(), BTreeSet::new());
+        for record in &self.synced {
+            match record {
+                Record::Done { id } | Record::Parked { id, .. } => {
+                    done.insert(*id);
+                }
+                Record::Taken { id } => {
+                    taken.insert(*id);
+                }
+                Record::Freed { id } => {
+                    freed.insert(*id);
+                }
+                _ => {}
+            }
+        }
+        let over = |id: &MessageId| taken.contains(id) && freed.contains(id);
+        let newest = self.synced.iter().rev().find_map(|record| match record {
+            Record::Held { id, .. } => Some(*id),
+            _ => None,
+        });
+        self.synced.retain(|record| match record {
+            Record::Enqueued { id, .. }
+            | Record::Assigned { id, .. }
+            | Record::Received { id }
+            | Record::Asked { id }
+            | Record::Requeued { id }
+            | Record::Done { id }
+            | Record::Parked { id, .. } => !done.contains(id),
+            // The highest name must not be forgotten.
+            Record::Held { id, .. } | Record::Taken { id } | Record::Freed { id } => {
+                !over(id) || Some(*id) == newest
+            }
+            _ => true,
+        });
+        self.compact_at = self.synced.len() * 2;
+    }
+}

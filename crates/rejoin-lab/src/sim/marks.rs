@@ -1,0 +1,98 @@
+//! Places a soak must have been to: a simulation that never goes there proves nothing about them.
+
+use std::collections::BTreeMap;
+
+/// Situations seen, with how often.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(BTreeMap<&'static str, u64>);
+
+impl Marks {
+    pub(super) fn hit(&mut self, mark: &'static str) {
+        *self.0.entry(mark).or_default() += 1;
+    }
+
+    /// Adds what another run saw.
+    pub fn add(&mut self, other: &Self) {
+        for (mark, count) in &other.0 {
+            *self.0.entry(mark).or_default() += count;
+        }
+    }
+
+    /// What was seen, with how often.
+    pub fn seen(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(mark, count)| (*mark, *count))
+    }
+
+    /// What a soak must hit and these did not.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let faults = super::faults::FaultKind::ALL.into_iter().map(super::faults::FaultKind::name);
+        MUST.into_iter().chain(faults).filter(|mark| !self.0.contains_key(mark)).collect()
+    }
+
+    /// How many a soak must hit.
+    pub fn wanted() -> usize {
+        MUST.len() + super::faults::FaultKind::ALL.len()
+    }
+}
+
+/// Besides one mark for each kind of fault.
+const MUST: [&str; 58] = [
+    "answer: sent",
+    "answer: delivered, perhaps twice",
+    "answer: delivered after a refusal",
+    "answer: delivered",
+    "answer: refused",
+    "answer: expired",
+    "answer: dropped",
+    "answer: too large",
+    "answer: not supported",
+    "answer: unknown, released",
+    "answer: unknown",
+    "answer: parked",
+    "answer: cancelled",
+    "answer: superseded",
+    "answer: evicted",
+    "answer: stopped",
+    "verdict now",
+    "verdict spread",
+    "verdict absent",
+    "verdict overloaded",
+    "verdict adapt",
+    "verdict quarantine",
+    "verdict takeover",
+    "verdict banned",
+    "verdict administrative",
+    "verdict unauthorized",
+    "verdict slow-lane",
+    "lost: connection-refused",
+    "lost: connect-timeout",
+    "lost: connack-timeout",
+    "lost: closed-before-connack",
+    "lost: refused",
+    "lost: peer-closed",
+    "lost: reset",
+    "lost: server-disconnect",
+    "lost: ping-timeout",
+    "lost: write-stall",
+    "lost: ack-timeout",
+    "lost: protocol-error",
+    "lost: restart",
+    "lost: foreign-session",
+    "session new",
+    "session kept",
+    "session lost",
+    "held by budget",
+    "suspect and trusted again",
+    "undecided",
+    "fell back to 3.1.1",
+    "conflict named",
+    "PUBLISH resent after a crash",
+    "PUBREL resent after a crash",
+    "PUBREL resent",
+    "PUBLISH resent with DUP",
+    "body loaded from the store",
+    "message told again after a crash",
+    "subscription refused",
+    "late acknowledgement of the application",
+    "recovered",
+];

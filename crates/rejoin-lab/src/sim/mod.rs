@@ -1,0 +1,35 @@
+//! The simulation: whole clients in a seeded world of faults, in virtual time.
+//!
+//! One seed draws the settings of a world (limits as tiny as they can be), its faults and their density. Faults come
+//! for some minutes of virtual time; then all is mended, and everything must be answered for, delivered and back within
+//! a stated bound. The oracles watch the whole time. Nothing in here depends on anything but the seed.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `setting.rs`, `faults.rs` | what a seed draws; what goes wrong |
+//! | `world.rs`, `client.rs`, `acts.rs` | the clock and what happens next; one client; what its application does |
+//! | `wire.rs`, `disk.rs` | bytes under way; records that are safe, or not |
+//! | `oracle/` | what must be true |
+//! | `run.rs`, `shrink.rs`, `campaign.rs` | one seed; the least that fails; many seeds |
+//!
+//! `cargo xtask sim` runs it; `docs/simulation.md` says what was run.
+
+mod acts;
+mod app;
+pub mod campaign;
+mod client;
+mod disk;
+mod faults;
+mod marks;
+mod oracle;
+mod run;
+mod setting;
+mod shrink;
+mod trace;
+mod wire;
+mod world;
+
+pub use marks::Marks;
+pub use oracle::Alarm;
+pub use run::{Case, Report, run, run_recorded};
+pub use shrink::shrink;

@@ -1,0 +1,268 @@
+//! Messages: each answered for once and truthfully, none lost, none twice without a word, in order (O1 to O7, O22, O25).
+
+use rejoin_core::{MessageId, Outcome as Answer, PublishId, Stats};
+
+use super::Alarm;
+use super::account::Entry;
+use crate::sim::app::{App, Published, says_never_sent, whose};
+use crate::sim::client::Client;
+use crate::sim::marks::Marks;
+use crate::sim::setting::Setting;
+use crate::sim::world::Ruling;
+
+/// Books a line of the broker's account.
+///
+/// `mixed_up`: the broker lost or swapped sessions, so that an identifier may mean a message here that it does not mean
+/// there; what a new process holds without its content it cannot tell from that.
+pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Setting, mixed_up: bool) -> Ruling {
+    match line {
+        Entry::Accepted { number, arrival } => {
+            let (client, k) = whose(number);
+            let message = clients.get_mut(client).and_then(|client| client.app.message(k));
+            let Some(message) = message else {
+                return Err(Alarm::new("O2", format!("the broker took {number:#x}, which nobody published")));
+            };
+            if message.copies == 0 {
+                message.arrival = arrival;
+            }
+            message.copies += 1;
+        }
+        Entry::HandedOver { client, number } => {
+            if let Some(client) = clients.get_mut(usize::from(client)) {
+                client.app.heard.entry(number).or_default().handed_over += 1;
+            }
+        }
+        Entry::Confirmed { client, number, qos } => {
+            let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
+            let heard = of.app.heard.entry(number).or_default();
+            heard.confirmed = true;
+            let durable = setting.config.session.durable && qos == 2;
+            let doubt = of.app.lives > 0 && mixed_up;
+            if !heard.ever && !doubt {
+                let what = format!("c{client} confirmed {number:#x}, which its application never heard");
+                return Err(Alarm::new("O1", what));
+            }
+            if !heard.taken && !durable && !doubt {
+                let what = format!("c{client} confirmed {number:#x} before its application took it");
+                return Err(Alarm::new("O14", what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The client gave a final answer.
+pub(in crate::sim) fn answered(
+    app: &mut App,
+    id: PublishId,
+    answer: &Answer,
+    setting: &Setting,
+    marks: &mut Marks,
+) -> Ruling {
+    marks.hit(name(answer));
+    let durable = setting.config.session.durable;
+    if matches!(answer, Answer::Stopped { .. }) && durable && app.message(id.0).is_some_and(|m| m.on_disk) {
+        // The next process answers for it.
+        return Ok(());
+    }
+    let lives = app.lives;
+    let Some(message) = app.message(id.0) else {
+        return Err(Alarm::new("O2", format!("{} was answered and never published", id.0)));
+    };
+    if message.answers > 0 && !message.may_repeat {
+        return Err(Alarm::new("O6", format!("{} is answered a second time: {answer:?}", id.0)));
+    }
+    let first = message.answers == 0 || message.may_repeat;
+    message.answers += 1;
+    message.may_repeat = false;
+    match answer {
+        Answer::Delivered(receipt) => {
+            message.delivered = true;
+            message.excused |= receipt.possible_duplicate;
+            message.out_of_order |= receipt.refusals > 0;
+            if message.copies == 0 && !message.nobody_knows {
+                return Err(Alarm::new(
+                    "O5",
+                    format!("{} is called delivered; the broker never had it", id.0),
+                ));
+            }
+            if message.qos == 0 {
+                return Err(Alarm::new("O6", format!("{} is delivered, but at QoS 0 nobody says so", id.0)));
+            }
+        }
+        Answer::Sent if message.qos != 0 => {
+            return Err(Alarm::new("O6", format!("{} is only called sent, at QoS {}", id.0, message.qos)));
+        }
+        Answer::Unknown { .. } | Answer::Stopped { maybe_delivered: true } => message.excused = true,
+        Answer::Refused { .. } | Answer::TooLarge { .. } | Answer::NotSupported(_) => message.excused = true,
+        Answer::Parked { .. } => message.excused = true,
+        Answer::Unreadable => {
+            return Err(Alarm::new("O14", format!("{} is called unreadable; the disk has it", id.0)));
+        }
+        Answer::Expired if !message.expires => {
+            return Err(Alarm::new("O6", format!("{} expired and has no expiry", id.0)));
+        }
+        Answer::Superseded if !message.latest_only => {
+            return Err(Alarm::new("O6", format!("{} was superseded and is no such message", id.0)));
+        }
+        other if says_never_sent(other) => {
+            // A process that died may have sent it without a trace [reliability.md 2.5, QoS 1].
+            message.never_sent = lives == 0;
+        }
+        _ => {}
+    }
+    let (qos0, parked) = (app.published[index(id)].qos == 0, matches!(answer, Answer::Parked { .. }));
+    app.parked += u32::from(parked);
+    if first {
+        if qos0 {
+            app.open_qos0 -= 1;
+        } else {
+            app.open -= 1;
+        }
+    }
+    Ok(())
+}
+
+fn index(id: PublishId) -> usize {
+    usize::try_from(id.0 - 1).unwrap_or(usize::MAX)
+}
+
+/// The application heard a message.
+pub(in crate::sim) fn heard(
+    app: &mut App,
+    number: u64,
+    id: Option<MessageId>,
+    qos: u8,
+    marks: &mut Marks,
+) -> Ruling {
+    let entry = app.heard.entry(number).or_default();
+    entry.ever = true;
+    let Some(id) = id else { return Ok(()) };
+    if !entry.ids.contains(&id) {
+        entry.ids.push(id);
+    } else if app.lives > 0 && !entry.taken {
+        marks.hit("message told again after a crash");
+    }
+    app.named.insert(id, number);
+    if qos == 2 && entry.ids.len() > usize::from(entry.handed_over.max(1)) {
+        let what = format!(
+            "{number:#x} at QoS 2 was heard under {} names, sent {} times",
+            entry.ids.len(),
+            entry.handed_over
+        );
+        return Err(Alarm::new("O22", what));
+    }
+    Ok(())
+}
+
+/// The books balance at every moment (O25). QoS 0 that is on its way out is in neither.
+pub(in crate::sim) fn balance(app: &App, stats: &Stats, queued: usize, in_flight: usize) -> Ruling {
+    let open = app.open + app.open_qos0;
+    let listed = queued + in_flight;
+    if listed > open || listed < app.open {
+        let what = format!(
+            "{} open, {} of QoS 0; the client lists {queued} and {in_flight}",
+            app.open, app.open_qos0
+        );
+        return Err(Alarm::new("O25", what));
+    }
+    let ended = stats.delivered + stats.failed;
+    if app.lives == 0 && stats.accepted != ended + open as u64 {
+        let what = format!("accepted {}, ended {ended}, open {open}", stats.accepted);
+        return Err(Alarm::new("O25", what));
+    }
+    Ok(())
+}
+
+/// Judges a run that has drained.
+pub(in crate::sim) fn judge(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
+    for (at, message) in app.published.iter().enumerate() {
+        judge_one(message).map_err(|alarm| {
+            Alarm::new(alarm.oracle, format!("c{client} {}: {}: {message:?}", at + 1, alarm.what))
+        })?;
+    }
+    judge_order(client, app, at_pubrel, refuses)?;
+    for (number, heard) in &app.heard {
+        if heard.confirmed && heard.ever && !heard.taken {
+            let what = format!("c{client} confirmed {number:#x}, and its application never took it");
+            return Err(Alarm::new("O1", what));
+        }
+    }
+    if let Some(id) = app.leaving.first() {
+        return Err(Alarm::new("O6", format!("c{client}: unsubscribe {id} was never answered")));
+    }
+    Ok(())
+}
+
+fn judge_one(m: &Published) -> Ruling {
+    if (m.answers == 0 && !m.forgotten) || m.may_repeat {
+        return Err(Alarm::new("O6", "never answered"));
+    }
+    if m.delivered && m.copies == 0 && !m.nobody_knows {
+        return Err(Alarm::new("O1", "delivered, and the broker never had it"));
+    }
+    if m.never_sent && m.copies > 0 {
+        return Err(Alarm::new("O5", "never sent by the answer, and the broker has it"));
+    }
+    let silent = !m.excused && !m.nobody_knows && !m.forgotten;
+    if m.qos == 2 && m.copies > 1 && silent {
+        return Err(Alarm::new("O3", "more than once at QoS 2, without a word"));
+    }
+    // What waits on a store at QoS 0 may be sent once more after a crash.
+    if m.qos == 0 && m.copies > 1 && m.answers < 2 {
+        return Err(Alarm::new("O3", "more than once at QoS 0"));
+    }
+    if m.qos > 0 && m.copies > m.transmitted {
+        return Err(Alarm::new("O4", "more copies than were sent"));
+    }
+    Ok(())
+}
+
+/// First arrivals keep the order of publishing, per topic and QoS (O7).
+fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
+    // A lost session takes the place along of what was recorded and not released, or refused and never heard of.
+    let lost_its_place = |m: &Published| m.out_of_order || m.excused && (refuses || at_pubrel && m.qos == 2);
+    let mut arrived: Vec<(u64, usize)> = app
+        .published
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| m.copies > 0 && !lost_its_place(m) && m.qos > 0)
+        .map(|(at, m)| (m.arrival, at))
+        .collect();
+    arrived.sort_unstable();
+    let mut last = [[0; 3]; 8];
+    for (_, at) in arrived {
+        let m = &app.published[at];
+        let before = &mut last[usize::from(m.lane % 8)][usize::from(m.qos)];
+        if *before > at {
+            let what =
+                format!("c{client}: {} arrived behind {} on one topic at QoS {}", at + 1, *before + 1, m.qos);
+            return Err(Alarm::new("O7", what));
+        }
+        *before = at;
+    }
+    Ok(())
+}
+
+const fn name(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Sent => "answer: sent",
+        Answer::Delivered(r) if r.possible_duplicate => "answer: delivered, perhaps twice",
+        Answer::Delivered(r) if r.refusals > 0 => "answer: delivered after a refusal",
+        Answer::Delivered(_) => "answer: delivered",
+        Answer::Refused { .. } => "answer: refused",
+        Answer::Expired => "answer: expired",
+        Answer::Dropped => "answer: dropped",
+        Answer::TooLarge { .. } => "answer: too large",
+        Answer::NotSupported(_) => "answer: not supported",
+        Answer::Unknown { released: true } => "answer: unknown, released",
+        Answer::Unknown { .. } => "answer: unknown",
+        Answer::Parked { .. } => "answer: parked",
+        Answer::Cancelled => "answer: cancelled",
+        Answer::Superseded => "answer: superseded",
+        Answer::Evicted => "answer: evicted",
+        Answer::Unreadable => "answer: unreadable",
+        Answer::Stopped { .. } => "answer: stopped",
+        _ => "answer: other",
+    }
+}

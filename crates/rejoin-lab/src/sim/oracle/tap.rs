@@ -1,0 +1,312 @@
+//! The wire at the client's end: nothing leaves that the disk does not know, no window is overrun, no PUBLISH follows
+//! its PUBREL, no silence is longer than the keep-alive (O9, O11, O13, O14, O16).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rejoin_core::codec::packet::{ConnAck, Packet, PacketId, Publish, Qos};
+use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
+use rejoin_core::{MessageId, PublishId, Record, Ticket, Version};
+
+use super::Alarm;
+use crate::sim::app::{App, number, whose};
+use crate::sim::marks::Marks;
+use crate::sim::world::Ruling;
+
+/// What a process that died now would remember, as far as the wire depends on it.
+#[derive(Debug, Default)]
+struct Known {
+    assigned: BTreeMap<PacketId, PublishId>,
+    received: BTreeSet<PublishId>,
+    held: BTreeMap<PacketId, MessageId>,
+    connect_sent: bool,
+}
+
+impl Known {
+    fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Assigned { id, packet_id } => {
+                self.assigned.insert(*packet_id, *id);
+            }
+            Record::Received { id } => {
+                self.received.insert(*id);
+            }
+            Record::Done { id } | Record::Parked { id, .. } => {
+                self.received.remove(id);
+            }
+            Record::Held { id, packet_id, .. } => {
+                self.held.insert(*packet_id, *id);
+            }
+            Record::Freed { id } => self.held.retain(|_, held| held != id),
+            Record::SessionStarted { .. } => {
+                self.assigned.clear();
+                self.received.clear();
+                self.held.clear();
+            }
+            Record::ConnectSent => self.connect_sent = true,
+            Record::ConnackSeen => self.connect_sent = false,
+            _ => {}
+        }
+    }
+}
+
+/// What is known of one link.
+#[derive(Debug)]
+struct OnLink {
+    up: Decoder,
+    down: Decoder,
+    version: Version,
+    window: usize,
+    unanswered: BTreeSet<PacketId>,
+    keep_alive: u64,
+    last_sent: u64,
+    is_up: bool,
+}
+
+/// Whose wire it is.
+#[derive(Debug)]
+pub(in crate::sim) struct Listener<'a> {
+    pub(in crate::sim) now: u64,
+    pub(in crate::sim) client: usize,
+    pub(in crate::sim) app: &'a mut App,
+    pub(in crate::sim) marks: &'a mut Marks,
+}
+
+/// Listens at the client's end of its wire. Outlives the process.
+#[derive(Debug)]
+pub(in crate::sim) struct Tap {
+    durable: bool,
+    own_window: Option<u16>,
+    known: Known,
+    /// A new session began and the disk does not know it yet.
+    session_unsafe: Option<Ticket>,
+    link: OnLink,
+    /// The message each identifier was last sent for.
+    sent: BTreeMap<PacketId, u64>,
+    /// Of those, the ones whose PUBREL was sent.
+    released: BTreeSet<u64>,
+    crashed: bool,
+}
+
+impl Tap {
+    pub(in crate::sim) fn new(durable: bool, own_window: Option<u16>) -> Self {
+        Self {
+            durable,
+            own_window,
+            known: Known::default(),
+            session_unsafe: None,
+            link: OnLink::new(0),
+            sent: BTreeMap::new(),
+            released: BTreeSet::new(),
+            crashed: false,
+        }
+    }
+
+    /// Records were handed to the disk.
+    pub(in crate::sim) fn persists(&mut self, ticket: Ticket, records: &[Record]) {
+        if records.iter().any(|r| matches!(r, Record::SessionStarted { .. })) {
+            self.session_unsafe = Some(ticket);
+        }
+    }
+
+    /// Records are safe.
+    pub(in crate::sim) fn persisted(&mut self, ticket: Ticket, records: &[Record]) {
+        for record in records {
+            self.known.apply(record);
+        }
+        if self.session_unsafe.is_some_and(|unsafe_until| unsafe_until <= ticket) {
+            self.session_unsafe = None;
+        }
+    }
+
+    /// The process died; this is what the disk has.
+    pub(in crate::sim) fn crashed(&mut self, records: &[Record]) {
+        self.known = Known::default();
+        for record in records {
+            self.known.apply(record);
+        }
+        self.session_unsafe = None;
+        self.crashed = true;
+        if !self.durable {
+            self.sent.clear();
+        }
+    }
+
+    /// A transport opened.
+    pub(in crate::sim) fn opened(&mut self, now: u64) {
+        self.link = OnLink::new(now);
+    }
+
+    /// The client handed bytes to its transport. Gives whether CONNECT is among them.
+    pub(in crate::sim) fn transmits(
+        &mut self,
+        bytes: &Bytes,
+        hurt: bool,
+        of: &mut Listener<'_>,
+        mut say: impl FnMut(&Packet),
+    ) -> Result<bool, Alarm> {
+        let silent = of.now - self.link.last_sent;
+        if self.link.is_up && self.link.keep_alive > 0 && silent > self.link.keep_alive && !hurt {
+            let what = format!("nothing sent for {silent} us, keep-alive is {} us", self.link.keep_alive);
+            return Err(Alarm::new("O16", what));
+        }
+        self.link.last_sent = of.now;
+        self.link.up.push(bytes.clone());
+        let mut connects = false;
+        loop {
+            let packet = match self.link.up.next() {
+                Ok(Some(Decoded::Packet(packet))) => packet,
+                Ok(None) => return Ok(connects),
+                other => return Err(Alarm::new("O8", format!("the client wrote {other:?}"))),
+            };
+            say(&packet);
+            connects |= matches!(packet, Packet::Connect(_));
+            self.packet(&packet, of)?;
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet, of: &mut Listener<'_>) -> Ruling {
+        let held = |id: &PacketId| self.known.held.contains_key(id);
+        match packet {
+            Packet::Connect(connect) => {
+                self.link.version = connect.version;
+                self.link.keep_alive = u64::from(connect.keep_alive) * 1_000_000;
+                self.link.down = Decoder::new(connect.version, Sender::Server, Limits::default());
+                if self.durable && !self.known.connect_sent {
+                    return Err(Alarm::new("O14", "CONNECT leaves before the disk knows"));
+                }
+                return Ok(());
+            }
+            Packet::PubRec(ack) if self.durable && !ack.reason.is_error() && !held(&ack.packet_id) => {
+                let what = format!("PUBREC {} leaves before the disk has the message", ack.packet_id);
+                return Err(Alarm::new("O14", what));
+            }
+            Packet::PubComp(ack) if self.durable && !ack.reason.is_error() && held(&ack.packet_id) => {
+                let what = format!("PUBCOMP {} leaves before the disk knows", ack.packet_id);
+                return Err(Alarm::new("O14", what));
+            }
+            Packet::Publish(publish) => self.publish(publish, of)?,
+            Packet::PubRel(ack) => self.pubrel(ack.packet_id, of.marks)?,
+            _ => {}
+        }
+        if self.session_unsafe.is_some() && !matches!(packet, Packet::Disconnect(_) | Packet::PingReq) {
+            let what = format!("{} leaves before the disk knows of its session", packet.name());
+            return Err(Alarm::new("O14", what));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, publish: &Publish, of: &mut Listener<'_>) -> Ruling {
+        let Listener { client, app, marks, .. } = of;
+        let Some(n) = number(&publish.payload) else {
+            return Err(Alarm::new("O2", "the client published what nobody gave it"));
+        };
+        let (from, k) = whose(n);
+        let message = app.message(k).filter(|_| from == *client);
+        let Some(message) = message else {
+            return Err(Alarm::new("O2", format!("{n:#x} was published and never handed over")));
+        };
+        message.transmitted = message.transmitted.saturating_add(1);
+        if publish.qos as u8 != message.qos || publish.payload.len() != usize::from(message.payload_len) {
+            return Err(Alarm::new("O2", format!("{k} leaves changed")));
+        }
+        if message.never_sent || message.answers > 0 && !message.may_repeat {
+            return Err(Alarm::new("O6", format!("{k} is sent though it was answered for: {message:?}")));
+        }
+        let Some(id) = publish.packet_id else { return Ok(()) };
+        if self.released.contains(&k) && !app_forgot(app, k) {
+            return Err(Alarm::new("O13", format!("PUBLISH {k} leaves again after its PUBREL")));
+        }
+        let before = self.sent.insert(id, k);
+        if publish.dup && before != Some(k) && !self.crashed {
+            return Err(Alarm::new(
+                "O11",
+                format!("PUBLISH {k} has DUP under {id} and is sent for the first time"),
+            ));
+        }
+        if publish.dup {
+            marks.hit(if self.crashed { "PUBLISH resent after a crash" } else { "PUBLISH resent with DUP" });
+        }
+        if self.durable
+            && publish.qos == Qos::ExactlyOnce
+            && self.known.assigned.get(&id) != Some(&PublishId(k))
+        {
+            return Err(Alarm::new("O14", format!("PUBLISH {k} leaves under {id} before the disk knows")));
+        }
+        self.link.unanswered.insert(id);
+        let own = self.own_window.unwrap_or(if self.link.version == Version::V5 { 1000 } else { 100 });
+        let window = self.link.window.min(usize::from(own));
+        if self.link.unanswered.len() > window {
+            let what = format!("{} messages in flight, {window} are allowed", self.link.unanswered.len());
+            return Err(Alarm::new("O9", what));
+        }
+        Ok(())
+    }
+
+    fn pubrel(&mut self, id: PacketId, marks: &mut Marks) -> Ruling {
+        // After a crash an identifier may have been used for a QoS 1 message that the disk knows nothing of.
+        let of = if self.durable {
+            self.known.assigned.get(&id).map(|k| k.0)
+        } else {
+            self.sent.get(&id).copied()
+        };
+        if of.is_some_and(|k| !self.released.insert(k)) {
+            marks.hit(if self.crashed { "PUBREL resent after a crash" } else { "PUBREL resent" });
+        }
+        if !self.durable {
+            return Ok(());
+        }
+        let safe = self.known.assigned.get(&id).is_some_and(|k| self.known.received.contains(k));
+        if !safe {
+            return Err(Alarm::new("O14", format!("PUBREL {id} leaves before the disk knows of its PUBREC")));
+        }
+        Ok(())
+    }
+
+    /// Bytes reach the client.
+    pub(in crate::sim) fn receives(&mut self, bytes: &Bytes, mut say: impl FnMut(&Packet)) {
+        self.link.down.push(bytes.clone());
+        while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
+            say(&packet);
+            match &packet {
+                Packet::ConnAck(connack) => self.link.connack(connack),
+                Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                    self.link.unanswered.remove(&ack.packet_id);
+                }
+                Packet::PubRec(ack) if ack.reason.is_error() => {
+                    self.link.unanswered.remove(&ack.packet_id);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl OnLink {
+    fn new(now: u64) -> Self {
+        Self {
+            up: Decoder::new(Version::V5, Sender::Client, Limits::default()),
+            down: Decoder::new(Version::V5, Sender::Server, Limits::default()),
+            version: Version::V5,
+            window: usize::from(u16::MAX),
+            unanswered: BTreeSet::new(),
+            keep_alive: 0,
+            last_sent: now,
+            is_up: false,
+        }
+    }
+
+    fn connack(&mut self, connack: &ConnAck) {
+        self.is_up = !connack.reason.is_error();
+        if let Some(most) = connack.properties.receive_maximum {
+            self.window = usize::from(most.get());
+        }
+        if let Some(seconds) = connack.properties.server_keep_alive {
+            self.keep_alive = u64::from(seconds) * 1_000_000;
+        }
+    }
+}
+
+fn app_forgot(app: &mut App, k: u64) -> bool {
+    app.message(k).is_none_or(|message| message.forgotten)
+}

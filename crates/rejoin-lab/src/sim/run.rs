@@ -1,0 +1,295 @@
+//! One seed from the first packet to the verdict.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::marks::Marks;
+use super::oracle::{Alarm, books};
+use super::setting::{SECOND, Setting};
+use super::trace::Trace;
+use super::world::{Ruling, World};
+
+/// What to run: a seed, and of its faults those that are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Case {
+    /// Draws everything.
+    pub seed: u64,
+    /// Only these faults, by their number; `None`: all of them.
+    pub keep: Option<Vec<usize>>,
+    /// Faults and publishing end then, in seconds of virtual time; `None`: when the seed says so.
+    pub until: Option<u64>,
+}
+
+impl Case {
+    /// All of a seed.
+    pub const fn of(seed: u64) -> Self {
+        Self { seed, keep: None, until: None }
+    }
+
+    /// The command that runs it again.
+    pub fn command(&self) -> String {
+        let mut words = format!("cargo xtask sim --replay {}", self.seed);
+        if let Some(until) = self.until {
+            words += &format!(" --until {until}");
+        }
+        if let Some(keep) = &self.keep {
+            let numbers: Vec<String> = keep.iter().map(ToString::to_string).collect();
+            words +=
+                &format!(" --keep {}", if numbers.is_empty() { "none".into() } else { numbers.join(",") });
+        }
+        words
+    }
+
+    fn setting(&self) -> Setting {
+        let mut setting = Setting::draw(self.seed);
+        if let Some(keep) = &self.keep {
+            setting.faults.retain(|fault| keep.contains(&fault.number));
+        }
+        if let Some(until) = self.until {
+            setting.faults_for = until * SECOND;
+            setting.faults.retain(|fault| fault.at < until * SECOND);
+        }
+        setting
+    }
+
+    /// The numbers and times of its faults, in seconds.
+    pub fn faults(&self) -> Vec<(usize, u64)> {
+        self.setting().faults.iter().map(|fault| (fault.number, fault.at / SECOND)).collect()
+    }
+
+    /// How long its faults come, in seconds.
+    pub fn length(&self) -> u64 {
+        self.setting().faults_for / SECOND
+    }
+}
+
+/// How it went.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was wrong; `None`: nothing.
+    pub alarm: Option<Alarm>,
+    /// Virtual time that passed.
+    pub simulated: Duration,
+    /// The same, added up over the clients.
+    pub client_time: Duration,
+    /// Faults that happened.
+    pub faults: u64,
+    /// Messages handed over.
+    pub messages: u64,
+    /// Good messages that were taken for poison.
+    pub parked: u64,
+    /// The same run has the same number.
+    pub trace: u64,
+    /// Where it has been.
+    pub marks: Marks,
+    /// What happened, if it was recorded.
+    pub lines: Vec<String>,
+}
+
+/// Runs a case.
+pub fn run(case: &Case) -> Report {
+    play(case, Trace::new(false, false))
+}
+
+/// Runs a case and keeps the lines of its trace: the last ones, or all.
+pub fn run_recorded(case: &Case, all: bool) -> Report {
+    play(case, Trace::new(true, all))
+}
+
+fn play(case: &Case, trace: Trace) -> Report {
+    let mut world = World::new(case.seed, case.setting(), trace);
+    let ruling = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    let alarm = match ruling {
+        Ok(Ok(())) => None,
+        Ok(Err(alarm)) => Some(alarm),
+        Err(panic) => {
+            let words = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+            Some(Alarm::new("O23", format!("panic: {}", words.unwrap_or_default())))
+        }
+    };
+    let simulated = Duration::from_micros(world.at);
+    let parked =
+        if world.setting.poison { 0 } else { world.clients.iter().map(|c| u64::from(c.app.parked)).sum() };
+    Report {
+        alarm,
+        simulated,
+        client_time: simulated * world.setting.clients as u32,
+        faults: world.injected,
+        messages: world.messages,
+        parked,
+        trace: world.trace.number(),
+        marks: world.marks.clone(),
+        lines: world.trace.take_lines(),
+    }
+}
+
+fn live(world: &mut World) -> Ruling {
+    let end = world.setting.faults_for;
+    for c in 0..world.clients.len() {
+        world.feed(c, rejoin_core::Input::Tick)?;
+    }
+    let mut at = 0;
+    while at < end {
+        at = (at + 10 * SECOND).min(end);
+        world.run_until(at)?;
+        for c in 0..world.clients.len() {
+            if world.clients[c].reborn_at.is_none() {
+                world.application_decides(c)?;
+            }
+        }
+    }
+    world.stop_publishing();
+    world.heal();
+    settle(world)?;
+    probe(world)?;
+    for c in 0..world.clients.len() {
+        books::judge(c, &world.clients[c].app, world.setting.at_pubrel, world.setting.refuses)?;
+        nothing_left(world, c)?;
+    }
+    Ok(())
+}
+
+/// Faults are over: every client must be back, and everything answered for, within the bound (O18).
+fn settle(world: &mut World) -> Ruling {
+    let mut ends: Vec<Ending> = world.clients.iter().map(|_| Ending::default()).collect();
+    for client in &mut world.clients {
+        client.watch.failures = 0;
+    }
+    let bound = Bound::of(world);
+    loop {
+        world.run_until(world.at + 2 * SECOND)?;
+        let mut all = true;
+        for (c, end) in ends.iter_mut().enumerate() {
+            all &= is_settled(world, c, end, &bound)?;
+        }
+        if all {
+            return Ok(());
+        }
+    }
+}
+
+/// What the application does once to come to an end.
+#[derive(Debug, Default)]
+struct Ending {
+    asked_again: bool,
+    restarted: bool,
+}
+
+/// Until when what must have happened, in microseconds.
+struct Bound {
+    healed: u64,
+    back: u64,
+    drain: u64,
+}
+
+impl Bound {
+    fn of(world: &World) -> Self {
+        let recovery = &world.setting.config.recovery;
+        let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+        // One attempt may be under way and fail by its time-outs (a minute each at most), one wait may follow, the
+        // budget may hold it for its period; then the link must stand.
+        let budget = recovery.budget.map_or(0, |b| micros(b.period));
+        let back = 2 * 60 * SECOND + micros(recovery.overload.cap) * 3 + budget;
+        let owed = |client: &super::client::Client| world.broker.owed_to(client.config.client_id.as_str());
+        let backlog: usize = world.clients.iter().map(|c| c.app.open + c.app.open_qos0 + owed(c)).sum();
+        // Messages go in windows of at least one, each with its handshakes, its syncs and the time of the application.
+        let turn = world.setting.latency * 4 + world.setting.sync * 4 + world.setting.taking * 2;
+        Self { healed: world.at, back, drain: 240 * SECOND + backlog as u64 * turn }
+    }
+}
+
+fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> Result<bool, Alarm> {
+    let client = &world.clients[c];
+    let back_by = client.watch.retry_at.max(bound.healed) + bound.back;
+    if client.reborn_at.is_some() {
+        return Ok(false);
+    }
+    if !client.watch.is_up() && world.at > back_by {
+        return Err(Alarm::new("O18", format!("c{c} is not back: {}", world.engine_says(c))));
+    }
+    if client.watch.failures > 6 {
+        let what = format!("c{c} failed 7 times with nothing wrong: {}", world.engine_says(c));
+        return Err(Alarm::new("O18", what));
+    }
+    world.application_decides(c)?;
+    let refused = world.clients[c].app.wishes.values().any(|wish| wish.refused);
+    if refused && world.clients[c].watch.is_up() && !end.asked_again {
+        end.asked_again = true;
+        world.ask_again(c)?;
+    }
+    let client = &world.clients[c];
+    let owed = world.broker.owed_to(client.config.client_id.as_str());
+    let idle = client.app.open == 0
+        && client.app.open_qos0 == 0
+        && client.engine.status().ready
+        && client.disk.is_idle()
+        && client.app.to_take.is_empty()
+        && client.app.leaving.is_empty();
+    if idle && owed > 0 && world.setting.loses_packets && !end.restarted {
+        // What the broker forgot to say it says again on a new link only.
+        end.restarted = true;
+        let now = world.now(c);
+        world.clients[c].engine.restart_link(now);
+        world.drain(c)?;
+    }
+    if (!idle || owed > 0) && world.at > back_by + bound.drain {
+        let app = &world.clients[c].app;
+        let what = format!(
+            "c{c} has not drained: owed {owed}, open {}, leaving {:?}, to take {}: {}",
+            app.open,
+            app.leaving,
+            app.to_take.len(),
+            world.engine_says(c)
+        );
+        return Err(Alarm::new("O18", what));
+    }
+    Ok(idle && owed == 0)
+}
+
+/// Nobody is deaf: each subscription hears what is said to it (O21).
+fn probe(world: &mut World) -> Ruling {
+    let before: Vec<u32> = world.clients.iter().map(|client| client.app.probes).collect();
+    for topic in world.probe_topics() {
+        world.probe(&topic);
+    }
+    world.run_until(world.at + 30 * SECOND)?;
+    for (c, before) in before.into_iter().enumerate() {
+        let client = &world.clients[c];
+        let wished = client.app.wishes.len() as u32;
+        let heard = client.app.probes - before;
+        if heard < wished {
+            let what = format!("c{c} hears {heard} of {wished} subscriptions: {}", world.engine_says(c));
+            return Err(Alarm::new("O21", what));
+        }
+    }
+    // What the last answers still cause.
+    world.run_until(world.at + 60 * SECOND)
+}
+
+/// The store holds nothing that is answered for (O20).
+fn nothing_left(world: &World, c: usize) -> Ruling {
+    let mut left = world.clients[c].disk.recover();
+    if world.rolled_back || world.sessions_lost {
+        // A broker that lost its memory never releases them.
+        left.held.retain(|held| held.message.is_some());
+    }
+    if left.waiting.is_empty() && left.sent.is_empty() && left.undecided.is_empty() && left.held.is_empty() {
+        return Ok(());
+    }
+    let about = |record: &&rejoin_core::Record| match record {
+        rejoin_core::Record::Held { id, .. }
+        | rejoin_core::Record::Taken { id }
+        | rejoin_core::Record::Freed { id } => left.held.iter().any(|held| held.id == *id),
+        _ => false,
+    };
+    let records: Vec<_> = world.clients[c].disk.synced().iter().filter(about).collect();
+    let what = format!(
+        "c{c}: waiting {:?}, sent {:?}, undecided {}, held {:?}: {records:?}",
+        left.waiting.iter().map(|w| w.id.0).collect::<Vec<_>>(),
+        left.sent.iter().map(|w| w.id.0).collect::<Vec<_>>(),
+        left.undecided.len(),
+        left.held.iter().map(|w| w.id.0).collect::<Vec<_>>()
+    );
+    Err(Alarm::new("O20", what))
+}

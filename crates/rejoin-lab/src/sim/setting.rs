@@ -1,0 +1,134 @@
+//! What a seed draws before anything happens: limits as tiny as they can be, one mix of faults, one density.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use rejoin_core::{Config, RecoveryConfig, Resubscribe, SessionLossPolicy, SessionMode, Text, VersionPolicy};
+
+use super::faults::{Fault, FaultKind};
+use crate::{Forward, Manners};
+
+/// One second of the virtual clock.
+pub(super) const SECOND: u64 = 1_000_000;
+
+/// The world of one seed.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) clients: usize,
+    pub(super) config: Config,
+    /// How long faults come, in microseconds.
+    pub(super) faults_for: u64,
+    pub(super) faults: Vec<Fault>,
+    /// Longest time a chunk needs one way, in microseconds.
+    pub(super) latency: u64,
+    /// Longest time a sync needs, in microseconds.
+    pub(super) sync: u64,
+    /// Bytes the system takes from a client that the broker has not read.
+    pub(super) kernel: usize,
+    /// One chunk of so many is cut into pieces.
+    pub(super) slices: u8,
+    /// Messages handed over at a time, at most.
+    pub(super) burst: u64,
+    /// Mean time between bursts, in microseconds: ten messages a second.
+    pub(super) pause: u64,
+    /// Longest time the application takes over a message, in microseconds.
+    pub(super) taking: u64,
+    pub(super) at_pubrel: bool,
+    pub(super) receive_maximum: u16,
+    /// A topic the broker cuts the link over.
+    pub(super) poison: bool,
+    /// Answers are withheld by the broker in some runs; the judge knows.
+    pub(super) loses_packets: bool,
+    /// The broker refuses messages in some runs.
+    pub(super) refuses: bool,
+    /// Share of attempts that meet a closed port while faults come, in percent.
+    pub(super) refuse_percent: u8,
+}
+
+impl Setting {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5e77);
+        let mut config = config(&mut rng);
+        let burst = [1, 10, 10, 40][rng.usize(..4)];
+        let mean_gap = [4, 12, 30, 30, 60][rng.usize(..5)] * SECOND;
+        let durable = config.session.durable;
+        // Half of the kinds, so that faults meet that rarely do, and some runs have few.
+        let mut kinds: Vec<FaultKind> =
+            FaultKind::ALL.into_iter().filter(|_| rng.bool()).filter(|kind| kind.fits(&config)).collect();
+        if durable && rng.bool() && !kinds.contains(&FaultKind::Crash) {
+            kinds.push(FaultKind::Crash);
+        }
+        let poison = rng.u8(..8) == 0;
+        if poison || kinds.contains(&FaultKind::Shrink) {
+            // Identifiers of what was set aside stay taken until the session ends: a tiny space would run out of them.
+            config.session.packet_id_max = u16::MAX;
+        }
+        let faults_for = rng.u64(300..900) * SECOND;
+        let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
+        let faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
+        Self {
+            clients,
+            faults_for,
+            latency: [2_000, 20_000, 200_000][rng.usize(..3)],
+            sync: [200, 5_000, 50_000, 500_000][rng.usize(..4)],
+            kernel: [600, 64 * 1024, 64 * 1024][rng.usize(..3)],
+            slices: [0, 16, 64][rng.usize(..3)],
+            burst,
+            pause: (burst + 1) * SECOND / 20,
+            taking: [1_000, 100_000, 3_000_000][rng.usize(..3)],
+            at_pubrel: rng.bool(),
+            receive_maximum: [3, 20, 1000][rng.usize(..3)],
+            poison,
+            refuses: kinds.contains(&FaultKind::RefusePublish),
+            loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
+            refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
+            faults,
+            config,
+        }
+    }
+
+    /// The manners of the broker while nothing is wrong with it.
+    pub(super) fn manners(&self) -> Manners {
+        let forwards_qos2 = if self.at_pubrel { Forward::AtPubrel } else { Forward::AtPublish };
+        Manners {
+            forwards_qos2,
+            receive_maximum: Some(self.receive_maximum),
+            path_loses_packets: self.loses_packets,
+            ..Manners::default()
+        }
+    }
+
+    pub(super) fn client_id(index: usize) -> Text {
+        Text::from_static(["c0", "c1", "c2"][index % 3])
+    }
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let mut config = Config::new(Text::from_static("c"), Text::from_static("a"));
+    config.version = match rng.u8(..8) {
+        0 | 1 => VersionPolicy::Only311,
+        2 => VersionPolicy::Prefer5,
+        _ => VersionPolicy::Only5,
+    };
+    config.recovery = RecoveryConfig::default().divided_by([1, 10, 10, 20][rng.usize(..4)]);
+    config.recovery.fleet = rng.u8(..4) == 0;
+    config.session.mode = match rng.u8(..3) {
+        0 => SessionMode::Fresh { linger: Duration::from_secs(300) },
+        _ => SessionMode::Kept(Duration::from_secs(3600)),
+    };
+    config.session.packet_id_max = if rng.bool() { rng.u16(2..40) } else { u16::MAX };
+    config.session.in_flight_max = if rng.bool() { Some(rng.u16(1..30)) } else { None };
+    config.session.on_loss = match rng.u8(..6) {
+        0 => SessionLossPolicy::Fail,
+        1 => SessionLossPolicy::Ask,
+        _ => SessionLossPolicy::Resend,
+    };
+    config.session.resubscribe = if rng.u8(..4) == 0 { Resubscribe::WhenAbsent } else { Resubscribe::Always };
+    config.session.durable = rng.bool();
+    config.session.memory_window_bytes = if rng.bool() { 300 } else { 4 * 1024 * 1024 };
+    config.link.receive_maximum = rng.u16(1..30);
+    config.link.receive_overrun = 0;
+    config.link.write_buffer = if rng.bool() { 200 } else { 256 * 1024 };
+    config.link.topic_alias_maximum = if rng.bool() { 4 } else { 0 };
+    config
+}

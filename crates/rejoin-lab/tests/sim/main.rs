@@ -1,0 +1,49 @@
+//! The simulation itself: some seeds of it, and that a failure can be replayed and made smaller.
+//!
+//! `cargo xtask sim` runs many more, in a build that is made for it.
+
+use rejoin_lab::sim::campaign::{Plan, go};
+use rejoin_lab::sim::{Case, run, run_recorded};
+use std::time::Duration;
+
+#[test]
+fn everything_accepted_is_delivered_or_answered_for() {
+    let plan = Plan { from: 0, seeds: 48, most: Duration::MAX, jobs: 2, twice: 0, stops: false };
+    let sum = go(plan, &|_| {});
+    let failures: Vec<String> =
+        sum.failures.iter().map(|(seed, why)| format!("{why}\n  {}", Case::of(*seed).command())).collect();
+    assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
+    assert_eq!(sum.seeds, 48);
+}
+
+#[test]
+fn the_same_seed_leaves_the_same_trace_to_the_byte() {
+    for seed in [3, 77] {
+        let (first, second) = (run_recorded(&Case::of(seed), true), run_recorded(&Case::of(seed), true));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!(first.lines, second.lines, "seed {seed}");
+        assert_eq!(run(&Case::of(seed)).trace, first.trace, "recording changes nothing, seed {seed}");
+    }
+}
+
+#[test]
+fn a_fault_can_be_taken_out_without_moving_the_others() {
+    let whole = Case::of(9);
+    let faults = whole.faults();
+    let some: Vec<usize> = faults.iter().map(|(number, _)| *number).step_by(3).collect();
+    let fewer = Case { keep: Some(some.clone()), ..whole };
+    let kept: Vec<(usize, u64)> = faults.into_iter().filter(|(number, _)| some.contains(number)).collect();
+    assert_eq!(fewer.faults(), kept);
+    assert!(run(&fewer).faults <= kept.len() as u64);
+    assert_eq!(Case { until: Some(7), ..fewer }.length(), 7);
+}
+
+#[test]
+fn a_case_names_the_command_that_runs_it_again() {
+    let case = Case { seed: 5, keep: Some(vec![1, 4]), until: Some(60) };
+    assert_eq!(case.command(), "cargo xtask sim --replay 5 --until 60 --keep 1,4");
+    assert_eq!(
+        Case { keep: Some(Vec::new()), until: None, ..case }.command(),
+        "cargo xtask sim --replay 5 --keep none"
+    );
+}
