@@ -144,6 +144,7 @@ impl Driver {
         let mut busy = self.take_commands();
         busy |= self.take_marks();
         busy |= self.poll_storage(cx);
+        self.pending.drop_cells(self.shared.forgotten());
         busy |= self.poll_opening(cx);
         busy |= self.poll_step(cx);
         busy |= self.poll_read(cx);

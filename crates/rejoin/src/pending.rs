@@ -27,6 +27,13 @@ pub(crate) struct Entry {
     pub(crate) recovered: bool,
 }
 
+impl Entry {
+    /// Without a delivery nobody can be told anything.
+    pub(crate) fn drop_cell(&mut self) {
+        self.cell = self.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
+    }
+}
+
 /// An accepted message that is not answered for. See [`crate::Client::pending`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,7 +61,14 @@ pub(crate) struct Pending {
     /// Entries in the window.
     live: usize,
     stragglers: BTreeMap<u64, Entry>,
+    /// Deliveries that were dropped when it was last looked whose.
+    forgotten: u64,
 }
+
+/// Looking whose delivery was dropped is worth it for so many at least.
+const FORGOTTEN_FROM: u64 = 4096;
+/// And for one in so many messages: each look goes through all.
+const FORGOTTEN_SHARE: u64 = 16;
 
 /// Windows shorter than this are never thinned out.
 const THIN_FROM: usize = 4096;
@@ -82,14 +96,26 @@ impl Pending {
         }
     }
 
-    /// A store has it. When nobody holds the delivery, what would have told it is not kept either.
+    /// A store has it.
     pub(crate) fn stored(&mut self, id: PublishId) {
         let Some(entry) = self.get_mut(id) else { return };
         entry.stored = true;
         if let Some(cell) = &entry.cell {
             cell.stored(Stored::OnDisk);
         }
-        entry.cell = entry.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
+        entry.drop_cell();
+    }
+
+    /// When nobody holds a delivery any more, what would have told it is not kept either. `forgotten`: how many were
+    /// dropped so far.
+    pub(crate) fn drop_cells(&mut self, forgotten: u64) {
+        let all = (self.live + self.stragglers.len()) as u64;
+        if forgotten - self.forgotten < FORGOTTEN_FROM.max(all / FORGOTTEN_SHARE) {
+            return;
+        }
+        self.forgotten = forgotten;
+        let all = self.window.iter_mut().flatten().chain(self.stragglers.values_mut());
+        all.for_each(Entry::drop_cell);
     }
 
     /// The store is lost: what it does not have is in memory only.
@@ -206,6 +232,26 @@ mod tests {
         assert_eq!(pending.remove(PublishId(1)).map(|e| e.bytes), Some(1));
         assert_eq!(pending.oldest(), None);
         assert!(pending.remove(PublishId(1)).is_none());
+    }
+
+    #[test]
+    fn a_dropped_delivery_leaves_no_cell_behind() {
+        let mut pending = Pending::default();
+        let held: Vec<_> = (1..=10_000)
+            .map(|n| {
+                let cell = Arc::new(Cell::default());
+                pending.insert(PublishId(n), Entry { cell: Some(Arc::clone(&cell)), ..entry(n) });
+                pending.stored(PublishId(n));
+                cell
+            })
+            .collect();
+        let cells = |pending: &Pending| pending.iter().filter(|(_, entry)| entry.cell.is_some()).count();
+        assert_eq!(cells(&pending), 10_000, "somebody holds them");
+        drop(held);
+        pending.drop_cells(FORGOTTEN_FROM - 1);
+        assert_eq!(cells(&pending), 10_000, "too few to look for");
+        pending.drop_cells(FORGOTTEN_FROM);
+        assert_eq!(cells(&pending), 0);
     }
 
     #[test]
