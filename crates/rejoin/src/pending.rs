@@ -17,17 +17,35 @@ pub(crate) struct Entry {
     pub(crate) first_sent: Timestamp,
     /// Room it takes in the queue. No message is larger than a packet, so 32 bits are enough.
     pub(crate) bytes: u32,
-    pub(crate) attempts: u32,
+    /// How often it was sent; stays at the highest number there is.
+    pub(crate) attempts: u16,
     pub(crate) qos: Qos,
-    /// A store has it or is about to.
-    pub(crate) recorded: bool,
+    pub(crate) kept: Kept,
+}
+
+/// Where a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InMemory,
+    /// A store is about to have it.
+    Recorded,
     /// A store has it.
-    pub(crate) stored: bool,
-    /// It was accepted by an earlier process.
-    pub(crate) recovered: bool,
+    Stored,
+    /// A store has it from an earlier process.
+    Found,
 }
 
 impl Entry {
+    /// A store has it.
+    pub(crate) const fn is_stored(&self) -> bool {
+        matches!(self.kept, Kept::Stored | Kept::Found)
+    }
+
+    /// A store has it or is about to.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        !matches!(self.kept, Kept::InMemory)
+    }
+
     /// Without a delivery nobody can be told anything.
     pub(crate) fn drop_cell(&mut self) {
         self.cell = self.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
@@ -99,7 +117,9 @@ impl Pending {
     /// A store has it.
     pub(crate) fn stored(&mut self, id: PublishId) {
         let Some(entry) = self.get_mut(id) else { return };
-        entry.stored = true;
+        if entry.kept != Kept::Found {
+            entry.kept = Kept::Stored;
+        }
         if let Some(cell) = &entry.cell {
             cell.stored(Stored::OnDisk);
         }
@@ -121,7 +141,7 @@ impl Pending {
     /// The store is lost: what it does not have is in memory only.
     pub(crate) fn kept_in_memory(&self) {
         for (_, entry) in self.iter() {
-            if let (Some(cell), false) = (&entry.cell, entry.stored) {
+            if let (Some(cell), false) = (&entry.cell, entry.is_stored()) {
                 cell.stored(Stored::InMemory);
             }
         }
@@ -154,9 +174,9 @@ impl Pending {
             id,
             qos: entry.qos,
             queue_bytes: entry.bytes.into(),
-            attempts: entry.attempts,
-            stored: entry.stored,
-            recovered: entry.recovered,
+            attempts: entry.attempts.into(),
+            stored: entry.is_stored(),
+            recovered: entry.kept == Kept::Found,
         };
         self.iter().map(of).collect()
     }
@@ -212,9 +232,7 @@ mod tests {
             accepted: Timestamp::ZERO,
             first_sent: Timestamp::NEVER,
             attempts: 0,
-            recorded: false,
-            stored: false,
-            recovered: false,
+            kept: Kept::InMemory,
         }
     }
 
@@ -232,6 +250,11 @@ mod tests {
         assert_eq!(pending.remove(PublishId(1)).map(|e| e.bytes), Some(1));
         assert_eq!(pending.oldest(), None);
         assert!(pending.remove(PublishId(1)).is_none());
+    }
+
+    #[test]
+    fn a_message_costs_four_words() {
+        assert_eq!(size_of::<Option<Entry>>(), 32);
     }
 
     #[test]
