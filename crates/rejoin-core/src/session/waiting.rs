@@ -19,6 +19,8 @@ const FIRST_PLACE: u64 = 1 << 32;
 /// Places of messages accepted one after the other lie this far apart, so that others fit in between. There are fewer
 /// packet identifiers than that, hence fewer messages that come back out of order.
 const STRIDE: u64 = 1 << 17;
+/// Room for so many messages is kept when a burst is over.
+const KEEP_ROOM: usize = 4096;
 /// Most bodies fetched at once.
 const FETCH_MOST: usize = 4096;
 
@@ -251,6 +253,9 @@ impl Waiting {
     pub(crate) fn pop_front(&mut self) -> Option<Entry> {
         let entry = self.near.pop_front()?;
         self.left(&entry);
+        if self.near.is_empty() && self.near.capacity() > 2 * KEEP_ROOM {
+            self.near.shrink_to(KEEP_ROOM);
+        }
         Some(entry)
     }
 
@@ -305,6 +310,9 @@ impl Waiting {
             entry.place = far.place();
             entry.possible_duplicate = far.possible_duplicate();
             self.push_near(entry);
+        }
+        if self.far.is_empty() && self.far.capacity() > 2 * KEEP_ROOM {
+            self.far.shrink_to(KEEP_ROOM);
         }
         unreadable
     }
@@ -445,6 +453,29 @@ mod tests {
     #[test]
     fn a_message_on_the_store_costs_three_words() {
         assert_eq!(size_of::<Far>(), 24);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_is_given_back() {
+        let burst = 10 * KEEP_ROOM as u64;
+        for window_bytes in [None, Some(1)] {
+            let mut waiting = Waiting::new(window_bytes);
+            for n in 1..=burst {
+                let mut publication = Publication::new("a".try_into().unwrap(), "1");
+                publication.qos = crate::Qos::AtLeastOnce;
+                waiting.accept(Entry::new(PublishId(n), publication, None));
+            }
+            let mut out = 0;
+            while out < burst {
+                let publication = Publication::new("a".try_into().unwrap(), "1");
+                let ids = waiting.fetch();
+                waiting.fetched(ids.into_iter().map(|id| (id, Some(publication.clone()))).collect());
+                while waiting.pop_front().is_some() {
+                    out += 1;
+                }
+            }
+            assert!(waiting.near.capacity() <= 2 * KEEP_ROOM && waiting.far.capacity() <= 2 * KEEP_ROOM);
+        }
     }
 
     #[test]
