@@ -9,6 +9,8 @@ mod page;
 mod plan;
 mod runner;
 mod sink;
+#[cfg(feature = "stores")]
+mod store;
 mod wire;
 
 use args::Args;
@@ -21,7 +23,12 @@ bench [run] [--quick] [--only NAME,NAME] [--sections KEY,KEY] [--modes publish,r
 bench drive --client NAME --mode publish|receive --qos Q --count N --size 256 --window 100 --version 5 --addr A
       one run of one client; prints one line of JSON
 bench sink [--core N] [--patience MS]
-      the sink alone, on a free port of loopback that it prints";
+      the sink alone, on a free port of loopback that it prints
+bench stores [--quick] [--rows KEY,KEY] [--only NAME,NAME] [--rounds N] [--seconds S] [--folder DIR] [--out FILE]
+      the durable queue beside other stores, interleaved; writes docs/performance-store.md unless it is quick or
+      partial; rows: accept, fifo, through, reopen, memory; only with the feature `stores`
+bench measure --job JOB --store NAME --folder DIR ...
+      one run of one store; prints one line of JSON";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
@@ -33,6 +40,10 @@ fn main() -> ExitCode {
         "run" => runner::run(&args),
         "drive" => client::drive(&args),
         "sink" => sink::run(&args),
+        #[cfg(feature = "stores")]
+        "stores" => store::run(&args),
+        #[cfg(feature = "stores")]
+        "measure" => store::measure(&args),
         _ => Err(format!("`{verb}` is not a verb:\n{HELP}")),
     });
     match done {

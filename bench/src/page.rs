@@ -1,6 +1,5 @@
 //! From runs to medians, ratios, a page and its chart.
 
-use crate::meter::Measured;
 use crate::plan::{CLIENTS, OURS, Plan, RAW, REFERENCE};
 use crate::runner::{Cell, Row, Table};
 use std::fmt::Write;
@@ -14,15 +13,14 @@ pub(crate) struct Page {
 }
 
 /// Middle, smallest and largest of the rounds.
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
 }
 
 impl Spread {
-    fn of(runs: &[Measured], what: fn(&Measured) -> f64) -> Self {
-        let mut all: Vec<f64> = runs.iter().map(what).collect();
+    pub(crate) fn of(mut all: Vec<f64>) -> Self {
         all.sort_by(f64::total_cmp);
         let at = |index: usize| all.get(index).copied().unwrap_or_default();
         Self { median: at(all.len() / 2), least: at(0), most: at(all.len().saturating_sub(1)) }
@@ -31,11 +29,11 @@ impl Spread {
 
 impl Cell {
     fn rate(&self) -> Spread {
-        Spread::of(&self.runs, |run| run.rate)
+        Spread::of(self.runs.iter().map(|run| run.rate).collect())
     }
 
     fn cpu(&self) -> Spread {
-        Spread::of(&self.runs, |run| run.cpu)
+        Spread::of(self.runs.iter().map(|run| run.cpu).collect())
     }
 }
 
@@ -226,7 +224,7 @@ pub(crate) fn load() -> String {
     }
 }
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = info.lines().find(|line| line.starts_with(name))?;
@@ -239,7 +237,7 @@ fn machine() -> String {
 }
 
 /// The date by the civil calendar, from days since 1970.
-fn today() -> String {
+pub(crate) fn today() -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     // Years that begin in March put the leap day last.
     let shifted = days + 719_468;

@@ -128,13 +128,13 @@ fn ourselves() -> Result<Command, String> {
     env::current_exe().map(Command::new).map_err(|error| format!("where this program is: {error}"))
 }
 
-struct Sink {
+pub(crate) struct Sink {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Sink {
-    fn start(patience: u64) -> Result<Self, String> {
+    pub(crate) fn start(patience: u64) -> Result<Self, String> {
         let mut command = ourselves()?;
         command.args(["sink", "--patience", &patience.to_string()]);
         if two_cores() {

@@ -23,6 +23,7 @@ cargo xtask ci        the same under the name build machines expect
 cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which clauses of the MQTT standards the code cites, and how often
 cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
+cargo xtask bench --store   the durable queue beside other stores, into docs/performance-store.md
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look

@@ -160,6 +160,8 @@ pub(crate) struct Shared {
     /// A consumer marked messages as taken or made room since the driver last looked.
     marks: AtomicBool,
     heard: AtomicU64,
+    /// Deliveries dropped so far.
+    forgotten: AtomicU64,
     pub(crate) state: watch::Sender<State>,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) store_stats: Mutex<Option<StoreStats>>,
@@ -243,6 +245,7 @@ impl Shared {
             }),
             marks: AtomicBool::new(false),
             heard: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             state: watch::Sender::new(state),
             stats: Mutex::default(),
             store_stats: Mutex::default(),
@@ -449,6 +452,15 @@ impl Shared {
 
     pub(crate) fn note_heard(&self, at: Timestamp) {
         self.heard.store(at.as_micros(), Ordering::Relaxed);
+    }
+
+    /// A delivery is dropped; the driver finds out which when so many were that looking through all is worth it.
+    pub(crate) fn note_forgotten(&self) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// The snapshot, completed with what changes too often to be published.

@@ -157,6 +157,12 @@ impl fmt::Debug for Delivery {
     }
 }
 
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.shared.note_forgotten();
+    }
+}
+
 impl Delivery {
     pub(crate) const fn new(cell: Arc<Cell>, shared: Arc<Shared>, id: PublishId) -> Self {
         Self { cell, shared, id }

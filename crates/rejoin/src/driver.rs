@@ -26,7 +26,7 @@ use crate::command::{Command, Shared};
 use crate::delivery::{Cell, Times, answer};
 use crate::error::PublishError;
 use crate::events::Event;
-use crate::pending::{Entry, Pending};
+use crate::pending::{Entry, Kept, Pending};
 use crate::routes::{Parting, Routes};
 use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
@@ -144,6 +144,7 @@ impl Driver {
         let mut busy = self.take_commands();
         busy |= self.take_marks();
         busy |= self.poll_storage(cx);
+        self.pending.drop_cells(self.shared.forgotten());
         busy |= self.poll_opening(cx);
         busy |= self.poll_step(cx);
         busy |= self.poll_read(cx);
@@ -240,16 +241,16 @@ impl Driver {
 
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
         self.last_publish = id;
+        let kept = self.storage.is_some() && publication.is_queued();
         let entry = Entry {
-            cell: Some(cell),
+            // Dropped already: nobody will ask.
+            cell: Some(cell).filter(|cell| Arc::strong_count(cell) > 1),
             accepted: self.now.mono,
             first_sent: Timestamp::NEVER,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             attempts: 0,
             qos: publication.qos,
-            recorded: self.storage.is_some() && publication.is_queued(),
-            stored: false,
-            recovered: false,
+            kept: if kept { Kept::Recorded } else { Kept::InMemory },
         };
         self.pending.insert(id, entry);
         if let Err(why) = self.engine.publish(id, publication, self.now) {
@@ -508,7 +509,7 @@ impl Driver {
             Core::Message(message) => self.routes.dispatch(message, self.now.mono, &self.shared.counters),
             Core::Transmitted { id, attempts } => {
                 if let Some(entry) = self.pending.get_mut(id) {
-                    entry.attempts = attempts;
+                    entry.attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                     if entry.first_sent == Timestamp::NEVER {
                         entry.first_sent = self.now.mono;
                         if let Some(cell) = &entry.cell {
@@ -585,7 +586,7 @@ impl Driver {
         let now = self.now.mono;
         let times = Times {
             qos: entry.qos,
-            attempts: entry.attempts,
+            attempts: entry.attempts.into(),
             queued_for: entry.first_sent.min(now).since(entry.accepted),
             took: now.since(entry.accepted),
         };
@@ -669,7 +670,7 @@ impl Driver {
         }
         for entry in self.pending.take_all() {
             let maybe_delivered = entry.attempts > 0;
-            let error = if entry.stored {
+            let error = if entry.is_stored() {
                 self.report.still_queued += 1;
                 PublishError::StillQueued { maybe_delivered }
             } else {

@@ -17,14 +17,39 @@ pub(crate) struct Entry {
     pub(crate) first_sent: Timestamp,
     /// Room it takes in the queue. No message is larger than a packet, so 32 bits are enough.
     pub(crate) bytes: u32,
-    pub(crate) attempts: u32,
+    /// How often it was sent; stays at the highest number there is.
+    pub(crate) attempts: u16,
     pub(crate) qos: Qos,
-    /// A store has it or is about to.
-    pub(crate) recorded: bool,
+    pub(crate) kept: Kept,
+}
+
+/// Where a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InMemory,
+    /// A store is about to have it.
+    Recorded,
     /// A store has it.
-    pub(crate) stored: bool,
-    /// It was accepted by an earlier process.
-    pub(crate) recovered: bool,
+    Stored,
+    /// A store has it from an earlier process.
+    Found,
+}
+
+impl Entry {
+    /// A store has it.
+    pub(crate) const fn is_stored(&self) -> bool {
+        matches!(self.kept, Kept::Stored | Kept::Found)
+    }
+
+    /// A store has it or is about to.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        !matches!(self.kept, Kept::InMemory)
+    }
+
+    /// Without a delivery nobody can be told anything.
+    pub(crate) fn drop_cell(&mut self) {
+        self.cell = self.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
+    }
 }
 
 /// An accepted message that is not answered for. See [`crate::Client::pending`].
@@ -54,7 +79,14 @@ pub(crate) struct Pending {
     /// Entries in the window.
     live: usize,
     stragglers: BTreeMap<u64, Entry>,
+    /// Deliveries that were dropped when it was last looked whose.
+    forgotten: u64,
 }
+
+/// Looking whose delivery was dropped is worth it for so many at least.
+const FORGOTTEN_FROM: u64 = 4096;
+/// And for one in so many messages: each look goes through all.
+const FORGOTTEN_SHARE: u64 = 16;
 
 /// Windows shorter than this are never thinned out.
 const THIN_FROM: usize = 4096;
@@ -82,20 +114,34 @@ impl Pending {
         }
     }
 
-    /// A store has it. When nobody holds the delivery, what would have told it is not kept either.
+    /// A store has it.
     pub(crate) fn stored(&mut self, id: PublishId) {
         let Some(entry) = self.get_mut(id) else { return };
-        entry.stored = true;
+        if entry.kept != Kept::Found {
+            entry.kept = Kept::Stored;
+        }
         if let Some(cell) = &entry.cell {
             cell.stored(Stored::OnDisk);
         }
-        entry.cell = entry.cell.take().filter(|cell| Arc::strong_count(cell) > 1);
+        entry.drop_cell();
+    }
+
+    /// When nobody holds a delivery any more, what would have told it is not kept either. `forgotten`: how many were
+    /// dropped so far.
+    pub(crate) fn drop_cells(&mut self, forgotten: u64) {
+        let all = (self.live + self.stragglers.len()) as u64;
+        if forgotten - self.forgotten < FORGOTTEN_FROM.max(all / FORGOTTEN_SHARE) {
+            return;
+        }
+        self.forgotten = forgotten;
+        let all = self.window.iter_mut().flatten().chain(self.stragglers.values_mut());
+        all.for_each(Entry::drop_cell);
     }
 
     /// The store is lost: what it does not have is in memory only.
     pub(crate) fn kept_in_memory(&self) {
         for (_, entry) in self.iter() {
-            if let (Some(cell), false) = (&entry.cell, entry.stored) {
+            if let (Some(cell), false) = (&entry.cell, entry.is_stored()) {
                 cell.stored(Stored::InMemory);
             }
         }
@@ -128,9 +174,9 @@ impl Pending {
             id,
             qos: entry.qos,
             queue_bytes: entry.bytes.into(),
-            attempts: entry.attempts,
-            stored: entry.stored,
-            recovered: entry.recovered,
+            attempts: entry.attempts.into(),
+            stored: entry.is_stored(),
+            recovered: entry.kept == Kept::Found,
         };
         self.iter().map(of).collect()
     }
@@ -186,9 +232,7 @@ mod tests {
             accepted: Timestamp::ZERO,
             first_sent: Timestamp::NEVER,
             attempts: 0,
-            recorded: false,
-            stored: false,
-            recovered: false,
+            kept: Kept::InMemory,
         }
     }
 
@@ -206,6 +250,31 @@ mod tests {
         assert_eq!(pending.remove(PublishId(1)).map(|e| e.bytes), Some(1));
         assert_eq!(pending.oldest(), None);
         assert!(pending.remove(PublishId(1)).is_none());
+    }
+
+    #[test]
+    fn a_message_costs_four_words() {
+        assert_eq!(size_of::<Option<Entry>>(), 32);
+    }
+
+    #[test]
+    fn a_dropped_delivery_leaves_no_cell_behind() {
+        let mut pending = Pending::default();
+        let held: Vec<_> = (1..=10_000)
+            .map(|n| {
+                let cell = Arc::new(Cell::default());
+                pending.insert(PublishId(n), Entry { cell: Some(Arc::clone(&cell)), ..entry(n) });
+                pending.stored(PublishId(n));
+                cell
+            })
+            .collect();
+        let cells = |pending: &Pending| pending.iter().filter(|(_, entry)| entry.cell.is_some()).count();
+        assert_eq!(cells(&pending), 10_000, "somebody holds them");
+        drop(held);
+        pending.drop_cells(FORGOTTEN_FROM - 1);
+        assert_eq!(cells(&pending), 10_000, "too few to look for");
+        pending.drop_cells(FORGOTTEN_FROM);
+        assert_eq!(cells(&pending), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::command::{Standing, Terms};
 use crate::driver::Driver;
 use crate::error::{BuildError, PublishError};
 use crate::events::Event;
-use crate::pending::{Entry, Pending};
+use crate::pending::{Entry, Kept, Pending};
 use crate::queue::{Place, Queue, WhenStoreFails};
 use crate::reservation::{OVERHEAD, Reservation};
 use crate::store::keeper::{Keeper, Report};
@@ -184,9 +184,7 @@ fn found_entry(qos: Qos, bytes: u64, now: Timestamp) -> Entry {
         bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         attempts: 0,
         qos,
-        recorded: true,
-        stored: true,
-        recovered: true,
+        kept: Kept::Found,
     }
 }
 
@@ -279,7 +277,10 @@ impl Driver {
         let Some(storage) = &mut self.storage else { return };
         let all = storage.keeper.is_closed() && storage.persisted == storage.issued;
         for (id, maybe_delivered) in std::mem::take(&mut storage.parting) {
-            let kept = self.pending.get_mut(id).is_some_and(|entry| entry.stored || (entry.recorded && all));
+            let kept = self
+                .pending
+                .get_mut(id)
+                .is_some_and(|entry| entry.is_stored() || (entry.is_recorded() && all));
             if kept {
                 self.count_still_queued();
                 self.finished(id, |_| Err(Box::new(PublishError::StillQueued { maybe_delivered })));

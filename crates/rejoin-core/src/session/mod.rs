@@ -143,7 +143,7 @@ impl Session {
             // QoS 1 needs no durable identifier, so it may have been sent before without a trace.
             let possible_duplicate = waits.possible_duplicate || waits.qos == Qos::AtLeastOnce;
             let mut far = Far::new(waits.id, expires, waits.size_bytes);
-            far.possible_duplicate = possible_duplicate;
+            far.set_possible_duplicate(possible_duplicate);
             self.outbox.waiting.restore_far(far, waits.latest_of);
         }
         self.inbox.begin_behind(last_message);

@@ -19,27 +19,67 @@ const FIRST_PLACE: u64 = 1 << 32;
 /// Places of messages accepted one after the other lie this far apart, so that others fit in between. There are fewer
 /// packet identifiers than that, hence fewer messages that come back out of order.
 const STRIDE: u64 = 1 << 17;
+/// Room for so many messages is kept when a burst is over.
+const KEEP_ROOM: usize = 4096;
 /// Most bodies fetched at once.
 const FETCH_MOST: usize = 4096;
 
-/// What is kept of a message whose body is on the store.
+/// What is kept of a message whose body is on the store, in three words: a queue may have millions of them.
 #[derive(Debug)]
 pub(crate) struct Far {
-    place: u64,
     pub(crate) id: PublishId,
     /// [`Timestamp::NEVER`]: it does not expire.
     pub(crate) expires: Timestamp,
-    size_bytes: u32,
-    pub(crate) possible_duplicate: bool,
-    /// A newer message to its topic takes its place.
-    replaceable: bool,
+    /// The place, whose bits below [`STRIDE`] are zero, and in them what the methods below tell.
+    packed: u64,
 }
 
 impl Far {
-    pub(crate) fn new(id: PublishId, expires: Option<Timestamp>, size_bytes: u64) -> Self {
-        let expires = expires.unwrap_or(Timestamp::NEVER);
-        let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
-        Self { place: 0, id, expires, size_bytes, possible_duplicate: false, replaceable: false }
+    const POSSIBLE_DUPLICATE: u64 = 1 << 16;
+    const REPLACEABLE: u64 = 1 << 15;
+    /// The size to ten digits of binary, and how many were left out, below.
+    const SIZE_DIGITS: u32 = 10;
+    const SHIFT_BITS: u32 = 5;
+
+    pub(crate) const fn new(id: PublishId, expires: Option<Timestamp>, size_bytes: u64) -> Self {
+        let expires = match expires {
+            Some(at) => at,
+            None => Timestamp::NEVER,
+        };
+        let digits = u64::BITS - size_bytes.leading_zeros();
+        let shift = digits.saturating_sub(Self::SIZE_DIGITS);
+        Self { id, expires, packed: (size_bytes >> shift) << Self::SHIFT_BITS | shift as u64 }
+    }
+
+    const fn place(&self) -> u64 {
+        self.packed & !(STRIDE - 1)
+    }
+
+    const fn set_place(&mut self, place: u64) {
+        self.packed = place & !(STRIDE - 1) | self.packed & (STRIDE - 1);
+    }
+
+    /// About the bytes of topic and payload: at most one in 512 less.
+    const fn size_bytes(&self) -> u64 {
+        let low = self.packed & (Self::REPLACEABLE - 1);
+        (low >> Self::SHIFT_BITS) << (low & ((1 << Self::SHIFT_BITS) - 1))
+    }
+
+    pub(crate) const fn possible_duplicate(&self) -> bool {
+        self.packed & Self::POSSIBLE_DUPLICATE != 0
+    }
+
+    pub(crate) const fn set_possible_duplicate(&mut self, it_is: bool) {
+        self.packed = self.packed & !Self::POSSIBLE_DUPLICATE | (it_is as u64) << 16;
+    }
+
+    /// A newer message to its topic takes its place.
+    const fn is_replaceable(&self) -> bool {
+        self.packed & Self::REPLACEABLE != 0
+    }
+
+    const fn set_replaceable(&mut self, it_is: bool) {
+        self.packed = self.packed & !Self::REPLACEABLE | (it_is as u64) << 15;
     }
 }
 
@@ -134,13 +174,14 @@ impl Waiting {
 
     /// A message that a store kept without its body at hand.
     pub(crate) fn restore_far(&mut self, mut far: Far, latest_of: Option<Text>) {
-        far.place = self.take_place();
+        let place = self.take_place();
+        far.set_place(place);
         if far.expires != Timestamp::NEVER {
             self.note_expiry(Some(far.expires));
         }
         if let Some(topic) = latest_of {
-            far.replaceable = true;
-            self.latest.note(topic, far.place);
+            far.set_replaceable(true);
+            self.latest.note(topic, place);
         }
         self.far.push_back(far);
     }
@@ -172,7 +213,7 @@ impl Waiting {
             self.near_bytes -= old.publication.size_bytes();
             return Some(old.id);
         }
-        let at = self.far.binary_search_by_key(&place, |f| f.place).ok()?;
+        let at = self.far.binary_search_by_key(&place, Far::place).ok()?;
         if entry.publication.is_queued() {
             return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
         }
@@ -186,7 +227,7 @@ impl Waiting {
 
     /// A message of a lost session goes out again before all others.
     pub(crate) fn push_front(&mut self, mut entry: Entry) {
-        let first = self.near.front().map(|e| e.place).or_else(|| self.far.front().map(|f| f.place));
+        let first = self.near.front().map(|e| e.place).or_else(|| self.far.front().map(Far::place));
         entry.place = first.unwrap_or(self.next_place).saturating_sub(1);
         self.near_bytes += entry.publication.size_bytes();
         self.near.push_front(entry);
@@ -197,7 +238,7 @@ impl Waiting {
     pub(crate) fn push_again(&mut self, mut entry: Entry) -> u64 {
         entry.place = match (self.near.back(), self.far.front()) {
             (Some(last), Some(_)) => last.place + 1,
-            (None, Some(first)) => first.place - STRIDE / 2,
+            (None, Some(first)) => first.place() - STRIDE / 2,
             (_, None) => self.take_place(),
         };
         let place = entry.place;
@@ -212,6 +253,9 @@ impl Waiting {
     pub(crate) fn pop_front(&mut self) -> Option<Entry> {
         let entry = self.near.pop_front()?;
         self.left(&entry);
+        if self.near.is_empty() && self.near.capacity() > 2 * KEEP_ROOM {
+            self.near.shrink_to(KEEP_ROOM);
+        }
         Some(entry)
     }
 
@@ -224,8 +268,8 @@ impl Waiting {
     }
 
     fn far_left(latest: &mut Latest, far: &Far) {
-        if far.replaceable {
-            latest.forget(far.place);
+        if far.is_replaceable() {
+            latest.forget(far.place());
         }
     }
 
@@ -238,7 +282,7 @@ impl Waiting {
         let mut left = window / 2;
         let mut ids = Vec::new();
         for far in self.far.iter().take(FETCH_MOST) {
-            let size = u64::from(far.size_bytes);
+            let size = far.size_bytes();
             if size > left && !ids.is_empty() {
                 break;
             }
@@ -263,9 +307,12 @@ impl Waiting {
             };
             let mut entry =
                 Entry::new(id, publication, (far.expires != Timestamp::NEVER).then_some(far.expires));
-            entry.place = far.place;
-            entry.possible_duplicate = far.possible_duplicate;
+            entry.place = far.place();
+            entry.possible_duplicate = far.possible_duplicate();
             self.push_near(entry);
+        }
+        if self.far.is_empty() && self.far.capacity() > 2 * KEEP_ROOM {
+            self.far.shrink_to(KEEP_ROOM);
         }
         unreadable
     }
@@ -278,7 +325,7 @@ impl Waiting {
         self.far.retain(|far| match bodies.remove(&far.id) {
             None => true,
             Some(publication) => {
-                back.push((far.id, far.place, far.expires, far.possible_duplicate, publication));
+                back.push((far.id, far.place(), far.expires, far.possible_duplicate(), publication));
                 false
             }
         });
@@ -390,14 +437,67 @@ impl Waiting {
         self.near_bytes = 0;
         self.latest = Latest::default();
         let near = self.near.drain(..).map(|e| (e.id, e.attempts > 0));
-        near.chain(self.far.drain(..).map(|f| (f.id, f.possible_duplicate))).collect()
+        near.chain(self.far.drain(..).map(|f| (f.id, f.possible_duplicate()))).collect()
     }
 }
 
 fn far(entry: &Entry) -> Far {
     let mut far = Far::new(entry.id, entry.expires, entry.publication.size_bytes());
-    far.place = entry.place;
-    far.possible_duplicate = entry.possible_duplicate;
-    far.replaceable = entry.publication.latest_only;
+    far.set_place(entry.place);
+    far.set_possible_duplicate(entry.possible_duplicate);
+    far.set_replaceable(entry.publication.latest_only);
     far
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_on_the_store_costs_three_words() {
+        assert_eq!(size_of::<Far>(), 24);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_is_given_back() {
+        let burst = 10 * KEEP_ROOM as u64;
+        for window_bytes in [None, Some(1)] {
+            let mut waiting = Waiting::new(window_bytes);
+            for n in 1..=burst {
+                let mut publication = Publication::new("a".try_into().unwrap(), "1");
+                publication.qos = crate::Qos::AtLeastOnce;
+                waiting.accept(Entry::new(PublishId(n), publication, None));
+            }
+            let mut out = 0;
+            while out < burst {
+                let publication = Publication::new("a".try_into().unwrap(), "1");
+                let ids = waiting.fetch();
+                waiting.fetched(ids.into_iter().map(|id| (id, Some(publication.clone()))).collect());
+                while waiting.pop_front().is_some() {
+                    out += 1;
+                }
+            }
+            assert!(waiting.near.capacity() <= 2 * KEEP_ROOM && waiting.far.capacity() <= 2 * KEEP_ROOM);
+        }
+    }
+
+    #[test]
+    fn what_is_packed_comes_out_again() {
+        let last_place = u64::MAX & !(STRIDE - 1);
+        for size in [0, 1, 275, 1023, 1024, 65_535, 268_435_460, u64::from(u32::MAX)] {
+            let mut far = Far::new(PublishId(7), None, size);
+            for (place, dup, replaceable) in [
+                (FIRST_PLACE, true, false),
+                (FIRST_PLACE + 5 * STRIDE, false, true),
+                (last_place, true, true),
+            ] {
+                far.set_place(place);
+                far.set_possible_duplicate(dup);
+                far.set_replaceable(replaceable);
+                assert_eq!((far.place(), far.possible_duplicate()), (place, dup));
+                assert_eq!(far.is_replaceable(), replaceable);
+                assert!(far.size_bytes() <= size && size - far.size_bytes() <= size / 512, "{size}");
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The thread that serves a store: while one commit runs, what comes meanwhile gathers, and the next takes all of it.
-//! No timer adds delay, and under load groups widen by themselves.
+//! No timer adds delay, and under load groups widen by themselves. Only that a message is done may wait a moment for
+//! company: nobody waits for it, and a commit of its own would write as much as the acceptance did.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +17,9 @@ use crate::sync::lock;
 const GROUP_RECORDS: usize = 16_384;
 /// Pause before a commit that found no space is tried again.
 const SPACE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the end of messages may wait for something else to be committed with. A kill within it has them sent again,
+/// which QoS 1 allows and which the broker of a QoS 2 message answers from what it remembers.
+const LAG: Duration = Duration::from_millis(100);
 /// With nothing to do for this long the store may tidy up.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -80,7 +84,11 @@ impl Keeper {
     ///
     /// # Errors
     /// The system gave no thread.
-    pub(crate) fn start(mut store: Box<dyn Store>) -> std::io::Result<Self> {
+    pub(crate) fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
+        Self::start_lagging(store, LAG)
+    }
+
+    fn start_lagging(mut store: Box<dyn Store>, lag: Duration) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let ours = Arc::clone(&desk);
         let bell = Arc::downgrade(&desk);
@@ -91,7 +99,16 @@ impl Keeper {
             }
         }));
         std::thread::Builder::new().name("rejoin-store".to_owned()).spawn(move || {
-            Thread { desk: ours, store, group: Vec::new(), ticket: None, failed: false }.run()
+            Thread {
+                desk: ours,
+                store,
+                group: Vec::new(),
+                ticket: None,
+                lag,
+                lags_until: None,
+                failed: false,
+            }
+            .run()
         })?;
         Ok(Self { desk })
     }
@@ -158,6 +175,9 @@ struct Thread {
     group: Vec<Record>,
     /// The ticket of the last of them.
     ticket: Option<Ticket>,
+    lag: Duration,
+    /// Until then the group may wait: there is nothing in it but ends of messages.
+    lags_until: Option<Instant>,
     /// The store takes nothing more.
     failed: bool,
 }
@@ -178,6 +198,10 @@ impl Thread {
                 Next::Work { jobs, rung } => {
                     rested = false;
                     if rung {
+                        // Who looks is to see what is so.
+                        if self.lags_until.is_some() {
+                            self.commit(&mut retry_at);
+                        }
                         self.serve();
                     }
                     self.work(jobs, &mut retry_at);
@@ -210,7 +234,10 @@ impl Thread {
     fn wait(&self, rested: bool, retry_at: Option<Instant>) -> Next {
         let mut state = lock(&self.desk.state);
         loop {
-            let due = retry_at.is_some_and(|at| at <= Instant::now());
+            let wake_at = retry_at.or(self.lags_until);
+            // What lags is written before the end.
+            let due = wake_at.is_some_and(|at| at <= Instant::now())
+                || (state.closing && self.lags_until.is_some());
             if !state.jobs.is_empty() || due || state.rung {
                 return Next::Work {
                     jobs: std::mem::take(&mut state.jobs),
@@ -221,7 +248,7 @@ impl Thread {
             if state.closing {
                 return Next::End;
             }
-            let limit = match retry_at {
+            let limit = match wake_at {
                 Some(at) => Some(at.saturating_duration_since(Instant::now())),
                 None => (!rested).then_some(IDLE),
             };
@@ -230,7 +257,7 @@ impl Thread {
                 Some(limit) => {
                     let waited = self.desk.bell.wait_timeout(state, limit);
                     let (state, over) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if over.timed_out() && retry_at.is_none() && state.jobs.is_empty() && !state.closing {
+                    if over.timed_out() && wake_at.is_none() && state.jobs.is_empty() && !state.closing {
                         return Next::Idle;
                     }
                     state
@@ -245,8 +272,7 @@ impl Thread {
                 // On its way when the store failed.
                 Job::Persist(_, records) if self.failed => self.report(vec![Report::Lost(bodies(records))]),
                 Job::Persist(ticket, mut records) => {
-                    self.group.append(&mut records);
-                    self.ticket = Some(ticket);
+                    self.add(ticket, &mut records);
                     // Without space the group grows instead; the queue's bound is the bound.
                     if self.group.len() >= GROUP_RECORDS && retry_at.is_none() {
                         self.commit(retry_at);
@@ -260,12 +286,30 @@ impl Thread {
                 }
             }
         }
-        if retry_at.is_none_or(|at| at <= Instant::now()) {
+        let due = retry_at.is_none_or(|at| at <= Instant::now());
+        if due && !(retry_at.is_none() && self.may_lag()) {
             self.commit(retry_at);
         }
     }
 
+    fn add(&mut self, ticket: Ticket, records: &mut Vec<Record>) {
+        let only_ends = records.iter().all(|record| matches!(record, Record::Done { .. }));
+        self.lags_until = match (only_ends, self.group.is_empty(), self.lags_until) {
+            (true, true, _) => Some(Instant::now() + self.lag),
+            (true, false, since) => since,
+            (false, ..) => None,
+        };
+        self.group.append(records);
+        self.ticket = Some(ticket);
+    }
+
+    fn may_lag(&self) -> bool {
+        let closing = || lock(&self.desk.state).closing;
+        self.lags_until.is_some_and(|until| Instant::now() < until) && !closing()
+    }
+
     fn commit(&mut self, retry_at: &mut Option<Instant>) {
+        self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
         match self.store.commit(&self.group) {
             Ok(()) => {
@@ -345,4 +389,79 @@ fn bodies(records: Vec<Record>) -> Vec<(PublishId, Publication)> {
         _ => None,
     };
     records.into_iter().filter_map(body).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Recovered};
+    use rejoin_core::TopicName;
+    use rejoin_core::codec::packet::Qos;
+
+    /// Tells the size of each commit.
+    #[derive(Debug)]
+    struct Told(MemoryStore, std::sync::mpsc::Sender<usize>);
+
+    impl Store for Told {
+        fn recover(&mut self) -> Result<Recovered, StoreError> {
+            self.0.recover()
+        }
+
+        fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+            let _ = self.1.send(records.len());
+            self.0.commit(records)
+        }
+
+        fn load(&mut self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+            self.0.load(ids)
+        }
+
+        fn maintain(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn stats(&self) -> StoreStats {
+            self.0.stats()
+        }
+    }
+
+    fn keeper(lag: Duration) -> (Keeper, std::sync::mpsc::Receiver<usize>) {
+        let (tell, told) = std::sync::mpsc::channel();
+        (Keeper::start_lagging(Box::new(Told(MemoryStore::default(), tell)), lag).unwrap(), told)
+    }
+
+    fn done(n: u64) -> Vec<Record> {
+        vec![Record::Done { id: PublishId(n) }]
+    }
+
+    fn enqueued(n: u64) -> Vec<Record> {
+        let mut publication = Publication::new(TopicName::try_from("a").unwrap(), "1");
+        publication.qos = Qos::AtLeastOnce;
+        vec![Record::Enqueued { id: PublishId(n), publication, accepted_wall_ms: 0 }]
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn the_end_of_a_message_waits_for_company() {
+        let (keeper, told) = keeper(HOUR);
+        for n in 1..10 {
+            keeper.persist(Ticket(n), done(n));
+        }
+        keeper.persist(Ticket(10), enqueued(10));
+        assert_eq!(told.recv(), Ok(10), "one commit for all, at once");
+        keeper.persist(Ticket(11), done(10));
+        drop(keeper);
+        assert_eq!(told.recv(), Ok(1), "and what still waits is written before the end");
+    }
+
+    #[test]
+    fn the_end_of_a_message_does_not_wait_for_company_for_ever() {
+        let lag = Duration::from_millis(20);
+        let (keeper, told) = keeper(lag);
+        let began = Instant::now();
+        keeper.persist(Ticket(1), done(1));
+        assert_eq!(told.recv(), Ok(1));
+        assert!(began.elapsed() >= lag, "it had a moment");
+    }
 }
