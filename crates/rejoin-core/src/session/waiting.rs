@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_out_again() {
-        let last_place = u64::MAX & !(STRIDE - 1);
+        let last_place = !(STRIDE - 1);
         for size in [0, 1, 275, 1023, 1024, 65_535, 268_435_460, u64::from(u32::MAX)] {
             let mut far = Far::new(PublishId(7), None, size);
             for (place, dup, replaceable) in [
