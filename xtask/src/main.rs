@@ -8,6 +8,7 @@ mod fuzz;
 mod gauntlet;
 mod herd;
 mod install;
+mod interop;
 mod run;
 mod say;
 mod sim;
@@ -29,6 +30,7 @@ cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
+cargo xtask interop   real brokers to look at, until Enter: `interop nats` is a cluster of three
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
         ["sim", flags @ ..] => sim::run(&root, flags),
+        ["interop", words @ ..] => interop::run(&root, words),
         ["tidy"] => tidy::report(&root),
         ["clauses"] => clauses::list(&root),
         [] | ["help" | "--help" | "-h"] => {

@@ -50,6 +50,9 @@ pub(crate) struct WaysArgs {
         help_heading = "Connection"
     )]
     pub(crate) servers: Option<Choice>,
+    /// The servers of -L share their sessions, as the nodes of a cluster do
+    #[arg(long, help_heading = "Connection")]
+    pub(crate) clustered: bool,
     /// Follow a broker that names another server to this host, or with a leading dot to all names below it; repeat for more. The login goes with us
     #[arg(long, value_name = "HOST", help_heading = "Connection")]
     pub(crate) follow: Vec<String>,
@@ -196,6 +199,9 @@ impl WaysArgs {
                 Choice::Ordered => ServerPolicy::Ordered,
                 Choice::Shuffled => ServerPolicy::Shuffled,
             });
+        }
+        if self.clustered {
+            builder = builder.clustered();
         }
         if !self.follow.is_empty() {
             builder = builder.follow_to(&self.follow);
