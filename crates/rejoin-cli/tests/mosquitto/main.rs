@@ -8,6 +8,7 @@ mod evidence;
 mod failover;
 mod families;
 mod frozen;
+mod kernel;
 mod killed;
 mod login;
 mod namespaces;

@@ -130,6 +130,10 @@ pub(super) async fn unknown_code(stage: &mut Stage) -> RowResult {
     peer.send_raw(connack).await?;
     let up = stage.subject.hear("up", MOMENT).await.is_some();
     let state = stage.subject.connected().await;
-    let figure = if up || state == Some(true) { "says connected" } else { "refused" };
+    let figure = match state {
+        None => "no answer to `state`",
+        _ if up || state == Some(true) => "says connected",
+        _ => "refused",
+    };
     Ok(Finding::new(!up && state == Some(false), figure))
 }

@@ -27,7 +27,8 @@ pub(super) async fn stops_reading(stage: &mut Stage) -> RowResult {
     let peer = stage.accept_session(false, PATIENCE).await?;
     let silent = peer.stop_reading();
     let begin = Instant::now();
-    stage.subject.tell("burst 0 3000 1 16384 0");
+    // 48 MB are more than any socket buffers, and each fits the packet limits clients have by default.
+    stage.subject.tell("burst 0 6000 1 8000 0");
     let limit = Duration::from_secs(40);
     let again = stage.accept_session(true, limit).await;
     let took = begin.elapsed();

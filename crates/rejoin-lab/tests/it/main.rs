@@ -10,3 +10,4 @@ mod proxied;
 mod raw;
 mod scripted;
 mod served;
+mod soak;
