@@ -192,6 +192,7 @@ impl ServerUrl {
         if rest.contains('#') {
             return Err(fail("a fragment has no meaning here; write `#` in a topic as %23".to_owned()));
         }
+        let fail = |what: String| fail(discreet(rest, what));
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
         let (authority, path) =
             rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
@@ -288,6 +289,19 @@ impl std::str::FromStr for ServerUrl {
     type Err = UrlError;
     fn from_str(url: &str) -> Result<Self, UrlError> {
         Self::parse(url)
+    }
+}
+
+/// A `/` or `?` before the last `@` may stand in a login that was not escaped: then no part is quoted.
+fn discreet(rest: &str, what: String) -> String {
+    if !rest.rsplit_once('@').is_some_and(|(before, _)| before.contains(['/', '?'])) {
+        return what;
+    }
+    let hint = "write `/` and `?` in a user name or password as %2F and %3F";
+    let parts: Vec<&str> = what.split('`').collect();
+    match parts.as_slice() {
+        [before, _, after] => format!("{before}`***`{after}; {hint}"),
+        _ => format!("a part of it cannot be read; {hint}"),
     }
 }
 
@@ -453,7 +467,13 @@ mod tests {
 
     #[test]
     fn a_login_before_a_misplaced_scheme_is_not_shown() {
-        for url in ["bob:secret77@host:1883://x", "bob:secret77@host://x@y"] {
+        for url in [
+            "bob:secret77@host:1883://x",
+            "bob:secret77@host://x@y",
+            "mqtt://bob:secret77/more@host",
+            "mqtt://bob:a?secret77=@host",
+            "mqtt://bob:`secret77`/`@host",
+        ] {
             let error = ServerUrl::parse(url).unwrap_err().to_string();
             assert!(!error.contains("secret77"), "{error}");
         }
