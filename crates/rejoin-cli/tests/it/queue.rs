@@ -327,8 +327,11 @@ async fn another_client_and_another_server_are_refused_and_a_server_that_moved_h
     let (addr, scratch) = (broker.addr(), Scratch::new());
     let queue = scratch.join("queue");
     blocking(move || {
-        let (old, flags) = (nowhere(), ["-t", "t", "-m", "x", "-r", "--queue", &queue, "--deadline", "0.1"]);
-        let run_as = |addr, id| run(&[&words("pub", &place(addr), &flags)[..], &["-i", id]].concat());
+        let (old, flags) = (nowhere(), ["-t", "t", "-m", "x", "-r", "--queue", &queue]);
+        let run_as = |addr, id| {
+            let deadline = if addr == old { "0.1" } else { "15" };
+            run(&[&words("pub", &place(addr), &flags)[..], &["-i", id, "--deadline", deadline]].concat())
+        };
         assert_eq!(run_as(old, "gw-1").code, Some(5));
         let ended = run_as(old, "gw-2");
         assert_eq!(ended.code, Some(1), "{ended:?}");

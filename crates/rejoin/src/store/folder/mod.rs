@@ -273,6 +273,10 @@ impl Store for Folder {
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        // A file that was deleted takes writes as before, and keeps none of them.
+        if let Some(placed) = &self.place {
+            placed.check()?;
+        }
         self.book.commit(records)?;
         if self.client_id.is_none() {
             self.client_id = records.iter().rev().find_map(|record| match record {
