@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::quantity::{self, Limit, Range};
+use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
 use crate::ways::WaysArgs;
 use crate::{demo, exit};
@@ -50,6 +51,9 @@ pub(crate) enum Verb {
     /// Look whether a broker can be used: every stage with its time; exit 0, 8 (degraded) or 9
     #[command(disable_help_flag = true, after_help = exit::TABLE)]
     Check(Box<CheckArgs>),
+    /// Look into a queue folder of `pub --queue`, at rest or in use, or deliver what is in it
+    #[command(disable_help_flag = true, arg_required_else_help = true)]
+    Queue(WithHelp<QueueVerbArgs>),
     /// Explain an exit code, a reason code or the name of a cause
     #[command(disable_help_flag = true)]
     Explain(WithHelp<ExplainArgs>),

@@ -15,13 +15,14 @@ pub(crate) type Fields = Map<String, Value>;
 pub(crate) struct Journal {
     file: File,
     name: PathBuf,
+    what: &'static str,
     /// A failing disk is told once and stops nothing.
     broken: bool,
 }
 
 impl Journal {
-    /// Opens a file, or an open descriptor named `fd:N`.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+    /// Opens a file, or an open descriptor named `fd:N`; `what` is what goes there.
+    pub(crate) fn open(path: &Path, what: &'static str) -> Result<Self, String> {
         let real = match path.to_str().and_then(|name| name.strip_prefix("fd:")) {
             None => path.to_owned(),
             Some(number) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
@@ -30,8 +31,8 @@ impl Journal {
             Some(number) => return Err(format!("`fd:{number}` is no descriptor; write fd:3")),
         };
         match OpenOptions::new().append(true).create(true).open(&real) {
-            Ok(file) => Ok(Self { file, name: path.to_owned(), broken: false }),
-            Err(error) => Err(format!("cannot write events to {}: {error}", path.display())),
+            Ok(file) => Ok(Self { file, name: path.to_owned(), what, broken: false }),
+            Err(error) => Err(format!("cannot write {what} to {}: {error}", path.display())),
         }
     }
 
@@ -44,7 +45,7 @@ impl Journal {
             Ok(()) => None,
             Err(error) => {
                 self.broken = true;
-                Some(format!("cannot write events to {}: {error}; they end here", self.name.display()))
+                Some(format!("cannot write {} to {}: {error}; they end here", self.what, self.name.display()))
             }
         }
     }
@@ -86,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_written_is_named() {
-        let error = Journal::open(Path::new("/nonexistent/folder/file")).unwrap_err();
+        let error = Journal::open(Path::new("/nonexistent/folder/file"), "events").unwrap_err();
         assert!(error.contains("/nonexistent/folder/file"), "{error}");
-        assert!(Journal::open(Path::new("fd:x")).unwrap_err().contains("fd:3"));
+        assert!(Journal::open(Path::new("fd:x"), "events").unwrap_err().contains("fd:3"));
     }
 }

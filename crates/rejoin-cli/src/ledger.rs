@@ -1,6 +1,7 @@
 //! What became of each message of `pub`. The exit code is read from here and nowhere else.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rejoin::{Delivery, PublishError, Receipt};
 
@@ -8,6 +9,7 @@ use crate::exit::Exit;
 use crate::narrator::Outages;
 use crate::output::{Line, Teller, Weight};
 use crate::quantity::short;
+use crate::queue::stored::Reporting;
 use crate::source;
 
 /// How many failed messages get a line of their own; the summary counts them all.
@@ -58,7 +60,8 @@ impl Counts {
 /// Every message until it is answered for.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    waiting: VecDeque<(u64, Delivery)>,
+    waiting: VecDeque<(u64, Arc<Delivery>)>,
+    reporting: Option<Reporting>,
     sweep_at: usize,
     named: u64,
     counts: Counts,
@@ -66,9 +69,16 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger.
-    pub(crate) fn new(teller: Teller) -> Self {
-        Self { waiting: VecDeque::new(), sweep_at: SWEEP, named: 0, counts: Counts::default(), teller }
+    /// An empty ledger; `reporting` is told of each message that waits to be stored.
+    pub(crate) fn new(teller: Teller, reporting: Option<Reporting>) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            reporting,
+            sweep_at: SWEEP,
+            named: 0,
+            counts: Counts::default(),
+            teller,
+        }
     }
 
     /// How messages ended so far.
@@ -84,6 +94,10 @@ impl Ledger {
     /// Notes a message that was handed over.
     pub(crate) fn published(&mut self, line: u64, delivery: Delivery) {
         self.counts.published += 1;
+        let delivery = Arc::new(delivery);
+        if let Some(reporting) = &self.reporting {
+            reporting.wait_for(line, Arc::clone(&delivery));
+        }
         self.waiting.push_back((line, delivery));
         if self.waiting.len() >= self.sweep_at {
             self.settle_ready();
@@ -119,7 +133,10 @@ impl Ledger {
     }
 
     /// The end of the run: what is not answered for by now never will be.
-    pub(crate) fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
+        if let Some(reporting) = self.reporting.take() {
+            reporting.finish().await;
+        }
         self.settle_ready();
         let left = self.waiting.len() as u64;
         self.waiting.clear();

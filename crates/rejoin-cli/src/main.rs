@@ -32,6 +32,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::args::{Cli, OutputKind, Verb};
 use crate::exit::{Exit, Failure};
 use crate::output::Teller;
+use crate::queue::args::QueueVerb;
+use crate::queue::drain;
 use crate::settings::{Publish, Subscribe, Typed};
 
 fn main() -> ExitCode {
@@ -62,6 +64,22 @@ fn main() -> ExitCode {
             let settings = check::Check::new(args, &typed);
             conclude(settings, teller, check::run)
         }
+        Verb::Queue(args) => match args.args.verb {
+            QueueVerb::Look(verb) => match queue::look(&verb) {
+                Ok(exit) => exit.into(),
+                Err(failure) => plainly(&failure),
+            },
+            QueueVerb::Drain(mut args) => {
+                if args.json {
+                    args.connect.output.output = OutputKind::Json;
+                }
+                let teller = match Teller::new(&args.connect.output) {
+                    Ok(teller) => teller,
+                    Err(message) => return plainly(&Failure::local(message)),
+                };
+                conclude(drain::Drain::new(*args, &typed), teller, drain::run)
+            }
+        },
         Verb::Pub(args) => {
             let teller = match Teller::new(&args.connect.output) {
                 Ok(teller) => teller,
@@ -140,13 +158,26 @@ fn plainly(failure: &Failure) -> ExitCode {
 
 /// What the definition of the flags cannot hold.
 fn typed(matches: &ArgMatches) -> Typed {
-    let Some(("pub" | "sub" | "check", verb)) = matches.subcommand() else { return Typed::default() };
+    let verb = match matches.subcommand() {
+        Some(("pub" | "sub" | "check", verb)) => verb,
+        Some(("queue", queue)) => match queue.subcommand() {
+            Some(("drain", verb)) => verb,
+            _ => return Typed::default(),
+        },
+        _ => return Typed::default(),
+    };
     let on_line = |name| verb.value_source(name) == Some(ValueSource::CommandLine);
+    let told = |name| verb.value_source(name).is_some_and(|source| source != ValueSource::DefaultValue);
     let properties = verb
         .get_occurrences::<String>("property")
         .map(|all| all.map(|words| words.cloned().collect()).collect())
         .unwrap_or_default();
-    Typed { host: on_line("host") || on_line("port"), url: on_line("url"), properties }
+    Typed {
+        host: on_line("host") || on_line("port"),
+        url: on_line("url"),
+        server: ["host", "port", "url", "unix"].into_iter().any(told),
+        properties,
+    }
 }
 
 /// Help and version go to stdout; an error is one line that names the flag, and where help is.

@@ -76,7 +76,7 @@ struct Inner {
 impl Teller {
     /// Opens what was asked for.
     pub(crate) fn new(args: &OutputArgs) -> Result<Self, String> {
-        let journal = args.events.as_deref().map(Journal::open).transpose()?;
+        let journal = args.events.as_deref().map(|path| Journal::open(path, "events")).transpose()?;
         Ok(Self {
             inner: Arc::new(Mutex::new(Inner {
                 zone: if args.utc { TimeZone::UTC } else { TimeZone::system() },

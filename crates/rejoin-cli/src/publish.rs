@@ -9,6 +9,7 @@ use rejoin_core::codec::packet::PublishProperties;
 use crate::exit::{Exit, Failure};
 use crate::ledger::{self, Ledger};
 use crate::output::{Line, Teller, Weight};
+use crate::queue::stored::Report;
 use crate::running::{Over, Running, SIGNAL_DRAIN, at};
 use crate::settings::Publish;
 use crate::source::{Item, Items};
@@ -16,6 +17,7 @@ use crate::source::{Item, Items};
 /// Publishes what was asked for; the exit is the verdict over all messages.
 pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failure> {
     settings.source.check()?;
+    let report = settings.queue.report_stored.as_deref().map(Report::open).transpose()?;
     let builder = settings.builder();
     let places = settings.connection.places();
     let (mut running, ()) = Running::start(builder, settings.role(), places, teller, |_| Ok(()))?;
@@ -28,7 +30,8 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
         return Err(failure);
     }
     let template = template(&settings);
-    let mut ledger = Ledger::new(running.teller.clone());
+    let report = report.map(|report| report.start(running.teller.clone()));
+    let mut ledger = Ledger::new(running.teller.clone(), report);
     let terms = Terms { template, waits: settings.queue.waits() };
     let ended = feed(&mut running, &mut ledger, settings.source.clone().open(), &terms).await;
     let limit = match ended {
@@ -38,7 +41,7 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
     };
     let (ended, settled) = drain(&mut running, &mut ledger, ended, limit).await;
     let Over { teller, outages, still_queued } = running.end((!settled).then_some(Duration::ZERO)).await;
-    ledger.close();
+    ledger.close().await;
     let exit = match verdict(&ended, &ledger) {
         // Messages of an earlier run are left.
         Exit::Done if still_queued > 0 => Exit::StillQueued,

@@ -137,6 +137,44 @@ pub(crate) fn short(d: Duration) -> String {
     }
 }
 
+/// The same for what may be days: `3d04h`.
+pub(crate) fn span(d: Duration) -> String {
+    match d.as_secs() / 3600 {
+        hours @ 48.. => format!("{}d{:02}h", hours / 24, hours % 24),
+        _ => short(d),
+    }
+}
+
+/// A size for people: `312 B`, `45.0 KiB`, `64.0 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut units = UNITS.into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    // 1023.95 would be shown as 1024.0.
+    while size >= 1023.95 {
+        let Some(larger) = units.next() else { break };
+        (size, unit) = (size / 1024.0, larger);
+    }
+    format!("{size:.1} {unit}")
+}
+
+/// A count with its thousands apart: `12,000`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,5 +228,14 @@ mod tests {
         assert_eq!(shown(59_990), "59.9s");
         assert_eq!(shown(92_000), "1m32s");
         assert_eq!(shown(7_500_000), "2h05m");
+        assert_eq!(span(Duration::from_secs(47 * 3600)), "47h00m");
+        assert_eq!(span(Duration::from_secs(76 * 3600)), "3d04h");
+    }
+
+    #[test]
+    fn sizes_and_counts_read_at_a_glance() {
+        assert_eq!([0, 1023, 1024].map(size), ["0 B", "1023 B", "1.0 KiB"]);
+        assert_eq!([(1 << 20) - 1, 64 << 20, u64::MAX].map(size), ["1.0 MiB", "64.0 MiB", "16777216.0 TiB"]);
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 }

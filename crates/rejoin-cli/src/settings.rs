@@ -36,6 +36,8 @@ pub(crate) struct Typed {
     pub(crate) host: bool,
     /// `-L` stands on the command line.
     pub(crate) url: bool,
+    /// A server was named at all, on the command line or in the environment.
+    pub(crate) server: bool,
     /// The words after each `-D`.
     pub(crate) properties: Vec<Vec<String>>,
 }
@@ -284,7 +286,7 @@ impl Connection {
     }
 
     /// The queue outlives this process, so the session is to do the same. The queue remembers the client id.
-    fn outlive(&mut self) -> Result<(), Failure> {
+    pub(crate) fn outlive(&mut self) -> Result<(), Failure> {
         if self.args.id_prefix.is_some() {
             return Err(Failure::usage(
                 "--queue comes back to a session by its client id, and -I makes a new one; use -i, or leave it out",

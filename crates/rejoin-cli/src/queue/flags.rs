@@ -28,6 +28,10 @@ pub(crate) struct QueueArgs {
     /// When the disk fails for good: take nothing more, or go on in memory and say so
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Fails::Refuse, requires = "queue")]
     when_disk_fails: Fails,
+    /// Write the number of each line of stdin, counted from 1, on a line of its own into a file (or `fd:N`) once its message
+    /// is on the disk or with the broker: what is reported need not be fed again after a crash
+    #[arg(long, value_name = "FILE|fd:N", requires_all = ["queue", "stdin_line"])]
+    pub(crate) report_stored: Option<PathBuf>,
 }
 
 /// `--when-full`.

@@ -6,5 +6,6 @@ mod flags;
 mod hostile;
 mod program;
 mod publishing;
+mod queue;
 mod refusals;
 mod subscribing;

@@ -135,7 +135,7 @@ impl Program {
 
     /// The process.
     #[cfg(unix)]
-    fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 

@@ -12,6 +12,7 @@ mod kernel;
 mod killed;
 mod login;
 mod namespaces;
+mod process;
 mod program;
 mod proxies;
 mod tls;

@@ -148,6 +148,12 @@ impl Program {
         }
     }
 
+    /// Kills it with -9, whatever it is doing.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("the child is ours");
+        drop(self.stdin.take());
+    }
+
     /// Asks it to end, as Ctrl-C does, and waits for that.
     pub(crate) fn interrupt(&mut self, limit: Duration) -> Option<i32> {
         let id = self.child.id().to_string();

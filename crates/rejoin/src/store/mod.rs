@@ -131,7 +131,7 @@ pub enum StoreError {
         by: String,
     },
     /// It belongs to another client or another server.
-    #[error("the queue in {place} belongs to {what} `{stored}`, not `{given}`; use a folder of its own")]
+    #[error("the queue in {place} belongs to {what} `{stored}`, not `{given}`; {}", not_ours(what))]
     NotOurs {
         /// The folder.
         place: String,
@@ -180,6 +180,15 @@ pub enum StoreError {
         /// What the system said.
         what: String,
     },
+}
+
+/// What to do with a queue of another client, or of a server that may have moved.
+fn not_ours(what: &str) -> &'static str {
+    if what == "server" {
+        "use a folder of its own, or, if this is where its server went: `rejoin queue drain DIR -L URL --moved`"
+    } else {
+        "use a folder of its own"
+    }
 }
 
 impl StoreError {

@@ -296,6 +296,14 @@ impl Visitor {
         matches!(self.at, At::Door { .. })
     }
 
+    /// Who has the queue at this moment, and since when; `None`: nobody but us.
+    pub fn owner(&self) -> Option<&str> {
+        match &self.at {
+            At::Rest(_) => None,
+            At::Door { by, .. } => Some(by),
+        }
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors

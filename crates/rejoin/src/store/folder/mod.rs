@@ -214,6 +214,16 @@ impl Folder {
         self.identify(&Identity { client_id: Some(client_id.clone()), servers: Vec::new() })
     }
 
+    /// The servers of this queue are these from now on, whatever was recorded: its server moved. The session stayed
+    /// behind, so the next client begins a new one there, as after a session that was lost.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn move_to(&mut self, servers: Vec<String>) -> Result<(), StoreError> {
+        let identity = row::Identity { servers, ..self.book.identity()? };
+        self.book.set_identity(&identity)
+    }
+
     /// Refuses another client's queue, and notes what is new.
     fn identify(&mut self, given: &Identity) -> Result<(), StoreError> {
         let stored = self.book.identity()?;
@@ -263,6 +273,10 @@ impl Store for Folder {
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        // A file that was deleted takes writes as before, and keeps none of them.
+        if let Some(placed) = &self.place {
+            placed.check()?;
+        }
         self.book.commit(records)?;
         if self.client_id.is_none() {
             self.client_id = records.iter().rev().find_map(|record| match record {

@@ -44,7 +44,7 @@ impl Place {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && create => make(folder)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(refuse("there is no such folder"));
+                return Err(refuse("there is no such folder; check the name"));
             }
             Err(error) => return Err(cannot(folder, &error)),
         }
@@ -59,7 +59,9 @@ impl Place {
             return Err(refuse("others may write to it; `chmod go-w` it, or use a folder of your own"));
         }
         if !create && !folder.join(DATA).exists() && !folder.join(FORMAT_FILE).exists() {
-            return Err(refuse("there is no queue in it"));
+            return Err(refuse(
+                "there is no queue in it; check the name, or begin one with `rejoin pub --queue`",
+            ));
         }
         let lock = take_lock(folder, create)?;
         if !same_owner(&found, &lock) {
