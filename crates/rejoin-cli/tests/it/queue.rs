@@ -1,4 +1,5 @@
 //! `pub --queue` and `rejoin queue`, as people run them.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

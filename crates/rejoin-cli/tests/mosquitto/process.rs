@@ -36,7 +36,7 @@ fn what_was_stored_outlives_every_kill_of_our_process() {
     let begin = Instant::now();
     let runs = [("5", 1), ("311", 1), ("5", 2), ("311", 2)];
     let sums: Vec<Sum> = std::thread::scope(|scope| {
-        let runs = runs.map(|(version, qos)| scope.spawn(move || Run::new(version, qos).to_the_end(rounds)));
+        let runs = runs.map(|(version, qos)| scope.spawn(move || Run::new(version, qos).live_and_die(rounds)));
         runs.map(|run| run.join().expect("a run tells why it fails")).into()
     });
     let mut page = String::from(
@@ -175,7 +175,7 @@ impl Run {
         }
     }
 
-    fn to_the_end(mut self, rounds: u64) -> Sum {
+    fn live_and_die(mut self, rounds: u64) -> Sum {
         let mut early = 0;
         for _ in 0..rounds {
             let life = Duration::from_millis(self.random.u64(1..LIFE_MS));
