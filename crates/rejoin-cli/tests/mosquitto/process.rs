@@ -36,7 +36,8 @@ fn what_was_stored_outlives_every_kill_of_our_process() {
     let begin = Instant::now();
     let runs = [("5", 1), ("311", 1), ("5", 2), ("311", 2)];
     let sums: Vec<Sum> = std::thread::scope(|scope| {
-        let runs = runs.map(|(version, qos)| scope.spawn(move || Run::new(version, qos).live_and_die(rounds)));
+        let runs =
+            runs.map(|(version, qos)| scope.spawn(move || Run::new(version, qos).live_and_die(rounds)));
         runs.map(|run| run.join().expect("a run tells why it fails")).into()
     });
     let mut page = String::from(
