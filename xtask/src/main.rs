@@ -9,6 +9,7 @@ mod gauntlet;
 mod herd;
 mod install;
 mod interop;
+mod mutants;
 mod run;
 mod say;
 mod sim;
@@ -28,6 +29,7 @@ cargo xtask bench --store   the durable queue beside other stores, into docs/per
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
+cargo xtask mutants   the proof of that simulation: every planted defect must be found, into docs/mutants.md
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
 cargo xtask interop   real brokers to look at, until Enter: `interop nats` is a cluster of three
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
+        ["mutants", flags @ ..] => mutants::run(&root, flags),
         ["sim", flags @ ..] => sim::run(&root, flags),
         ["interop", words @ ..] => interop::run(&root, words),
         ["tidy"] => tidy::report(&root),

@@ -35,6 +35,13 @@
 //! survives a link), the *link* (one network connection) and the [`recovery`] (what happens between links).
 //! [`codec`] turns bytes into packets and back.
 
+#[cfg(not(rejoin_defects))]
+#[macro_use]
+mod defect;
+#[cfg(rejoin_defects)]
+#[macro_use]
+pub mod defect;
+
 mod attempt;
 pub mod codec;
 pub mod config;

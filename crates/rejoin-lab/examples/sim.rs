@@ -18,6 +18,8 @@ struct Asked {
     /// Every place must have been visited.
     marks: bool,
     state: Option<std::path::PathBuf>,
+    /// Look for every planted defect; the table goes there.
+    proof: Option<std::path::PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
     };
     // A panic inside a world is a finding of its seed.
     std::panic::set_hook(Box::new(|_| {}));
+    if let Some(page) = &asked.proof {
+        return proof(page, &asked);
+    }
     match &asked.replay {
         Some(case) => replay(case, &asked),
         None => campaign(&asked),
@@ -57,6 +62,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
         quiet: false,
         marks: false,
         state: None,
+        proof: None,
     };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
@@ -81,6 +87,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--stop" => asked.plan.stops = true,
             "--no-shrink" => asked.shrinks = false,
             "--all" => asked.all_lines = true,
+            "--proof" => asked.proof = Some(value()?.into()),
             "--quiet" => asked.quiet = true,
             "--marks" => asked.marks = true,
             "--state" => asked.state = Some(value()?.into()),
@@ -127,6 +134,51 @@ fn replay(case: &Case, asked: &Asked) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(not(rejoin_defects))]
+fn proof(_: &std::path::Path, _: &Asked) -> ExitCode {
+    say("sim: this build has no planted defects; `cargo xtask mutants` makes one");
+    ExitCode::from(2)
+}
+
+/// The seeds within which a defect must be found.
+#[cfg(rejoin_defects)]
+const WITHIN: u64 = 200;
+
+#[cfg(rejoin_defects)]
+fn proof(page: &std::path::Path, asked: &Asked) -> ExitCode {
+    use rejoin_lab::sim::proof::{Found, find_all};
+    let sample = asked.plan.seeds.min(WITHIN);
+    let line = |found: &Found| {
+        let (first, saw) = match &found.first {
+            Some((seed, alarm)) => (seed.to_string(), alarm.split(':').next().unwrap_or_default().to_owned()),
+            None => ("never".to_owned(), String::new()),
+        };
+        let (failed, of) = found.share;
+        let share = failed as f64 * 100.0 / of.max(1) as f64;
+        format!("| {:?} | {} | {first} | {share:.0} % | {saw} |", found.defect, found.defect.words())
+    };
+    let head = "| defect | what is wrong | first seed | share of seeds | oracle |\n|---|---|---|---|---|";
+    say(head);
+    let all = find_all(WITHIN, sample, asked.plan.jobs, &|found| say(&line(found)));
+    let none = go(Plan { from: 0, seeds: WITHIN, twice: 0, ..asked.plan }, &|_| {});
+    let missed = all.iter().filter(|found| found.first.is_none()).count();
+    let verdict = format!(
+        "{} of {} planted defects found within {WITHIN} seeds, shares over the first {sample}; without a defect {} alarms in {} seeds.",
+        all.len() - missed,
+        all.len(),
+        none.failures.len(),
+        none.seeds,
+    );
+    say(&verdict);
+    let lines: Vec<String> = all.iter().map(line).collect();
+    let table = format!("{verdict}\n\n{head}\n{}\n", lines.join("\n"));
+    if let Err(error) = std::fs::write(page, table) {
+        say(&format!("sim: {}: {error}", page.display()));
+        return ExitCode::FAILURE;
+    }
+    if missed == 0 && none.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn campaign(asked: &Asked) -> ExitCode {

@@ -224,6 +224,9 @@ impl Engine {
             let (accepted_wall_ms, publication) = (now.wall_ms, publication.clone());
             let ticket = self.journal.note(|| Record::Enqueued { id, publication, accepted_wall_ms });
             self.journal.storing.push_back((ticket, id));
+            if defect!(StoredBeforeDurable) {
+                self.tell(Event::Stored { id });
+            }
         }
         if let Some(older) = self.session.outbox.accept(id, publication, now.mono) {
             self.finish(older, Outcome::Superseded);
@@ -286,7 +289,10 @@ impl Engine {
     /// Withdraws a message that was never sent. `true`: it was, and [`Outcome::Cancelled`] follows.
     pub fn cancel(&mut self, id: PublishId, now: Now) -> bool {
         self.advance(now);
-        let cancelled = self.session.outbox.waiting.cancel(id);
+        let mut cancelled = self.session.outbox.waiting.cancel(id);
+        if defect!(CancelledAfterSend) {
+            cancelled |= self.session.outbox.in_flight.cancel(id);
+        }
         if cancelled {
             self.finish(id, Outcome::Cancelled);
         }

@@ -42,7 +42,11 @@ impl Engine {
     pub(super) fn send_connect(&mut self) {
         let now = self.now.mono;
         let waits = self.link.as_ref().is_some_and(|l| l.phase == Phase::Opening && l.transport_open);
-        if !waits || (self.connect_barrier > self.journal.durable && !self.journal.lost) {
+        if !waits
+            || (self.connect_barrier > self.journal.durable
+                && !self.journal.lost
+                && !defect!(ConnectBeforeDurable))
+        {
             return;
         }
         let Some(mut link) = self.link.take() else { return };
@@ -50,7 +54,8 @@ impl Engine {
             self.charge_attempt();
         }
         let connect = self.connect_packet(&link);
-        link.unproven = self.session.connack_unseen && !connect.clean_start;
+        link.unproven =
+            self.session.connack_unseen && !connect.clean_start && !defect!(SessionPresentTrusted);
         self.session.connack_unseen = true;
         link.opened(connect, &mut self.wire, now);
         self.link = Some(link);
@@ -103,6 +108,8 @@ impl Engine {
         let elsewhere = !self.config.session.clustered
             && self.session.server.as_deref().is_some_and(|has| has != server.as_str());
         match link.version() {
+            Version::V5 if defect!(CleanStartEachTime) => true,
+            Version::V5 if defect!(StaleSessionKept) => false,
             Version::V5 => elsewhere || !(self.begun || self.config.session.adopt),
             Version::V311 => {
                 let kept = self.config.session.mode.is_kept() || self.config.session.adopt;
@@ -196,6 +203,9 @@ impl Engine {
         }
         for id in unsubscribed {
             self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
+        }
+        if defect!(SessionLossForgotten) && existed {
+            return (SessionState::Lost(loss), 0);
         }
         let ticket = self.journal.note(|| Record::SessionStarted { epoch, server: name });
         // What the old session's identifiers meant must be forgotten for good before one is used again.
@@ -414,7 +424,10 @@ impl Engine {
 
     /// Whether packets of the session may leave: its beginning is on the store.
     pub(super) fn session_is_safe(&self) -> bool {
-        self.barrier <= self.journal.durable || self.barrier == Ticket::default() || self.journal.lost
+        defect!(SessionBeforeDurable)
+            || self.barrier <= self.journal.durable
+            || self.barrier == Ticket::default()
+            || self.journal.lost
     }
 }
 

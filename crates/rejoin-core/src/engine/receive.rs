@@ -72,7 +72,9 @@ impl Engine {
         if let (true, Qos::ExactlyOnce, Some(packet_id), Some(id)) = (durable, qos, packet_id, id) {
             // The server may forget the message after PUBREC: it must be ours by then.
             let ticket = self.journal.note(|| Record::Held { id, packet_id, message: message.clone() });
-            self.session.inbox.last_needs(ticket);
+            if !defect!(PubrecBeforeDurable) {
+                self.session.inbox.last_needs(ticket);
+            }
         }
         self.tell(Event::Message(message));
     }
@@ -143,7 +145,7 @@ impl Engine {
         let charged = self.session.outbox.is_charged(ack.packet_id);
         let answered = self.session.outbox.pubrec(ack, needs, &mut self.session.ids);
         // An error ends the exchange and gives the quota back; a success does neither [MQTT-4.9.0-1].
-        self.answered(answered, charged && ack.reason.is_error());
+        self.answered(answered, charged && (ack.reason.is_error() || defect!(QuotaGivenTwice)));
     }
 
     fn pubcomp(&mut self, ack: &Ack) {
@@ -188,6 +190,10 @@ impl Engine {
         let packet_id = ack.packet_id;
         let known = self.session.inbox.pubrel(packet_id, self.journal.enabled);
         let needs = match known {
+            Some(id) if defect!(PubcompBeforeDurable) => {
+                self.journal.note(|| Record::Freed { id });
+                self.journal.durable
+            }
             Some(id) => self.journal.note(|| Record::Freed { id }),
             None => self.journal.durable,
         };

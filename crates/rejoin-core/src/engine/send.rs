@@ -191,7 +191,11 @@ impl Engine {
         let id = entry.id;
         let noted = self.journal.note(|| Record::Assigned { id, packet_id });
         // A QoS 2 message whose identifier is forgotten would be delivered twice, or taken for another's copy.
-        let needs = if publish.qos == Qos::ExactlyOnce { noted } else { Ticket::default() };
+        let needs = if publish.qos == Qos::ExactlyOnce && !defect!(PublishBeforeDurable) {
+            noted
+        } else {
+            Ticket::default()
+        };
         let on_wire = needs <= self.journal.durable;
         let attempts = entry.attempts + u32::from(on_wire);
         entry.attempts = attempts;
@@ -243,8 +247,15 @@ fn packet(
         let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         properties.get_or_insert_default().message_expiry = Some(seconds);
     }
+    let mut is_resend = entry.sent;
+    if defect!(ResendWithoutDup) {
+        is_resend = false;
+    }
+    if defect!(DupOnFirstSend) {
+        is_resend = true;
+    }
     Publish {
-        dup: packet_id.is_some() && entry.sent,
+        dup: packet_id.is_some() && is_resend,
         qos: p.qos,
         retain: p.retain,
         topic: p.topic.text().clone(),

@@ -67,7 +67,9 @@ impl Engine {
             }
         } else {
             for (id, outcome) in ended {
-                self.finish(id, outcome);
+                if !defect!(NoAnswerAtShutdown) {
+                    self.finish(id, outcome);
+                }
             }
         }
         for id in self.session.link_down() {

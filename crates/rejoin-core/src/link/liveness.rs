@@ -200,11 +200,12 @@ impl Liveness {
         let stalled = self.unwritten() > 0;
         let ping = match self.ping_sent {
             // A ping cannot overtake bytes the transport has not taken; the write stall rules then.
-            _ if stalled => None,
+            _ if stalled || defect!(NoPings) => None,
             _ if self.ping_after == Duration::MAX => None,
             // What we do not read is no silence of the peer, but the peer must go on hearing from us.
             _ if self.paused => Some((self.last_out + self.ping_after, TimerKind::Ping)),
             None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
+            Some(_) if defect!(PingrespIgnored) => None,
             Some(sent) => {
                 let from = sent.max(self.last_in).max(self.ping_left);
                 if self.suspect {
@@ -214,8 +215,9 @@ impl Liveness {
                 }
             }
         };
-        let write = stalled.then(|| (self.last_taken + self.write_patience(), TimerKind::WriteStall));
-        let ack = self.ack_since.filter(|_| !stalled && !self.paused);
+        let write = (stalled && !defect!(WriteStallIgnored))
+            .then(|| (self.last_taken + self.write_patience(), TimerKind::WriteStall));
+        let ack = self.ack_since.filter(|_| !stalled && !self.paused && !defect!(AckTimeoutIgnored));
         let ack = ack.map(|since| (since + self.ack_timeout, TimerKind::AckProgress));
         let health = self
             .health_watch

@@ -297,7 +297,7 @@ impl Link {
 
     /// Whether a PUBLISH above QoS 0 may be sent [MQTT-3.3.4-7].
     pub(crate) fn has_quota(&self) -> bool {
-        self.quota > 0
+        self.quota > 0 || defect!(WindowIgnored)
     }
 
     /// The server answered a PUBLISH for good; never above the initial value [MQTT-4.9.0-1].
@@ -373,6 +373,7 @@ impl Link {
                 Some((self.phase_since + self.attempt.connect_limit, TimerKind::Connect))
             }
             // One clock for all handshakes: leaving the broker's queue between two of them would waste the slot.
+            Phase::Handshake if defect!(NoConnackTimeout) => None,
             Phase::Opening | Phase::Handshake => {
                 let since = self.reached.unwrap_or(self.phase_since);
                 Some((since + self.attempt.connack_limit, TimerKind::Connack))

@@ -45,6 +45,9 @@ impl Meter {
 
     /// The first moment another attempt may reach a broker; in the past when it may now.
     pub(super) fn free_at(&self) -> Timestamp {
+        if defect!(BudgetIgnored) {
+            return Timestamp::ZERO;
+        }
         let Some(budget) = self.budget else { return Timestamp::ZERO };
         match self.leave.front() {
             Some(oldest) if self.leave.len() >= Self::per_period(budget) => self.spaced.max(*oldest),

@@ -294,7 +294,7 @@ impl Recovery {
         let enough = self.config.stable_after.max(self.last_window.saturating_mul(2));
         match lasted {
             None => Life::Never,
-            Some(lasted) if lasted >= enough => Life::Stable,
+            Some(lasted) if lasted >= enough || defect!(BackoffResetEarly) => Life::Stable,
             Some(_) => Life::Short,
         }
     }
@@ -408,7 +408,10 @@ impl Recovery {
     }
 
     fn draw_overload(&mut self) -> Draw {
-        let draw = self.overload.upper_half(&mut self.chance);
+        let mut draw = self.overload.upper_half(&mut self.chance);
+        if defect!(OverloadNotWaited) {
+            draw.wait = Duration::ZERO;
+        }
         self.last_window = draw.window;
         draw
     }

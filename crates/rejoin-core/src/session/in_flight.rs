@@ -29,6 +29,13 @@ pub(crate) struct Exchange {
     pub(crate) doubtful: bool,
 }
 
+impl Exchange {
+    /// For a planted defect.
+    fn is_qos1(&self) -> bool {
+        matches!(&self.stage, Stage::Published(e) if e.publication.qos == crate::codec::packet::Qos::AtLeastOnce)
+    }
+}
+
 /// How far an exchange is.
 #[derive(Debug)]
 pub(crate) enum Stage {
@@ -158,7 +165,7 @@ impl InFlight {
     pub(crate) fn next_release(&mut self, durable: Ticket) -> Option<PacketId> {
         let id = *self.release.front()?;
         let slot = self.exchange(id)?;
-        if slot.needs > durable {
+        if slot.needs > durable && !defect!(PubrelBeforeDurable) {
             return None;
         }
         slot.on_wire = true;
@@ -204,14 +211,23 @@ impl InFlight {
 
     /// The session was resumed: everything unanswered goes out again, in its first order.
     pub(crate) fn resume(&mut self, unproven: bool) -> usize {
+        if defect!(PublishAfterPubrel) {
+            self.forget_releases();
+        }
         self.resend = self
             .slots
             .iter()
             .enumerate()
             .filter(|(_, s)| matches!(s.stage, Stage::Published(_)))
+            .filter(|(_, s)| !(defect!(Qos1DroppedOnLoss) && s.is_qos1()))
             .map(|(i, _)| self.base + i as u64)
             .collect();
-        self.release = self.released.clone();
+        if defect!(ResendReversed) {
+            self.resend = self.resend.iter().rev().copied().collect();
+        }
+        if !defect!(PubrelForgotten) {
+            self.release = self.released.clone();
+        }
         if unproven {
             for slot in &mut self.slots {
                 match &mut slot.stage {
@@ -226,6 +242,24 @@ impl InFlight {
             }
         }
         self.resend.len() + self.release.len()
+    }
+
+    /// A planted defect: what was sent is withdrawn.
+    pub(crate) fn cancel(&mut self, id: crate::event::PublishId) -> bool {
+        let slot = self.slots.iter().find(|s| matches!(&s.stage, Stage::Published(e) if e.id == id));
+        let packet_id = slot.map(|s| s.packet_id);
+        packet_id.and_then(|packet_id| self.lease(packet_id)).is_some()
+    }
+
+    /// A planted defect: PUBREC is forgotten.
+    fn forget_releases(&mut self) {
+        for slot in &mut self.slots {
+            slot.stage = match std::mem::replace(&mut slot.stage, Stage::Gone) {
+                Stage::Released(entry) => Stage::Published(entry),
+                other => other,
+            };
+        }
+        self.released.clear();
     }
 
     /// Whether a session we cannot vouch for lies between an exchange and its end.

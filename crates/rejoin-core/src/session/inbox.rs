@@ -108,7 +108,12 @@ impl Inbox {
         if publish.qos == Qos::AtLeastOnce {
             // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5].
             let message = self.name();
-            self.pubacks.push_back(Owed { message, packet_id, answer: None, needs: Ticket::default() });
+            self.pubacks.push_back(Owed {
+                message,
+                packet_id,
+                answer: defect!(PubackBeforeTaken).then_some(ReasonCode::SUCCESS),
+                needs: Ticket::default(),
+            });
             return Arrival::New { id: Some(message), instead_of: None };
         }
         let mut instead_of = None;
@@ -127,7 +132,7 @@ impl Inbox {
         }
         let message = self.name();
         let content = Some((publish.topic.clone(), publish.payload.clone()));
-        let answer_at_once = stored && self.untaken.len() < most_untaken;
+        let answer_at_once = stored && self.untaken.len() < most_untaken || defect!(PubrecBeforeTaken);
         let answered = answer_at_once;
         self.held.insert(
             packet_id,
@@ -164,7 +169,7 @@ impl Inbox {
     pub(crate) fn restore(&mut self, was: &WasHeld) {
         let (message, packet_id, taken) = (was.id, was.packet_id, was.message.is_none());
         let content = was.message.as_ref().map(|m| (m.topic.clone(), m.payload.clone()));
-        if let Some(packet_id) = packet_id {
+        if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
             let held =
                 Held { message, answered: true, recorded: true, earlier: true, doubtful: false, content };
             self.held.insert(packet_id, held);
@@ -249,7 +254,12 @@ impl Inbox {
 
     /// The link is gone. QoS 1 answers die with it; QoS 2 identifiers live as long as the session.
     pub(crate) fn link_down(&mut self) {
-        self.pubacks.clear();
+        if defect!(InboundIdsForgotten) {
+            self.held.clear();
+        }
+        if !defect!(StaleAckSent) {
+            self.pubacks.clear();
+        }
         self.pubrecs.clear();
         self.pubcomps.clear();
         for held in self.held.values_mut() {

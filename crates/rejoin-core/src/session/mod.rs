@@ -129,7 +129,11 @@ impl Session {
             entry.attempts = 1;
             entry.sent = true;
             entry.possible_duplicate = was.possible_duplicate || entry.publication.qos == Qos::AtLeastOnce;
-            self.outbox.restore_sent(entry, was.packet_id, was.released);
+            self.outbox.restore_sent(
+                entry,
+                was.packet_id,
+                was.released && !defect!(PubrecForgottenOnRestart),
+            );
         }
         for (id, publication) in undecided {
             let mut entry = Entry::new(id, publication, None);
@@ -138,7 +142,7 @@ impl Session {
             self.outbox.restore_undecided(entry);
             restored.undecided.push(id);
         }
-        for waits in waiting {
+        for waits in waiting.into_iter().filter(|_| !defect!(QueueLostOnRestart)) {
             let expires = when(waits.expires_wall_ms, now);
             // QoS 1 needs no durable identifier, so it may have been sent before without a trace.
             let possible_duplicate = waits.possible_duplicate || waits.qos == Qos::AtLeastOnce;

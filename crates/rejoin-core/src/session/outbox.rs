@@ -61,7 +61,7 @@ impl Entry {
 
     pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         // Only what was never sent may expire [MQTT-4.3.3-7].
-        self.attempts == 0 && self.expires.is_some_and(|at| at <= now)
+        (self.attempts == 0 || defect!(ExpiresAfterSend)) && self.expires.is_some_and(|at| at <= now)
     }
 }
 
@@ -167,7 +167,9 @@ impl Outbox {
             }
             _ => return Answered::Unexpected,
         }
-        ids.free(ack.packet_id);
+        if !defect!(IdLeaked) {
+            ids.free(ack.packet_id);
+        }
         let Some(Stage::Published(mut entry)) = self.in_flight.remove(ack.packet_id) else {
             return Answered::Unexpected;
         };
@@ -194,6 +196,12 @@ impl Outbox {
                         return Answered::Unexpected;
                     };
                     return Answered::Finished(id, ended(&entry, ack)); // [MQTT-4.4.0-2]
+                }
+                if defect!(FinishedAtPubrec) {
+                    ids.free(ack.packet_id);
+                    if let Some(Stage::Published(entry)) = self.in_flight.remove(ack.packet_id) {
+                        return Answered::Finished(id, ended(&entry, ack));
+                    }
                 }
                 self.in_flight.mark_released(ack.packet_id, needs);
                 Answered::Release(id)
@@ -244,12 +252,20 @@ impl Outbox {
         let mut again = Vec::new();
         for stage in self.in_flight.drain() {
             match stage {
+                Stage::Released(entry) if defect!(ReleasedCalledDelivered) => {
+                    let outcome = Outcome::Delivered(entry.receipt(ReasonCode::SUCCESS));
+                    ended.push((entry.id, outcome));
+                }
+                Stage::Released(mut entry) if defect!(ReleasedSentAgain) => {
+                    entry.sent = false;
+                    again.push(entry);
+                }
                 Stage::Released(entry) => {
                     loss.unknown += 1;
                     ended.push((entry.id, Outcome::Unknown { released: true }));
                 }
                 Stage::Published(mut entry) => {
-                    entry.possible_duplicate |= entry.attempts > 0;
+                    entry.possible_duplicate |= entry.attempts > 0 && !defect!(SilentDuplicate);
                     entry.sent = false;
                     match entry.publication.on_loss.unwrap_or(policy) {
                         SessionLossPolicy::Resend => again.push(entry),
@@ -266,6 +282,12 @@ impl Outbox {
                 }
                 Stage::Leased | Stage::Gone => {}
             }
+        }
+        if defect!(DroppedOnSessionLoss) {
+            again.clear();
+        }
+        if defect!(RequeueReversed) {
+            again.reverse();
         }
         loss.requeued = again.len();
         for entry in again.into_iter().rev() {

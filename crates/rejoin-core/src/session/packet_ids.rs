@@ -30,7 +30,7 @@ impl PacketIds {
         let mut id = self.last;
         loop {
             id = if id >= self.max { 1 } else { id + 1 };
-            if !self.is_used(id) {
+            if !self.is_used(id) || defect!(IdReusedInFlight) {
                 self.last = id;
                 self.mark(id);
                 return PacketId::new(id);

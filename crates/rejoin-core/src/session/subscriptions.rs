@@ -135,7 +135,9 @@ impl Subscriptions {
 
     /// Whether every wish is granted on this link.
     pub(crate) fn all_granted(&self) -> bool {
-        self.wishes.values().all(|w| w.state == Wanted::Granted)
+        let granted =
+            |state| state == Wanted::Granted || defect!(ReadyBeforeSuback) && state == Wanted::Asked;
+        self.wishes.values().all(|w| granted(w.state))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -154,7 +156,7 @@ impl Subscriptions {
         let wanted = |filter: &Text| wishes.values().any(|w| *w.request.filter.text() == *filter);
         let mut ended = Vec::new();
         self.leaving.retain_mut(|leaving| {
-            leaving.asked = false;
+            leaving.asked &= defect!(UnsubscribeForgotten);
             if wanted(&leaving.filter) {
                 ended.push(leaving.id);
                 return false;
@@ -186,7 +188,7 @@ impl Subscriptions {
         for wish in self.wishes.values_mut() {
             wish.was_granted = false;
         }
-        self.link_up(true);
+        self.link_up(!defect!(NotResubscribed));
         self.leaving.drain(..).map(|l| l.id).collect()
     }
 

@@ -14,11 +14,10 @@ use crate::event::{Publication, PublishId};
 use crate::text::Text;
 use crate::time::Timestamp;
 
-/// Places start in the middle, so that a message can be put in front of all others.
-const FIRST_PLACE: u64 = 1 << 32;
-/// Places of messages accepted one after the other lie this far apart, so that others fit in between. There are fewer
-/// packet identifiers than that, hence fewer messages that come back out of order.
-const STRIDE: u64 = 1 << 17;
+/// Places start in the middle, so that messages can be put in front of all others.
+const FIRST_PLACE: u64 = 1 << 62;
+/// Places lie this far apart, in front as well, so that others fit in between: more than memory has room for.
+const STRIDE: u64 = 1 << 24;
 /// Room for so many messages is kept when a burst is over.
 const KEEP_ROOM: usize = 4096;
 /// Most bodies fetched at once.
@@ -228,7 +227,7 @@ impl Waiting {
     /// A message of a lost session goes out again before all others.
     pub(crate) fn push_front(&mut self, mut entry: Entry) {
         let first = self.near.front().map(|e| e.place).or_else(|| self.far.front().map(Far::place));
-        entry.place = first.unwrap_or(self.next_place).saturating_sub(1);
+        entry.place = first.unwrap_or(self.next_place).saturating_sub(STRIDE);
         self.near_bytes += entry.publication.size_bytes();
         self.near.push_front(entry);
     }

@@ -189,7 +189,7 @@ impl World {
             FaultKind::Close => client.engine.close(Duration::from_millis(rng.u64(..5_000)), now),
             FaultKind::Cancel => {
                 let last = client.app.published.len() as u64;
-                for k in last.saturating_sub(rng.u64(1..40))..=last {
+                for k in last.saturating_sub(rng.u64(1..400))..=last {
                     client.engine.cancel(PublishId(k), now);
                 }
             }

@@ -10,6 +10,7 @@
 //! | `world.rs`, `client.rs`, `acts.rs` | the clock and what happens next; one client; what its application does |
 //! | `wire.rs`, `disk.rs` | bytes under way; records that are safe, or not |
 //! | `oracle/` | what must be true |
+//! | `proof.rs` | in a build of its own: every planted defect must be found |
 //! | `run.rs`, `shrink.rs`, `campaign.rs` | one seed; the least that fails; many seeds |
 //!
 //! `cargo xtask sim` runs it; `docs/simulation.md` says what was run.
@@ -22,6 +23,8 @@ mod disk;
 mod faults;
 mod marks;
 mod oracle;
+#[cfg(rejoin_defects)]
+pub mod proof;
 mod run;
 mod setting;
 mod shrink;

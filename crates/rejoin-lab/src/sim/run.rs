@@ -225,7 +225,9 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         && client.engine.status().ready
         && client.disk.is_idle()
         && client.app.to_take.is_empty()
-        && client.app.leaving.is_empty();
+        && client.app.leaving.is_empty()
+        // A link that died unseen must be noticed first.
+        && client.wire.as_ref().is_some_and(|wire| wire.passes(world.at));
     if idle && owed > 0 && world.setting.loses_packets && !end.restarted {
         // What the broker forgot to say it says again on a new link only.
         end.restarted = true;

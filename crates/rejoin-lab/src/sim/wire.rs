@@ -139,6 +139,16 @@ impl Wire {
         self.down.pop_front().map(|(_, what)| what)
     }
 
+    /// Whether bytes pass, both ways.
+    pub(super) const fn passes(&self, now: u64) -> bool {
+        !self.up_dead && !self.down_dead && self.frozen_until <= now
+    }
+
+    /// A stall inflates what is known of the round trip, and with it the patience.
+    pub(super) const fn was_frozen(&self) -> bool {
+        self.frozen_until > 0
+    }
+
     /// Everything stands still for a while.
     pub(super) fn freeze(&mut self, until: u64) {
         self.frozen_until = self.frozen_until.max(until);

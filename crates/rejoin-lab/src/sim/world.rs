@@ -298,11 +298,14 @@ impl World {
     fn must_notice(&self, c: usize) -> Ruling {
         let client = &self.clients[c];
         let Some(wire) = &client.wire else { return Ok(()) };
-        let Some(since) = wire.deaf_since.filter(|_| client.watch.is_up()) else { return Ok(()) };
+        let Some(since) = wire.deaf_since.filter(|_| client.watch.is_up() && !wire.was_frozen()) else {
+            return Ok(());
+        };
         let link = &client.config.link;
-        // Patience is scaled by the round trip, and a stall inflates what is known of that.
-        let trip = (self.setting.latency * 2 + 2 * SECOND) * 21;
-        let bound = link.ping_after + link.ping_timeout + std::time::Duration::from_micros(trip);
+        // Patience is scaled by the round trip and its variance.
+        let trip = self.setting.latency * 42 + 2 * SECOND;
+        let bound =
+            link.ping_after + link.ping_timeout + link.write_timeout + std::time::Duration::from_micros(trip);
         let silent = std::time::Duration::from_micros(self.at - since);
         if silent > bound {
             return Err(Alarm::new("O16", format!("c{c} is called open {silent:?} after its link died")));
@@ -423,6 +426,10 @@ impl World {
         self.sessions_lost |= !client.config.session.mode.is_kept();
         if let Some((ticket, count)) = client.disk.flush() {
             client.tap.persisted(ticket, client.disk.last(count));
+        }
+        if !client.config.session.durable && client.app.open > 0 {
+            let what = format!("c{c} stopped, and {} messages have no answer", client.app.open);
+            return Err(Alarm::new("O6", what));
         }
         client.forget_what_was_not_stored().map_err(|what| Alarm::new("O14", format!("c{c}: {what}")))?;
         client.reborn_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));

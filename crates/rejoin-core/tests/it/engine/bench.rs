@@ -94,6 +94,11 @@ impl Bench {
         ids.iter().map(|id| (*id, find(id))).collect()
     }
 
+    /// The body of a message as the store has it.
+    pub(crate) fn stored_body(&self, n: u64) -> Publication {
+        self.bodies(&[PublishId(n)]).remove(0).1.expect("it is on the store")
+    }
+
     pub(crate) fn input(&mut self, input: Input) {
         self.engine.handle(input, self.now());
         self.drain();

@@ -177,3 +177,37 @@ fn an_acknowledgement_is_not_late_while_we_do_not_read() {
     b.live(30);
     assert!(matches!(b.last_closed(), LossCause::AckTimeout(_)));
 }
+
+#[test]
+fn only_a_message_of_its_own_topic_is_superseded() {
+    let mut config = durable();
+    config.session.memory_window_bytes = 1;
+    config.session.in_flight_max = Some(2);
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.fast_disk = false;
+    let sent: Vec<u64> = (0..2).map(|_| b.publish(Qos::AtLeastOnce)).collect();
+    let near = b.publish(Qos::AtLeastOnce);
+    let far = b.publish(Qos::AtLeastOnce);
+    b.puback(1, ReasonCode::SUCCESS);
+    assert!(b.is_delivered(sent[0]), "its place in flight is taken, and the next body is asked for");
+    // The session is lost: what was in flight goes to the front, ahead of the body that has not come.
+    b.lose();
+    b.open();
+    let ticket = b.last_ticket;
+    b.input(Input::Persisted(ticket));
+    b.connack(false, ConnAckProperties::default());
+    let latest = |b: &mut Bench| {
+        b.publish_with(Qos::AtMostOnce, |p| {
+            p.topic = TopicName::new("latest").unwrap();
+            p.latest_only = true;
+        })
+    };
+    let older = latest(&mut b);
+    let body = b.stored_body(far);
+    b.input(Input::Loaded(vec![(PublishId(far), Some(body))]));
+    latest(&mut b);
+    assert_eq!(b.outcome(older), &Outcome::Superseded);
+    let ended: Vec<u64> = b.outcomes.iter().map(|(n, _)| *n).collect();
+    assert!(!ended.contains(&near) && !ended.contains(&far), "{:?}", b.outcomes);
+}

@@ -103,11 +103,16 @@ pub(in crate::sim) fn answered(
             return Err(Alarm::new("O6", format!("{} expired and has no expiry", id.0)));
         }
         Answer::Superseded if !message.latest_only => {
-            return Err(Alarm::new("O6", format!("{} was superseded and is no such message", id.0)));
+            return Err(Alarm::new(
+                "O6",
+                format!("{} was superseded and is no such message: {message:?}", id.0),
+            ));
         }
         other if says_never_sent(other) => {
             // A process that died may have sent it without a trace [reliability.md 2.5, QoS 1].
-            message.never_sent = lives == 0;
+            // What the transport took in part may go out when it closes in order.
+            let in_part = matches!(answer, Answer::Dropped) && message.transmitted > 0;
+            message.never_sent = lives == 0 && !in_part;
         }
         _ => {}
     }
@@ -220,8 +225,11 @@ fn judge_one(m: &Published) -> Ruling {
 
 /// First arrivals keep the order of publishing, per topic and QoS (O7).
 fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
-    // A lost session takes the place along of what was recorded and not released, or refused and never heard of.
-    let lost_its_place = |m: &Published| m.out_of_order || m.excused && (refuses || at_pubrel && m.qos == 2);
+    // A lost session takes the place along of what was recorded and not released, or refused and never heard of; after
+    // a crash a QoS 1 identifier may be used again, which is refused.
+    let crashed = app.lives > 0;
+    let lost_its_place =
+        |m: &Published| m.out_of_order || m.excused && (refuses || crashed || at_pubrel && m.qos == 2);
     let mut arrived: Vec<(u64, usize)> = app
         .published
         .iter()

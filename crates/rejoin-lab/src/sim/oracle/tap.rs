@@ -86,6 +86,8 @@ pub(in crate::sim) struct Tap {
     /// Of those, the ones whose PUBREL was sent.
     released: BTreeSet<u64>,
     crashed: bool,
+    /// This process has a session at 5.0, or the state of one.
+    has_session: bool,
 }
 
 impl Tap {
@@ -99,6 +101,7 @@ impl Tap {
             sent: BTreeMap::new(),
             released: BTreeSet::new(),
             crashed: false,
+            has_session: false,
         }
     }
 
@@ -127,6 +130,7 @@ impl Tap {
         }
         self.session_unsafe = None;
         self.crashed = true;
+        self.has_session = records.iter().any(|record| matches!(record, Record::SessionStarted { .. }));
         if !self.durable {
             self.sent.clear();
         }
@@ -172,6 +176,14 @@ impl Tap {
                 self.link.version = connect.version;
                 self.link.keep_alive = u64::from(connect.keep_alive) * 1_000_000;
                 self.link.down = Decoder::new(connect.version, Sender::Server, Limits::default());
+                // A session begins once for a process, and one without state begins none of another's [rules 4 and 5].
+                if connect.version == Version::V5 && connect.clean_start == self.has_session {
+                    let what = format!(
+                        "CONNECT with Clean Start {}: has a session {}",
+                        connect.clean_start, self.has_session
+                    );
+                    return Err(Alarm::new("O3", what));
+                }
                 if self.durable && !self.known.connect_sent {
                     return Err(Alarm::new("O14", "CONNECT leaves before the disk knows"));
                 }
@@ -269,7 +281,10 @@ impl Tap {
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
             match &packet {
-                Packet::ConnAck(connack) => self.link.connack(connack),
+                Packet::ConnAck(connack) => {
+                    self.link.connack(connack);
+                    self.has_session |= self.link.is_up;
+                }
                 Packet::PubAck(ack) | Packet::PubComp(ack) => {
                     self.link.unanswered.remove(&ack.packet_id);
                 }

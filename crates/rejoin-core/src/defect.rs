@@ -1,0 +1,109 @@
+//! Deliberate defects, which prove that the simulation finds them. They exist in builds with `--cfg rejoin_defects` only,
+//! which `cargo xtask mutants` makes; everywhere else `defect!` is the word `false`.
+
+/// Whether a defect was planted.
+#[cfg(not(rejoin_defects))]
+macro_rules! defect {
+    ($name:ident) => {
+        false
+    };
+}
+
+/// Whether a defect was planted.
+#[cfg(rejoin_defects)]
+macro_rules! defect {
+    ($name:ident) => {
+        $crate::defect::is_planted($crate::defect::Defect::$name)
+    };
+}
+
+#[cfg(rejoin_defects)]
+mod planted {
+    use std::cell::Cell;
+
+    macro_rules! defects {
+        ($($name:ident $words:literal,)*) => {
+            /// What can be wrong on purpose.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[allow(missing_docs, reason = "the words beside each variant")]
+            pub enum Defect { $($name),* }
+            impl Defect {
+                /// All of them.
+                pub const ALL: &[Self] = &[$(Self::$name),*];
+                /// What is wrong, in half a sentence.
+                pub const fn words(self) -> &'static str {
+                    match self { $(Self::$name => $words),* }
+                }
+            }
+        };
+    }
+
+    defects! {
+        ResendWithoutDup "a PUBLISH sent again has no DUP",
+        DupOnFirstSend "a first PUBLISH has DUP",
+        PubrelForgotten "PUBREL is not sent again after a reconnect",
+        PublishAfterPubrel "after a reconnect a released message goes out as PUBLISH again",
+        Qos1DroppedOnLoss "QoS 1 in flight is not sent again after a reconnect",
+        ResendReversed "resends go out in the reverse order",
+        DroppedOnSessionLoss "messages in flight are dropped when the session is lost",
+        RequeueReversed "messages of a lost session are queued again in the reverse order",
+        ReleasedCalledDelivered "released but unconfirmed is called delivered when the session is lost",
+        ReleasedSentAgain "released but unconfirmed is sent again, without a word, when the session is lost",
+        SilentDuplicate "sent again after a lost session without owning up to it",
+        IdReusedInFlight "an identifier is taken though an exchange has it",
+        IdLeaked "an identifier is not given back after PUBACK",
+        WindowIgnored "the send quota is not looked at",
+        QuotaGivenTwice "PUBREC gives the quota back, and PUBCOMP once more",
+        PublishBeforeDurable "QoS 2 PUBLISH leaves before its identifier is on the store",
+        PubrelBeforeDurable "PUBREL leaves before PUBREC is on the store",
+        PubrecBeforeDurable "PUBREC leaves before the message is on the store",
+        PubcompBeforeDurable "PUBCOMP leaves before the store knows that the identifier is free",
+        ConnectBeforeDurable "CONNECT leaves before the store knows",
+        SessionBeforeDurable "packets of a new session leave before the store knows of it",
+        StoredBeforeDurable "a message is called stored before it is",
+        PubackBeforeTaken "PUBACK leaves before the application took the message",
+        PubrecBeforeTaken "with the memory store PUBREC leaves before the application took the message",
+        InboundIdsForgotten "inbound QoS 2 identifiers are forgotten with the link",
+        InboundIdsForgottenOnRestart "inbound QoS 2 identifiers are forgotten with the process",
+        StaleAckSent "an acknowledgement of an earlier link is sent on the next one",
+        BackoffResetEarly "any link that opened resets the back-off",
+        BudgetIgnored "the budget of attempts is not looked at",
+        OverloadNotWaited "an overloaded broker is asked again at once",
+        NotResubscribed "subscriptions are not restored when the session is lost",
+        ReadyBeforeSuback "ready is told before SUBACK",
+        SessionPresentTrusted "Session Present is believed after a CONNACK that was never seen",
+        NoConnackTimeout "CONNACK is waited for without a limit",
+        PingrespIgnored "a missing PINGRESP is not noticed",
+        AckTimeoutIgnored "missing acknowledgements are not noticed",
+        WriteStallIgnored "a socket that takes no bytes is not noticed",
+        NoPings "nothing is sent on an idle link",
+        QueueLostOnRestart "waiting messages are forgotten with the process",
+        PubrecForgottenOnRestart "PUBREC is forgotten with the process",
+        FinishedAtPubrec "QoS 2 ends at PUBREC",
+        SessionLossForgotten "the beginning of a session is not on the store",
+        CleanStartEachTime "each CONNECT asks for a clean start",
+        StaleSessionKept "a new process without state goes on with the session of the old one",
+        NoAnswerAtShutdown "messages have no answer when the client stops",
+        ExpiresAfterSend "a message that was sent expires",
+        CancelledAfterSend "a message that was sent is called cancelled",
+        UnsubscribeForgotten "an UNSUBSCRIBE lost with the link is not sent again",
+    }
+
+    thread_local! {
+        static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) };
+    }
+
+    /// From now on engines of this thread have this defect, or none.
+    pub fn plant(defect: Option<Defect>) {
+        PLANTED.set(defect);
+    }
+
+    pub(crate) fn is_planted(defect: Defect) -> bool {
+        PLANTED.get() == Some(defect)
+    }
+}
+
+#[cfg(rejoin_defects)]
+pub(crate) use planted::is_planted;
+#[cfg(rejoin_defects)]
+pub use planted::{Defect, plant};
