@@ -75,6 +75,21 @@ pub(in crate::sim) fn answered(
     let first = message.answers == 0 || message.may_repeat;
     message.answers += 1;
     message.may_repeat = false;
+    judge_answer(id, message, answer, lives)?;
+    let (qos0, parked) = (app.published[index(id)].qos == 0, matches!(answer, Answer::Parked { .. }));
+    app.parked += u32::from(parked);
+    if first {
+        if qos0 {
+            app.open_qos0 -= 1;
+        } else {
+            app.open -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this answer can be the true one for this message.
+fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: u32) -> Ruling {
     match answer {
         Answer::Delivered(receipt) => {
             message.delivered = true;
@@ -115,15 +130,6 @@ pub(in crate::sim) fn answered(
             message.never_sent = lives == 0 && !in_part;
         }
         _ => {}
-    }
-    let (qos0, parked) = (app.published[index(id)].qos == 0, matches!(answer, Answer::Parked { .. }));
-    app.parked += u32::from(parked);
-    if first {
-        if qos0 {
-            app.open_qos0 -= 1;
-        } else {
-            app.open -= 1;
-        }
     }
     Ok(())
 }
