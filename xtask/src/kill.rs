@@ -20,7 +20,7 @@ and a `mosquitto_sub` that was subscribed all the time says what arrived.
 
 *lost* counts messages that were reported as stored and never arrived: it must be 0. *repeated* counts arrivals beyond the first of each message: at
 QoS 2 it must be 0; at QoS 1 a resend with DUP after a kill is what the standard asks for. *told as unknown* counts messages that the drain ends with
-\"nobody can know\", exit 4: their PUBREL was under way when a process died between CONNECT and CONNACK. They arrived all the same. Written by `cargo xtask kill`; `cargo xtask test` runs
+\"nobody can know\", exit 4: their PUBREL was under way when a process died between CONNECT and CONNACK. Where they were reported as stored they had to arrive all the same. Written by `cargo xtask kill`; `cargo xtask test` runs
 100 kills of the same.
 
 ";

@@ -119,6 +119,8 @@ struct Run {
     version: &'static str,
     qos: u8,
     folder: Folder,
+    /// Where the queue is: the time of a sync lies between handed over and stored.
+    disk: Folder,
     broker: Mosquitto,
     judge: Child,
     heard: PathBuf,
@@ -154,6 +156,7 @@ impl Run {
         let run = Self {
             version,
             qos,
+            disk: folder.on_disk(),
             folder,
             broker,
             judge,
@@ -201,7 +204,7 @@ impl Run {
     }
 
     fn queue(&self) -> String {
-        self.folder.file("queue").to_str().expect("a plain name").to_owned()
+        self.disk.file("queue").to_str().expect("a plain name").to_owned()
     }
 
     fn report(&self) -> PathBuf {
