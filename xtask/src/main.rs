@@ -9,6 +9,7 @@ mod gauntlet;
 mod herd;
 mod install;
 mod interop;
+mod kill;
 mod mutants;
 mod run;
 mod say;
@@ -29,6 +30,7 @@ cargo xtask bench --store   the durable queue beside other stores, into docs/per
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
+cargo xtask kill      rejoin pub --queue killed with -9 before a real mosquitto, into docs/queue-proof.md; --rounds N
 cargo xtask mutants   the proof of that simulation: every planted defect must be found, into docs/mutants.md
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
         ["mutants", flags @ ..] => mutants::run(&root, flags),
+        ["kill", flags @ ..] => kill::run(&root, flags),
         ["sim", flags @ ..] => sim::run(&root, flags),
         ["interop", words @ ..] => interop::run(&root, words),
         ["tidy"] => tidy::report(&root),

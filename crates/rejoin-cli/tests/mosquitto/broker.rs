@@ -28,14 +28,20 @@ impl Folder {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("rejoin-{name}-{}-{number}", std::process::id());
         let memory = Path::new("/dev/shm").join(&name);
-        let path = match std::fs::create_dir(&memory) {
-            Ok(()) => memory,
-            Err(_) => {
-                let path = std::env::temp_dir().join(&name);
-                std::fs::create_dir(&path).expect("the temporary folder takes a new one");
-                path
-            }
-        };
+        match std::fs::create_dir(&memory) {
+            Ok(()) => Self(memory),
+            Err(_) => Self::at(std::env::temp_dir().join(&name)),
+        }
+    }
+
+    /// A new folder where a sync takes its time, beside this one.
+    pub(crate) fn on_disk(&self) -> Self {
+        let name = self.0.file_name().expect("it was given one").to_string_lossy();
+        Self::at(std::env::temp_dir().join(format!("{name}-disk")))
+    }
+
+    fn at(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).expect("the temporary folder takes a new one");
         Self(path)
     }
 
