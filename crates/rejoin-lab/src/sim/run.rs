@@ -141,7 +141,9 @@ fn live(world: &mut World) -> Ruling {
     }
     world.stop_publishing();
     world.heal();
-    settle(world)?;
+    if !settle(world)? {
+        return Ok(());
+    }
     probe(world)?;
     for c in 0..world.clients.len() {
         books::judge(c, &world.clients[c].app, world.setting.at_pubrel, world.setting.refuses)?;
@@ -150,8 +152,9 @@ fn live(world: &mut World) -> Ruling {
     Ok(())
 }
 
-/// Faults are over: every client must be back, and everything answered for, within the bound (O18).
-fn settle(world: &mut World) -> Ruling {
+/// Faults are over: every client must be back, and everything answered for, within the bound (O18). `false`: it cannot be
+/// judged any further.
+fn settle(world: &mut World) -> Result<bool, Alarm> {
     let mut ends: Vec<Ending> = world.clients.iter().map(|_| Ending::default()).collect();
     for client in &mut world.clients {
         client.watch.failures = 0;
@@ -159,12 +162,15 @@ fn settle(world: &mut World) -> Ruling {
     let bound = Bound::of(world);
     loop {
         world.run_until(world.at + 2 * SECOND)?;
+        if world.broker_closes_for_ever() {
+            return Ok(false);
+        }
         let mut all = true;
         for (c, end) in ends.iter_mut().enumerate() {
             all &= is_settled(world, c, end, &bound)?;
         }
         if all {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

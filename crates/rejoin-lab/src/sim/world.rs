@@ -633,6 +633,14 @@ impl World {
         }
     }
 
+    /// After a crash an identifier of a QoS 1 message may be used for another one. 3.1.1 has no code for that: the strict
+    /// broker closes, each time.
+    pub(super) fn broker_closes_for_ever(&self) -> bool {
+        self.setting.config.version != rejoin_core::VersionPolicy::Only5
+            && self.broker.violations().next().is_some()
+            && self.clients.iter().any(|client| client.app.lives > 0 && client.watch.failures > 3)
+    }
+
     pub(super) fn stop_publishing(&mut self) {
         self.publishing = false;
     }
