@@ -7,9 +7,10 @@ use bytes::Bytes;
 use rejoin_core::ReasonCode;
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::topic::TopicFilter;
+use rejoin_lab::broker::LedgerEntry;
 use rejoin_lab::{Answer, BrokerServer, Direction, Ending, Manners, PacketKind, Proxy, Times};
 
-use crate::program::{Ended, Program, place, run_with_input, start, words};
+use crate::program::{Ended, LIMIT, Program, place, run_with_input, start, words};
 
 /// Recovery scaled down so that an outage takes a moment: first try within 50 ms, no budget, an early ack time-out.
 const QUICK: [&str; 7] = [
@@ -317,9 +318,18 @@ async fn ctrl_c_waits_for_acknowledgements_and_reports() {
 async fn the_second_ctrl_c_quits_at_once() {
     let broker = broker(|manners| manners.lose(PacketKind::PubAck, Times::Always)).await;
     let addr = broker.addr();
+    let (tell, arrived) = std::sync::mpsc::channel();
+    broker.with(|broker| {
+        broker.add_ledger(Box::new(move |entry| {
+            if matches!(entry, LedgerEntry::Accepted(_)) {
+                let _ = tell.send(());
+            }
+        }));
+    });
     let (ended, took) = blocking(move || {
         let mut program = start(&words("pub", &place(addr), &["-t", "t", "-m", "x"]));
-        program.told("open");
+        // A signal that comes before the message was handed over leaves nothing to wait for.
+        arrived.recv_timeout(LIMIT).expect("the message arrives");
         program.signal("INT");
         program.told("a second signal quits at once");
         let begin = std::time::Instant::now();
