@@ -108,10 +108,14 @@ fn exit_code(number: u8) -> Option<String> {
         };
     }
     let start = format!("  {number} ");
-    exit::TABLE.lines().find(|line| line.starts_with(&start)).map(|line| {
-        format!("exit {}", line.trim().replacen(char::is_whitespace, ": ", 1).replace("        ", ""))
-    })
+    let mut lines = exit::TABLE.lines().skip_while(|line| !line.starts_with(&start));
+    let first = lines.next()?.trim_start().split_once(' ')?.1.trim_start();
+    let rest = lines.take_while(|line| line.starts_with(FURTHER_LINES)).map(str::trim);
+    Some(format!("exit {number}: {}", std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" ")))
 }
+
+/// How a line of the table begins that goes on with the one before.
+const FURTHER_LINES: &str = "           ";
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +131,11 @@ mod tests {
         assert!(asked("0x87").contains("not authorized"));
         assert!(asked("135").contains("not authorized"));
         assert!(asked("exit 4").contains("not acknowledged"), "{}", asked("exit 4"));
+        assert_eq!(
+            asked("exit 5"),
+            "exit 5: some messages were not acknowledged before the deadline and are safe in the queue folder: run again, \
+             or rejoin queue drain"
+        );
         assert!(asked("exit 27").contains("time-out"));
         assert!(asked("130").contains("Ctrl-C"));
         assert!(asked("ping-timeout").contains("no byte came"));
