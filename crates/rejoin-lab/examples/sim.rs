@@ -53,6 +53,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         twice: 50,
         stops: false,
+        real_queue: false,
     };
     let mut asked = Asked {
         plan,
@@ -84,6 +85,10 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
                 let keep = numbers?.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
                 asked.replay.as_mut().ok_or("`--keep` goes behind `--replay`")?.keep = Some(keep);
             }
+            "--real-queue" => match &mut asked.replay {
+                Some(case) => case.real_queue = true,
+                None => asked.plan.real_queue = true,
+            },
             "--stop" => asked.plan.stops = true,
             "--no-shrink" => asked.shrinks = false,
             "--all" => asked.all_lines = true,

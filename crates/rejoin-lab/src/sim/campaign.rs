@@ -22,6 +22,14 @@ pub struct Plan {
     pub twice: u64,
     /// Stop at the first alarm.
     pub stops: bool,
+    /// Durable clients have the queue that users have; seeds without one are passed over.
+    pub real_queue: bool,
+}
+
+impl Plan {
+    fn case(&self, seed: u64) -> Case {
+        Case { real_queue: self.real_queue, ..Case::of(seed) }
+    }
 }
 
 /// What many seeds add up to.
@@ -105,10 +113,14 @@ pub fn go(plan: Plan, each: &(dyn Fn(&Sum) + Sync)) -> Sum {
                 return;
             }
             let began = cpu_time();
-            let mut report = run(&Case::of(seed));
+            let case = plan.case(seed);
+            if plan.real_queue && !case.is_durable() {
+                continue;
+            }
+            let mut report = run(&case);
             let busy = cpu_time().saturating_sub(began);
             let twice = plan.twice > 0 && seed.is_multiple_of(plan.twice);
-            if twice && report.alarm.is_none() && run(&Case::of(seed)).trace != report.trace {
+            if twice && report.alarm.is_none() && run(&case).trace != report.trace {
                 report.alarm = Some(super::Alarm::new("O24", "a second run left another trace"));
             }
             let failed = report.alarm.is_some();

@@ -44,10 +44,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: Config, engine: Engine, setting: &Setting) -> Self {
+    pub(super) fn new(config: Config, engine: Engine, setting: &Setting, seed: u64) -> Self {
         Self {
             engine,
-            disk: Disk::default(),
+            disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },
             wire: None,
             opening: None,
             app: App::default(),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fastrand::Rng;
-use rejoin_core::{MessageId, Publication, PublishId, Record, Recovered, Ticket};
+use rejoin_core::{MessageId, Now, Publication, PublishId, Record, Recovered, Ticket};
+
+use super::queue::Queue;
 
 /// Records above which what is answered for is thrown away.
 const COMPACT_AT: usize = 4096;
@@ -17,11 +19,40 @@ pub(super) struct Disk {
     bodies: BTreeMap<PublishId, Publication>,
     loads: VecDeque<(u64, Vec<PublishId>)>,
     compact_at: usize,
+    /// The queue that users have, where the case asks for it: everything safe is committed to it as well, and a new
+    /// process begins with what it gives back.
+    queue: Option<Queue>,
+    /// What the queue did wrong.
+    flaw: Option<String>,
     /// No sync ends before that: the disk is full, or busy.
     pub(super) stuck_until: u64,
 }
 
 impl Disk {
+    /// A disk with the queue that users have on it.
+    pub(super) fn with_queue(seed: u64) -> Self {
+        match Queue::begin(seed) {
+            Ok(queue) => Self { queue: Some(queue), ..Self::default() },
+            Err(flaw) => Self { flaw: Some(flaw), ..Self::default() },
+        }
+    }
+
+    /// What the queue did wrong, once.
+    pub(super) fn take_flaw(&mut self) -> Option<String> {
+        self.flaw.take()
+    }
+
+    /// What the clocks of the machine show.
+    pub(super) fn set_clock(&self, now: Now) {
+        if let Some(queue) = &self.queue {
+            queue.set_clock(now);
+        }
+    }
+
+    fn note<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|flaw| self.flaw = Some(flaw)).ok()
+    }
+
     /// A batch is written; it is safe when its sync is over.
     pub(super) fn write(&mut self, ticket: Ticket, records: Vec<Record>, due: u64) {
         for record in &records {
@@ -51,6 +82,10 @@ impl Disk {
             safe = Some(ticket);
             self.synced.extend(records);
         }
+        if let (Some(queue), true) = (&mut self.queue, self.synced.len() > before) {
+            let committed = queue.commit(&self.synced[before..]);
+            self.note(committed);
+        }
         safe.map(|ticket| (ticket, self.synced.len() - before))
     }
 
@@ -73,16 +108,28 @@ impl Disk {
 
     pub(super) fn load(&mut self) -> Vec<(PublishId, Option<Publication>)> {
         let Some((_, ids)) = self.loads.pop_front() else { return Vec::new() };
+        if let Some(queue) = &mut self.queue {
+            let loaded = queue.load(&ids);
+            let loaded = self.note(loaded).unwrap_or_default();
+            // What waits for its sync is given back from memory.
+            let body = |(id, body): (PublishId, Option<Publication>)| {
+                (id, body.or_else(|| self.bodies.get(&id).cloned()))
+            };
+            return ids.into_iter().zip(loaded).map(body).collect();
+        }
         ids.into_iter().map(|id| (id, self.bodies.get(&id).cloned())).collect()
     }
 
     /// The process died: any number of the batches under way reached the disk, the later ones only with the earlier.
     pub(super) fn crash(&mut self, rng: &mut Rng) {
         let keep = rng.usize(0..=self.unsynced.len());
-        for (_, _, records) in self.unsynced.drain(..).take(keep) {
+        let before = self.synced.len();
+        for (_, _, records) in self.unsynced.drain(..keep) {
             self.synced.extend(records);
         }
+        let under_way = self.unsynced.pop_front().map(|(_, _, records)| records).unwrap_or_default();
         self.unsynced.clear();
+        self.cut_power(before, under_way);
         self.loads.clear();
         self.stuck_until = 0;
         self.bodies.clear();
@@ -96,6 +143,17 @@ impl Disk {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The power goes while the queue writes what was under way.
+    fn cut_power(&mut self, before: usize, under_way: Vec<Record>) {
+        let Some(queue) = &mut self.queue else { return };
+        let committed =
+            if self.synced.len() > before { queue.commit(&self.synced[before..]) } else { Ok(()) };
+        let landed = committed.and_then(|()| queue.cut(&self.synced, &under_way));
+        if self.note(landed) == Some(true) {
+            self.synced.extend(under_way);
         }
     }
 
@@ -115,9 +173,16 @@ impl Disk {
         self.bodies.contains_key(&id)
     }
 
-    /// What a new process finds.
+    /// What the records add up to.
     pub(super) fn recover(&self) -> Recovered {
         Recovered::replay(self.synced.iter().cloned())
+    }
+
+    /// What a new process finds.
+    pub(super) fn reopen(&mut self) -> Recovered {
+        let Some(queue) = &mut self.queue else { return self.recover() };
+        let found = queue.recover();
+        self.note(found).unwrap_or_default()
     }
 
     /// Throws away what is answered for, as a store does; else a long run drowns in its past.

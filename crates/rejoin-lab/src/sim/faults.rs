@@ -200,6 +200,7 @@ impl World {
             FaultKind::RestartLost => self.restart_broker(false),
             FaultKind::SessionDropped => {
                 self.sessions_lost = true;
+                self.broker.manners_mut().claim_session_present = Times::Never;
                 self.broker.forget_sessions();
                 self.hurt_all();
             }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `setting.rs`, `faults.rs` | what a seed draws; what goes wrong |
 //! | `world.rs`, `client.rs`, `acts.rs` | the clock and what happens next; one client; what its application does |
-//! | `wire.rs`, `disk.rs` | bytes under way; records that are safe, or not |
+//! | `wire.rs`, `disk.rs`, `queue.rs` | bytes under way; records that are safe, or not; the queue that users have, on a disk whose power is cut |
 //! | `oracle/` | what must be true |
 //! | `proof.rs` | in a build of its own: every planted defect must be found |
 //! | `run.rs`, `shrink.rs`, `campaign.rs` | one seed; the least that fails; many seeds |
@@ -25,6 +25,7 @@ mod marks;
 mod oracle;
 #[cfg(rejoin_defects)]
 pub mod proof;
+mod queue;
 mod run;
 mod setting;
 mod shrink;

@@ -18,12 +18,14 @@ pub struct Case {
     pub keep: Option<Vec<usize>>,
     /// Faults and publishing end then, in seconds of virtual time; `None`: when the seed says so.
     pub until: Option<u64>,
+    /// Durable clients have the queue that users have, on a disk whose power is cut within a commit. Slower.
+    pub real_queue: bool,
 }
 
 impl Case {
     /// All of a seed.
     pub const fn of(seed: u64) -> Self {
-        Self { seed, keep: None, until: None }
+        Self { seed, keep: None, until: None, real_queue: false }
     }
 
     /// The command that runs it again.
@@ -31,6 +33,9 @@ impl Case {
         let mut words = format!("cargo xtask sim --replay {}", self.seed);
         if let Some(until) = self.until {
             words += &format!(" --until {until}");
+        }
+        if self.real_queue {
+            words += " --real-queue";
         }
         if let Some(keep) = &self.keep {
             let numbers: Vec<String> = keep.iter().map(ToString::to_string).collect();
@@ -42,6 +47,7 @@ impl Case {
 
     fn setting(&self) -> Setting {
         let mut setting = Setting::draw(self.seed);
+        setting.real_queue = self.real_queue && setting.config.session.durable;
         if let Some(keep) = &self.keep {
             setting.faults.retain(|fault| keep.contains(&fault.number));
         }
@@ -55,6 +61,11 @@ impl Case {
     /// The numbers and times of its faults, in seconds.
     pub fn faults(&self) -> Vec<(usize, u64)> {
         self.setting().faults.iter().map(|fault| (fault.number, fault.at / SECOND)).collect()
+    }
+
+    /// Whether its clients have a store.
+    pub fn is_durable(&self) -> bool {
+        Setting::draw(self.seed).config.session.durable
     }
 
     /// How long its faults come, in seconds.

@@ -41,6 +41,8 @@ pub(super) struct Setting {
     pub(super) loses_packets: bool,
     /// The broker refuses messages in some runs.
     pub(super) refuses: bool,
+    /// What is safe is also in the queue that users have.
+    pub(super) real_queue: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
     pub(super) refuse_percent: u8,
 }
@@ -80,6 +82,7 @@ impl Setting {
             at_pubrel: rng.bool(),
             receive_maximum: [3, 20, 1000][rng.usize(..3)],
             poison,
+            real_queue: false,
             refuses: kinds.contains(&FaultKind::RefusePublish),
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],

@@ -19,7 +19,7 @@ use super::setting::{SECOND, Setting};
 use super::trace::{Trace, words};
 use super::wire::{Down, Wire};
 use crate::broker::{Output as BrokerOutput, Snapshot};
-use crate::{Broker, ConnectionId, Ending};
+use crate::{Broker, ConnectionId, Ending, Times};
 
 /// What an oracle decided.
 pub(super) type Ruling = Result<(), Alarm>;
@@ -103,7 +103,7 @@ impl World {
             let mut config = world.setting.config.clone();
             config.client_id = Setting::client_id(index);
             let engine = world.engine(&config, Recovered::default(), index as u64);
-            let mut client = Client::new(config, engine, &world.setting);
+            let mut client = Client::new(config, engine, &world.setting, seed ^ (index as u64) << 40);
             client.next_burst = index as u64 * 1_000;
             world.clients.push(client);
             world.wish(index, "e/#");
@@ -208,7 +208,12 @@ impl World {
         if let Some(opening) = client.opening.take_if(|opening| opening.at <= at) {
             self.dialled(c, opening)?;
         }
+        let now = self.now(c);
         let client = &mut self.clients[c];
+        client.disk.set_clock(now);
+        if let Some(flaw) = client.disk.take_flaw() {
+            return Err(Alarm::new("O14", format!("c{c}: {flaw}")));
+        }
         if client.disk.next_sync().is_some_and(|due| due <= at)
             && let Some((ticket, count)) = client.disk.sync(at)
         {
@@ -523,6 +528,10 @@ impl World {
     }
 
     pub(super) fn restart_broker(&mut self, keeps_sessions: bool) {
+        if !keeps_sessions {
+            // A claim that was not made speaks of the loss before, whose messages are excused; not of this one.
+            self.broker.manners_mut().claim_session_present = Times::Never;
+        }
         self.sessions_lost |= !keeps_sessions;
         self.broker.restart(keeps_sessions);
         self.hurt_all();
@@ -585,10 +594,15 @@ impl World {
 
     /// A new process of the same client.
     pub(super) fn reborn(&mut self, c: usize) -> Ruling {
+        let now = self.now(c);
         let client = &mut self.clients[c];
         client.reborn_at = None;
         client.app.lives += 1;
-        let kept = client.disk.recover();
+        client.disk.set_clock(now);
+        let kept = client.disk.reopen();
+        if let Some(flaw) = client.disk.take_flaw() {
+            return Err(Alarm::new("O14", format!("c{c}: {flaw}")));
+        }
         client.app.new_process(kept.held.iter().map(|held| held.id).collect());
         client.tap.crashed(client.disk.synced());
         client.watch = super::oracle::watch::Watch::default();

@@ -8,12 +8,25 @@ use std::time::Duration;
 
 #[test]
 fn everything_accepted_is_delivered_or_answered_for() {
-    let plan = Plan { from: 0, seeds: 48, most: Duration::MAX, jobs: 2, twice: 0, stops: false };
+    let plan =
+        Plan { from: 0, seeds: 48, most: Duration::MAX, jobs: 2, twice: 0, stops: false, real_queue: false };
     let sum = go(plan, &|_| {});
     let failures: Vec<String> =
         sum.failures.iter().map(|(seed, why)| format!("{why}\n  {}", Case::of(*seed).command())).collect();
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(sum.seeds, 48);
+}
+
+#[test]
+fn whole_clients_live_through_power_cuts_with_the_queue_that_users_have() {
+    let plan =
+        Plan { from: 0, seeds: 24, most: Duration::MAX, jobs: 2, twice: 8, stops: false, real_queue: true };
+    let sum = go(plan, &|_| {});
+    let command = |seed| Case { real_queue: true, ..Case::of(seed) }.command();
+    let failures: Vec<String> =
+        sum.failures.iter().map(|(seed, why)| format!("{why}\n  {}", command(*seed))).collect();
+    assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(sum.seeds >= 8, "about half of the seeds have a store: {}", sum.seeds);
 }
 
 #[test]
@@ -40,7 +53,7 @@ fn a_fault_can_be_taken_out_without_moving_the_others() {
 
 #[test]
 fn a_case_names_the_command_that_runs_it_again() {
-    let case = Case { seed: 5, keep: Some(vec![1, 4]), until: Some(60) };
+    let case = Case { seed: 5, keep: Some(vec![1, 4]), until: Some(60), real_queue: false };
     assert_eq!(case.command(), "cargo xtask sim --replay 5 --until 60 --keep 1,4");
     assert_eq!(
         Case { keep: Some(Vec::new()), until: None, ..case }.command(),
