@@ -452,6 +452,11 @@ impl Engine {
         self.stats
     }
 
+    /// The settings, as they are now.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The latest time the engine was told.
     pub const fn now(&self) -> Now {
         self.now

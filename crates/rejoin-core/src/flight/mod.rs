@@ -170,6 +170,13 @@ impl Flight {
         self.note(now, line);
     }
 
+    /// To an engine that refuses it, a request is a look at the clock.
+    fn note_accepted(&mut self, now: Now, line: Option<Option<String>>, accepted: bool) {
+        if let Some(line) = line {
+            self.note(now, || if accepted { line } else { Some("tick".to_owned()) });
+        }
+    }
+
     /// [`Engine::handle`].
     pub fn handle(&mut self, input: Input, now: Now) {
         if let Some(tape) = self.tape.as_deref_mut().filter(|tape| !tape.ended) {
@@ -196,9 +203,10 @@ impl Flight {
     /// # Errors
     /// As there.
     pub fn publish(&mut self, id: PublishId, publication: Publication, now: Now) -> Result<(), Rejected> {
-        // What cannot be a packet is refused, and a refusal is no more than a look at the clock.
-        self.note(now, || call::publish(id, &publication).or_else(|| Some("tick".to_owned())));
-        self.engine.publish(id, publication, now)
+        let line = self.tape.is_some().then(|| call::publish(id, &publication));
+        let result = self.engine.publish(id, publication, now);
+        self.note_accepted(now, line, result.is_ok());
+        result
     }
 
     /// [`Engine::subscribe`].
@@ -206,8 +214,10 @@ impl Flight {
     /// # Errors
     /// As there.
     pub fn subscribe(&mut self, request: SubscribeRequest, now: Now) -> Result<(), Rejected> {
-        self.note(now, || call::subscribe(&request).or_else(|| Some("tick".to_owned())));
-        self.engine.subscribe(request, now)
+        let line = self.tape.is_some().then(|| call::subscribe(&request));
+        let result = self.engine.subscribe(request, now);
+        self.note_accepted(now, line, result.is_ok());
+        result
     }
 
     /// [`Engine::unsubscribe`].

@@ -3,6 +3,7 @@
 //! `cargo xtask sim` runs many more, in a build that is made for it.
 
 use rejoin_core::flight::replay;
+use rejoin_lab::flight::judge;
 use rejoin_lab::sim::campaign::{Plan, go};
 use rejoin_lab::sim::{Case, run, run_flights, run_recorded};
 use std::time::Duration;
@@ -65,14 +66,15 @@ fn a_case_names_the_command_that_runs_it_again() {
 #[test]
 fn a_flight_of_any_client_replays_to_the_byte() {
     let (mut lives, mut outputs, mut durable) = (0, 0, 0);
-    for seed in 0..12 {
+    for seed in 0..16 {
         let case = Case::of(seed);
         let (report, flights) = run_flights(&case);
         assert_eq!(report.trace, run(&case).trace, "recording changes nothing, seed {seed}");
         durable += u32::from(case.is_durable());
         for (life, flight) in flights.iter().enumerate() {
-            let found =
-                replay(flight, |_, _, _, _| {}).unwrap_or_else(|e| panic!("seed {seed}, {life}: {e}"));
+            let judged = judge(flight).unwrap_or_else(|error| panic!("seed {seed}, life {life}: {error}"));
+            assert_eq!(judged.broken, None, "seed {seed}, life {life}");
+            let found = judged.replayed;
             assert!(found.difference.is_none(), "seed {seed}, life {life}: {:?}", found.difference);
             assert_eq!(found.cut, None, "seed {seed}, life {life}");
             lives += 1;
