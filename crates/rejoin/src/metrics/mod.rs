@@ -19,9 +19,15 @@
 //! [`MetricsSnapshot::families`] gives the same as a table with names, kinds, units and labels, which is what exporters
 //! read. The names are frozen: dashboards and alerts may rely on them. No topic, client id or address is in a label.
 
+//!
+//! Exporters, each a feature of its own and none on by default: `prometheus` for `prometheus-client`, `metrics` for the
+//! facade of that name, `otel` for OpenTelemetry.
+
 mod histogram;
 mod meter;
 mod names;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod recorder;
 mod snapshot;
 mod table;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::Timestamp;
+use rejoin_core::codec::packet::Version;
 
 use super::histogram::Histogram;
 use super::meter::{Cells, Count, Meters};
@@ -72,6 +73,8 @@ pub struct MetricsSnapshot {
     pub suspect: bool,
     /// The state of the link: `open`, `suspect`, `connecting`, `waiting` or `stopped`, as [`crate::Link::name`].
     pub state: &'static str,
+    /// The version of MQTT spoken on the present or last link; `None` before the first.
+    pub protocol: Option<Version>,
     /// Since when the state is the one it is.
     pub state_changed: SystemTime,
     /// When the last byte came from a broker, on whichever link; `None`: never yet.
@@ -185,6 +188,12 @@ impl MetricsReader {
         Self { shared: Arc::downgrade(shared) }
     }
 
+    /// Whether there is still something to read.
+    #[cfg(feature = "prometheus")]
+    pub(crate) fn is_alive(&self) -> bool {
+        self.shared.strong_count() > 0
+    }
+
     /// The figures now; `None` once the client is gone with everything that was made of it.
     pub fn snapshot(&self) -> Option<MetricsSnapshot> {
         self.shared.upgrade().map(|shared| take(&shared))
@@ -224,6 +233,7 @@ pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
         ready: state.ready(),
         suspect: matches!(state.link, crate::Link::Suspect { .. }),
         state: state.link.name(),
+        protocol: state.version,
         state_changed: when(meters.state_since.get()),
         last_heard: shared.heard_micros().map(when),
         connect_attempts: ConnectAttempts {

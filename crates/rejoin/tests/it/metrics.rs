@@ -12,6 +12,8 @@ use crate::links::event;
 use crate::peer::{LIMIT, Listener, Peer, limited, message};
 
 mod frozen;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 
 /// Counters, and how many durations a histogram has. What depends on the length of packets is left out.
 fn counted(snapshot: &MetricsSnapshot) -> BTreeMap<String, u64> {
@@ -56,6 +58,22 @@ async fn open(listener: &Listener) -> (Client, Peer) {
     let peer = listener.open(false).await;
     limited(client.wait_open(LIMIT)).await.unwrap();
     (client, peer)
+}
+
+/// A client that published one message at QoS 1, which was acknowledged.
+#[cfg(any(feature = "metrics", feature = "otel", feature = "prometheus"))]
+async fn published(listener: &Listener) -> (Client, Peer) {
+    let (client, mut peer) = open(listener).await;
+    publish_one(&client, &mut peer).await;
+    (client, peer)
+}
+
+#[cfg(any(feature = "metrics", feature = "otel", feature = "prometheus"))]
+async fn publish_one(client: &Client, peer: &mut Peer) {
+    let delivery = client.publish("secret/topic", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(delivery).await.unwrap();
 }
 
 #[tokio::test]
