@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// How many packages the library needs with these features, itself included: who does not ask for one pays nothing
 /// for it.
-const PACKAGES: [(&str, usize); 4] =
-    [("", 20), ("tls", 36), ("tls,ws", 60), ("prometheus", 30)];
+const PACKAGES: [(&str, usize); 5] =
+    [("", 20), ("tls", 36), ("tls,ws", 60), ("metrics", 23), ("prometheus", 30)];
 
 struct Allowed {
     package: &'static str,
@@ -37,6 +37,7 @@ const ALLOWED: [Allowed; 5] = [
             "redb",
             "crc32fast",
             "futures-sink",
+            "metrics",
             "prometheus-client",
             "rustls",
             "rustls-native-certs",

@@ -23,6 +23,8 @@
 //! Exporters, each a feature of its own and none on by default: `prometheus` for `prometheus-client`, `metrics` for the
 //! facade of that name, `otel` for OpenTelemetry.
 
+#[cfg(feature = "metrics")]
+pub mod facade;
 mod histogram;
 mod meter;
 mod names;

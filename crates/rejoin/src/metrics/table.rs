@@ -220,7 +220,8 @@ fn alerts(s: &MetricsSnapshot) -> Vec<Sample> {
 }
 
 /// What this build of the library can do.
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 5] = [
+    ("metrics", cfg!(feature = "metrics")),
     ("prometheus", cfg!(feature = "prometheus")),
     ("store-redb", cfg!(feature = "store-redb")),
     ("tls", cfg!(feature = "tls")),

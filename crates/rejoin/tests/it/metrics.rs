@@ -11,6 +11,8 @@ use rejoin_core::codec::packet::{Ack, Disconnect, Packet};
 use crate::links::event;
 use crate::peer::{LIMIT, Listener, Peer, limited, message};
 
+#[cfg(feature = "metrics")]
+mod facade;
 mod frozen;
 #[cfg(feature = "prometheus")]
 mod prometheus;
