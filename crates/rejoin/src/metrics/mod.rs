@@ -28,6 +28,8 @@ pub mod facade;
 mod histogram;
 mod meter;
 mod names;
+#[cfg(feature = "otel")]
+pub mod otel;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 mod recorder;

@@ -220,8 +220,9 @@ fn alerts(s: &MetricsSnapshot) -> Vec<Sample> {
 }
 
 /// What this build of the library can do.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 6] = [
     ("metrics", cfg!(feature = "metrics")),
+    ("otel", cfg!(feature = "otel")),
     ("prometheus", cfg!(feature = "prometheus")),
     ("store-redb", cfg!(feature = "store-redb")),
     ("tls", cfg!(feature = "tls")),

@@ -14,6 +14,8 @@ use crate::peer::{LIMIT, Listener, Peer, limited, message};
 #[cfg(feature = "metrics")]
 mod facade;
 mod frozen;
+#[cfg(feature = "otel")]
+mod otel;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 
