@@ -1,4 +1,4 @@
-//! For the facade [`metrics`](::metrics): the figures of a client, told to whatever recorder the program installed.
+//! For the facade [`metrics`]: the figures of a client, told to whatever recorder the program installed.
 //! Feature `metrics`.
 //!
 //! ```no_run
