@@ -1,4 +1,5 @@
-//! What the tests need from the system: a real broker, two proxies, and the tool that makes network namespaces.
+//! What the tests need from the system: a real broker, two proxies, the judge of Prometheus rules, and the tool that makes
+//! network namespaces.
 
 use crate::{run, say};
 use std::fs;
@@ -6,11 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 4] = [
+const NEEDED: [(&str, &str); 5] = [
     ("mosquitto", "mosquitto"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
     ("tinyproxy", "tinyproxy"),
+    // 19 MB to fetch and 96 MB on disk, for the judge of our rules; its server never starts.
+    ("promtool", "prometheus"),
 ];
 /// Asked by maintainer scripts before they start a daemon; 101 means "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -34,7 +37,9 @@ pub(crate) enum Installed {
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
     let missing = missing();
     if missing.is_empty() {
-        return Ok(Installed::Ready("mosquitto, ip, microsocks and tinyproxy are there".to_owned()));
+        return Ok(Installed::Ready(
+            "mosquitto, ip, microsocks, tinyproxy and promtool are there".to_owned(),
+        ));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));

@@ -15,9 +15,10 @@ use crate::command::{Command, Shared};
 use crate::error::{ConnectError, SubscribeError, WaitError};
 use crate::events::Events;
 use crate::handler::{HandleBuilder, Handler};
+use crate::metrics::{self, MetricsReader, MetricsSnapshot};
 use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
-use crate::route::{DEFAULT_CAPACITY, Route};
+use crate::route::DEFAULT_CAPACITY;
 use crate::shutdown::Shutdown;
 use crate::status::{CONNECT_WITHIN, Link, Outlook, State};
 use crate::subscription::{SubscribeBuilder, Subscription};
@@ -196,7 +197,7 @@ impl Client {
     /// The client is stopped.
     pub fn unrouted(&self) -> Result<Subscription, SubscribeError> {
         let shared = self.shared();
-        let route = Arc::new(Route::new(shared.next_route(), false, DEFAULT_CAPACITY));
+        let route = shared.new_route(false, DEFAULT_CAPACITY);
         shared.push(Command::Unrouted(Arc::clone(&route))).map_err(|_| SubscribeError::Stopped)?;
         Ok(Subscription::new(Arc::clone(shared), Some(Arc::clone(&self.owner)), route, Vec::new()))
     }
@@ -285,6 +286,16 @@ impl Client {
             Link::Stopped { reason } => Err(WaitError::Stopped(reason)),
             _ => Ok(state),
         }
+    }
+
+    /// Every figure of this client now, as plain data: counters, queue, durations. See [`crate::metrics`].
+    pub fn metrics(&self) -> MetricsSnapshot {
+        metrics::take(self.shared())
+    }
+
+    /// Reads the same later and elsewhere, without keeping the client alive.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        MetricsReader::new(self.shared())
     }
 
     /// Counters.

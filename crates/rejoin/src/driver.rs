@@ -27,6 +27,7 @@ use crate::command::{Command, Shared};
 use crate::delivery::{Cell, Times, answer};
 use crate::error::PublishError;
 use crate::events::Event;
+use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::routes::{Parting, Routes};
 use crate::secret::Secret;
@@ -78,6 +79,7 @@ pub(crate) struct Driver {
     flushes: Vec<(PublishId, oneshot::Sender<()>)>,
     revision: Option<u64>,
     repeats: Repeats,
+    recorder: Recorder,
     closing: bool,
     /// When the shutdown asked for is to be over.
     close_by: Option<Timestamp>,
@@ -104,6 +106,9 @@ impl Driver {
     ) -> Self {
         let now = shared.clock.now();
         let last_publish = pending.newest().unwrap_or_default();
+        if let Some(storage) = &storage {
+            let _ = shared.meters.syncs.set(storage.syncs());
+        }
         Self {
             storage,
             engine,
@@ -126,6 +131,7 @@ impl Driver {
             flushes: Vec::new(),
             revision: None,
             repeats: Repeats::default(),
+            recorder: Recorder::default(),
             closing: false,
             close_by: None,
             report: ShutdownReport::default(),
@@ -243,10 +249,11 @@ impl Driver {
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
         self.last_publish = id;
         let kept = self.storage.is_some() && publication.is_queued();
+        let accepted = cell.accepted;
         let entry = Entry {
             // Dropped already: nobody will ask.
             cell: Some(cell).filter(|cell| Arc::strong_count(cell) > 1),
-            accepted: self.now.mono,
+            accepted,
             first_sent: Timestamp::NEVER,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             attempts: 0,
@@ -285,6 +292,7 @@ impl Driver {
         let Poll::Ready(progress) = opening.poll(cx) else { return false };
         let opened = match progress {
             Progress::Stage(stage) => {
+                self.recorder.reached(stage);
                 self.tell(Input::Reached(stage));
                 return true;
             }
@@ -507,12 +515,18 @@ impl Driver {
 
     fn event(&mut self, event: Core) {
         match event {
-            Core::Message(message) => self.routes.dispatch(message, self.now.mono, &self.shared.counters),
+            Core::Message(message) => {
+                self.recorder.received(&message, &self.shared.meters);
+                self.routes.dispatch(message, self.now.mono, &self.shared.counters);
+            }
             Core::Transmitted { id, attempts } => {
                 if let Some(entry) = self.pending.get_mut(id) {
                     entry.attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                     if entry.first_sent == Timestamp::NEVER {
                         entry.first_sent = self.now.mono;
+                        if let Some(waited) = entry.took_micros(self.now.mono) {
+                            self.recorder.first_sent(entry.qos, waited, &self.shared.meters);
+                        }
                         if let Some(cell) = &entry.cell {
                             cell.sent();
                         }
@@ -545,6 +559,7 @@ impl Driver {
     pub(crate) fn publish_event(&mut self, event: &Event) {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
+        self.recorder.event(event, &self.shared.meters);
         translate::log(self.shared.state.borrow().client_id.as_str(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
@@ -592,6 +607,11 @@ impl Driver {
             took: now.since(entry.accepted),
         };
         let done = answer(times);
+        let meters = &self.shared.meters;
+        match &done {
+            Ok(_) => self.recorder.delivered(entry.qos, entry.took_micros(now), meters),
+            Err(why) => self.recorder.failed(why, meters),
+        }
         self.shared.events.tell_delivery(|| match &done {
             Ok(receipt) => Event::Delivered { id, receipt: *receipt },
             Err(why) => Event::Failed { id, why: why.clone() },
@@ -629,13 +649,17 @@ impl Driver {
         let revision = self.engine.status_revision();
         if self.revision != Some(revision) {
             self.revision = Some(revision);
-            let mut state = State::from_status(self.engine.status(), &self.shared.clock, |server| {
-                self.server_name(server)
-            });
+            let status = self.engine.status();
+            let since = status.since;
+            let mut state = State::from_status(status, &self.shared.clock, |server| self.server_name(server));
+            self.recorder.state(state.link.name(), since, &self.shared.meters);
             state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }
-        *lock(&self.shared.stats) = self.engine.stats();
+        let stats = self.engine.stats();
+        let oldest = self.pending.oldest_accepted();
+        self.recorder.turn(&stats, self.engine.in_flight(), oldest, &self.shared.meters);
+        *lock(&self.shared.stats) = stats;
     }
 
     /// After the engine stopped: waits for the transport to end in order. True when it is time to go.
@@ -662,7 +686,9 @@ impl Driver {
             match command {
                 Command::Publish { cell, .. } => {
                     self.report.lost += 1;
-                    cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered: false })));
+                    let why = PublishError::Stopped { maybe_delivered: false };
+                    self.recorder.failed(&why, &self.shared.meters);
+                    cell.finish(Err(Box::new(why)));
                 }
                 Command::Subscribe(wishes) => wishes.route.end(),
                 Command::Unrouted(route) => route.end(),
@@ -679,6 +705,7 @@ impl Driver {
                 self.report.maybe_delivered += u64::from(maybe_delivered);
                 PublishError::Stopped { maybe_delivered }
             };
+            self.recorder.failed(&error, &self.shared.meters);
             if let Some(cell) = entry.cell {
                 cell.finish(Err(Box::new(error)));
             }

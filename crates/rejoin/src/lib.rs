@@ -24,6 +24,7 @@
 //! - [`Subscription`] is a stream of [`Message`]s; [`Client::handle`] the form with a callback.
 //! - [`State`] answers *is the link open* ([`Link`]), *will it be delivered* ([`Outlook`]) and *is everything back*
 //!   from one snapshot; [`Events`] tells what happened.
+//! - [`Client::metrics`] has the figures, [`metrics`] what they mean.
 //! - [`ShutdownReport`] says what became of the rest.
 //!
 //! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
@@ -42,6 +43,7 @@ mod events;
 mod handler;
 mod hint;
 mod message;
+pub mod metrics;
 mod pending;
 mod publish;
 mod queue;
@@ -76,6 +78,7 @@ pub use events::{EVENT_CAPACITY, Event, Events};
 pub use handler::{HandleBuilder, Handler, Handling, OnError};
 pub use hint::hint;
 pub use message::Message;
+pub use metrics::MetricsSnapshot;
 pub use pending::PendingMessage;
 pub use publish::{PublishBuilder, Publishing};
 pub use queue::{Queue, WhenFull, WhenStoreFails};

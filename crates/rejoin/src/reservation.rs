@@ -108,6 +108,11 @@ impl Reservation {
         std::mem::take(&mut self.waiters)
     }
 
+    /// Of bytes and of messages.
+    pub(crate) const fn limits(&self) -> (u64, u64) {
+        (self.limit_bytes, self.limit_messages)
+    }
+
     pub(crate) const fn messages(&self) -> u64 {
         self.messages
     }

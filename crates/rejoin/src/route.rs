@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use rejoin_core::Message;
 
+use crate::metrics::Count;
 use crate::sync::lock;
 
 /// How many unread messages a stream holds before QoS 0 is dropped, unless `capacity` says otherwise.
@@ -27,6 +28,9 @@ pub(crate) struct Route {
     taken: AtomicU64,
     /// QoS 0 messages dropped because the stream was full.
     dropped: AtomicU64,
+    /// How many messages the driver gave, and how many the application has seen.
+    given: Count,
+    pub(crate) handed_out: Count,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ impl Route {
             inner: Mutex::default(),
             taken: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            given: Count::default(),
+            handed_out: Count::default(),
         }
     }
 
@@ -63,6 +69,7 @@ impl Route {
     /// is bounded by our Receive Maximum and never dropped.
     pub(crate) fn give(&self, batch: &mut Vec<Message>) -> Given {
         let mut given = Given::default();
+        let offered = batch.len() as u64;
         let waker = {
             let mut inner = lock(&self.inner);
             for message in batch.drain(..) {
@@ -78,6 +85,7 @@ impl Route {
             inner.crowded = given.crowded;
             inner.waker.take()
         };
+        self.given.add(offered - given.dropped);
         if given.dropped > 0 {
             self.dropped.fetch_add(given.dropped, Ordering::Relaxed);
         }
@@ -110,6 +118,11 @@ impl Route {
         let mut inner = lock(&self.inner);
         local.append(&mut inner.queue);
         inner.queue = local;
+    }
+
+    /// How many messages wait for the application.
+    pub(crate) fn unread(&self) -> u64 {
+        self.given.get().saturating_sub(self.handed_out.get())
     }
 
     /// Everything unread, when the stream went away.

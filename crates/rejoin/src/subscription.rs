@@ -132,7 +132,7 @@ impl SubscribeBuilder {
 
     fn make(self, owner: Option<Arc<Owner>>) -> Result<Subscription, SubscribeError> {
         let shared = Arc::clone(&self.owner.shared);
-        let route = Arc::new(Route::new(shared.next_route(), self.manual, self.capacity));
+        let route = shared.new_route(self.manual, self.capacity);
         let mut wishes = Vec::new();
         let mut granted = Vec::new();
         for (filter, qos) in self.filters? {
@@ -328,6 +328,7 @@ impl Subscription {
             }
         }
         let Some(message) = self.local.pop_front() else { return Poll::Pending };
+        self.route.handed_out.add(1);
         self.stretch += if message.id.is_some() { ACKED_COUNTS } else { 1 };
         self.handed_out = message.id.is_some() && !self.route.manual;
         Poll::Ready(Some(Message::new(message, self.route.manual.then_some(&self.shared))))

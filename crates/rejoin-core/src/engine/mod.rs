@@ -447,6 +447,11 @@ impl Engine {
         self.present.revision
     }
 
+    /// Messages sent and unacknowledged, as in [`Engine::status`], which costs more to ask.
+    pub fn in_flight(&self) -> usize {
+        self.session.outbox.in_flight.len()
+    }
+
     /// The counters.
     pub fn stats(&self) -> Stats {
         self.stats

@@ -170,10 +170,11 @@ impl Liveness {
         self.ping_mark = Some(self.handed);
     }
 
-    pub(crate) fn pingresp(&mut self, now: Timestamp) {
-        if let Some(sent) = self.ping_sent.take() {
-            self.round_trip.sample(now.since(sent));
-        }
+    /// Gives the round trip, if there was a ping to answer.
+    pub(crate) fn pingresp(&mut self, now: Timestamp) -> Option<Duration> {
+        let took = now.since(self.ping_sent.take()?);
+        self.round_trip.sample(took);
+        Some(took)
     }
 
     pub(crate) fn pause(&mut self, paused: bool, now: Timestamp) {

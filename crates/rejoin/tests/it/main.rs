@@ -7,6 +7,7 @@ mod flight;
 mod identity;
 mod isolation;
 mod links;
+mod metrics;
 mod peer;
 mod publishing;
 mod queue;
