@@ -30,6 +30,7 @@
 //! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
 //! however slow or panicking, they delay neither keep-alive nor recovery.
 
+pub mod alerts;
 mod authentication;
 mod builder;
 mod callbacks;
