@@ -62,18 +62,18 @@ impl Default for Alerts {
     /// | rule | why |
     /// |---|---|
     /// | reconnects over 3 within 10m | a network that is cut now and then is not worth a call; this is |
-    /// | link life under 1/5 of its baseline within 1h | links break more often than they used to, if still rarely |
+    /// | link life under 1/10 of its baseline within 1h | links break more often than they used to, if still rarely |
     /// | ping round trip over 4 times its baseline for 60s, at least 100 ms | the way to the broker got slow |
     /// | ack latency over 4 times its baseline for 60s, at least 250 ms | the broker got slow |
     /// | queue age over 60 s | what was accepted does not get out |
-    /// | message silence over 3 times its baseline, at least 60 s and 26 spreads | nothing comes any more |
+    /// | message silence over 3 times its baseline, at least 60 s and 16 spreads | nothing comes any more |
     /// | client id contest | two clients throw each other out |
     /// | flapping | links come and go |
     fn default() -> Self {
         let minute = Duration::from_secs(60);
         Self::none()
             .rule(Rule::over(Signal::Reconnects, 3))
-            .rule(Rule::times_baseline(Signal::LinkLife, 5.0))
+            .rule(Rule::times_baseline(Signal::LinkLife, 10.0))
             .rule(
                 Rule::times_baseline(Signal::PingRoundTrip, 4.0)
                     .at_least(Duration::from_millis(100))
@@ -85,7 +85,7 @@ impl Default for Alerts {
                     .hold_for(minute),
             )
             .rule(Rule::over(Signal::QueueAge, minute))
-            .rule(Rule::times_baseline(Signal::MessageSilence, 3.0).at_least(minute).spreads(26.0))
+            .rule(Rule::times_baseline(Signal::MessageSilence, 3.0).at_least(minute).spreads(16.0))
             .rule(Rule::contest())
             .rule(Rule::flapping())
     }

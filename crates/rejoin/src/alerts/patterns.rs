@@ -406,7 +406,7 @@ mod tests {
         let rules = PatternRules::default();
         let (losses, now) = lives(&LossCause::PeerClosed, &[2.0, 20.0, 8.0, 11.0], 5.0);
         let found = losses.flapping(&rules, now).unwrap();
-        assert!(found.evidence.starts_with("4 links within 10 min lived 2.0 s to 20 s (median 9.5 s)"), "{}", found.evidence);
+        assert!(found.evidence.starts_with("4 links within 10 min lived 2.0-20 s (median 9.5 s)"), "{}", found.evidence);
         assert!(losses.flapping(&rules, now + secs(601.0)).is_none(), "over");
         let (losses, now) = lives(&LossCause::PeerClosed, &[2.0, 20.0, 8.0], 5.0);
         assert!(losses.flapping(&rules, now).is_none(), "three");

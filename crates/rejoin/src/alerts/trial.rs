@@ -14,7 +14,7 @@ const TICK: u32 = 5;
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
 /// The series of each kind, with other dice.
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 3;
 /// How long the series without an illness are.
 const QUIET_DAYS: f64 = 7.0;
 
@@ -184,16 +184,16 @@ fn ill_series() -> [Series; 9] {
         ill("two clients with one id, a takeover every 31 s (5.0)", well, |d| duel(d, &taken_over()), "client id contest"),
         ill("the same at 3.1.1: closed without a word", well, |d| duel(d, &LossCause::PeerClosed), "client id contest"),
         ill(
-            "links that lived 12 h live 15 min",
+            "links that lived 2 h live 10 min",
             well,
             |d| {
                 let mut cuts: Vec<Cut> = Vec::new();
-                // Ten lives to learn from, scaled to the day before.
+                // Eleven lives to learn from.
                 for n in 1..=11 {
                     cuts.push((DAY / 12.0 * f64::from(n), LossCause::PingTimeout(Duration::from_secs(5)), 5.0));
                 }
                 for n in 0..20 {
-                    cuts.push((DAY + 900.0 * f64::from(n) + 60.0 * d.next(), LossCause::PeerClosed, 5.0));
+                    cuts.push((DAY + 600.0 * f64::from(n) + 60.0 * d.next(), LossCause::PeerClosed, 5.0));
                 }
                 cuts
             },
@@ -270,18 +270,19 @@ fn the_default_rules_seldom_cry_wolf() {
         let simulated = series.days * SEEDS as f64;
         let per_day = fired.len() as f64 / simulated;
         let _ = writeln!(table, "| {} | {simulated:.0} days | {per_day:.2} |", series.name);
-        assert!(per_day <= 0.2, "{}: {per_day} per day: {fired:?}", series.name);
+        assert!(per_day <= 0.2, "{}: {per_day} per day: {:?}", series.name, &fired[..fired.len().min(9)]);
         all += fired.len();
         days += simulated;
     }
     let _ = writeln!(table, "| all of them | {days:.0} days | {:.3} |", all as f64 / days);
+    eprintln!("{table}");
     assert!(PAGE.contains(&table), "docs/alerts.md is not of this run; it should say\n\n{table}");
 }
 
 #[test]
 fn the_default_rules_see_an_illness_soon() {
     let mut table =
-        String::from("| illness | alert | fires after (median) | longest of 5 |\n|---|---|---|---|\n");
+        String::from("| illness | alert | fires after (median) | longest of 3 |\n|---|---|---|---|\n");
     for series in ill_series() {
         let (rule, began) = series.illness.unwrap();
         let mut delays: Vec<f64> = (1..=SEEDS)
@@ -298,6 +299,7 @@ fn the_default_rules_see_an_illness_soon() {
         assert!(longest <= 2.0 * HOUR, "{}: {longest}", series.name);
         let _ = writeln!(table, "| {} | {rule} | {} | {} |", series.name, seconds(median), seconds(longest));
     }
+    eprintln!("{table}");
     assert!(PAGE.contains(&table), "docs/alerts.md is not of this run; it should say\n\n{table}");
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Look {
 const RECENT_MAX: usize = 720;
 /// A median of fewer values is none.
 const MEDIAN_OF: usize = 3;
+/// And of fewer lives of links, which differ more.
+const LIVES_OF: usize = 4;
 /// Values older than so many times the time of a rule do not stand in for newer ones.
 const STALE: u32 = 5;
 
@@ -66,7 +68,7 @@ impl Recent {
     fn median_strictly(&self, within: Duration, now: Instant) -> Option<f64> {
         let fresh = self.0.iter().rev().take_while(|(at, _)| now.saturating_duration_since(*at) <= within);
         let mut values: Vec<f64> = fresh.map(|(_, value)| *value).collect();
-        if values.len() < MEDIAN_OF { None } else { median(&mut values) }
+        if values.len() < LIVES_OF { None } else { median(&mut values) }
     }
 }
 
@@ -98,7 +100,7 @@ impl Watcher {
         Self {
             learning,
             patterns,
-            baselines: baselines.unwrap_or_else(|| Signal::ALL.map(|_| Baseline::new(learning))),
+            baselines: baselines.unwrap_or_else(|| Signal::ALL.map(|signal| Baseline::new(signal, learning))),
             recent: Default::default(),
             guards: rules.into_iter().map(|rule| Guard::new(rule, now)).collect(),
             losses: Losses::new(),
@@ -181,7 +183,10 @@ impl Watcher {
         if let Some(at) = came {
             self.last_message = Some(at);
             let gap = at.saturating_duration_since(since).as_secs_f64();
-            self.baselines[index].offer(gap, now);
+            // How long a silence was is learned when it is over, also of one that raised an alarm: who pauses for long
+            // would raise it for ever.
+            self.baselines[index].freeze(false);
+            self.baselines[index].offer_length(gap, now);
             self.silent_since = Some(at);
         }
         let since = self.silent_since.unwrap_or(now);
