@@ -284,6 +284,11 @@ pub enum Event {
         /// How long nothing was heard.
         silent_for: Duration,
     },
+    /// No message for the time of the health watch, which only tells.
+    Silent {
+        /// For how long.
+        silent_for: Duration,
+    },
     /// A suspect link spoke again.
     Trusted,
     /// The link is gone.

@@ -17,11 +17,12 @@ use tokio::sync::{oneshot, watch};
 use crate::delivery::{Cell, Delivery};
 use crate::error::{EnqueueError, NotAccepted, PublishError};
 use crate::events::{Event, Readers};
+use crate::health::Ward;
 use crate::metrics::Meters;
 use crate::pending::PendingMessage;
 use crate::queue::WhenFull;
 use crate::reservation::{Released, Reservation, cost};
-use crate::route::Route;
+use crate::route::{Route, StreamFigures};
 use crate::shutdown::ShutdownReport;
 use crate::status::State;
 use crate::store::{StoreError, StoreStats};
@@ -60,6 +61,10 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Option<Instant>>,
     },
     RestartLink,
+    /// The link does not do what it is for: restart it, and say so.
+    Unwell(Duration),
+    /// Nothing to do: answered by being at work.
+    Pulse,
     Reauthenticate,
     Close {
         within: Duration,
@@ -179,6 +184,9 @@ pub(crate) struct Shared {
     pub(crate) session_kept: bool,
     /// Where the user's handlers run.
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) ward: Ward,
+    /// How many messages the broker may have unacknowledged towards us.
+    pub(crate) receive_maximum: u16,
     terms: Terms,
 }
 
@@ -268,6 +276,7 @@ impl Shared {
         clock: Clock,
         session_kept: bool,
         queue: (Reservation, Standing, Terms, PublishId),
+        (ward, receive_maximum): (Ward, u16),
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let (room, store, terms, last_publish) = queue;
@@ -299,6 +308,8 @@ impl Shared {
             clock,
             session_kept,
             runtime,
+            ward,
+            receive_maximum,
             terms,
         }
     }
@@ -357,8 +368,12 @@ impl Shared {
         inbox.accepted[publication.qos as usize] += 1;
         inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
         let driver = inbox.driver.take();
+        let high = inbox.room.tell_high();
         drop(inbox);
         wake(driver);
+        if let Some((messages, bytes, limit_bytes)) = high {
+            self.events.tell(&Event::QueueHigh { messages, bytes, limit_bytes });
+        }
         Ok(Delivery::new(cell, Arc::clone(self), id))
     }
 
@@ -451,6 +466,11 @@ impl Shared {
     /// How many messages wait for the application, over all streams.
     pub(crate) fn unread(&self) -> u64 {
         lock(&self.routes).iter().filter_map(Weak::upgrade).map(|route| route.unread()).sum()
+    }
+
+    /// Every stream, with what it holds.
+    pub(crate) fn streams(&self) -> Vec<StreamFigures> {
+        lock(&self.routes).iter().filter_map(Weak::upgrade).map(|route| route.figures()).collect()
     }
 
     pub(crate) fn queue_figures(&self) -> QueueFigures {

@@ -27,6 +27,7 @@ use crate::command::{Command, Shared};
 use crate::delivery::{Cell, Times, answer};
 use crate::error::PublishError;
 use crate::events::Event;
+use crate::health::Gaps;
 use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::routes::{Parting, Routes};
@@ -63,7 +64,8 @@ pub(crate) struct Driver {
     /// A step of enhanced authentication under way.
     step: Option<Step>,
     wire: Wire,
-    routes: Routes,
+    pub(crate) routes: Routes,
+    pub(crate) gaps: Gaps,
     pub(crate) pending: Pending,
     commands: VecDeque<Command>,
     now: Now,
@@ -118,6 +120,7 @@ impl Driver {
             step: None,
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
+            gaps: Gaps::default(),
             pending,
             commands: VecDeque::new(),
             timer: None,
@@ -148,6 +151,7 @@ impl Driver {
     /// One look at everything that can have happened. True if anything did.
     fn round(&mut self, cx: &mut Context<'_>) -> bool {
         self.now = self.shared.clock.now();
+        self.shared.ward.beat(self.now.mono);
         let mut busy = self.take_commands();
         busy |= self.take_marks();
         busy |= self.poll_storage(cx);
@@ -174,6 +178,7 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
+        self.shared.ward.wanted(self.routes.wanted());
         self.drain();
         self.evict();
         true
@@ -233,6 +238,8 @@ impl Driver {
                 let _ = reply.send(held);
             }
             Command::RestartLink => self.engine.restart_link(now),
+            Command::Unwell(waited) => self.engine.unwell(waited, now),
+            Command::Pulse => {}
             Command::Reauthenticate => self.begin_step(AuthStep::Begin { again: true }),
             Command::Close { within } => {
                 // What was taken before the close is acknowledged before DISCONNECT.
@@ -517,6 +524,7 @@ impl Driver {
         match event {
             Core::Message(message) => {
                 self.recorder.received(&message, &self.shared.meters);
+                self.shared.ward.message_came(self.now.mono);
                 self.routes.dispatch(message, self.now.mono, &self.shared.counters);
             }
             Core::Transmitted { id, attempts } => {
@@ -545,6 +553,7 @@ impl Driver {
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
+                self.note_gaps(&other);
                 if translate::blames_the_login(&other) {
                     self.dial.login_refused();
                 }
@@ -560,6 +569,7 @@ impl Driver {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
         self.recorder.event(event, &self.shared.meters);
+        self.shared.ward.note(event);
         translate::log(self.shared.state.borrow().client_id.as_str(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
@@ -568,6 +578,7 @@ impl Driver {
     fn answered(&mut self, id: SubscriptionId, result: SubscribeResult) {
         let Some(filter) = self.routes.answered(id, &result) else { return };
         let filter = filter.text().clone();
+        self.note_answer(id, &filter, &result);
         if let Some(why) = refusal(&result, || filter.as_str().to_owned()) {
             self.publish_event(&Event::SubscriptionRefused { filter, why });
         }
@@ -713,6 +724,7 @@ impl Driver {
         self.routes.end();
         self.flushes.clear();
         if never_told {
+            self.shared.ward.driver_gone();
             let reason = match self.engine.status().link {
                 LinkState::Stopped(reason) => reason,
                 _ => StopReason::Shutdown,

@@ -42,6 +42,7 @@ mod driver;
 mod error;
 mod events;
 mod handler;
+pub mod health;
 mod hint;
 mod message;
 pub mod metrics;
@@ -63,7 +64,9 @@ mod sync;
 mod translate;
 mod transport;
 mod url;
+mod vigil;
 mod ways;
+mod with_gaps;
 mod wire;
 
 pub use authentication::{AuthStep, Authentication};
@@ -93,6 +96,7 @@ pub use transport::limits::StageLimits;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsVersion};
 pub use transport::{Proxy, ProxyError};
+pub use with_gaps::{Item, WithGaps};
 pub use url::{Scheme, ServerUrl, UrlError};
 
 pub use rejoin_core::codec::packet::{PublishProperties, Qos, RetainHandling, UserProperties, Version};

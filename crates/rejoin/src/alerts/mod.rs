@@ -13,7 +13,7 @@
 //!     .start()?;
 //! let mut events = client.events();
 //! while let Some(event) = events.next().await {
-//!     if let rejoin::Event::Alert(alert) = event {
+//!     if let rejoin::Event::Alert { alert } = event {
 //!         println!("{}: {}: {} ({})", alert.rule, alert.state.name(), alert.evidence, alert.hint);
 //!     }
 //! }
@@ -39,7 +39,7 @@ pub use baseline::{BaselineState, Learning};
 pub use patterns::{Finding, Losses, PatternRules};
 pub use rule::{AlertState, RESOLVED_SHOWN, Rule};
 pub use signal::{Amount, Signal};
-pub(crate) use signal::{number, seconds, time};
+pub(crate) use signal::{seconds, time};
 pub(crate) use watcher::{Look, Watcher};
 
 /// Which rules are watched, and how. Given to [`Builder::alerts`](crate::Builder::alerts).

@@ -42,4 +42,4 @@ pub use table::{Description, Family, Kind, Label, Sample, Value, descriptions};
 
 pub(crate) use meter::{Cells, Count, Meters};
 pub(crate) use recorder::Recorder;
-pub(crate) use snapshot::take;
+pub(crate) use snapshot::{acks, take};

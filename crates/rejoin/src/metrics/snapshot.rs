@@ -215,6 +215,12 @@ fn failures(meters: &Meters, evicted_at_once: u64) -> ByName<u64> {
 }
 
 /// The figures of this client now.
+/// How long acknowledgements took, at QoS 1 and 2 together.
+pub(crate) fn acks(shared: &Shared) -> Histogram {
+    let [_, one, two] = &shared.meters.ack;
+    one.histogram().and(&two.histogram())
+}
+
 pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
     let meters = &shared.meters;
     let (acked, in_flight) = (meters.acked.each_ref().map(Count::get), meters.in_flight.get());
