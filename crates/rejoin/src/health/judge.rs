@@ -106,9 +106,9 @@ fn latency(seen: &Vitals, rules: &HealthRules) -> Judged {
     if seen.loopback == Some(None) {
         return (Degraded, "the loopback message did not come back".to_owned());
     }
-    let ping = seen.ping.filter(|_| seen.state.is_connected());
+    let ping = seen.ping.filter(|_| seen.state.is_connection_open());
     let worst = ping.max(seen.loopback.flatten());
-    let mut detail = ping.map_or_else(|| "no ping yet".to_owned(), |ping| format!("ping {}", time(ping)));
+    let mut detail = ping.map_or_else(|| "no ping on this link yet".to_owned(), |ping| format!("ping {}", time(ping)));
     if let Some(Some(loopback)) = seen.loopback {
         detail.push_str(&format!(", loopback {}", time(loopback)));
     }

@@ -23,8 +23,9 @@ async fn run(shared: Weak<Shared>, setting: Loopback, mut inbox: Subscription) {
     let mut number: u64 = fastrand::u64(..);
     loop {
         // Only an open link on which the subscription is granted can bring it back.
-        if states.wait_for(|state| state.ready()).await.is_err() {
-            return;
+        match states.wait_for(|state| state.ready() || !state.is_connected()).await {
+            Ok(state) if state.ready() => {}
+            _ => return,
         }
         number = number.wrapping_add(1);
         let payload = format!("rejoin loopback {number:016x}");

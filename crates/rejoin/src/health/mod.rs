@@ -32,6 +32,7 @@ use crate::alerts::PatternRules;
 pub use gap::{Gap, GapCause};
 pub(crate) use gap::Gaps;
 pub use probe::{Answer, Ready, livez, readyz};
+#[cfg(feature = "axum")]
 pub(crate) use probe::{livez_of, readyz_of};
 pub(crate) use vitals::Ward;
 pub use watch::HealthWatch;
