@@ -26,6 +26,7 @@ const ALLOWED: [Allowed; 5] = [
     Allowed {
         package: "rejoin",
         normal: &[
+            "axum",
             "bytes",
             "rejoin-core",
             "tokio",
@@ -46,7 +47,15 @@ const ALLOWED: [Allowed; 5] = [
             "tokio-tungstenite",
             "zeroize",
         ],
-        tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util", "rcgen"],
+        tests: &[
+            "proptest",
+            "insta",
+            "tempfile",
+            "tracing-subscriber",
+            "futures-util",
+            "rcgen",
+            "tower-service",
+        ],
     },
     Allowed {
         package: "rejoin-lab",
