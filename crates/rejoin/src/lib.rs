@@ -66,8 +66,10 @@ mod transport;
 mod url;
 mod vigil;
 mod ways;
-mod with_gaps;
+#[cfg(feature = "axum")]
+pub mod web;
 mod wire;
+mod with_gaps;
 
 pub use authentication::{AuthStep, Authentication};
 pub use builder::{Builder, Prepared, Session, Will};
@@ -96,8 +98,8 @@ pub use transport::limits::StageLimits;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsVersion};
 pub use transport::{Proxy, ProxyError};
-pub use with_gaps::{Item, WithGaps};
 pub use url::{Scheme, ServerUrl, UrlError};
+pub use with_gaps::{Item, WithGaps};
 
 pub use rejoin_core::codec::packet::{PublishProperties, Qos, RetainHandling, UserProperties, Version};
 pub use rejoin_core::codec::reason::ReasonCode;

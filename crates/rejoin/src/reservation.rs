@@ -159,7 +159,9 @@ impl Reservation {
 const fn share(limit: u64, percent: u8) -> u64 {
     match limit {
         u64::MAX => u64::MAX,
-        limit => limit - (limit as u128 * (100 - (if percent > 100 { 100 } else { percent }) as u128) / 100) as u64,
+        limit => {
+            limit - (limit as u128 * (100 - (if percent > 100 { 100 } else { percent }) as u128) / 100) as u64
+        }
     }
 }
 

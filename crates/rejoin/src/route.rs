@@ -1,14 +1,14 @@
 //! The way of messages from the driver to one stream.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use rejoin_core::Message;
 
-use crate::metrics::Count;
 use crate::health::Gap;
+use crate::metrics::Count;
 use crate::sync::lock;
 
 /// How many unread messages a stream holds before QoS 0 is dropped, unless `capacity` says otherwise.

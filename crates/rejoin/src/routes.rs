@@ -141,7 +141,13 @@ impl Routes {
                     let id = SubscriptionId(self.last_id);
                     let options = wish.options;
                     let listeners = vec![(slot, sender)];
-                    let new = Wish { filter: filter.clone(), options, answer: None, granted_before: false, listeners };
+                    let new = Wish {
+                        filter: filter.clone(),
+                        options,
+                        answer: None,
+                        granted_before: false,
+                        listeners,
+                    };
                     self.wishes.insert(id, new);
                     Some((id, options))
                 }

@@ -49,9 +49,11 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
             Event::Opened { server, version, attempt, took, stages, session, outage, resending }
         }
         Core::Suspect { silent_for } => Event::Suspect { silent_for },
-        Core::Silent { silent_for } => {
-            Event::Silent { what: "no message that the health watch waits for came".to_owned(), silent_for, restarts: false }
-        }
+        Core::Silent { silent_for } => Event::Silent {
+            what: "no message that the health watch waits for came".to_owned(),
+            silent_for,
+            restarts: false,
+        },
         Core::Trusted => Event::Trusted,
         Core::Closed { cause, verdict, lasted, in_flight, queued, retry_at, held_by_budget } => {
             Event::Closed {

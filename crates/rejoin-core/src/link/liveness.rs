@@ -245,12 +245,11 @@ impl Liveness {
     pub(crate) fn check(&mut self, now: Timestamp) -> Option<Alarm> {
         let mut due = self.deadlines().into_iter().flatten().filter(|(at, _)| *at <= now).map(|(_, k)| k);
         let first = due.next()?;
-        let grave =
-            [first].into_iter().chain(due).find(|k| match k {
-                TimerKind::Ping | TimerKind::Suspect => false,
-                TimerKind::HealthWatch => !self.only_tells,
-                _ => true,
-            });
+        let grave = [first].into_iter().chain(due).find(|k| match k {
+            TimerKind::Ping | TimerKind::Suspect => false,
+            TimerKind::HealthWatch => !self.only_tells,
+            _ => true,
+        });
         Some(match grave.unwrap_or(first) {
             TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
             TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),

@@ -289,9 +289,9 @@ pub(crate) fn recall(text: &str, learning: Learning) -> Result<[Baseline; 6], &'
 
 /// FNV-1a, 64 bits: enough against a torn write, and nobody attacks a file of his own.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -371,7 +371,10 @@ mod tests {
             assert!(recall(&damaged, each_sample(64)).is_err(), "byte {at}");
         }
         assert!(recall("", each_sample(64)).is_err());
-        let empty = recall(&record(&Signal::ALL.map(|signal| Baseline::new(signal, each_sample(64)))), each_sample(64));
+        let empty = recall(
+            &record(&Signal::ALL.map(|signal| Baseline::new(signal, each_sample(64)))),
+            each_sample(64),
+        );
         assert!(empty.unwrap().iter().all(|baseline| baseline.usual().is_none()));
     }
 }

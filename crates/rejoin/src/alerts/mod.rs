@@ -34,8 +34,8 @@ mod watcher;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub(crate) use baseline::{RECORD_MAX, recall};
 pub use baseline::{BaselineState, Learning};
+pub(crate) use baseline::{RECORD_MAX, recall};
 pub use patterns::{Finding, Losses, PatternRules};
 pub use rule::{AlertState, RESOLVED_SHOWN, Rule};
 pub use signal::{Amount, Signal};

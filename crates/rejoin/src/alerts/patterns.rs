@@ -255,7 +255,8 @@ impl Losses {
                 seconds(middle),
                 self.words()
             ),
-            hint: "look at the network between us and the broker, and at the broker's log for why it closes".to_owned(),
+            hint: "look at the network between us and the broker, and at the broker's log for why it closes"
+                .to_owned(),
         })
     }
 }
@@ -394,7 +395,11 @@ mod tests {
         let rules = PatternRules::default();
         let (losses, now) = lives(&LossCause::PeerClosed, &[31.0, 30.5, 31.5, 30.8, 31.2], 10.0);
         let found = losses.contest(&rules, "gw-17", now).unwrap();
-        assert!(found.evidence.contains("may use id \"gw-17\": 5 of 5 closes came 31 s ±0 s"), "{}", found.evidence);
+        assert!(
+            found.evidence.contains("may use id \"gw-17\": 5 of 5 closes came 31 s ±0 s"),
+            "{}",
+            found.evidence
+        );
         let (losses, now) = lives(&LossCause::PeerClosed, &[31.0, 30.5, 31.5, 30.8], 10.0);
         assert!(losses.contest(&rules, "gw-17", now).is_none(), "four are too few");
         let (losses, now) = lives(&LossCause::PeerClosed, &[3.0, 50.0, 11.0, 200.0, 31.0, 7.0], 10.0);
@@ -406,7 +411,11 @@ mod tests {
         let rules = PatternRules::default();
         let (losses, now) = lives(&LossCause::PeerClosed, &[2.0, 20.0, 8.0, 11.0], 5.0);
         let found = losses.flapping(&rules, now).unwrap();
-        assert!(found.evidence.starts_with("4 links within 10 min lived 2.0-20 s (median 9.5 s)"), "{}", found.evidence);
+        assert!(
+            found.evidence.starts_with("4 links within 10 min lived 2.0-20 s (median 9.5 s)"),
+            "{}",
+            found.evidence
+        );
         assert!(losses.flapping(&rules, now + secs(601.0)).is_none(), "over");
         let (losses, now) = lives(&LossCause::PeerClosed, &[2.0, 20.0, 8.0], 5.0);
         assert!(losses.flapping(&rules, now).is_none(), "three");

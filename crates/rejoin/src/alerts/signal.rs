@@ -191,10 +191,7 @@ mod tests {
     #[test]
     fn values_read_as_people_say_them() {
         let shown = [0.000_12, 0.0124, 0.9, 2.34, 31.0, 125.0, 7200.0, 12_600.0, 200_000.0].map(seconds);
-        assert_eq!(
-            shown,
-            ["120 µs", "12 ms", "900 ms", "2.3 s", "31 s", "2 min", "2 h", "3.5 h", "2.3 d"]
-        );
+        assert_eq!(shown, ["120 µs", "12 ms", "900 ms", "2.3 s", "31 s", "2 min", "2 h", "3.5 h", "2.3 d"]);
         let settings = [30, 60, 90, 600, 3600].map(|s| setting(Duration::from_secs(s)));
         assert_eq!(settings, ["30s", "60s", "90s", "10m", "1h"]);
     }

@@ -64,7 +64,12 @@ struct Series {
 }
 
 fn well(dice: &mut Dice, _: f64) -> Moment {
-    Moment { ping: dice.latency(0.012, 0.3), ack: dice.latency(0.02, 0.5), queue_age: 0.05, next_message: dice.wait(1.0) }
+    Moment {
+        ping: dice.latency(0.012, 0.3),
+        ack: dice.latency(0.02, 0.5),
+        queue_age: 0.05,
+        next_message: dice.wait(1.0),
+    }
 }
 
 fn no_cuts(_: &mut Dice) -> Vec<Cut> {
@@ -108,7 +113,12 @@ fn quiet_series() -> [Series; 8] {
                 let busy = (1.0 - (t / DAY * std::f64::consts::TAU).cos()) / 2.0;
                 let slower = 1.0 + 2.0 * busy;
                 let rate = 1.0 + 9.0 * busy;
-                Moment { ping: d.latency(0.012 * slower, 0.3), ack: d.latency(0.02 * slower, 0.5), queue_age: 0.05, next_message: d.wait(10.0 / rate) }
+                Moment {
+                    ping: d.latency(0.012 * slower, 0.3),
+                    ack: d.latency(0.02 * slower, 0.5),
+                    queue_age: 0.05,
+                    next_message: d.wait(10.0 / rate),
+                }
             },
             no_cuts,
         ),
@@ -141,7 +151,9 @@ fn quiet_series() -> [Series; 8] {
             |d, t| Moment { next_message: if d.next() < 0.05 { 880.0 } else { 1.0 }, ..well(d, t) },
             no_cuts,
         ),
-        quiet("mobile network: a cut every 40 min, by chance", well, |d| chance_cuts(d, 40.0 * 60.0, QUIET_DAYS * DAY)),
+        quiet("mobile network: a cut every 40 min, by chance", well, |d| {
+            chance_cuts(d, 40.0 * 60.0, QUIET_DAYS * DAY)
+        }),
     ]
 }
 
@@ -181,8 +193,18 @@ fn ill_series() -> [Series; 9] {
             },
             "flapping",
         ),
-        ill("two clients with one id, a takeover every 31 s (5.0)", well, |d| duel(d, &taken_over()), "client id contest"),
-        ill("the same at 3.1.1: closed without a word", well, |d| duel(d, &LossCause::PeerClosed), "client id contest"),
+        ill(
+            "two clients with one id, a takeover every 31 s (5.0)",
+            well,
+            |d| duel(d, &taken_over()),
+            "client id contest",
+        ),
+        ill(
+            "the same at 3.1.1: closed without a word",
+            well,
+            |d| duel(d, &LossCause::PeerClosed),
+            "client id contest",
+        ),
         ill(
             "links that lived 2 h live 10 min",
             well,
@@ -190,7 +212,11 @@ fn ill_series() -> [Series; 9] {
                 let mut cuts: Vec<Cut> = Vec::new();
                 // Eleven lives to learn from.
                 for n in 1..=11 {
-                    cuts.push((DAY / 12.0 * f64::from(n), LossCause::PingTimeout(Duration::from_secs(5)), 5.0));
+                    cuts.push((
+                        DAY / 12.0 * f64::from(n),
+                        LossCause::PingTimeout(Duration::from_secs(5)),
+                        5.0,
+                    ));
                 }
                 for n in 0..20 {
                     cuts.push((DAY + 600.0 * f64::from(n) + 60.0 * d.next(), LossCause::PeerClosed, 5.0));
@@ -207,7 +233,10 @@ fn ill_series() -> [Series; 9] {
         ),
         ill(
             "the device of a message every 10 min stops",
-            |d, t| Moment { next_message: if t < DAY { 600.0 + 20.0 * (d.next() - 0.5) } else { 9.0 * DAY }, ..well(d, t) },
+            |d, t| Moment {
+                next_message: if t < DAY { 600.0 + 20.0 * (d.next() - 0.5) } else { 9.0 * DAY },
+                ..well(d, t)
+            },
             no_cuts,
             "message silence",
         ),
@@ -263,7 +292,8 @@ fn run(series: &Series, seed: u64) -> Vec<(f64, String)> {
 
 #[test]
 fn the_default_rules_seldom_cry_wolf() {
-    let mut table = String::from("| series without an illness | simulated | false alarms per day |\n|---|---|---|\n");
+    let mut table =
+        String::from("| series without an illness | simulated | false alarms per day |\n|---|---|---|\n");
     let (mut all, mut days) = (0, 0.0);
     for series in quiet_series() {
         let fired: Vec<_> = (1..=SEEDS).flat_map(|seed| run(&series, seed)).collect();
@@ -346,7 +376,9 @@ fn recorded_round_trips_under_load_raise_no_alarm_and_a_step_in_them_does() {
         .map(|line| line.split_once(' ').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).unwrap())
         .collect();
     let half = pings[pings.len() / 2].0;
-    for (slower, expected) in [(0, None), (500_000, Some("ping round trip over 4 times its baseline for 60s"))] {
+    for (slower, expected) in
+        [(0, None), (500_000, Some("ping round trip over 4 times its baseline for 60s"))]
+    {
         let start = Instant::now();
         let mut watcher = watcher(start);
         let mut fired = Vec::new();

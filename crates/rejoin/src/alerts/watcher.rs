@@ -246,7 +246,8 @@ impl Watcher {
         if learns_anew {
             guard.accept(now);
             let fired = time(self.learning.frozen_max);
-            guard.evidence = format!("it was so for {fired}: taken as the new normal, learned from the start");
+            guard.evidence =
+                format!("it was so for {fired}: taken as the new normal, learned from the start");
             self.baselines[guard.rule.signal.index()].begin_anew();
         }
         changed || learns_anew
@@ -275,7 +276,9 @@ impl Watcher {
             (Signal::Reconnects, Kind::TimesBaseline(_)) => {
                 format!("{shown} reconnects per hour, {than} than {limit}")
             }
-            (Signal::Reconnects, _) => format!("{shown} reconnects within {}, {than} than {limit}", time(rule.within)),
+            (Signal::Reconnects, _) => {
+                format!("{shown} reconnects within {}, {than} than {limit}", time(rule.within))
+            }
             (Signal::QueueAge, _) => {
                 format!("the oldest message waits for its answer for {shown}, {than} than {limit}")
             }
@@ -351,11 +354,21 @@ fn ratio(signal: Signal, now: f64, usual: f64) -> Option<f64> {
 /// What a person can do, where the rule says nothing of its own.
 const fn hint(signal: Signal) -> &'static str {
     match signal {
-        Signal::Reconnects => "the evidence says how links end: `rejoin explain` knows what to do about each cause",
-        Signal::LinkLife => "something ends links sooner than it used to: look at what changed between us and the broker",
-        Signal::PingRoundTrip => "the way to the broker, or the broker itself, is slower than usual: look at its load",
-        Signal::AckLatency => "the broker takes longer than usual to take messages: look at its disk and its load",
-        Signal::QueueAge => "messages are handed over faster than they are taken, or the link is down: look at the link first",
+        Signal::Reconnects => {
+            "the evidence says how links end: `rejoin explain` knows what to do about each cause"
+        }
+        Signal::LinkLife => {
+            "something ends links sooner than it used to: look at what changed between us and the broker"
+        }
+        Signal::PingRoundTrip => {
+            "the way to the broker, or the broker itself, is slower than usual: look at its load"
+        }
+        Signal::AckLatency => {
+            "the broker takes longer than usual to take messages: look at its disk and its load"
+        }
+        Signal::QueueAge => {
+            "messages are handed over faster than they are taken, or the link is down: look at the link first"
+        }
         Signal::MessageSilence => {
             "check that the publishers run, that topic and filter fit, and that nobody else took over the subscription"
         }

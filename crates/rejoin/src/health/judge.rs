@@ -108,7 +108,8 @@ fn latency(seen: &Vitals, rules: &HealthRules) -> Judged {
     }
     let ping = seen.ping.filter(|_| seen.state.is_connection_open());
     let worst = ping.max(seen.loopback.flatten());
-    let mut detail = ping.map_or_else(|| "no ping on this link yet".to_owned(), |ping| format!("ping {}", time(ping)));
+    let mut detail =
+        ping.map_or_else(|| "no ping on this link yet".to_owned(), |ping| format!("ping {}", time(ping)));
     if let Some(Some(loopback)) = seen.loopback {
         detail.push_str(&format!(", loopback {}", time(loopback)));
     }
@@ -167,4 +168,3 @@ fn handlers(seen: &Vitals, _: &HealthRules) -> Judged {
 #[cfg(test)]
 #[path = "judge_table.rs"]
 mod table;
-

@@ -92,7 +92,12 @@ fn rows() -> Vec<(Vitals, &'static str, HealthStatus, &'static str)> {
     let io = StoreError::Io { place: "q".to_owned(), what: "gone".to_owned() };
     vec![
         (well(), "link", Healthy, "open"),
-        (with(|v| v.state.link = Link::Suspect { since: Instant::now(), heard: None }), "link", Degraded, "late"),
+        (
+            with(|v| v.state.link = Link::Suspect { since: Instant::now(), heard: None }),
+            "link",
+            Degraded,
+            "late",
+        ),
         (closed(connecting, Duration::ZERO), "link", Degraded, "attempt 3"),
         (closed(waiting, SECOND * 59), "link", Degraded, "59 s"),
         (closed(waiting, SECOND * 60), "link", Unhealthy, "60 s"),
@@ -106,14 +111,27 @@ fn rows() -> Vec<(Vitals, &'static str, HealthStatus, &'static str)> {
         ),
         (with(|v| v.subscriptions = 0), "subscriptions", Healthy, "none"),
         (with(|v| v.state.ready = false), "subscriptions", Degraded, "not all"),
-        (with(|v| v.refused = vec![("a/#".into(), "0x87".into())]), "subscriptions", Degraded, "`a/#` refused"),
+        (
+            with(|v| v.refused = vec![("a/#".into(), "0x87".into())]),
+            "subscriptions",
+            Degraded,
+            "`a/#` refused",
+        ),
         (closed(waiting, SECOND), "subscriptions", Healthy, "when the link is back"),
         (well(), "queue", Healthy, "empty"),
         (queue(799, 3, SECOND), "queue", Healthy, "80 % full"),
         (queue(800, 3, SECOND), "queue", Degraded, "80 % full"),
         (queue(10, 1, MINUTE * 5 - SECOND), "queue", Healthy, "1 message"),
         (queue(10, 1, MINUTE * 5), "queue", Degraded, "5 min"),
-        (with(|v| { v.limit_messages = Some(10); v.state.ahead = 8; }), "queue", Degraded, "80 %"),
+        (
+            with(|v| {
+                v.limit_messages = Some(10);
+                v.state.ahead = 8;
+            }),
+            "queue",
+            Degraded,
+            "80 %",
+        ),
         (with(|v| v.state.queue_full = true), "queue", Unhealthy, "full"),
         (well(), "disk", Healthy, "memory"),
         (with(|v| v.state.durable = true), "disk", Healthy, "on disk"),

@@ -32,8 +32,10 @@ async fn run(shared: Weak<Shared>, setting: Loopback, mut inbox: Subscription) {
         let began = Instant::now();
         {
             let Some(shared) = shared.upgrade() else { return };
-            let publication =
-                Publication { qos: Qos::AtMostOnce, ..Publication::new(setting.topic.clone(), payload.clone()) };
+            let publication = Publication {
+                qos: Qos::AtMostOnce,
+                ..Publication::new(setting.topic.clone(), payload.clone())
+            };
             if shared.enqueue(publication).is_err() {
                 return;
             }

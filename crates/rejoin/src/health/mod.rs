@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use crate::alerts::PatternRules;
 
-pub use gap::{Gap, GapCause};
 pub(crate) use gap::Gaps;
+pub use gap::{Gap, GapCause};
 pub use probe::{Answer, Ready, livez, readyz};
 #[cfg(feature = "axum")]
 pub(crate) use probe::{livez_of, readyz_of};

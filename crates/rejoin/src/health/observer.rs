@@ -201,8 +201,7 @@ impl Observer {
             };
             let changed = watcher.look(state.client_id.as_str(), &seen, now);
             if let Some(watching) = shared.ward.watching.get() {
-                *lock(&watching.board) =
-                    Board { alerts: watcher.alerts(), baselines: watcher.baselines() };
+                *lock(&watching.board) = Board { alerts: watcher.alerts(), baselines: watcher.baselines() };
             }
             for alert in changed {
                 self.tell(shared, &Event::Alert { alert: Box::new(alert) });

@@ -107,7 +107,9 @@ pub(crate) fn readyz_of(shared: &Shared, policy: Ready, verbose: bool) -> Answer
     for check in shared.health().checks {
         // Only the policy decides; the checks say what is known beside it.
         match check.status {
-            HealthStatus::Degraded => body.push_str(&format!("[+]{} degraded: {}\n", check.name, check.detail)),
+            HealthStatus::Degraded => {
+                body.push_str(&format!("[+]{} degraded: {}\n", check.name, check.detail))
+            }
             status => body.push_str(&line(status == HealthStatus::Healthy, check.name, &check.detail)),
         }
     }

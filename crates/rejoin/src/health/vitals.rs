@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use rejoin_core::{Stats, Timestamp};
 use rejoin_core::text::Text;
+use rejoin_core::{Stats, Timestamp};
 
 use super::judge::judge;
 use super::observer::Watching;
@@ -349,13 +349,20 @@ mod tests {
         let mut clock = WallClock::new(mono, wall);
         assert_eq!(clock.look(&rules, mono + secs(60), wall + secs(61)), None, "within the limit");
         // An hour at the most an adjustment does.
-        assert_eq!(clock.look(&rules, mono + secs(3660), wall + secs(61) + Duration::from_millis(3_601_800)), None);
+        assert_eq!(
+            clock.look(&rules, mono + secs(3660), wall + secs(61) + Duration::from_millis(3_601_800)),
+            None
+        );
         let at = wall + secs(61) + Duration::from_millis(3_601_800);
         let (step, ago) = clock.look(&rules, mono + secs(3665), at + secs(3605)).expect("an hour forward");
         assert!((step - 3600.0).abs() < 0.01 && ago.is_zero());
         let later = clock.look(&rules, mono + secs(3665 + 599), at + secs(3605 + 599));
         assert!(later.is_some_and(|(_, ago)| ago == secs(599)));
-        assert_eq!(clock.look(&rules, mono + secs(3665 + 601), at + secs(3605 + 601)), None, "shown long enough");
+        assert_eq!(
+            clock.look(&rules, mono + secs(3665 + 601), at + secs(3605 + 601)),
+            None,
+            "shown long enough"
+        );
         let back = clock.look(&rules, mono + secs(3665 + 602), at);
         assert!(back.is_some_and(|(step, _)| step < -4000.0), "{back:?}");
     }

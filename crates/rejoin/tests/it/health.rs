@@ -37,7 +37,8 @@ fn nanoseconds() -> u128 {
 }
 
 fn policies(client: &Client) -> [u16; 3] {
-    [Ready::WillDeliver, Ready::LinkOpen, Ready::Subscribed].map(|policy| readyz(client, policy, false).status)
+    [Ready::WillDeliver, Ready::LinkOpen, Ready::Subscribed]
+        .map(|policy| readyz(client, policy, false).status)
 }
 
 #[tokio::test]
@@ -71,7 +72,9 @@ async fn through_an_outage_health_follows_readyz_goes_by_its_policy_and_livez_st
     assert_eq!((livez(&client).status, client.health().http_status()), (200, 503), "no reason for a restart");
     let told = limited(async {
         loop {
-            if let Event::Health { status: HealthStatus::Unhealthy, why, .. } = event(&mut events, "health").await {
+            if let Event::Health { status: HealthStatus::Unhealthy, why, .. } =
+                event(&mut events, "health").await
+            {
                 return why;
             }
         }
@@ -80,7 +83,8 @@ async fn through_an_outage_health_follows_readyz_goes_by_its_policy_and_livez_st
 
     let answer = readyz(&client, Ready::LinkOpen, true);
     assert_eq!(answer.status, 503);
-    for line in ["[-]link-open failed: ", "[-]link failed: ", "[+]queue ok: empty\n", "readyz check failed\n"] {
+    for line in ["[-]link-open failed: ", "[-]link failed: ", "[+]queue ok: empty\n", "readyz check failed\n"]
+    {
         assert!(answer.body.contains(line), "`{line}` in {}", answer.body);
     }
     drop(_silent);
@@ -89,7 +93,10 @@ async fn through_an_outage_health_follows_readyz_goes_by_its_policy_and_livez_st
     limited(watch.wait_for(|health| health.status == HealthStatus::Healthy)).await.unwrap();
     assert!(readyz(&client, Ready::Subscribed, true).body.ends_with("readyz check passed\n"));
     let json = client.health().to_json();
-    assert!(json.starts_with("{\"status\":\"healthy\",\"checks\":[{\"name\":\"link\",\"status\":\"healthy\""), "{json}");
+    assert!(
+        json.starts_with("{\"status\":\"healthy\",\"checks\":[{\"name\":\"link\",\"status\":\"healthy\""),
+        "{json}"
+    );
 }
 
 #[tokio::test]
@@ -114,7 +121,10 @@ fn livez_fails_when_the_driver_is_gone() {
     assert_eq!(livez(&client).status, 200);
     drop(listener);
     drop(runtime);
-    assert_eq!(livez(&client), rejoin::health::Answer { status: 503, body: "the driver task is gone\n".to_owned() });
+    assert_eq!(
+        livez(&client),
+        rejoin::health::Answer { status: 503, body: "the driver task is gone\n".to_owned() }
+    );
 }
 
 /// The one thread of the runtime is blocked: nothing drives the client.
@@ -245,7 +255,11 @@ async fn a_contest_about_the_client_id_is_recognised_and_fires() {
         }
     })
     .await;
-    assert!(firing.evidence.starts_with("another client uses id \"gw-17\": 3 of 3 closes came "), "{}", firing.evidence);
+    assert!(
+        firing.evidence.starts_with("another client uses id \"gw-17\": 3 of 3 closes came "),
+        "{}",
+        firing.evidence
+    );
     assert!(firing.evidence.contains("session taken over ×3"), "{}", firing.evidence);
     assert_eq!((firing.rule.as_str(), firing.hint.as_str()), ("client id contest", "ask the plant"));
     let (identity, detail) = status(&client, "identity");
@@ -292,7 +306,8 @@ async fn what_was_learned_is_kept_over_a_restart_and_a_broken_file_is_learned_an
             learning.samples = 20;
         })
     };
-    let queue_age = |client: &Client| client.baselines().get(4).map(|baseline| (baseline.state, baseline.samples));
+    let queue_age =
+        |client: &Client| client.baselines().get(4).map(|baseline| (baseline.state, baseline.samples));
     let client = listener.client().alerts(alerts()).start().unwrap();
     let begins = Instant::now();
     while queue_age(&client).is_none_or(|(state, _)| state != BaselineState::Ready) {
@@ -337,7 +352,9 @@ async fn a_queue_that_fills_is_told_high_before_it_is_full() {
         assert_eq!(status, expected, "{n}: {detail}");
     }
     assert!(client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().is_err());
-    let Event::QueueHigh { messages: 8, .. } = event(&mut events, "queue-high").await else { panic!("at eight") };
+    let Event::QueueHigh { messages: 8, .. } = event(&mut events, "queue-high").await else {
+        panic!("at eight")
+    };
     assert!(matches!(events.try_next(), Some(Event::Attempt { .. } | Event::QueueFull)));
 }
 
@@ -385,7 +402,9 @@ async fn a_loopback_message_is_measured_and_one_that_does_not_come_back_restarts
     // The next one is swallowed.
     peer.publish().await;
     assert!(status(&client, "latency").1.contains("loopback"), "{:?}", status(&client, "latency"));
-    let Event::Silent { what, restarts: true, .. } = event(&mut events, "silent").await else { unreachable!() };
+    let Event::Silent { what, restarts: true, .. } = event(&mut events, "silent").await else {
+        unreachable!()
+    };
     assert!(what.contains("did not come back"), "{what}");
     let closed = event(&mut events, "closed").await;
     assert!(matches!(closed, Event::Closed { cause: LossCause::HealthWatch(_), .. }), "{closed:?}");
@@ -401,7 +420,9 @@ async fn a_silence_that_is_only_told_leaves_the_link_alone() {
     peer.next().await;
     peer.send(connack(false, ReasonCode::SUCCESS)).await;
     for _ in 0..2 {
-        let Event::Silent { restarts: false, .. } = event(&mut events, "silent").await else { panic!("told") };
+        let Event::Silent { restarts: false, .. } = event(&mut events, "silent").await else {
+            panic!("told")
+        };
     }
     assert!(client.is_connection_open());
 }

@@ -4,6 +4,7 @@
 
 mod ending;
 mod flight;
+mod health;
 mod identity;
 mod isolation;
 mod links;
@@ -16,4 +17,6 @@ mod secrets;
 #[cfg(feature = "tls")]
 mod tls;
 mod ways;
+#[cfg(feature = "axum")]
+mod web;
 mod wishes;

@@ -208,7 +208,8 @@ fn a_health_watch_that_only_tells_tells_again_each_time_and_keeps_the_link() {
     let mut b = Bench::new(config);
     b.connect(false);
     b.live(121);
-    let told = b.events.iter().filter(|e| matches!(e, Event::Silent { silent_for } if *silent_for == secs(60)));
+    let told =
+        b.events.iter().filter(|e| matches!(e, Event::Silent { silent_for } if *silent_for == secs(60)));
     assert_eq!((told.count(), b.closed), (2, 0));
 }
 
