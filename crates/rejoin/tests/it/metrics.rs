@@ -420,6 +420,15 @@ async fn messages_left_at_the_end_are_counted_once() {
     );
 }
 
+#[tokio::test]
+async fn health_is_a_figure_once_somebody_watches_it() {
+    let listener = Listener::bind().await;
+    let (client, _peer) = open(&listener).await;
+    assert_eq!(client.metrics().health, None);
+    let _watch = client.health_watch();
+    assert_eq!(client.metrics().health, Some(0));
+}
+
 /// Latency counts from the moment at which a message is handed over, also while the driver is kept from working.
 #[tokio::test]
 async fn time_before_the_driver_looks_is_part_of_the_latency() {
