@@ -16,13 +16,14 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// `maximum` is the lower of what the server allows [MQTT-3.2.2-17] and what we want.
+    /// `maximum` is the lower of what the server allows [MQTT-3.2.2-17] [MQTT-3.3.2-9] and what we want.
     pub(crate) fn new(maximum: u16) -> Self {
         Self { maximum, table: BTreeMap::new() }
     }
 
     /// Puts an alias on the packet, and takes the topic off where the server knows it.
     pub(crate) fn apply(&mut self, publish: &mut Publish) {
+        // [MQTT-3.2.2-18]
         if self.maximum == 0 {
             return;
         }
@@ -56,15 +57,17 @@ impl Incoming {
         let Some(properties) = publish.properties.as_mut() else { return Ok(()) };
         let Some(alias) = properties.topic_alias.take() else { return Ok(()) };
         if alias.get() > self.maximum {
-            // [MQTT-3.1.2-26] [MQTT-3.1.2-27]
+            // [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]
             let detail =
                 format!("PUBLISH with topic alias {alias}, but we allowed aliases up to {}", self.maximum);
             return Err(ProtocolError::new(ReasonCode::TOPIC_ALIAS_INVALID, detail));
         }
+        // [MQTT-3.3.2-10]
         if !publish.topic.is_empty() {
             self.table.insert(alias, publish.topic.clone());
             return Ok(());
         }
+        // [u5-3.3.2.3.4-a]
         let Some(topic) = self.table.get(&alias) else {
             let detail = format!("PUBLISH with topic alias {alias}, which was never set on this link");
             return Err(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, detail));
