@@ -15,7 +15,7 @@ use crate::tree::{self, Text};
 use cited::{Citation, Role};
 use std::fs;
 use std::path::Path;
-use table::Clause;
+use table::{Class, Clause};
 
 /// The page that is written from all of it.
 const PAGE: &str = "docs/conformance.md";
@@ -64,10 +64,13 @@ impl Known {
     }
 
     /// The places that cite a clause in this role, or the clauses that say the same for the other version. Every
-    /// one of several must be cited.
+    /// one of several must be cited. What a server owes is not for the judge of clients to prove.
     fn places(&self, clause: &Clause, role: Role) -> Vec<&Citation> {
+        let fits = |citation: &&Citation| {
+            citation.role == role && (!citation.is_judge || clause.class == Class::Must)
+        };
         let of = |id: &str| -> Vec<&Citation> {
-            self.citations.iter().filter(|citation| citation.role == role && citation.clause == id).collect()
+            self.citations.iter().filter(fits).filter(|citation| citation.clause == id).collect()
         };
         let mut places = of(&clause.id);
         if places.is_empty() && !clause.same_as.is_empty() {
@@ -183,6 +186,9 @@ mod tests {
     fn the_judge_of_the_lab_is_proof_and_the_comments_of_its_broker_are_nothing() {
         let judge = ("crates/rejoin-lab/src/broker/inbound.rs", "fn j() { note(\"MQTT-4.4.0-1\") }\n");
         assert_eq!(gaps(ROW, &[LINE, judge], &[]), [""; 0]);
+        let guard = ROW.replace("must", "guard");
+        let what = "MQTT-4.4.0-1 is cited at no test that would fail without it";
+        assert_eq!(gaps(&guard, &[LINE, judge], &[]), [what]);
         let comment = ("crates/rejoin-lab/src/broker/inbound.rs", "// as the client [MQTT-4.4.0-1]\n");
         assert_eq!(gaps(ROW, &[comment, TEST], &[]), ["MQTT-4.4.0-1 is cited at no line that obeys it"]);
     }

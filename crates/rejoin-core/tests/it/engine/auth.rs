@@ -1,7 +1,7 @@
 //! Enhanced authentication: the order of the exchange, before CONNACK and on an open link.
 
 use bytes::Bytes;
-use rejoin_core::codec::packet::{Auth, ConnAckProperties, Packet};
+use rejoin_core::codec::packet::{Auth, ConnAck, ConnAckProperties, Packet};
 use rejoin_core::*;
 
 use super::bench::{Bench, config};
@@ -131,6 +131,45 @@ fn whoever_cannot_answer_or_does_not_believe_ends_the_link() {
     b.drain();
     assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, error }));
     assert_eq!(b.closed, 1); // [MQTT-4.12.1-2]
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_the_exchange_ends_the_attempt() {
+    let mut b = bench();
+    b.open();
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    b.receive(&Packet::ConnAck(Box::new(ConnAck {
+        session_present: false,
+        reason: ReasonCode::NOT_AUTHORIZED,
+        v311_form: false,
+        properties: ConnAckProperties::default(),
+    })));
+    // [MQTT-4.12.0-4]
+    assert!(matches!(
+        b.engine.status().last_loss,
+        Some(LossCause::Refused { reason: ReasonCode::NOT_AUTHORIZED, .. })
+    ));
+    let now = b.now();
+    b.engine.authenticate(Some(Bytes::from_static(b"late")), now);
+    b.drain();
+    assert!(sent(&mut b).is_empty());
+}
+
+#[test]
+fn an_answer_larger_than_the_server_takes_is_not_sent() {
+    let mut b = bench();
+    b.open();
+    let properties = ConnAckProperties {
+        authentication_method: Some(Text::from_static("SCRAM")),
+        maximum_packet_size: Some(100),
+        ..Default::default()
+    };
+    b.connack(false, properties);
+    let now = b.now();
+    assert!(b.engine.reauthenticate(Some(vec![0; 200].into()), now));
+    b.drain();
+    assert!(sent(&mut b).is_empty()); // [MQTT-3.2.2-15]
+    assert!(matches!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, .. })));
 }
 
 #[test]
