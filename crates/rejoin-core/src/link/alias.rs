@@ -23,7 +23,6 @@ impl Outgoing {
 
     /// Puts an alias on the packet, and takes the topic off where the server knows it.
     pub(crate) fn apply(&mut self, publish: &mut Publish) {
-        // [MQTT-3.2.2-18]
         if self.maximum == 0 {
             return;
         }
@@ -32,6 +31,7 @@ impl Outgoing {
             publish.topic = Text::default();
             return;
         }
+        // [MQTT-3.2.2-18]
         let next = u16::try_from(self.table.len() + 1).ok().filter(|n| *n <= self.maximum);
         if let Some(alias) = next.and_then(NonZeroU16::new) {
             self.table.insert(publish.topic.clone(), alias);

@@ -44,7 +44,7 @@ fn qos_2_is_handed_over_once_whatever_is_repeated() {
     b.pubrel(7);
     assert_eq!(b.words(), ["PUBCOMP 7"]);
     b.deliver(Qos::ExactlyOnce, 7, false, "next");
-    assert_eq!(b.messages().len(), 1, "after PUBCOMP the identifier is new"); // [MQTT-4.3.3-12]
+    assert_eq!(b.messages().len(), 1, "after PUBCOMP the identifier is new");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_smaller_window_on_resume_is_kept_and_dup_says_the_truth() {
             unacked += 1;
             seen.push(word);
         }
-        assert!(unacked <= 2, "never more than 2 in flight: {seen:?}");
+        assert!(unacked <= 2, "never more than 2 in flight: {seen:?}"); // [MQTT-4.9.0-1] [MQTT-3.3.4-7]
         let n: u16 = seen[seen.len() - unacked].split(' ').nth(1).unwrap().parse().unwrap();
         b.puback(n, ReasonCode::SUCCESS);
         unacked -= 1;

@@ -45,7 +45,7 @@ fn a_lost_session_loses_no_message() {
         )));
         let words = b.words();
         assert_eq!(words.len(), 10);
-        // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5]
+        // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5] [MQTT-3.3.1-3]
         assert!(words.iter().all(|w| !w.contains("dup")), "a new session, new exchanges: {words:?}");
         for word in words {
             b.puback(word.split(' ').nth(1).unwrap().parse().unwrap(), ReasonCode::SUCCESS);
