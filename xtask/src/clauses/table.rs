@@ -64,7 +64,11 @@ impl Clause {
 pub(super) fn read(body: &str) -> Result<Vec<Clause>, (usize, String)> {
     let mut clauses: Vec<Clause> = Vec::new();
     for (line, text) in body.lines().enumerate().skip(1) {
-        let cells: Vec<&str> = text.split('\t').collect();
+        let mut cells: Vec<&str> = text.split('\t').collect();
+        // A row without a remark ends early.
+        if cells.len() == 4 {
+            cells.push("");
+        }
         let [ids, class, same_as, statement, remark] = cells[..] else {
             return Err((line, format!("{} columns instead of 5", cells.len())));
         };
@@ -106,7 +110,13 @@ mod tests {
 
     #[test]
     fn what_is_no_row_is_named_by_its_line() {
-        for row in ["a\tmust\t\tb", "a\tnever\t\tb\t", "a\tmust\t\t\t", "a\tmust\t\tb\t\na\tmust\t\tb\t"] {
+        for row in [
+            "a\tmust\t",
+            "a\tmust\t\tb\t\tc",
+            "a\tnever\t\tb\t",
+            "a\tmust\t\t\t",
+            "a\tmust\t\tb\na\tmust\t\tb",
+        ] {
             assert!(read(&format!("head\n{row}\n")).is_err(), "{row}");
         }
     }

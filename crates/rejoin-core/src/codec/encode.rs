@@ -234,7 +234,7 @@ fn put_connect(connect: &Connect, sink: &mut impl Sink) {
     if v5 {
         put_block(&connect.properties, sink);
     }
-    // [MQTT-3.1.3-1]
+    // [MQTT-3.1.3-1] [MQTT-3.1.3-3]
     sink.prefixed(connect.client_id.as_bytes());
     if let Some(will) = &connect.will {
         put_will(will, v5, sink);
@@ -247,7 +247,8 @@ fn put_connect(connect: &Connect, sink: &mut impl Sink) {
     }
 }
 
-/// [MQTT-3.1.2-3], and without a will its bits are zero: [MQTT-3.1.2-11] [MQTT-3.1.2-13].
+/// [MQTT-3.1.2-3], and without a will its bits are zero: [MQTT-3.1.2-11] [MQTT-3.1.2-13]. A flag for each field that
+/// follows: [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19].
 fn connect_flags(connect: &Connect) -> u8 {
     let will =
         connect.will.as_ref().map_or(0, |will| 0x04 | (will.qos as u8) << 3 | u8::from(will.retain) << 5);

@@ -108,7 +108,7 @@ fn v311_connection() -> Vec<Golden> {
         ..connect(V311, "c")
     };
     vec![
-        // [MQTT-3.1.2-1] [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.3-3]
+        // [MQTT-3.1.2-1] [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-16] [MQTT-3.1.2-18] [MQTT-3.1.3-3]
         row(
             V311,
             Client,

@@ -67,6 +67,12 @@ fn pubrel_for_an_unknown_identifier_is_answered() {
     b.connect(false);
     b.pubrel(9);
     assert_eq!(b.words(), ["PUBCOMP 9 0x92"]);
+    let mut old = config();
+    old.version = VersionPolicy::Only311;
+    let mut b = Bench::new(old);
+    b.connect(false);
+    b.pubrel(9);
+    assert_eq!(b.words(), ["PUBCOMP 9"], "3.1.1 has no code for it");
 }
 
 #[test]

@@ -51,6 +51,17 @@ fn the_keep_alive_of_the_server_rules() {
 }
 
 #[test]
+fn a_keep_alive_of_zero_leaves_our_own_probe_on() {
+    let mut b = Bench::new(config());
+    b.open();
+    b.connack(false, ConnAckProperties { server_keep_alive: Some(0), ..Default::default() });
+    b.pass(secs(15));
+    assert_eq!(b.words(), ["PINGREQ"]);
+    b.pass(secs(5));
+    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)));
+}
+
+#[test]
 fn a_ping_goes_out_when_only_one_direction_is_idle() {
     let mut b = Bench::new(config());
     b.connect(false);

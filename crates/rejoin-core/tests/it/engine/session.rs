@@ -184,6 +184,19 @@ fn at_3_1_1_a_session_of_another_life_is_ended_first() {
 }
 
 #[test]
+fn at_3_1_1_qos_2_on_a_session_of_one_link_is_warned_about_once() {
+    for (mut config, warnings) in [(config(), 1), (kept(), 0)] {
+        config.version = VersionPolicy::Only311;
+        let mut b = Bench::new(config);
+        for _ in 0..3 {
+            b.connect(false);
+            b.lose();
+        }
+        assert_eq!(b.events.iter().filter(|event| **event == Event::Qos2MayRepeat).count(), warnings);
+    }
+}
+
+#[test]
 fn an_assigned_client_id_is_kept() {
     let mut config = config();
     config.client_id = Text::default();
