@@ -383,7 +383,8 @@ impl Engine {
         Some(parked)
     }
 
-    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b]. Gives whether DISCONNECT was written.
+    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b]. Gives whether DISCONNECT was
+    /// written.
     fn say_why(&mut self, link: &mut Link, cause: &LossCause) -> bool {
         match cause {
             LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => {

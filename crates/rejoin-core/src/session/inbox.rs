@@ -181,8 +181,9 @@ impl Inbox {
         }
     }
 
-    /// The application took a message [MQTT-4.3.2-4] [MQTT-4.3.3-8], or refused it with a code of 0x80 or above. Gives whether it is a QoS 2 message
-    /// that a store keeps, and `Err` when the acknowledgement comes too late to mean anything.
+    /// The application took a message [MQTT-4.3.2-4] [MQTT-4.3.3-8], or refused it with a code of 0x80 or above. Gives
+    /// whether it is a QoS 2 message that a store keeps, and `Err` when the acknowledgement comes too late to mean
+    /// anything.
     pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<bool, ()> {
         if answer(&mut self.pubacks, message, reason) {
             return Ok(false);

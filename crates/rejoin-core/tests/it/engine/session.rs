@@ -18,8 +18,8 @@ fn a_resumed_session_repeats_the_same_identifiers_in_order() {
     b.words();
     b.lose();
     b.connect(true);
-    // [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-3.1.2-5] [MQTT-3.2.2-3]: what waits for PUBACK [MQTT-4.3.2-3],
-    // PUBREC [MQTT-4.3.3-3] or PUBCOMP [MQTT-4.3.3-5], and never a PUBLISH after PUBREL [MQTT-4.3.3-6].
+    // [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-3.1.2-5] [MQTT-3.2.2-3]: what waits for
+    // PUBACK [MQTT-4.3.2-3], PUBREC [MQTT-4.3.3-3] or PUBCOMP [MQTT-4.3.3-5], and never a PUBLISH after PUBREL [MQTT-4.3.3-6].
     assert_eq!(b.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 1", "PUBLISH 3 q2 dup 3"]);
     b.pubcomp(2);
     assert!(b.is_delivered(2));
