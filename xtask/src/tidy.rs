@@ -4,12 +4,12 @@ mod imports;
 mod links;
 mod manifest;
 mod readme;
-mod scan;
+pub(crate) mod scan;
 mod size;
 mod words;
 
-use crate::say;
 use crate::tree::{self, Text};
+use crate::{clauses, say};
 use std::path::Path;
 
 /// Places that may break a rule: the rule, the file, and why it is better so. Empty is the goal.
@@ -44,6 +44,12 @@ pub(crate) fn report(root: &Path) -> bool {
     );
     found.extend(readme::check(&texts));
     found.extend(manifest::count(root));
+    found.extend(clauses::check(&texts).into_iter().map(|clauses::Gap { path, line, what }| Finding {
+        rule: "clauses",
+        path,
+        line: line + 1,
+        what,
+    }));
     found.retain(|finding| !finding.is_excepted());
     for Finding { rule, path, line, what } in &found {
         say::line(&format!("{path}:{line}: {rule}: {what}"));

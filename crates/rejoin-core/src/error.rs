@@ -379,7 +379,7 @@ impl fmt::Display for Rejected {
         match self {
             Self::Stopped => f.write_str("the client is stopped; make a new one"),
             Self::TooLarge { size, limit } => {
-                write!(f, "the packet has {size} bytes, the limit is {limit}; split the payload")
+                write!(f, "the packet has {size} bytes, the limit is {limit}; make it smaller")
             }
             Self::NotAvailable(what) => write!(f, "the server does not offer {what}"),
             Self::Invalid(what) => f.write_str(what),

@@ -4,7 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-/// An MQTT UTF-8 string: well-formed, without U+0000, at most 65,535 bytes [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+/// An MQTT UTF-8 string: well-formed, without U+0000, at most 65,535 bytes [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+/// [MQTT-4.7.3-2] [MQTT-4.7.3-3].
 ///
 /// Cloning is cheap: the bytes are shared.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -82,8 +82,8 @@ impl Message {
     }
 
     /// Refuses a message of a subscription with `manual_ack()`: the broker is told with this code (0x80 or above,
-    /// anything else becomes 0x80) and does not send it again. MQTT 3.1.1 has no refusals; there it is an
-    /// acknowledgement.
+    /// anything else becomes 0x80) and does not send it again, on a shared subscription to nobody else of the group
+    /// either [MQTT-4.8.2-6]. MQTT 3.1.1 has no refusals; there it is an acknowledgement.
     pub fn reject(&self, code: ReasonCode) {
         self.answer(if code.is_error() { code } else { ReasonCode::UNSPECIFIED_ERROR });
     }

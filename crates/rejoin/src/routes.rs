@@ -289,7 +289,7 @@ impl Routes {
     }
 
     /// Finds the streams of a message: by subscription identifier where the broker names one that fits, else by
-    /// filter.
+    /// filter. Each stream gets it once, however many identifiers lead there [MQTT-3.3.4-4].
     pub(crate) fn dispatch(&mut self, message: Message, now: Timestamp, counters: &Counters) {
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
@@ -322,6 +322,7 @@ impl Routes {
         self.targets = targets;
     }
 
+    /// No filter of ours matches [MQTT-3.3.2-3].
     fn unwanted(&mut self, message: Message, now: Timestamp, counters: &Counters) {
         if let Some(fallback) = self.fallback {
             return self.give(fallback, message);

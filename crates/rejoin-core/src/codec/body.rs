@@ -90,7 +90,7 @@ fn publish(header: &Header, cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Pu
     }
     if topic.is_empty() && set.as_ref().is_none_or(|set| set.topic_alias.is_none()) {
         return Err(if rules.is_v5() {
-            // 3.3.2.1
+            // [u5-3.3.2.1]
             cursor.protocol("topic name", "is empty without a topic alias")
         } else {
             // [MQTT-4.7.3-1]
@@ -104,7 +104,7 @@ fn publish(header: &Header, cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Pu
 #[inline]
 fn ack(cursor: &mut Cursor<'_>, rules: &Rules, fits: fn(ReasonCode) -> bool) -> Result<Ack, DecodeError> {
     let packet_id = cursor.packet_id()?;
-    // A length of 2 is success, a length of 3 has no properties (3.4.2.1).
+    // A length of 2 is success, a length of 3 has no properties [u5-3.4.2.1].
     if !rules.is_v5() || cursor.is_empty() {
         return Ok(Ack::new(packet_id, ReasonCode::SUCCESS));
     }
@@ -141,12 +141,13 @@ fn connect(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Connect, DecodeErro
     let flags = ConnectFlags::read(cursor, version)?;
     let keep_alive = cursor.u16("keep alive")?;
     let set = if is_v5 { properties::connect(cursor, rules.users())? } else { ConnectProperties::default() };
-    // [MQTT-3.1.3-1] [MQTT-3.1.3-3]
+    // [MQTT-3.1.3-1] [MQTT-3.1.3-3] [MQTT-3.1.3-4]
     let client_id = cursor.text("client identifier")?;
     let will = match flags.will {
         Some((qos, retain)) => Some(will(cursor, is_v5, qos, retain, rules)?),
         None => None,
     };
+    // [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-12]
     let user_name = if flags.user_name { Some(cursor.text("user name")?) } else { None };
     let password = if flags.password { Some(cursor.binary("password")?) } else { None };
     let clean_start = flags.clean_start;
@@ -169,7 +170,7 @@ impl ConnectFlags {
             return Err(cursor.malformed("connect flags", "have the reserved bit set"));
         }
         let retain = flags & 0x20 != 0;
-        // [MQTT-3.1.2-12]; 3.1.1: [MQTT-3.1.2-14]
+        // [MQTT-3.1.2-12]; [MQTT311-3.1.2-14]
         let qos = Qos::from_u8((flags >> 3) & 0x03).ok_or_else(|| cursor.malformed("will QoS", "is 3"))?;
         let will = if flags & 0x04 != 0 { Some((qos, retain)) } else { None };
         // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
@@ -178,7 +179,7 @@ impl ConnectFlags {
         }
         let user_name = flags & 0x80 != 0;
         let password = flags & 0x40 != 0;
-        // 3.1.1: [MQTT-3.1.2-22]
+        // [MQTT311-3.1.2-22]
         if version == Version::V311 && password && !user_name {
             return Err(cursor.malformed("connect flags", "have a password without a user name"));
         }
@@ -195,12 +196,13 @@ fn will(
 ) -> Result<Will, DecodeError> {
     let (delay, set) =
         if is_v5 { properties::will(cursor, rules.users())? } else { (None, PublishProperties::default()) };
+    // [MQTT-3.1.3-11]
     let topic = cursor.text("will topic")?;
     // [MQTT-4.7.3-1]
     if topic.is_empty() {
         return Err(cursor.malformed("will topic", "is empty"));
     }
-    // [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1]
+    // [MQTT-4.7.0-1]; [MQTT311-4.7.1-1]
     if has_wildcard(&topic) {
         return Err(cursor.malformed("will topic", "holds a wildcard"));
     }
@@ -216,11 +218,12 @@ fn connack(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<ConnAck, DecodeErro
     }
     let session_present = flags & 0x01 != 0;
     let code = cursor.u8("reason code")?;
-    // [MQTT-3.2.2-6]; 3.1.1: [MQTT-3.2.2-4]
+    // [MQTT-3.2.2-6]; [MQTT311-3.2.2-4]
     if session_present && code != 0 {
         return Err(cursor.protocol("session present", "is set in a refusal"));
     }
     // An old broker refuses MQTT 5.0 in the only form it knows; success in that form would be no 5.0 session.
+    // [MQTT-3.1.2-2]
     let v311_form = rules.is_v5() && cursor.is_empty() && code != 0;
     if !rules.is_v5() || v311_form {
         let reason = ReasonCode::from_return_code(code);
@@ -251,7 +254,7 @@ fn subscribe(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Subscribe, Decode
         }
         filters.push((filter, options));
     }
-    // [MQTT-3.8.3-2]; 3.1.1: [MQTT-3.8.3-3]
+    // [MQTT-3.8.3-2]; [MQTT311-3.8.3-3]
     if filters.is_empty() {
         return Err(cursor.protocol("topic filter", "is missing"));
     }
@@ -270,12 +273,12 @@ fn topic_filter(cursor: &mut Cursor<'_>) -> Result<Text, DecodeError> {
 
 fn options(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<SubscriptionOptions, DecodeError> {
     let byte = cursor.u8("subscription options")?;
-    // [MQTT-3.8.3-5]; 3.1.1, where six bits are reserved: [MQTT-3.8.3-4]
+    // [MQTT-3.8.3-5]; at 3.1.1 six bits are reserved [MQTT311-3.8.3-4]
     let reserved = if rules.is_v5() { 0xC0 } else { 0xFC };
     if byte & reserved != 0 {
         return Err(cursor.malformed("subscription options", "have reserved bits set"));
     }
-    // 3.8.3.1: QoS 3 and retain handling 3 are protocol errors
+    // [u5-3.8.3.1-a] [u5-3.8.3.1-b]
     let qos = Qos::from_u8(byte & 0x03).ok_or_else(|| cursor.protocol("maximum QoS", "is 3"))?;
     let retain_handling = match (byte >> 4) & 0x03 {
         0 => RetainHandling::Send,
@@ -292,7 +295,7 @@ fn suback(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<SubAck, DecodeError>
         return codes(cursor, rules, ReasonCode::fits_suback);
     }
     let packet_id = cursor.packet_id()?;
-    // 3.1.1: [MQTT-3.9.3-2]
+    // [MQTT311-3.9.3-2]
     let reasons = reasons(cursor, |reason| matches!(reason.0, 0x00..=0x02 | 0x80))?;
     Ok(SubAck { packet_id, properties: None, reasons })
 }
@@ -347,7 +350,7 @@ fn unsubscribe(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Unsubscribe, De
 }
 
 fn disconnect(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Disconnect, DecodeError> {
-    // A length of 0 is normal, a length of 1 has no properties (3.14.2.1). At 3.1.1 there is nothing else.
+    // A length of 0 is normal, a length of 1 has no properties [u5-3.14.2.1]. At 3.1.1 there is nothing else.
     if !rules.is_v5() || cursor.is_empty() {
         return Ok(Disconnect::new(ReasonCode::SUCCESS));
     }
@@ -373,10 +376,10 @@ fn disconnect(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Disconnect, Deco
 }
 
 fn auth(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Auth, DecodeError> {
-    // [MQTT-3.15.2-1], by direction: the server ends with success, only the client re-authenticates.
+    // [MQTT-3.15.2-1] [MQTT-4.12.0-2], by direction: the server ends with success, only the client re-authenticates.
     let sender = rules.sender;
     if cursor.is_empty() && sender == Sender::Server {
-        // A length of 0 is success (3.15.2.1).
+        // A length of 0 is success [u5-3.15.2.1].
         return Ok(Auth { reason: ReasonCode::SUCCESS, method: None, data: None, properties: None });
     }
     let reason = reason_code(cursor, |reason| match sender {
@@ -386,7 +389,7 @@ fn auth(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Auth, DecodeError> {
         Sender::Server => matches!(reason, ReasonCode::SUCCESS | ReasonCode::CONTINUE_AUTHENTICATION),
     })?;
     let packet = properties::auth(cursor, reason, rules.users())?;
-    // 3.15.2.2.2
+    // [u5-3.15.2.2.2]
     if packet.method.is_none() {
         return Err(cursor.protocol("authentication method", "is missing"));
     }

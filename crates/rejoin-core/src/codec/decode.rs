@@ -289,6 +289,7 @@ impl Decoder {
     /// Judges the size by the header alone. `false`: the packet is to be skipped, and the state says so.
     #[inline]
     fn admit(&mut self, header: &Header) -> Result<bool, DecodeError> {
+        // Before any of its body is held [MQTT-3.1.2-24].
         if header.size() <= self.rules.limits.max_packet_size {
             return Ok(true);
         }

@@ -156,7 +156,7 @@ fn encode_ack(kind: u8, ack: &Ack, version: Version, out: &mut BytesMut) -> Resu
     Ok(())
 }
 
-/// The body of PUBACK, PUBREC, PUBREL or PUBCOMP, in the shortest form (3.4.2.1).
+/// The body of PUBACK, PUBREC, PUBREL or PUBCOMP, in the shortest form [u5-3.4.2.1].
 fn put_ack(ack: &Ack, version: Version, sink: &mut impl Sink) {
     sink.u16(ack.packet_id.get());
     if version == Version::V311 {
@@ -234,7 +234,7 @@ fn put_connect(connect: &Connect, sink: &mut impl Sink) {
     if v5 {
         put_block(&connect.properties, sink);
     }
-    // [MQTT-3.1.3-1]
+    // [MQTT-3.1.3-1] [MQTT-3.1.3-3]
     sink.prefixed(connect.client_id.as_bytes());
     if let Some(will) = &connect.will {
         put_will(will, v5, sink);
@@ -247,7 +247,8 @@ fn put_connect(connect: &Connect, sink: &mut impl Sink) {
     }
 }
 
-/// [MQTT-3.1.2-3], and without a will its bits are zero: [MQTT-3.1.2-11] [MQTT-3.1.2-13].
+/// [MQTT-3.1.2-3], and without a will its bits are zero: [MQTT-3.1.2-11] [MQTT-3.1.2-13]. A flag for each field that
+/// follows: [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19].
 fn connect_flags(connect: &Connect) -> u8 {
     let will =
         connect.will.as_ref().map_or(0, |will| 0x04 | (will.qos as u8) << 3 | u8::from(will.retain) << 5);
@@ -285,7 +286,7 @@ fn put_subscribe(subscribe: &Subscribe, version: Version, sink: &mut impl Sink) 
     for (filter, options) in &subscribe.filters {
         sink.prefixed(filter.as_bytes());
         let mut byte = options.qos as u8;
-        // [MQTT-3.8.3-5]; 3.1.1, where QoS is all there is: [MQTT-3.8.3-4]
+        // [MQTT-3.8.3-5]; at 3.1.1 QoS is all there is [MQTT311-3.8.3-4]
         if version == Version::V5 {
             byte |= u8::from(options.no_local) << 2
                 | u8::from(options.retain_as_published) << 3
@@ -301,7 +302,7 @@ fn put_suback(suback: &SubAck, version: Version, sink: &mut impl Sink) {
         put_block(&suback.properties, sink);
     }
     for reason in &suback.reasons {
-        // 3.1.1 knows one failure [MQTT-3.9.3-2].
+        // 3.1.1 knows one failure [MQTT311-3.9.3-2].
         let failure = version == Version::V311 && reason.is_error();
         sink.u8(if failure { 0x80 } else { reason.0 });
     }
@@ -317,7 +318,7 @@ fn put_unsuback(unsuback: &SubAck, version: Version, sink: &mut impl Sink) {
     }
 }
 
-/// In the shortest form (3.14.2.1).
+/// In the shortest form [u5-3.14.2.1].
 fn put_disconnect(disconnect: &Disconnect, sink: &mut impl Sink) {
     let bare = is_empty(disconnect);
     if bare && disconnect.reason == ReasonCode::SUCCESS {
@@ -329,7 +330,7 @@ fn put_disconnect(disconnect: &Disconnect, sink: &mut impl Sink) {
     }
 }
 
-/// In the shortest form (3.15.2.1).
+/// In the shortest form [u5-3.15.2.1].
 fn put_auth(auth: &Auth, sink: &mut impl Sink) {
     if is_empty(auth) && auth.reason == ReasonCode::SUCCESS {
         return;

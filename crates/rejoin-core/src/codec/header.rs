@@ -85,6 +85,7 @@ impl Header {
                 if header.has_a_possible_length(is_v5) { Ok(Some(header)) } else { Err(Fault::WrongLength) }
             }
             Varint::Partial => Ok(None),
+            // [u5-1.5.5]
             Varint::TooLong => Err(Fault::TooLong),
         }
     }
@@ -93,6 +94,7 @@ impl Header {
         match self.kind {
             PUBLISH => true,
             PINGREQ | PINGRESP => self.body == 0,
+            // [MQTT311-3.14.1-1]
             DISCONNECT => is_v5 || self.body == 0,
             PUBACK | PUBREC | PUBREL | PUBCOMP | UNSUBACK | CONNACK => is_v5 || self.body == 2,
             _ => true,
@@ -180,7 +182,7 @@ const fn check_first(first: u8, version: Version, sender: Sender) -> Option<Faul
         return if flags & 0x0E == 0x08 { Some(Fault::DupAtQos0) } else { None };
     }
     // [MQTT-2.1.3-1], for single packets [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1]
-    // [MQTT-3.15.1-1]; 3.1.1: [MQTT-2.2.2-2]
+    // [MQTT-3.15.1-1]; [MQTT311-2.2.2-2]
     let expected = match kind {
         PUBREL | SUBSCRIBE | UNSUBSCRIBE => 0x02,
         _ => 0,

@@ -2,7 +2,8 @@
 //!
 //! [`Decoder`] takes chunks as they were read and gives whole packets whose topics and payloads share those
 //! chunks; [`encode()`] appends a packet to a buffer. Both are strict: what the standard forbids is an error that
-//! names the packet and the field.
+//! names the packet and the field. Nothing here goes beyond the standards, so every server understands it
+//! [MQTT311-7.0.0-2].
 
 mod body;
 mod decode;

@@ -168,7 +168,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A packet identifier, which is never zero [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1]).
+    /// A packet identifier, which is never zero [MQTT-2.2.1-3] [MQTT-2.2.1-4] [u5-2.2.1].
     #[inline]
     pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16("packet identifier")?)

@@ -102,7 +102,8 @@ pub(super) struct Properties<'a> {
 }
 
 impl<'a> Properties<'a> {
-    /// Opens the block at the cursor, which moves past it. Its length must lie inside the packet.
+    /// Opens the block at the cursor, which moves past it. Its length must lie inside the packet, and a property that ends
+    /// behind it is refused [u5-2.2.2.2-b].
     pub(super) fn open(cursor: &mut Cursor<'a>, place: u16, user_limit: usize) -> Result<Self, DecodeError> {
         let len = cursor.varint("property length")?;
         let block = cursor.part(len as usize, "property length")?;
@@ -119,6 +120,7 @@ impl<'a> Properties<'a> {
         if places & self.place == 0 {
             return Err(self.not_allowed(property));
         }
+        // [u5-3.2.2.3-dup] [u5-3.1.3.2] [u5-3.3.2.3.6]
         let repeats = property == id::USER || property == id::SUBSCRIPTION_ID && self.place == place::PUBLISH;
         let bit = 1u64 << property;
         if self.seen & bit != 0 && !repeats {
@@ -129,7 +131,7 @@ impl<'a> Properties<'a> {
         Ok(Some(property))
     }
 
-    /// A property that is unknown or has no place here is malformed (2.2.2.2).
+    /// A property that is unknown or has no place here is malformed [u5-2.2.2.2-a].
     #[cold]
     pub(super) const fn not_allowed(&self, property: u8) -> DecodeError {
         let (name, places) = describe(property);
@@ -141,7 +143,7 @@ impl<'a> Properties<'a> {
         self.cursor.protocol(self.name, problem)
     }
 
-    /// A byte that is 0 or 1; anything else is a protocol error.
+    /// A byte that is 0 or 1; anything else is a protocol error [u5-3.1.2.11.6] [u5-3.2.2.3.5] [u5-3.3.2.3.2].
     pub(super) fn flag(&mut self) -> Result<bool, DecodeError> {
         match self.cursor.u8(self.name)? {
             0 => Ok(false),
@@ -158,12 +160,12 @@ impl<'a> Properties<'a> {
         self.cursor.u32(self.name)
     }
 
-    /// A Receive Maximum: zero is a protocol error.
+    /// A Receive Maximum: zero is a protocol error [u5-3.1.2.11.3] [u5-3.2.2.3.3].
     pub(super) fn nonzero_u16(&mut self) -> Result<NonZeroU16, DecodeError> {
         NonZeroU16::new(self.u16()?).ok_or_else(|| self.protocol("is zero"))
     }
 
-    /// A Maximum Packet Size: zero is a protocol error.
+    /// A Maximum Packet Size: zero is a protocol error [u5-3.1.2.11.4-a] [u5-3.2.2.3.6].
     pub(super) fn nonzero_u32(&mut self) -> Result<u32, DecodeError> {
         match self.u32()? {
             0 => Err(self.protocol("is zero")),
@@ -171,7 +173,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// A Subscription Identifier: zero is a protocol error.
+    /// A Subscription Identifier: zero is a protocol error [u5-3.3.2.3.8].
     pub(super) fn subscription_id(&mut self) -> Result<u32, DecodeError> {
         match self.cursor.varint(self.name)? {
             0 => Err(self.protocol("is zero")),

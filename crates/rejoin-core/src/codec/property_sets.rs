@@ -90,7 +90,7 @@ pub(super) fn connect(cursor: &mut Cursor<'_>, limit: usize) -> Result<ConnectPr
             other => return Err(from.not_allowed(other)),
         }
     }
-    // 3.1.2.11.10
+    // [u5-3.1.2.11.9]
     if set.authentication_data.is_some() && set.authentication_method.is_none() {
         return Err(cursor.protocol("authentication data", "comes without a method"));
     }
@@ -119,6 +119,7 @@ pub(super) fn connack(cursor: &mut Cursor<'_>, limit: usize) -> Result<ConnAckPr
             id::SESSION_EXPIRY => set.session_expiry = Some(from.u32()?),
             id::RECEIVE_MAXIMUM => set.receive_maximum = Some(from.nonzero_u16()?),
             id::MAXIMUM_QOS => {
+                // [u5-3.2.2.3.4]
                 set.maximum_qos = Some(if from.flag()? { Qos::AtLeastOnce } else { Qos::AtMostOnce });
             }
             id::RETAIN_AVAILABLE => set.retain_available = Some(from.flag()?),
@@ -145,7 +146,7 @@ impl PropertySet for ConnAckProperties {
     fn put(&self, sink: &mut impl Sink) {
         put_u32(sink, id::SESSION_EXPIRY, self.session_expiry);
         put_u16(sink, id::RECEIVE_MAXIMUM, self.receive_maximum.map(Into::into));
-        // Maximum QoS is written as 0 or 1 only; 2 is what its absence means (3.2.2.3.4).
+        // Maximum QoS is written as 0 or 1 only; 2 is what its absence means [u5-3.2.2.3.4].
         put_flag(
             sink,
             id::MAXIMUM_QOS,
@@ -181,7 +182,7 @@ pub(super) fn publish(
     while let Some(property) = from.next()? {
         match property {
             id::TOPIC_ALIAS => {
-                // [MQTT-3.3.2-8]
+                // [MQTT-3.3.2-8] [u5-3.3.2.3.4-b]
                 set.topic_alias =
                     Some(std::num::NonZeroU16::new(from.u16()?).ok_or(DecodeError::TopicAliasZero)?);
             }
@@ -218,9 +219,11 @@ fn message_property(
     match property {
         id::PAYLOAD_FORMAT => set.payload_is_utf8 = Some(from.flag()?),
         id::MESSAGE_EXPIRY => set.message_expiry = Some(from.u32()?),
+        // [MQTT-3.3.2-13]
         id::RESPONSE_TOPIC => set.response_topic = Some(from.response_topic()?),
         id::CORRELATION_DATA => set.correlation_data = Some(from.binary()?),
         id::USER => from.user(&mut set.user_properties)?,
+        // [MQTT-3.3.2-19]
         id::CONTENT_TYPE => set.content_type = Some(from.text()?),
         other => return Err(from.not_allowed(other)),
     }

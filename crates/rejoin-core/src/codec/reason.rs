@@ -108,7 +108,7 @@ impl ReasonCode {
         matches!(self.0, 0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B..=0x90 | 0x93..=0xA2)
     }
 
-    /// A return code of a 3.1.1 CONNACK as a reason code; the reserved ones stay as they are.
+    /// A return code of a 3.1.1 CONNACK as a reason code; the reserved ones stay as they are [u311-3.2.2.3].
     pub(super) const fn from_return_code(code: u8) -> Self {
         match code {
             1 => Self::UNSUPPORTED_PROTOCOL_VERSION,

@@ -50,19 +50,19 @@ pub(super) fn check(packet: &Packet, version: Version) -> Checked {
 pub(super) fn publish(publish: &Publish, version: Version) -> Checked {
     const PUBLISH: &str = "PUBLISH";
     if publish.qos == Qos::AtMostOnce {
-        // [MQTT-2.2.1-2]; 3.1.1: [MQTT-2.3.1-5]
+        // [MQTT-2.2.1-2]; [MQTT311-2.3.1-5]
         ensure(publish.packet_id.is_none(), PUBLISH, "packet identifier", "is given at QoS 0")?;
         // [MQTT-3.3.1-2]
         ensure(!publish.dup, PUBLISH, "DUP", "is set at QoS 0")?;
     } else {
-        // [MQTT-2.2.1-3]; 3.1.1: [MQTT-2.3.1-1]
+        // [MQTT-2.2.1-3]; [MQTT311-2.3.1-1]
         ensure(publish.packet_id.is_some(), PUBLISH, "packet identifier", "is missing above QoS 0")?;
     }
     // [MQTT-3.3.2-2]
     ensure(!has_wildcard(&publish.topic), PUBLISH, "topic name", "holds a wildcard")?;
     let set = if version == Version::V5 { publish.properties.as_deref() } else { None };
     if publish.topic.is_empty() {
-        // [MQTT-4.7.3-1], 3.3.2.1
+        // [MQTT-4.7.3-1] [u5-3.3.2.1]
         let aliased = set.is_some_and(|set| set.topic_alias.is_some());
         ensure(aliased, PUBLISH, "topic name", "is empty without a topic alias")?;
     }
@@ -78,6 +78,7 @@ fn message_properties(packet: &'static str, set: &PublishProperties) -> Checked 
         ensure(!has_wildcard(topic), packet, "response topic", "holds a wildcard")?;
     }
     binary(packet, "correlation data", set.correlation_data.as_ref())?;
+    // [u5-3.3.2.3.8]
     let fits = set.subscription_ids.iter().all(|id| (1..=VARINT_MAX).contains(id));
     ensure(fits, packet, "subscription identifier", "is not between 1 and 268,435,455")
 }
@@ -105,10 +106,10 @@ fn connect(connect: &Connect) -> Checked {
     const CONNECT: &str = "CONNECT";
     binary(CONNECT, "password", connect.password.as_ref())?;
     if connect.version == Version::V311 {
-        // 3.1.1: [MQTT-3.1.2-22]
+        // [MQTT311-3.1.2-22]
         let named = connect.password.is_none() || connect.user_name.is_some();
         ensure(named, CONNECT, "password", "needs a user name at MQTT 3.1.1")?;
-        // 3.1.1: [MQTT-3.1.3-7]
+        // [MQTT311-3.1.3-7]
         let kept = !connect.client_id.is_empty() || connect.clean_start;
         ensure(kept, CONNECT, "client identifier", "must be given to keep a session at MQTT 3.1.1")?;
     } else {
@@ -121,10 +122,10 @@ fn connect(connect: &Connect) -> Checked {
 }
 
 fn connect_properties(packet: &'static str, set: &ConnectProperties) -> Checked {
-    // 3.1.2.11.4
+    // [u5-3.1.2.11.4-a]
     ensure(set.maximum_packet_size != Some(0), packet, "maximum packet size", "is zero")?;
     binary(packet, "authentication data", set.authentication_data.as_ref())?;
-    // 3.1.2.11.10
+    // [u5-3.1.2.11.9]
     let methodical = set.authentication_data.is_none() || set.authentication_method.is_some();
     ensure(methodical, packet, "authentication data", "comes without a method")
 }
@@ -132,7 +133,7 @@ fn connect_properties(packet: &'static str, set: &ConnectProperties) -> Checked 
 fn will(packet: &'static str, will: &Will, version: Version) -> Checked {
     // [MQTT-4.7.3-1]
     ensure(!will.topic.is_empty(), packet, "will topic", "is empty")?;
-    // [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1]
+    // [MQTT-4.7.0-1]; [MQTT311-4.7.1-1]
     ensure(!has_wildcard(&will.topic), packet, "will topic", "holds a wildcard")?;
     binary(packet, "will payload", Some(&will.payload))?;
     if version == Version::V311 {
@@ -147,7 +148,7 @@ fn will(packet: &'static str, will: &Will, version: Version) -> Checked {
 fn connack(connack: &ConnAck, version: Version) -> Checked {
     const CONNACK: &str = "CONNACK";
     let success = connack.reason == ReasonCode::SUCCESS;
-    // [MQTT-3.2.2-6]; 3.1.1: [MQTT-3.2.2-4]
+    // [MQTT-3.2.2-6]; [MQTT311-3.2.2-4]
     ensure(success || !connack.session_present, CONNACK, "session present", "is set in a refusal")?;
     if version == Version::V311 || connack.v311_form {
         let known = connack.reason.to_return_code().is_some();
@@ -159,14 +160,14 @@ fn connack(connack: &ConnAck, version: Version) -> Checked {
     let fits = success || connack.reason.is_error();
     ensure(fits, CONNACK, "reason code", "is not one of this packet's")?;
     let set = &connack.properties;
-    // 3.2.2.3.6
+    // [u5-3.2.2.3.6]
     ensure(set.maximum_packet_size != Some(0), CONNACK, "maximum packet size", "is zero")?;
     binary(CONNACK, "authentication data", set.authentication_data.as_ref())
 }
 
 fn subscribe(subscribe: &Subscribe, version: Version) -> Checked {
     const SUBSCRIBE: &str = "SUBSCRIBE";
-    // [MQTT-3.8.3-2]; 3.1.1: [MQTT-3.8.3-3]
+    // [MQTT-3.8.3-2]; [MQTT311-3.8.3-3]
     ensure(!subscribe.filters.is_empty(), SUBSCRIBE, "topic filter", "is missing")?;
     for (filter, options) in &subscribe.filters {
         // [MQTT-4.7.3-1]
@@ -175,7 +176,7 @@ fn subscribe(subscribe: &Subscribe, version: Version) -> Checked {
         let shared = version == Version::V5 && filter.as_bytes().starts_with(b"$share/");
         ensure(!(options.no_local && shared), SUBSCRIBE, "no local", "is set on a shared subscription")?;
     }
-    // 3.8.2.1.2
+    // [u5-3.8.2.1.2]
     let fits = subscribe.subscription_id.is_none_or(|id| (1..=VARINT_MAX).contains(&id));
     ensure(fits, SUBSCRIBE, "subscription identifier", "is not between 1 and 268,435,455")
 }
@@ -210,7 +211,7 @@ fn auth(auth: &Auth, version: Version) -> Checked {
     );
     ensure(known, AUTH, "reason code", "is not one of this packet's")?;
     binary(AUTH, "authentication data", auth.data.as_ref())?;
-    // 3.15.2.2.2; a bare success has neither (3.15.2.1)
+    // [u5-3.15.2.2.2]; a bare success has neither [u5-3.15.2.1]
     let bare = auth.reason == ReasonCode::SUCCESS && auth.data.is_none() && auth.properties.is_none();
     ensure(auth.method.is_some() || bare, AUTH, "authentication method", "is missing")
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Engine;
 use crate::codec::packet::{Auth, Packet};
 use crate::codec::reason::ReasonCode;
-use crate::error::{LossCause, Stage, TransportError};
+use crate::error::{LossCause, Stage, TransportError, TransportErrorKind};
 use crate::event::{AuthData, Event};
 use crate::time::Now;
 
@@ -27,7 +27,7 @@ impl Engine {
     pub fn authenticate(&mut self, data: Option<Bytes>, now: Now) {
         self.advance(now);
         if self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.challenged)) {
-            self.send_auth(ReasonCode::CONTINUE_AUTHENTICATION, data);
+            self.send_auth(ReasonCode::CONTINUE_AUTHENTICATION, data); // [MQTT-4.12.0-3]
         }
     }
 
@@ -42,11 +42,12 @@ impl Engine {
             return false;
         }
         link.reauthenticating = true;
-        self.send_auth(ReasonCode::REAUTHENTICATE, data);
+        self.send_auth(ReasonCode::REAUTHENTICATE, data); // [MQTT-4.12.1-1]
         true
     }
 
-    /// Whoever answers the challenges could not, or does not believe the proof: the link is of no use.
+    /// Whoever answers the challenges could not, or does not believe the proof: the link is of no use
+    /// [MQTT-4.12.1-2].
     pub fn auth_failed(&mut self, error: TransportError, now: Now) {
         self.advance(now);
         self.lose(LossCause::Open { stage: Stage::Credentials, error });
@@ -67,9 +68,16 @@ impl Engine {
     fn send_auth(&mut self, reason: ReasonCode, data: Option<Bytes>) {
         let now = self.now.mono;
         let Some(link) = self.link.as_mut() else { return };
+        // [MQTT-4.12.0-7]
         let Some(method) = link.auth_method.clone() else { return };
-        // [MQTT-4.12.0-5]
-        let auth = Auth { reason, method: Some(method), data, properties: None };
-        link.send(&Packet::Auth(auth), &mut self.wire, now);
+        // [MQTT-4.12.0-5]; without text [MQTT-3.15.2-2] [MQTT-3.15.2-3].
+        let packet = Packet::Auth(Auth { reason, method: Some(method), data, properties: None });
+        // [MQTT-3.2.2-15]
+        if !link.has_room_for(&packet) {
+            let error =
+                TransportError::new(TransportErrorKind::Credentials, "AUTH is larger than the server takes");
+            return self.lose(LossCause::Open { stage: Stage::Credentials, error });
+        }
+        link.send(&packet, &mut self.wire, now);
     }
 }

@@ -421,7 +421,8 @@ impl Engine {
     }
 
     /// Whether bytes should be read from the transport. `false` only at 3.1.1, which has no receive maximum,
-    /// while the application is slow; the silence of the peer is not held against it then.
+    /// while the application is slow; the silence of the peer is not held against it then. So there is no packet that
+    /// comes and finds no room [MQTT311-4.8.0-2].
     pub fn wants_read(&self) -> bool {
         self.link.as_ref().is_none_or(|link| {
             link.version() == Version::V5

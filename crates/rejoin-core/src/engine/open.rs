@@ -77,11 +77,14 @@ impl Engine {
             Version::V5 => ConnectProperties {
                 session_expiry: Some(config.session.mode.expiry_seconds()).filter(|s| *s > 0),
                 receive_maximum: std::num::NonZeroU16::new(config.link.receive_maximum),
+                // What is larger is lost on the way, without a word [MQTT-3.1.2-25].
                 maximum_packet_size: Some(config.link.maximum_packet_size),
                 topic_alias_maximum: Some(config.link.topic_alias_maximum).filter(|n| *n > 0),
                 user_properties: config.user_properties.clone(),
                 authentication_method: config.authentication.as_ref().map(|auth| auth.method.clone()),
                 authentication_data: config.authentication.as_ref().and_then(|auth| auth.data.clone()),
+                // Response Information is not asked for [MQTT-3.1.2-28], and text of the server always welcome
+                // [MQTT-3.1.2-29].
                 ..ConnectProperties::default()
             },
         };
@@ -89,10 +92,11 @@ impl Engine {
             version,
             clean_start: self.clean_start(link),
             keep_alive,
+            // [MQTT-3.1.3-2]; empty, the server is to choose one [MQTT-3.1.3-6].
             client_id: self.present.client_id.clone(),
             will: config.will.clone(),
             user_name: config.login.user_name.clone(),
-            // 3.1.1 has no password without a user name [MQTT-3.1.2-22].
+            // 3.1.1 has no password without a user name [MQTT311-3.1.2-22].
             password: config
                 .login
                 .password
@@ -112,8 +116,9 @@ impl Engine {
             Version::V5 if defect!(StaleSessionKept) => false,
             Version::V5 => elsewhere || !(self.begun || self.config.session.adopt),
             Version::V311 => {
+                // [MQTT311-3.1.2-4] [MQTT311-3.1.2-6]
                 let kept = self.config.session.mode.is_kept() || self.config.session.adopt;
-                // An empty client id needs a clean session there [MQTT-3.1.3-7].
+                // An empty client id needs a clean session there [MQTT311-3.1.3-7].
                 !kept || elsewhere || self.purging || self.present.client_id.is_empty()
             }
         }
@@ -136,7 +141,7 @@ impl Engine {
         let agreement = Agreement::new(link.version(), keep_alive, connack);
         if let Some(id) = &agreement.assigned_client_id {
             let id = id.clone();
-            self.present.client_id = id.clone(); // [MQTT-3.1.3-7]
+            self.present.client_id = id.clone(); // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
             self.journal.note(|| Record::ClientId { id });
         }
         self.present.version = Some(agreement.version);
@@ -183,14 +188,16 @@ impl Engine {
 
     fn take_up_session(&mut self, present: bool, unproven: bool, server: usize) -> (SessionState, usize) {
         let name = self.config.servers[server].as_str().to_owned();
+        // [MQTT-3.2.2-3]: both are believed, if for a good reason.
         if present {
             if !self.session.exists() {
                 self.session.server = Some(name); // adopted
             }
             let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
-            return (SessionState::Kept, self.session.resume(unproven, again));
+            return (SessionState::Kept, self.session.resume(unproven, again)); // [MQTT-3.1.2-5]
         }
         let existed = self.session.exists();
+        // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5]
         let Aftermath { loss, ended, undecided, unsubscribed } =
             self.session.begin(&name, &self.config.session);
         let epoch = self.session.epoch;
@@ -234,6 +241,7 @@ impl Engine {
             self.wire.clear();
         }
         self.flush();
+        // [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT311-4.8.0-1]
         self.outputs.push_back(Output::Close { graceful: said_goodbye });
         if matches!(cause, LossCause::Refused { .. }) {
             // The broker answered, so this CONNECT did not touch the session.
@@ -375,7 +383,8 @@ impl Engine {
         Some(parked)
     }
 
-    /// Tells the broker why, where the standard asks for it. Gives whether DISCONNECT was written.
+    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b]. Gives whether DISCONNECT was
+    /// written.
     fn say_why(&mut self, link: &mut Link, cause: &LossCause) -> bool {
         match cause {
             LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => {
@@ -388,7 +397,7 @@ impl Engine {
         }
     }
 
-    /// Writes DISCONNECT; nothing may follow it [MQTT-3.14.4-1].
+    /// Writes DISCONNECT, without text [MQTT-3.14.2-3] [MQTT-3.14.2-4]; nothing may follow it [MQTT-3.14.4-1].
     pub(super) fn disconnect(&mut self, disconnect: Disconnect) {
         let now = self.now.mono;
         if let Some(link) = self.link.as_mut() {

@@ -68,6 +68,7 @@ impl Engine {
         };
         self.stats.received += 1;
         let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
+        // As it came, expired or not [MQTT-3.3.2-6] [MQTT-4.3.3-13], and in the order in which it came [MQTT-4.6.0-5].
         let message = Message { id, topic, payload, qos, retain, dup, properties };
         if let (true, Qos::ExactlyOnce, Some(packet_id), Some(id)) = (durable, qos, packet_id, id) {
             // The server may forget the message after PUBREC: it must be ours by then.

@@ -11,7 +11,7 @@ impl Engine {
     /// Looks at the server a broker names with its last word. Tells recovery if it may be followed.
     pub(super) fn note_reference(&mut self, cause: &LossCause) {
         let Some(reference) = reference(cause) else { return };
-        // Several may be named, the best first [MQTT-4.11].
+        // Several may be named, the best first [u5-4.11] [u5-3.2.2.2].
         for named in reference.split_ascii_whitespace() {
             if let Some(server) = self.known_server(named).or_else(|| self.new_server(named)) {
                 self.recovery.name_server(server);

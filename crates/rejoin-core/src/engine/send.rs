@@ -29,10 +29,12 @@ impl Engine {
             subscription_ids: link.agreement.subscription_ids_available,
             v5: link.version() == Version::V5,
             session_present: self.present.session == Some(crate::event::SessionState::Kept),
+            packet_size_max: link.agreement.maximum_packet_size,
         })
     }
 
     pub(super) fn pump(&mut self) {
+        // Nothing leaves behind CONNECT before its answer [MQTT-3.1.4-6] [MQTT-3.1.2-30].
         if !self.is_up() || !self.session_is_safe() {
             return;
         }
@@ -82,7 +84,8 @@ impl Engine {
     fn send_releases(&mut self) {
         let now = self.now.mono;
         let Some(link) = self.link.as_mut() else { return };
-        // PUBREL needs no quota [MQTT-3.3.4-8], only its record on the store [MQTT-4.3.3-6].
+        // PUBREL needs no quota [MQTT-3.3.4-8] [MQTT-4.9.0-3], only its record on the store [MQTT-4.3.3-6]. Without text
+        // it passes no limit [MQTT-3.6.2-2] [MQTT-3.6.2-3].
         while let Some(id) = self.session.outbox.in_flight.next_release(self.journal.durable) {
             let packet = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
             link.send(&packet, &mut self.wire, now);
@@ -161,6 +164,7 @@ impl Engine {
         if qos != Qos::AtMostOnce && !self.may_send() {
             return false;
         }
+        // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
         let packet_id = match qos {
             Qos::AtMostOnce => None,
             _ => match self.session.ids.take() {
@@ -178,6 +182,7 @@ impl Engine {
             return true;
         }
         let Some(packet_id) = packet_id else {
+            // Once, and forgotten [MQTT-4.3.1-1].
             link.send_publish(publish, &mut self.wire, now);
             link.note_unsent(entry.id, entry.publication.is_queued());
             return true;
@@ -233,7 +238,8 @@ impl Engine {
     }
 }
 
-/// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-3].
+/// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-1] [MQTT-3.3.1-3]
+/// [MQTT-4.3.2-2] [MQTT-4.3.3-2].
 fn packet(
     entry: &Entry,
     packet_id: Option<PacketId>,

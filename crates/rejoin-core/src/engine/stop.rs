@@ -35,11 +35,11 @@ impl Engine {
             let fresh = matches!(self.config.session.mode, SessionMode::Fresh { .. });
             let lingers = self.config.session.mode.expiry_seconds() > 0;
             let v5 = self.link.as_ref().is_some_and(|l| l.version() == Version::V5);
-            // A session for this process ends with it.
+            // A session for this process ends with it. One that CONNECT gave no life gets none [u5-3.14.2.2.2].
             goodbye.session_expiry = (v5 && fresh && lingers).then_some(0);
             self.disconnect(goodbye);
             self.flush();
-            self.outputs.push_back(Output::Close { graceful: true });
+            self.outputs.push_back(Output::Close { graceful: true }); // [MQTT-3.14.4-2]
         } else if self.link.is_some() {
             self.outputs.push_back(Output::Close { graceful: false });
         }

@@ -27,12 +27,15 @@ pub(crate) struct Agreement {
 impl Agreement {
     pub(crate) fn new(version: Version, keep_alive: u16, connack: &ConnAck) -> Self {
         let p = &connack.properties;
-        // The server's keep-alive replaces ours [MQTT-3.1.2-21].
+        // The server's keep-alive replaces ours [MQTT-3.1.2-21] [MQTT-3.2.2-21].
         let keep_alive = p.server_keep_alive.unwrap_or(keep_alive);
         Self {
             version,
+            // [u5-3.2.2.3.3]
             receive_maximum: p.receive_maximum.map_or(u16::MAX, |n| n.get()),
+            // [MQTT-3.2.2-9] [u5-3.2.2.3.4]
             maximum_qos: p.maximum_qos.unwrap_or(Qos::ExactlyOnce),
+            // [u5-3.2.2.3.5]
             retain_available: p.retain_available.unwrap_or(true),
             maximum_packet_size: p.maximum_packet_size,
             topic_alias_maximum: p.topic_alias_maximum.unwrap_or(0),

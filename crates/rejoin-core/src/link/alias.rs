@@ -16,7 +16,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// `maximum` is the lower of what the server allows [MQTT-3.2.2-17] and what we want.
+    /// `maximum` is the lower of what the server allows [MQTT-3.2.2-17] [MQTT-3.3.2-9] and what we want.
     pub(crate) fn new(maximum: u16) -> Self {
         Self { maximum, table: BTreeMap::new() }
     }
@@ -31,6 +31,7 @@ impl Outgoing {
             publish.topic = Text::default();
             return;
         }
+        // [MQTT-3.2.2-18]
         let next = u16::try_from(self.table.len() + 1).ok().filter(|n| *n <= self.maximum);
         if let Some(alias) = next.and_then(NonZeroU16::new) {
             self.table.insert(publish.topic.clone(), alias);
@@ -56,15 +57,17 @@ impl Incoming {
         let Some(properties) = publish.properties.as_mut() else { return Ok(()) };
         let Some(alias) = properties.topic_alias.take() else { return Ok(()) };
         if alias.get() > self.maximum {
-            // [MQTT-3.1.2-26] [MQTT-3.1.2-27]
+            // [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]
             let detail =
                 format!("PUBLISH with topic alias {alias}, but we allowed aliases up to {}", self.maximum);
             return Err(ProtocolError::new(ReasonCode::TOPIC_ALIAS_INVALID, detail));
         }
+        // [MQTT-3.3.2-10]
         if !publish.topic.is_empty() {
             self.table.insert(alias, publish.topic.clone());
             return Ok(());
         }
+        // [u5-3.3.2.3.4-a]
         let Some(topic) = self.table.get(&alias) else {
             let detail = format!("PUBLISH with topic alias {alias}, which was never set on this link");
             return Err(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, detail));

@@ -26,7 +26,10 @@ pub(crate) struct Liveness {
     only_tells: bool,
     last_in: Timestamp,
     last_out: Timestamp,
+    /// When the oldest ping left that no answer came for.
     ping_sent: Option<Timestamp>,
+    /// Pings without an answer.
+    owed: u32,
     /// When the last bytes left that a late answer can be blamed on: the ping itself, or what a full transport had
     /// refused before. What an idle transport takes says nothing: the kernel of a frozen link takes it, too.
     ping_left: Timestamp,
@@ -81,6 +84,7 @@ impl Liveness {
             last_in: now,
             last_out: now,
             ping_sent: None,
+            owed: 0,
             ping_left: now,
             ping_mark: None,
             backed_up: false,
@@ -175,13 +179,19 @@ impl Liveness {
     }
 
     pub(crate) fn ping_sent(&mut self, now: Timestamp) {
-        self.ping_sent = Some(now);
-        self.ping_mark = Some(self.handed);
+        self.owed += 1;
+        // Repeated, it is still the first that is late.
+        if self.ping_sent.is_none() {
+            self.ping_sent = Some(now);
+            self.ping_mark = Some(self.handed);
+        }
     }
 
-    /// Gives the round trip, if there was a ping to answer.
+    /// Gives the round trip, if there was a ping to answer and no doubt which.
     pub(crate) fn pingresp(&mut self, now: Timestamp) -> Option<Duration> {
-        let took = now.since(self.ping_sent.take()?);
+        self.owed = self.owed.saturating_sub(1);
+        // While others are owed it is not known which of them this one answers.
+        let took = now.since(self.ping_sent.take().filter(|_| self.owed == 0)?);
         self.round_trip.sample(took);
         Some(took)
     }
@@ -214,15 +224,19 @@ impl Liveness {
             _ if self.ping_after == Duration::MAX => None,
             // What we do not read is no silence of the peer, but the peer must go on hearing from us.
             _ if self.paused => Some((self.last_out + self.ping_after, TimerKind::Ping)),
+            // [MQTT-3.1.2-20]
             None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
             Some(_) if defect!(PingrespIgnored) => None,
             Some(sent) => {
                 let from = sent.max(self.last_in).max(self.ping_left);
-                if self.suspect {
-                    Some((from + self.patience(), TimerKind::PingTimeout))
+                let late = if self.suspect {
+                    (from + self.patience(), TimerKind::PingTimeout)
                 } else {
-                    Some((from + self.patience() * 2 / 5, TimerKind::Suspect))
-                }
+                    (from + self.patience() * 2 / 5, TimerKind::Suspect)
+                };
+                // Its answer may stand behind a long backlog: that must not silence us [MQTT-3.1.2-20].
+                let again = self.last_out.max(self.last_taken) + self.ping_after;
+                Some(if again < late.0 { (again, TimerKind::Ping) } else { late })
             }
         };
         let write = (stalled && !defect!(WriteStallIgnored))
@@ -251,6 +265,7 @@ impl Liveness {
             _ => true,
         });
         Some(match grave.unwrap_or(first) {
+            // [MQTT-3.12.4-1] [u5-3.1.2.10]
             TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
             TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),
             TimerKind::AckProgress => Alarm::Dead(LossCause::AckTimeout(self.ack_timeout)),

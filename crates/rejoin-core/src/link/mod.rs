@@ -155,7 +155,7 @@ impl Link {
         first
     }
 
-    /// The transport is open: CONNECT is the first packet [MQTT-3.1.0-1].
+    /// The transport is open: CONNECT is the first packet [MQTT-3.1.0-1], and never comes again [MQTT-3.1.0-2].
     pub(crate) fn opened(&mut self, connect: Connect, out: &mut WriteBuffer, now: Timestamp) {
         self.phase = Phase::Handshake;
         self.phase_since = now;
@@ -169,6 +169,7 @@ impl Link {
     pub(crate) fn agree(&mut self, agreement: Agreement, config: &LinkConfig, window: u16, now: Timestamp) {
         self.phase = Phase::Up;
         self.up_since = Some(now);
+        // [MQTT-4.9.0-1]; CONNACK has no zero, and neither have the settings.
         self.quota_initial = agreement.receive_maximum.min(window);
         self.quota = self.quota_initial;
         let aliases = agreement.topic_alias_maximum.min(config.topic_aliases_used);
@@ -176,6 +177,7 @@ impl Link {
         self.aliases_out = alias::Outgoing::new(aliases);
         let mut ping_after = config.ping_after;
         if !agreement.keep_alive.is_zero() {
+            // The server waits for one and a half times the keep-alive [MQTT-3.1.2-22].
             ping_after = ping_after.min(agreement.keep_alive * 3 / 4);
         }
         self.liveness.agree(ping_after, now);
@@ -230,6 +232,7 @@ impl Link {
     }
 
     fn connack(&self, connack: Box<ConnAck>) -> Result<Arrived, LossCause> {
+        // Ends the link, whether or not the server closes it [MQTT-3.2.2-7] [MQTT-4.12.0-4] [MQTT-4.13.2-1].
         if connack.reason != ReasonCode::SUCCESS {
             let p = connack.properties;
             return Err(LossCause::Refused {
@@ -281,7 +284,7 @@ impl Link {
         }
         self.overruns += 1;
         if self.inbound > i64::from(self.receive_maximum) + i64::from(self.receive_overrun) {
-            // [MQTT-3.3.4-9]
+            // [MQTT-3.3.4-9] [u5-3.3.4]
             return Err(LossCause::Protocol(ProtocolError::new(
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
                 format!("more than {} messages unacknowledged towards us", self.receive_maximum),
@@ -339,6 +342,12 @@ impl Link {
         }
     }
 
+    /// Whether the server takes a packet of this size [MQTT-3.2.2-15].
+    pub(crate) fn has_room_for(&self, packet: &Packet) -> bool {
+        let size = codec::encoded_len(packet, self.version());
+        self.agreement.maximum_packet_size.is_none_or(|max| size as u64 <= u64::from(max))
+    }
+
     /// Whether an alias on top of the topic keeps the packet within the server's limit [MQTT-3.2.2-15].
     fn has_room_for_alias(&self, publish: &Publish) -> bool {
         let Some(limit) = self.agreement.maximum_packet_size else { return true };
@@ -374,6 +383,7 @@ impl Link {
             }
             // One clock for all handshakes: leaving the broker's queue between two of them would waste the slot.
             Phase::Handshake if defect!(NoConnackTimeout) => None,
+            // [u5-3.2]
             Phase::Opening | Phase::Handshake => {
                 let since = self.reached.unwrap_or(self.phase_since);
                 Some((since + self.attempt.connack_limit, TimerKind::Connack))
@@ -437,6 +447,7 @@ fn unexpected(packet: &str, when: &str) -> LossCause {
     LossCause::Protocol(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, format!("{packet} {when}")))
 }
 
+/// [MQTT-4.13.2-1]
 fn server_disconnect(disconnect: Disconnect) -> LossCause {
     let text = disconnect.properties.and_then(|p| p.reason_string);
     LossCause::ServerDisconnect {

@@ -30,7 +30,7 @@ pub use verdict::{Adapt, Verdict, why};
 
 /// Refusals of fresh credentials in a row that are worth another try; then it is not the token's age.
 const FRESH_CREDENTIALS_TRIES: u32 = 3;
-/// Links of 3.1.1 closed soon after CONNACK, in a row, before a suspicion is worth naming.
+/// Links of 3.1.1 closed soon after CONNACK, in a row, before a suspicion is worth naming [MQTT311-3.1.4-2].
 const CLOSED_SOON_BEFORE_SUSPICION: u32 = 3;
 
 /// What the link knows of its own end.

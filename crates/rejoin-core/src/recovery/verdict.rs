@@ -201,6 +201,7 @@ const fn without_code(cause: &LossCause) -> Row {
         },
         LossCause::ConnectTimeout(_)   => row(Overloaded, "a full accept queue looks just like this"),
         LossCause::ConnackTimeout(_)   => row(Overloaded, "we stood in the queue and it did not get to us"),
+        // [MQTT311-3.2.2-6]
         LossCause::ClosedBeforeConnack => row(Overloaded, "throttled; or 5.0 is not spoken, if it never worked")
                                             .from(2, SPEAK_V311).or(Overloaded),
         LossCause::PeerClosed          => row(Now, "a restart, here or on the way; the first to ask is served"),
@@ -230,9 +231,12 @@ const fn connack(code: R) -> Row {
         R::PROTOCOL_ERROR               => row(Now, "corruption once, our own bug if repeated").from(2, SlowLane),
         R::IMPLEMENTATION_SPECIFIC_ERROR => row(NextServer, "valid, but not wanted here")
                                             .or(Overloaded).from(4, SlowLane),
+        // [MQTT-3.1.2-2]
         R::UNSUPPORTED_PROTOCOL_VERSION => row(SPEAK_V311, "will not change by itself").or(SlowLane),
+        // [MQTT-3.1.3-8] [MQTT-3.1.3-5]
         R::CLIENT_IDENTIFIER_NOT_VALID  => row(SlowLane, "configuration"),
         R::BAD_USER_NAME_OR_PASSWORD    => row(Credentials, "tokens expire; a fixed one does not heal").or(SlowLane),
+        // [MQTT-3.1.4-2] [MQTT-4.12.0-1]
         R::NOT_AUTHORIZED               => row(Credentials, "rights may be granted later")
                                             .or(Unauthorized).from(2, Unauthorized),
         R::SERVER_UNAVAILABLE           => row(NextServer, "what is behind the listener is down").or(Overloaded),
@@ -243,7 +247,9 @@ const fn connack(code: R) -> Row {
         R::PACKET_TOO_LARGE             => row(SlowLane, "CONNECT or will too large: configuration"),
         R::QUOTA_EXCEEDED               => row(Overloaded, "often a quota per minute"),
         R::PAYLOAD_FORMAT_INVALID       => row(SlowLane, "the will's payload: configuration"),
+        // [MQTT-3.2.2-13]
         R::RETAIN_NOT_SUPPORTED         => row(WILL_NOT_RETAINED, "the will's; the server cannot").from(2, SlowLane),
+        // [MQTT-3.2.2-12]
         R::QOS_NOT_SUPPORTED            => row(LOWER_WILL_QOS, "the will's; the server cannot")
                                             .or(SlowLane).from(2, SlowLane),
         R::USE_ANOTHER_SERVER           => row(Redirected, "for a while, if the one it names may be followed")
@@ -272,6 +278,7 @@ const fn disconnect(code: R) -> Row {
         R::SERVER_SHUTTING_DOWN         => row(NextServer, "a planned restart, all are told together").or(Spread),
         R::BAD_AUTHENTICATION_METHOD    => row(SlowLane, "configuration"),
         R::KEEP_ALIVE_TIMEOUT           => row(Now, "our pings were late, it is fine").with(Adapt::PingMoreOften),
+        // [MQTT-3.1.4-3]
         R::SESSION_TAKEN_OVER           => row(Takeover, "both sides live: retrying is the storm").from(3, SlowLane),
         R::TOPIC_FILTER_INVALID         => row(Quarantine, "the subscription; it would repeat"),
         R::TOPIC_NAME_INVALID           => row(Quarantine, "the message; it would repeat"),

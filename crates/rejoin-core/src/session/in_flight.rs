@@ -39,9 +39,9 @@ impl Exchange {
 /// How far an exchange is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// PUBLISH sent or to be sent again.
+    /// PUBLISH sent or to be sent again, until PUBACK [MQTT-4.3.2-3] or PUBREC [MQTT-4.3.3-3].
     Published(Entry),
-    /// PUBREC came; only PUBREL may follow [MQTT-4.3.3-6].
+    /// PUBREC came; only PUBREL may follow [MQTT-4.3.3-6], until PUBCOMP [MQTT-4.3.3-5].
     Released(Entry),
     /// Answered for, but the identifier is still taken.
     Leased,
@@ -123,7 +123,7 @@ impl InFlight {
         Some(stage)
     }
 
-    /// PUBREC came: from now on this exchange is only ever released.
+    /// PUBREC came: from now on this exchange is only ever released [MQTT-4.3.3-4].
     pub(crate) fn mark_released(&mut self, id: PacketId, needs: Ticket) -> bool {
         let Some(slot) = self.exchange(id) else { return false };
         match std::mem::replace(&mut slot.stage, Stage::Gone) {
@@ -209,7 +209,7 @@ impl InFlight {
         self.release.clear();
     }
 
-    /// The session was resumed: everything unanswered goes out again, in its first order.
+    /// The session was resumed: everything unanswered goes out again, in its first order [MQTT-4.4.0-1] [MQTT-4.6.0-1].
     pub(crate) fn resume(&mut self, unproven: bool) -> usize {
         if defect!(PublishAfterPubrel) {
             self.forget_releases();

@@ -20,6 +20,7 @@ pub(crate) struct Inbox {
     /// QoS 2 messages of the present link, in order of arrival [MQTT-4.6.0-3].
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<(PacketId, ReasonCode, Ticket)>,
+    /// The server counts its identifiers by itself, whatever ours are [MQTT-2.2.1-4].
     held: BTreeMap<PacketId, Held>,
     /// The application was given the message and has not taken it. `None`: the identifier means nothing any more, and
     /// only the store still knows of the message.
@@ -99,7 +100,8 @@ impl Inbox {
         MessageId(self.next)
     }
 
-    /// A PUBLISH came. `stored`: a store keeps QoS 2 messages, so they are safe without the application; `most_untaken`
+    /// A PUBLISH came; its QoS says what is owed for it, wanted or not [MQTT-3.3.4-1] [MQTT-4.5.0-2] [MQTT-3.10.4-3]
+    /// [MQTT-3.3.4-5]. `stored`: a store keeps QoS 2 messages, so they are safe without the application; `most_untaken`
     /// bounds how many of them wait for it.
     pub(crate) fn publish(&mut self, publish: &Publish, stored: bool, most_untaken: usize) -> Arrival {
         let Some(packet_id) = publish.packet_id else {
@@ -179,8 +181,9 @@ impl Inbox {
         }
     }
 
-    /// The application took a message, or refused it with a code of 0x80 or above. Gives whether it is a QoS 2 message
-    /// that a store keeps, and `Err` when the acknowledgement comes too late to mean anything.
+    /// The application took a message [MQTT-4.3.2-4] [MQTT-4.3.3-8], or refused it with a code of 0x80 or above. Gives
+    /// whether it is a QoS 2 message that a store keeps, and `Err` when the acknowledgement comes too late to mean
+    /// anything.
     pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<bool, ()> {
         if answer(&mut self.pubacks, message, reason) {
             return Ok(false);
@@ -200,6 +203,7 @@ impl Inbox {
     pub(crate) fn pubrel(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
         // A PUBREL may only follow our PUBREC; one that overtakes it would free an identifier we still owe.
         self.held.get(&packet_id).filter(|held| held.recorded)?;
+        // [MQTT-4.3.3-12]
         let message = self.held.remove(&packet_id)?.message;
         self.orphan(message, stored);
         Some(message)
@@ -210,7 +214,8 @@ impl Inbox {
         self.pubcomps.push_back((packet_id, reason, needs));
     }
 
-    /// The next answer that may leave.
+    /// The next answer that may leave, under the identifier of what it answers [MQTT-2.2.1-5]. None carries text, so none
+    /// passes a limit [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3].
     pub(crate) fn next_answer(&mut self, durable: Ticket) -> Option<Answer> {
         if let Some(Owed { packet_id, answer: Some(reason), .. }) = self.pubacks.front() {
             let packet = Packet::PubAck(Ack::new(*packet_id, *reason));

@@ -29,7 +29,8 @@ use crate::config::SessionConfig;
 use crate::event::{Message, Outcome, PublishId, SessionLoss, SubscriptionId};
 use crate::time::{Now, Timestamp};
 
-/// Session state and what outlives it.
+/// Session state and what outlives it. Owned by the engine, not by the link: no loss of one takes anything of it away
+/// [MQTT-4.1.0-1] [MQTT-3.1.2-23].
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) ids: PacketIds,

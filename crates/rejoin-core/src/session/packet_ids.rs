@@ -46,7 +46,7 @@ impl PacketIds {
         }
     }
 
-    /// Gives an identifier back after the packet that ends its exchange [MQTT-2.3.1-3].
+    /// Gives an identifier back after the packet that ends its exchange [MQTT311-2.3.1-3].
     pub(crate) fn free(&mut self, id: PacketId) {
         if self.is_used(id.get()) {
             self.used[usize::from(id.get() / 64)] &= !(1 << (id.get() % 64));

@@ -1,4 +1,4 @@
-//! One message the broker cuts the link over must not hold up the others for ever.
+//! One message the broker cuts the link over must not hold up the others for ever [MQTT311-3.3.5-2].
 //!
 //! Two links in a row that the *peer* cut with messages unacknowledged, and not one acknowledgement on them,
 //! start the isolation: the next link is proven by a ping, shows that it lives with nothing sent, and then

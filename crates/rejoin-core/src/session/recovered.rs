@@ -15,7 +15,8 @@ use crate::text::Text;
 pub struct Recovered {
     /// Messages that wait to be sent for the first time in the present session, in the order they were accepted.
     pub waiting: Vec<Waits>,
-    /// Messages sent in the present session and not answered for, in the order they were first sent.
+    /// Messages sent in the present session and not answered for: the released ones in the order of their PUBREC, and
+    /// the others in the order they were first sent.
     pub sent: Vec<WasSent>,
     /// Messages of a lost session that the application must decide on.
     pub undecided: Vec<(PublishId, Publication)>,
@@ -136,7 +137,9 @@ impl Replay {
             }
             Record::Received { id } => {
                 if let Some(exchange) = self.sent.get_mut(&id) {
-                    exchange.2 = true;
+                    // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
+                    self.seq += 1;
+                    (exchange.0, exchange.2) = (self.seq, true);
                 }
             }
             Record::Asked { id } => self.set_asked(id, true),

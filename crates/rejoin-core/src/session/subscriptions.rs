@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscribe, Unsubscribe};
+use crate::codec::encoded_len;
+use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscribe, Unsubscribe, Version};
 use crate::codec::reason::ReasonCode;
 use crate::error::{ProtocolError, Rejected};
 use crate::event::{SubscribeRequest, SubscribeResult, SubscriptionId};
@@ -12,6 +13,9 @@ use crate::time::Timestamp;
 
 /// Filters in one packet where they may share one. Keeps a SUBSCRIBE of long filters within common limits.
 const FILTERS_PER_PACKET: usize = 64;
+
+/// Fixed header, packet identifier and no properties, in bytes, at most.
+const HEAD_SIZE_MOST: usize = 11;
 
 /// What the server offers on this link; the engine copies it from the agreement.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +27,29 @@ pub(crate) struct Offer {
     pub(crate) v5: bool,
     /// The server said it has the session: retained messages are wanted only for what is new to it.
     pub(crate) session_present: bool,
+    /// Bytes of the largest packet the server takes; `None` is the limit of the protocol.
+    pub(crate) packet_size_max: Option<u32>,
+}
+
+impl Offer {
+    /// Whether a packet stays within the server's limit with this filter behind those it holds already
+    /// [MQTT-3.2.2-15]. `size` counts them.
+    fn has_room(self, size: usize) -> bool {
+        self.packet_size_max.is_none_or(|max| size as u64 <= u64::from(max))
+    }
+
+    /// Why not even a packet for this filter alone can be sent.
+    fn too_large(self, request: &SubscribeRequest) -> Option<Rejected> {
+        let limit = u64::from(self.packet_size_max?);
+        let packet = Packet::Subscribe(Subscribe {
+            packet_id: PacketId::MAX,
+            subscription_id: self.subscription_ids.then_some(request.id.0),
+            user_properties: request.user_properties.clone(),
+            filters: vec![(request.filter.text().clone(), request.options)],
+        });
+        let size = encoded_len(&packet, if self.v5 { Version::V5 } else { Version::V311 }) as u64;
+        (size > limit).then_some(Rejected::TooLarge { size, limit })
+    }
 }
 
 #[derive(Debug)]
@@ -144,7 +171,8 @@ impl Subscriptions {
         self.wishes.is_empty()
     }
 
-    /// The link is gone; what the broker has is unknown.
+    /// The link is gone; what the broker has is unknown. What it did not answer is asked again [MQTT-3.8.4-1]
+    /// [MQTT-3.10.4-4].
     /// Gives the packet identifiers that nobody will answer any more, and wishes that ended with the link: an
     /// UNSUBSCRIBE sent again would end a newer subscription to the same filter.
     pub(crate) fn link_down(&mut self) -> (Vec<PacketId>, Vec<SubscriptionId>) {
@@ -225,23 +253,26 @@ impl Subscriptions {
         }
     }
 
-    /// Wishes the server does not offer; they are refused without asking.
+    /// Wishes the server does not offer, or has no room for in a packet; they are refused without asking
+    /// [u5-3.2.2.3.11] [u5-3.2.2.3.13].
     pub(crate) fn reject_unavailable(&mut self, offer: Offer) -> Vec<(SubscriptionId, Rejected)> {
-        if self.unasked == 0 || (offer.wildcard && offer.shared) {
+        if self.unasked == 0 || (offer.wildcard && offer.shared && offer.packet_size_max.is_none()) {
             return Vec::new();
         }
         let mut rejected = Vec::new();
         for wish in self.wishes.values_mut().filter(|w| w.state == Wanted::Unasked) {
             let filter = &wish.request.filter;
-            let what = if !offer.shared && filter.is_shared() {
-                "shared subscriptions"
+            let why = if !offer.shared && filter.is_shared() {
+                Rejected::NotAvailable("shared subscriptions")
             } else if !offer.wildcard && filter.has_wildcard() {
-                "wildcard subscriptions"
+                Rejected::NotAvailable("wildcard subscriptions")
+            } else if let Some(too_large) = offer.too_large(&wish.request) {
+                too_large
             } else {
                 continue;
             };
             wish.state = Wanted::Refused(None);
-            rejected.push((wish.request.id, Rejected::NotAvailable(what)));
+            rejected.push((wish.request.id, why));
         }
         self.count();
         rejected
@@ -262,7 +293,12 @@ impl Subscriptions {
         }
         let mut ids = Vec::new();
         let mut filters = Vec::new();
+        let mut size = HEAD_SIZE_MOST;
         for leaving in self.leaving.iter_mut().filter(|l| !l.asked).take(FILTERS_PER_PACKET) {
+            size += 2 + leaving.filter.len();
+            if !offer.has_room(size) && !ids.is_empty() {
+                break;
+            }
             leaving.asked = true;
             ids.push(leaving.id);
             filters.push(leaving.filter.clone());
@@ -278,9 +314,11 @@ impl Subscriptions {
         let mut packet =
             Subscribe { packet_id, subscription_id: None, user_properties: Vec::new(), filters: Vec::new() };
         let mut ids = Vec::new();
+        let mut size = HEAD_SIZE_MOST;
         for (id, wish) in self.wishes.iter_mut().filter(|(_, w)| w.state == Wanted::Unasked) {
             let own_packet = offer.subscription_ids || !wish.request.user_properties.is_empty();
-            if own_packet && !ids.is_empty() {
+            size += 3 + wish.request.filter.text().len();
+            if (own_packet || !offer.has_room(size)) && !ids.is_empty() {
                 break;
             }
             let mut options = wish.request.options;
@@ -293,6 +331,7 @@ impl Subscriptions {
             packet.user_properties.extend(wish.request.user_properties.iter().cloned());
             wish.state = Wanted::Asked;
             ids.push(*id);
+            // [u5-3.2.2.3.12]
             if offer.subscription_ids {
                 packet.subscription_id = Some(id.0);
             }
@@ -308,7 +347,7 @@ impl Subscriptions {
         Some(Packet::Subscribe(packet))
     }
 
-    /// SUBACK [MQTT-3.8.4-2].
+    /// SUBACK [MQTT-3.8.4-2]: one code for each filter, in their order [MQTT-3.9.3-1] [MQTT-3.8.4-7].
     pub(crate) fn suback(
         &mut self,
         ack: &SubAck,
@@ -371,6 +410,7 @@ fn is_passing(reason: ReasonCode) -> bool {
     )
 }
 
+/// [MQTT-2.2.1-6]
 fn unmatched(
     name: &str,
     id: PacketId,

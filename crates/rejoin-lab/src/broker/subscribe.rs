@@ -38,7 +38,7 @@ impl Broker {
             }
             let code =
                 self.subscribe_one(id, &client, name, *options, packet.subscription_id, &mut retained)?;
-            // 3.1.1 knows one failure only [MQTT-3.9.3-2 of 3.1.1].
+            // 3.1.1 knows one failure only [MQTT311-3.9.3-2].
             reasons.push(if v5 || !code.is_error() { code } else { ReasonCode::UNSPECIFIED_ERROR });
         }
         self.answer_request(id, packet_id, reasons, PacketKind::SubAck);

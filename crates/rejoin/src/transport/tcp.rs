@@ -1,4 +1,5 @@
-//! TCP: from a name to a connected socket, and the socket options that decide how soon a dead peer is noticed.
+//! TCP, the stream that every server has [MQTT-4.2-1]: from a name to a connected socket, and the socket options that
+//! decide how soon a dead peer is noticed.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! MQTT over WebSocket: binary frames of any cut, as one stream of bytes [MQTT-6.0.0-1].
+//! MQTT over WebSocket: binary frames of any cut, as one stream of bytes [MQTT-6.0.0-1] [MQTT-6.0.0-2].
 
 use std::fmt;
 use std::io;
@@ -110,6 +110,7 @@ fn refused(error: &Error) -> TransportError {
             )
         }
         Error::Io(error) => return super::transport_error("WebSocket handshake", error),
+        // [MQTT-6.0.0-4]
         Error::Protocol(error) => (
             TransportErrorKind::Handshake,
             format!("the server does not speak WebSocket with the sub-protocol mqtt: {error}"),

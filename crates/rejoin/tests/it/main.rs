@@ -19,4 +19,6 @@ mod tls;
 mod ways;
 #[cfg(feature = "axum")]
 mod web;
+#[cfg(feature = "ws")]
+mod websocket;
 mod wishes;

@@ -7,6 +7,7 @@ use crate::peer::{LIMIT, Listener, connack, limited};
 
 #[tokio::test]
 async fn awaiting_is_the_brokers_answer_and_a_lost_link_is_none() {
+    // [MQTT-4.2-1]
     let listener = Listener::bind().await;
     let client = listener.client().start().unwrap();
     let delivery = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();

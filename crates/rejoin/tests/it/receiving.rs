@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin::{Qos, ReasonCode};
-use rejoin_core::codec::packet::Packet;
+use rejoin_core::codec::packet::{Packet, PublishProperties};
 
 use crate::peer::{Listener, for_subscription, limited, message};
 
@@ -49,6 +49,7 @@ async fn a_manual_ack_after_a_reconnect_is_stale() {
     assert_eq!(client.stats().engine.stale_acks, 1);
     new.reject(ReasonCode::PAYLOAD_FORMAT_INVALID);
     let answer = peer.puback().await;
+    // [MQTT-4.8.2-6]
     assert_eq!((answer.packet_id.get(), answer.reason), (1, ReasonCode::PAYLOAD_FORMAT_INVALID));
 }
 
@@ -77,6 +78,31 @@ async fn the_subscription_identifier_decides_if_its_filter_fits() {
     assert!(matches!(peer.next_or_end().await, Some(Packet::Unsubscribe(_))), "only one of two took it");
     drop(narrow);
     assert_eq!(peer.puback_beside_unsubscribe().await.packet_id.get(), 5);
+}
+
+#[tokio::test]
+async fn a_message_for_several_subscriptions_reaches_each_stream_once() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut wide = client.subscribe("#", Qos::AtLeastOnce).declare().unwrap();
+    let mut narrow = client.subscribe("a/+", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    let mut subscription_ids = Vec::new();
+    while subscription_ids.len() < 2 {
+        subscription_ids.extend(peer.grant().await.1);
+    }
+    subscription_ids.extend(subscription_ids.clone());
+    let properties = PublishProperties { subscription_ids, ..PublishProperties::default() };
+    let mut publish = message("a/b", "once", Qos::AtLeastOnce, 7);
+    publish.properties = Some(Box::new(properties));
+    peer.send(Packet::Publish(publish)).await;
+    peer.send(Packet::Publish(message("a/b", "next", Qos::AtLeastOnce, 8))).await;
+    for text in ["once", "next"] {
+        // [MQTT-3.3.4-4]
+        assert_eq!(limited(wide.next()).await.unwrap().text().unwrap(), text);
+        assert_eq!(limited(narrow.next()).await.unwrap().text().unwrap(), text);
+    }
+    assert_eq!(peer.puback().await.packet_id.get(), 7);
 }
 
 #[tokio::test]

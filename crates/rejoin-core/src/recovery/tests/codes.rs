@@ -17,6 +17,7 @@ fn taken_over() -> LossCause {
 
 #[test]
 fn a_takeover_duel_ends_in_the_slow_lane_with_the_conflict_named() {
+    // [MQTT-3.1.4-3]
     for life in [millis(1), secs(10), secs(40), secs(299)] {
         let mut world = World::new(&defaults(), 11);
         let first = world.link(life, &taken_over());
@@ -102,6 +103,7 @@ fn refusals_that_alternate_do_not_fetch_for_ever() {
 
 #[test]
 fn missing_rights_are_waited_for_a_minute_or_more() {
+    // [MQTT-3.1.4-2] [MQTT-4.12.0-1]
     let mut world = World::new(&with_fresh_credentials(), 1);
     assert_eq!(world.turned_down(&refused(ReasonCode::NOT_AUTHORIZED)).verdict, Verdict::Credentials);
     assert_eq!(world.turned_down(&refused(ReasonCode::NOT_AUTHORIZED)).verdict, Verdict::Unauthorized);
@@ -156,6 +158,7 @@ fn an_explicit_refusal_of_5_0_is_answered_with_3_1_1_at_once_and_remembered() {
 
 #[test]
 fn a_server_that_refuses_both_versions_goes_to_the_slow_lane() {
+    // [MQTT-3.1.2-2]
     let mut world = World::new(&defaults(), 1);
     world.turned_down(&refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION));
     let plan = world.turned_down(&refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION));
@@ -177,6 +180,7 @@ fn the_version_is_changed_even_where_losses_are_final() {
 
 #[test]
 fn two_silent_closes_where_5_0_never_worked_try_3_1_1() {
+    // [MQTT311-3.2.2-6]
     let mut world = World::new(&defaults(), 1);
     assert_eq!(world.turned_down(&LossCause::ClosedBeforeConnack).verdict, Verdict::Overloaded);
     let plan = world.turned_down(&LossCause::ClosedBeforeConnack);
@@ -246,6 +250,7 @@ fn a_server_known_to_speak_3_1_1_is_spoken_to_like_that() {
 
 #[test]
 fn at_3_1_1_closes_soon_after_connack_name_a_suspicion_and_stop_nothing() {
+    // [MQTT311-3.1.4-2]
     let mut world = World::with(&defaults(), VersionPolicy::Only311, 1, 1);
     let unacked = LossContext { lasted: None, unacked: true, version: Version::V311, local_evidence: false };
     for n in 1..30 {

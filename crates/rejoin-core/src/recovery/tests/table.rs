@@ -217,6 +217,7 @@ fn the_walk_has_every_cause() {
 
 #[test]
 fn the_table_is_the_page() {
+    // [MQTT-3.1.3-5] [MQTT-3.1.3-8] [MQTT-3.2.2-13]
     let expected = include_str!("verdicts.txt");
     let actual = whole_table();
     let first = actual.lines().zip(expected.lines()).find(|(a, e)| a != e);
@@ -247,7 +248,7 @@ fn the_will_is_lowered_to_what_the_connack_offers() {
         v311_form: false,
         maximum_qos: Some(Qos::AtLeastOnce),
     };
-    assert_eq!(told(&cause, ALONE), "WillQos(AtLeastOnce), 2: slow-lane");
+    assert_eq!(told(&cause, ALONE), "WillQos(AtLeastOnce), 2: slow-lane"); // [MQTT-3.2.2-12]
 }
 
 #[test]

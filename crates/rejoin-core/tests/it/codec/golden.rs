@@ -108,16 +108,16 @@ fn v311_connection() -> Vec<Golden> {
         ..connect(V311, "c")
     };
     vec![
-        // [MQTT-3.1.2-1] [MQTT-3.1.3-3]
+        // [MQTT-3.1.2-1] [MQTT-3.1.2-3] [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-16] [MQTT-3.1.2-18] [MQTT-3.1.3-3]
         row(
             V311,
             Client,
             "10 10 0004'MQTT' 04 02 003C 0004'rj-1'",
             Packet::Connect(connect(V311, "rj-1").into()),
         ),
-        // [MQTT-3.1.3-7]: an empty identifier goes with clean session.
+        // [MQTT311-3.1.3-7]: an empty identifier goes with clean session.
         row(V311, Client, "10 0C 0004'MQTT' 04 02 003C 0000", Packet::Connect(connect(V311, "").into())),
-        // [MQTT-3.1.3-1] [MQTT-3.1.2-9] [MQTT-3.1.2-19] [MQTT-3.1.2-21]
+        // [MQTT-3.1.3-1] [MQTT-3.1.2-9] [MQTT-3.1.2-17] [MQTT-3.1.2-19]
         row(
             V311,
             Client,
@@ -126,7 +126,7 @@ fn v311_connection() -> Vec<Golden> {
         ),
         row(V311, Server, "20 02 00 00", Packet::ConnAck(connack(false, 0).into())),
         row(V311, Server, "20 02 01 00", Packet::ConnAck(connack(true, 0).into())),
-        // The return codes of 3.2.2.3 in the words of 5.0.
+        // The return codes in the words of 5.0 [u311-3.2.2.3] [MQTT-3.1.2-2].
         row(V311, Server, "20 02 00 01", Packet::ConnAck(connack(false, 0x84).into())),
         row(V311, Server, "20 02 00 02", Packet::ConnAck(connack(false, 0x85).into())),
         row(V311, Server, "20 02 00 03", Packet::ConnAck(connack(false, 0x88).into())),
@@ -134,6 +134,7 @@ fn v311_connection() -> Vec<Golden> {
         row(V311, Server, "20 02 00 05", Packet::ConnAck(connack(false, 0x87).into())),
         row(V311, Client, "C0 00", Packet::PingReq),
         row(V311, Server, "D0 00", Packet::PingResp),
+        // [MQTT311-3.14.1-1]
         row(V311, Client, "E0 00", Packet::Disconnect(Disconnect::new(ReasonCode::SUCCESS))),
     ]
 }
@@ -301,12 +302,14 @@ fn v5_goodbyes() -> Vec<Golden> {
     vec![
         row(V5, Client, "C0 00", Packet::PingReq),
         row(V5, Server, "D0 00", Packet::PingResp),
+        // [u5-3.14.2.1]
         row(V5, Client, "E0 00", with_reason(0)),
         row(V5, Server, "E0 00", with_reason(0)),
         row(V5, Client, "E0 01 04", with_reason(0x04)),
         row(V5, Server, "E0 01 8E", with_reason(0x8E)),
         row(V5, Client, "E0 07 00 05 11 0000003C", Packet::Disconnect(expiring)),
         row(V5, Server, "E0 11 9D 0F 1C 0001'h' 1F 0001's' 26 0001'k'0001'v'", Packet::Disconnect(moved)),
+        // [u5-3.15.2.1]
         row(
             V5,
             Server,
@@ -352,7 +355,7 @@ fn v5_messages() -> Vec<Golden> {
                 ..publish(Qos::AtLeastOnce, Some(9), "hey")
             }),
         ),
-        // 3.3.2.1: an empty topic stands for its alias.
+        // [u5-3.3.2.1]: an empty topic stands for its alias.
         row(
             V5,
             Client,
@@ -363,7 +366,7 @@ fn v5_messages() -> Vec<Golden> {
                 ..publish(Qos::AtMostOnce, None, "")
             }),
         ),
-        // 3.4.2.1: the three lengths of an acknowledgement.
+        // [u5-3.4.2.1]: the three lengths of an acknowledgement.
         row(V5, Server, "40 02 0001", Packet::PubAck(success(1))),
         row(V5, Server, "40 03 0001 10", Packet::PubAck(reason(0x10, None))),
         row(
@@ -469,7 +472,7 @@ fn longer_forms_read_like_the_shortest() {
         (V5, Server, "70 04 0001 92 00", "70 03 0001 92"),
         (V5, Client, "E0 01 00", "E0 00"),
         (V5, Client, "E0 02 04 00", "E0 01 04"),
-        // 3.1.1 does not ask for the fewest bytes in the remaining length.
+        // 3.1.1 does not ask for the fewest bytes in the remaining length [u311-2.2.3].
         (V311, Client, "C0 80 00", "C0 00"),
         (V311, Server, "40 82 80 80 00 0001", "40 02 0001"),
         // Properties come in any order.
@@ -506,7 +509,7 @@ fn remaining_lengths_turn_over_where_table_2_4_says() {
 
 #[test]
 fn a_byte_order_mark_stays() {
-    // [MQTT-1.5.4-3]; 3.1.1: [MQTT-1.5.3-3]
+    // [MQTT-1.5.4-3]; [MQTT311-1.5.3-3]
     for version in [V311, V5] {
         let bytes =
             if version == V5 { wire("30 07 0004 EFBBBF'x' 00") } else { wire("30 06 0004 EFBBBF'x'") };
@@ -543,7 +546,7 @@ fn what_3_1_1_has_no_field_for_is_left_out() {
     let noted = ReasonProperties { reason_string: Some(text("s")), user_properties: Vec::new() };
     let ack = Ack { properties: Some(noted.into()), ..Ack::new(id(1), ReasonCode::NO_MATCHING_SUBSCRIBERS) };
     assert_eq!(encoded(&Packet::PubAck(ack), V311), wire("40 02 0001"));
-    // 3.1.1 knows one failure of a subscription [MQTT-3.9.3-2].
+    // 3.1.1 knows one failure of a subscription [MQTT311-3.9.3-2].
     assert_eq!(encoded(&Packet::SubAck(suback(1, &[1, 0x87])), V311), wire("90 04 0001 01 80"));
     assert_eq!(encoded(&Packet::UnsubAck(suback(1, &[0x11])), V311), wire("B0 02 0001"));
 }
@@ -555,7 +558,7 @@ fn reserved_return_codes_of_3_1_1_are_never_success() {
         else {
             panic!("return code {code} not read");
         };
-        assert_eq!(connack.reason, ReasonCode(code), "[MQTT-3.2.2-6]");
+        assert_eq!(connack.reason, ReasonCode(code), "[u311-3.2.2.3]");
         assert_ne!(connack.reason, ReasonCode::SUCCESS);
     }
 }

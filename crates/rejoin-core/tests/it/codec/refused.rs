@@ -13,7 +13,7 @@ type Row = (Version, Sender, &'static str, u8, &'static str);
 
 #[rustfmt::skip]
 const HEADERS: &[Row] = &[
-    // [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-2]
+    // [MQTT-2.1.3-1]; [MQTT311-2.2.2-2]
     (V5, Server, "00 00", 0x81, "malformed packet: packet type is the reserved 0"),
     (V5, Server, "D1 00", 0x81, "malformed PINGRESP: reserved flags are wrong"),
     (V311, Server, "41 02 0001", 0x81, "malformed PUBACK: reserved flags are wrong"),
@@ -45,13 +45,14 @@ const HEADERS: &[Row] = &[
     (V311, Server, "E0 00", 0x82, "protocol error in DISCONNECT: packet type may not come from a server here"),
     (V311, Server, "F0 00", 0x82, "protocol error in AUTH: packet type may not come from a server here"),
     (V311, Client, "F0 00", 0x82, "protocol error in AUTH: packet type may not come from a client here"),
-    // 1.5.5 and [MQTT-1.5.5-1]
+    // [u5-1.5.5] [MQTT-1.5.5-1]
     (V5, Server, "30 FF FF FF FF", 0x81, "malformed PUBLISH: remaining length is longer than four bytes"),
     (V311, Server, "30 80 80 80 80", 0x81, "malformed PUBLISH: remaining length is longer than four bytes"),
     (V5, Server, "D0 80 00", 0x81, "malformed PINGRESP: remaining length is not written in the fewest bytes"),
     // Lengths no packet of the kind can have, told before the body comes.
     (V5, Server, "D0 01", 0x81, "malformed PINGRESP: remaining length is not what this packet has"),
     (V311, Client, "C0 01", 0x81, "malformed PINGREQ: remaining length is not what this packet has"),
+    // [MQTT311-3.14.1-1]
     (V311, Client, "E0 01", 0x81, "malformed DISCONNECT: remaining length is not what this packet has"),
     (V311, Server, "40 03", 0x81, "malformed PUBACK: remaining length is not what this packet has"),
     (V311, Server, "20 03", 0x81, "malformed CONNACK: remaining length is not what this packet has"),
@@ -66,13 +67,13 @@ const CONNECTS: &[Row] = &[
     (V5, Client, "10 10 0004'MQtt' 04 02 003C 0004'rj-1'", 0x82, "protocol error in CONNECT: protocol name is not MQTT"),
     // [MQTT-3.1.2-3]
     (V311, Client, "10 10 0004'MQTT' 04 03 003C 0004'rj-1'", 0x81, "malformed CONNECT: connect flags have the reserved bit set"),
-    // [MQTT-3.1.2-12]; 3.1.1: [MQTT-3.1.2-14]
+    // [MQTT-3.1.2-12]; [MQTT311-3.1.2-14]
     (V311, Client, "10 10 0004'MQTT' 04 1E 003C 0004'rj-1'", 0x81, "malformed CONNECT: will QoS is 3"),
     // [MQTT-3.1.2-11]
     (V311, Client, "10 10 0004'MQTT' 04 0A 003C 0004'rj-1'", 0x81, "malformed CONNECT: connect flags have will QoS or will retain without a will"),
     // [MQTT-3.1.2-13]
     (V5, Client, "10 11 0004'MQTT' 05 22 003C 00 0004'rj-1'", 0x81, "malformed CONNECT: connect flags have will QoS or will retain without a will"),
-    // 3.1.1: [MQTT-3.1.2-22]
+    // [MQTT311-3.1.2-22]
     (V311, Client, "10 12 0004'MQTT' 04 42 003C 0002'rj' 0002'pw'", 0x81, "malformed CONNECT: connect flags have a password without a user name"),
     // [MQTT-3.1.3-3]
     (V311, Client, "10 0A 0004'MQTT' 04 02 003C", 0x81, "malformed CONNECT: client identifier runs past the end of the packet"),
@@ -81,19 +82,19 @@ const CONNECTS: &[Row] = &[
     // [MQTT-3.1.2-9]
     (V311, Client, "10 0C 0004'MQTT' 04 06 003C 0000", 0x81, "malformed CONNECT: will topic runs past the end of the packet"),
     (V311, Client, "10 0F 0004'MQTT' 04 06 003C 0000 0001'w'", 0x81, "malformed CONNECT: will payload runs past the end of the packet"),
-    // [MQTT-3.1.3-11]; 3.1.1: [MQTT-3.1.3-10]
+    // [MQTT-3.1.3-11]; [MQTT311-3.1.3-10]
     (V311, Client, "10 11 0004'MQTT' 04 06 003C 0000 0001 80 0000", 0x81, "malformed CONNECT: will topic is not valid UTF-8"),
     (V311, Client, "10 10 0004'MQTT' 04 06 003C 0000 0000 0000", 0x81, "malformed CONNECT: will topic is empty"),
-    // [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1]
+    // [MQTT-4.7.0-1]; [MQTT311-4.7.1-1]
     (V311, Client, "10 11 0004'MQTT' 04 06 003C 0000 0001'#' 0000", 0x81, "malformed CONNECT: will topic holds a wildcard"),
     // [MQTT-3.1.2-17] [MQTT-3.1.2-19]
     (V311, Client, "10 0C 0004'MQTT' 04 82 003C 0000", 0x81, "malformed CONNECT: user name runs past the end of the packet"),
     (V5, Client, "10 0D 0004'MQTT' 05 42 003C 00 0000", 0x81, "malformed CONNECT: password runs past the end of the packet"),
-    // [MQTT-3.1.3-12]; 3.1.1: [MQTT-3.1.3-11]
+    // [MQTT-3.1.3-12]; [MQTT311-3.1.3-11]
     (V311, Client, "10 0F 0004'MQTT' 04 82 003C 0000 0001 C0", 0x81, "malformed CONNECT: user name is not valid UTF-8"),
     // [MQTT-3.1.2-16] [MQTT-3.1.2-18]: what no flag announces is no field.
     (V311, Client, "10 0F 0004'MQTT' 04 02 003C 0000 0001'u'", 0x81, "malformed CONNECT: body is longer than its fields"),
-    // 3.1.2.11.3, 3.1.2.11.4, 3.1.2.11.6, 3.1.2.11.10
+    // [u5-3.1.2.11.3] [u5-3.1.2.11.4-a] [u5-3.1.2.11.6] [u5-3.1.2.11.9]
     (V5, Client, "10 10 0004'MQTT' 05 02 003C 03 21 0000 0000", 0x82, "protocol error in CONNECT: receive maximum is zero"),
     (V5, Client, "10 12 0004'MQTT' 05 02 003C 05 27 00000000 0000", 0x82, "protocol error in CONNECT: maximum packet size is zero"),
     (V5, Client, "10 0F 0004'MQTT' 05 02 003C 02 19 02 0000", 0x82, "protocol error in CONNECT: request response information is neither 0 nor 1"),
@@ -106,7 +107,7 @@ const CONNACKS: &[Row] = &[
     // [MQTT-3.2.2-1]
     (V5, Server, "20 03 02 00 00", 0x81, "malformed CONNACK: acknowledge flags have reserved bits set"),
     (V311, Server, "20 02 80 00", 0x81, "malformed CONNACK: acknowledge flags have reserved bits set"),
-    // [MQTT-3.2.2-6]; 3.1.1: [MQTT-3.2.2-4]
+    // [MQTT-3.2.2-6]; [MQTT311-3.2.2-4]
     (V5, Server, "20 03 01 87 00", 0x82, "protocol error in CONNACK: session present is set in a refusal"),
     (V311, Server, "20 02 01 05", 0x82, "protocol error in CONNACK: session present is set in a refusal"),
     // [MQTT-3.2.2-8]
@@ -114,11 +115,12 @@ const CONNACKS: &[Row] = &[
     (V5, Server, "20 03 00 7F 00", 0x82, "protocol error in CONNACK: reason code is not one of this packet's"),
     // Success without a property length is no success of 5.0.
     (V5, Server, "20 02 00 00", 0x81, "malformed CONNACK: property length runs past the end of the packet"),
-    // 3.2.2.3.3, 3.2.2.3.4, 3.2.2.3.5, 3.2.2.3.6
+    // [u5-3.2.2.3.3] [u5-3.2.2.3.4] [u5-3.2.2.3.5] [u5-3.2.2.3.6]
     (V5, Server, "20 06 00 00 03 21 0000", 0x82, "protocol error in CONNACK: receive maximum is zero"),
     (V5, Server, "20 05 00 00 02 24 02", 0x82, "protocol error in CONNACK: maximum QoS is neither 0 nor 1"),
     (V5, Server, "20 05 00 00 02 25 02", 0x82, "protocol error in CONNACK: retain available is neither 0 nor 1"),
     (V5, Server, "20 08 00 00 05 27 00000000", 0x82, "protocol error in CONNACK: maximum packet size is zero"),
+    // [u5-3.2.2.3.11] [u5-3.2.2.3.12] [u5-3.2.2.3.13]
     (V5, Server, "20 05 00 00 02 28 02", 0x82, "protocol error in CONNACK: wildcard subscription available is neither 0 nor 1"),
     (V5, Server, "20 05 00 00 02 29 02", 0x82, "protocol error in CONNACK: subscription identifiers available is neither 0 nor 1"),
     (V5, Server, "20 05 00 00 02 2A FF", 0x82, "protocol error in CONNACK: shared subscription available is neither 0 nor 1"),
@@ -130,21 +132,21 @@ const PUBLISHES: &[Row] = &[
     (V5, Server, "30 06 0003 EDA080 00", 0x81, "malformed PUBLISH: topic name is not valid UTF-8"),
     (V311, Server, "30 04 0002 C0AF", 0x81, "malformed PUBLISH: topic name is not valid UTF-8"),
     (V311, Server, "30 03 0001 80", 0x81, "malformed PUBLISH: topic name is not valid UTF-8"),
-    // [MQTT-1.5.4-2] [MQTT-4.7.3-2]; 3.1.1: [MQTT-1.5.3-2]
+    // [MQTT-1.5.4-2] [MQTT-4.7.3-2]; [MQTT311-1.5.3-2]
     (V5, Server, "30 06 0003'a'00'b' 00", 0x81, "malformed PUBLISH: topic name holds the character U+0000"),
     // [MQTT-3.3.2-2] [MQTT-4.7.0-1]
     (V5, Server, "30 06 0003'a/+' 00", 0x81, "malformed PUBLISH: topic name holds a wildcard"),
     (V311, Server, "30 05 0003'a/#'", 0x81, "malformed PUBLISH: topic name holds a wildcard"),
-    // 3.3.2.1
+    // [u5-3.3.2.1]
     (V5, Server, "30 03 0000 00", 0x82, "protocol error in PUBLISH: topic name is empty without a topic alias"),
     // [MQTT-4.7.3-1]
     (V311, Server, "30 02 0000", 0x81, "malformed PUBLISH: topic name is empty"),
-    // 2.2.1
+    // [u5-2.2.1] [MQTT-2.2.1-4]
     (V5, Server, "32 06 0001'a' 0000 00", 0x81, "malformed PUBLISH: packet identifier is zero"),
     (V311, Server, "34 05 0001'a' 0000", 0x81, "malformed PUBLISH: packet identifier is zero"),
     (V311, Server, "32 03 0001'a'", 0x81, "malformed PUBLISH: packet identifier runs past the end of the packet"),
     (V311, Server, "30 03 0009'a'", 0x81, "malformed PUBLISH: topic name runs past the end of the packet"),
-    // [MQTT-3.3.2-8]
+    // [MQTT-3.3.2-8] [u5-3.3.2.3.4-b]
     (V5, Server, "30 07 0001'a' 03 23 0000", 0x94, "protocol error in PUBLISH: topic alias is zero"),
     // [MQTT-3.3.2-13] [MQTT-3.3.2-14]
     (V5, Server, "30 08 0001'a' 04 08 0001 FF", 0x81, "malformed PUBLISH: response topic is not valid UTF-8"),
@@ -156,13 +158,13 @@ const PUBLISHES: &[Row] = &[
     (V5, Server, "30 0B 0001'a' 07 26 0001'k' 0001 00", 0x81, "malformed PUBLISH: user property holds the character U+0000"),
     // [MQTT-3.3.4-6]
     (V5, Client, "30 06 0001'a' 02 0B 01", 0x82, "protocol error in PUBLISH: subscription identifier may not come from a client"),
-    // 3.3.2.3.8 and [MQTT-1.5.5-1]
+    // [u5-3.3.2.3.8] [MQTT-1.5.5-1]
     (V5, Server, "30 06 0001'a' 02 0B 00", 0x82, "protocol error in PUBLISH: subscription identifier is zero"),
     (V5, Server, "30 07 0001'a' 03 0B 81 00", 0x81, "malformed PUBLISH: subscription identifier is not written in the fewest bytes"),
     (V5, Server, "30 09 0001'a' 05 0B FFFFFFFF", 0x81, "malformed PUBLISH: subscription identifier is longer than four bytes"),
-    // 3.3.2.3.2
+    // [u5-3.3.2.3.2]
     (V5, Server, "30 06 0001'a' 02 01 02", 0x82, "protocol error in PUBLISH: payload format indicator is neither 0 nor 1"),
-    // 2.2.2.2: the property length fits the packet and ends where a property ends.
+    // [u5-2.2.2.2-b]: the property length fits the packet and ends where a property ends.
     (V5, Server, "30 05 0001'a' 7F 00", 0x81, "malformed PUBLISH: property length runs past the end of the packet"),
     (V5, Server, "30 06 0001'a' 80 00 'x'", 0x81, "malformed PUBLISH: property length is not written in the fewest bytes"),
     (V5, Server, "30 05 0001'a' 01 01 01", 0x81, "malformed PUBLISH: payload format indicator runs past the end of the packet"),
@@ -182,26 +184,28 @@ const REST: &[Row] = &[
     (V5, Server, "62 03 0001 80", 0x82, "protocol error in PUBREL: reason code is not one of this packet's"),
     (V5, Server, "70 03 0001 10", 0x82, "protocol error in PUBCOMP: reason code is not one of this packet's"),
     (V5, Server, "40 05 0001 00 00 00", 0x81, "malformed PUBACK: body is longer than its fields"),
-    // [MQTT-3.8.3-2] [MQTT-3.8.3-1]; 3.1.1: [MQTT-3.8.3-3]
+    // [MQTT-3.8.3-2] [MQTT-3.8.3-1]; [MQTT311-3.8.3-3]
     (V5, Client, "82 03 0001 00", 0x82, "protocol error in SUBSCRIBE: topic filter is missing"),
     (V311, Client, "82 02 0001", 0x82, "protocol error in SUBSCRIBE: topic filter is missing"),
     (V311, Client, "82 06 0001 0001 FF 00", 0x81, "malformed SUBSCRIBE: topic filter is not valid UTF-8"),
     (V311, Client, "82 05 0001 0001'a'", 0x81, "malformed SUBSCRIBE: subscription options runs past the end of the packet"),
     (V311, Client, "82 05 0001 0000 00", 0x81, "malformed SUBSCRIBE: topic filter is empty"),
     (V311, Client, "82 06 0000 0001'a' 00", 0x81, "malformed SUBSCRIBE: packet identifier is zero"),
-    // [MQTT-3.8.3-5]; 3.1.1: [MQTT-3.8.3-4]
+    // [MQTT-3.8.3-5]; [MQTT311-3.8.3-4]
     (V5, Client, "82 07 0001 00 0001'a' 40", 0x81, "malformed SUBSCRIBE: subscription options have reserved bits set"),
     (V5, Client, "82 07 0001 00 0001'a' 80", 0x81, "malformed SUBSCRIBE: subscription options have reserved bits set"),
     (V311, Client, "82 06 0001 0001'a' 04", 0x81, "malformed SUBSCRIBE: subscription options have reserved bits set"),
+    // [u5-3.8.3.1-a] [u5-3.8.3.1-b]
     (V5, Client, "82 07 0001 00 0001'a' 03", 0x82, "protocol error in SUBSCRIBE: maximum QoS is 3"),
     (V5, Client, "82 07 0001 00 0001'a' 30", 0x82, "protocol error in SUBSCRIBE: retain handling is 3"),
     // [MQTT-3.8.3-4]
     (V5, Client, "82 10 0001 00 000A'$share/g/t' 05", 0x82, "protocol error in SUBSCRIBE: no local is set on a shared subscription"),
-    // 3.8.2.1.2
+    // [u5-3.8.2.1.2]
     (V5, Client, "82 09 0001 02 0B 00 0001'a' 00", 0x82, "protocol error in SUBSCRIBE: subscription identifier is zero"),
     // [MQTT-3.9.3-2] [MQTT-3.11.3-2]
     (V5, Server, "90 04 0001 00 03", 0x82, "protocol error in SUBACK: reason code is not one of this packet's"),
     (V5, Server, "90 03 0001 00", 0x82, "protocol error in SUBACK: reason code is missing"),
+    // [MQTT311-3.9.3-2]
     (V311, Server, "90 03 0001 03", 0x82, "protocol error in SUBACK: reason code is not one of this packet's"),
     (V311, Server, "90 03 0001 87", 0x82, "protocol error in SUBACK: reason code is not one of this packet's"),
     (V311, Server, "90 02 0001", 0x82, "protocol error in SUBACK: reason code is missing"),
@@ -223,7 +227,7 @@ const REST: &[Row] = &[
     (V5, Server, "F0 06 19 04 15 0001'm'", 0x82, "protocol error in AUTH: reason code is not one of this packet's"),
     (V5, Client, "F0 06 00 04 15 0001'm'", 0x82, "protocol error in AUTH: reason code is not one of this packet's"),
     (V5, Server, "F0 06 1A 04 15 0001'm'", 0x82, "protocol error in AUTH: reason code is not one of this packet's"),
-    // 3.15.2.2.2, 3.15.2.1
+    // [u5-3.15.2.2.2] [u5-3.15.2.1]
     (V5, Server, "F0 02 18 00", 0x82, "protocol error in AUTH: authentication method is missing"),
     (V5, Server, "F0 01 18", 0x81, "malformed AUTH: property length runs past the end of the packet"),
 ];
@@ -241,7 +245,7 @@ fn what_the_standards_forbid_is_refused_by_name() {
     }
 }
 
-/// Table 2-4 of the standard, written out once more: identifier, bytes of a legal value, places.
+/// Table 2-4 of the standard, written out once more: identifier, bytes of a legal value, places [u5-2.2.2.2-a].
 #[rustfmt::skip]
 const TABLE: &[(u8, &str, &str)] = &[
     (0x01, "01", "PW"), (0x02, "00000001", "PW"), (0x03, "0001'x'", "PW"), (0x08, "0001'x'", "PW"),
@@ -303,7 +307,7 @@ fn each_property_stands_only_where_table_2_4_allows_it() {
                 assert!(matches!(read, Ok(Some(_))), "{property:#04X} in {place}: {read:?}");
                 continue;
             }
-            // 2.2.2.2; the two of DISCONNECT that one side may use are protocol errors from the other.
+            // [u5-2.2.2.2-a]; the two of DISCONNECT that one side may use are protocol errors from the other.
             let one_sided = matches!((property, place), (0x11, 'E') | (0x1C, 'D'));
             let reason = read.expect_err("not allowed there").reason().0;
             assert_eq!(reason, if one_sided { 0x82 } else { 0x81 }, "{property:#04X} in {place}");
@@ -318,7 +322,8 @@ fn a_property_given_twice_is_a_protocol_error() {
             let twice = [with_company(place, *property), value_of(*property)].concat();
             let (sender, bytes) = packet_with(place, &twice);
             let read = decode(V5, sender, &bytes);
-            // User properties repeat everywhere, subscription identifiers in PUBLISH.
+            // User properties repeat everywhere, subscription identifiers in PUBLISH [u5-3.1.3.2] [u5-3.2.2.3-dup]
+            // [u5-3.3.2.3.6] [u5-3.1.2.11.3] [u5-3.8.2.1.2].
             if *property == 0x26 || (*property, place) == (0x0B, 'P') {
                 assert!(matches!(read, Ok(Some(_))), "{property:#04X} in {place}: {read:?}");
             } else {

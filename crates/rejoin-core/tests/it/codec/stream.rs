@@ -153,6 +153,7 @@ fn a_server_reads_at_the_version_of_the_connect() {
 
 #[test]
 fn a_packet_above_the_limit_is_refused_by_its_header_alone() {
+    // [MQTT-3.1.2-24]
     let limits = Limits { max_packet_size: 100, ..WIDE };
     // 2 + 98 bytes are 100, 2 + 99 are 101.
     for (version, sender, header, packet) in [

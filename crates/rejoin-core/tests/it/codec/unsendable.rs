@@ -47,13 +47,13 @@ fn publishes() -> Vec<Row> {
     let none = PublishProperties::default;
     let named = |topic| Packet::Publish(Publish { topic: text(topic), ..base() });
     vec![
-        // [MQTT-2.2.1-2]; 3.1.1: [MQTT-2.3.1-5]
+        // [MQTT-2.2.1-2]; [MQTT311-2.3.1-5]
         (
             V5,
             Packet::Publish(publish(Qos::AtMostOnce, Some(1), "")),
             "PUBLISH cannot be sent: packet identifier is given at QoS 0",
         ),
-        // [MQTT-2.2.1-3]; 3.1.1: [MQTT-2.3.1-1]
+        // [MQTT-2.2.1-3]; [MQTT311-2.3.1-1]
         (
             V311,
             Packet::Publish(publish(Qos::AtLeastOnce, None, "")),
@@ -64,7 +64,7 @@ fn publishes() -> Vec<Row> {
         // [MQTT-3.3.2-2]
         (V5, named("a/+/b"), "PUBLISH cannot be sent: topic name holds a wildcard"),
         (V311, named("#"), "PUBLISH cannot be sent: topic name holds a wildcard"),
-        // [MQTT-4.7.3-1], 3.3.2.1
+        // [MQTT-4.7.3-1] [u5-3.3.2.1]
         (V5, named(""), "PUBLISH cannot be sent: topic name is empty without a topic alias"),
         (V311, named(""), "PUBLISH cannot be sent: topic name is empty without a topic alias"),
         // An alias is no topic where there are no properties.
@@ -88,7 +88,7 @@ fn publishes() -> Vec<Row> {
             with(PublishProperties { correlation_data: Some(too_long()), ..none() }),
             "PUBLISH cannot be sent: correlation data is longer than 65,535 bytes",
         ),
-        // 3.3.2.3.8
+        // [u5-3.3.2.3.8]
         (
             V5,
             with(PublishProperties { subscription_ids: vec![0], ..none() }),
@@ -105,13 +105,13 @@ fn connections() -> Vec<Row> {
     let password = Some(Bytes::from_static(b"pw"));
     let none = PublishProperties::default;
     vec![
-        // 3.1.1: [MQTT-3.1.2-22]
+        // [MQTT311-3.1.2-22]
         (
             V311,
             with(Connect { password, ..connect(V311) }),
             "CONNECT cannot be sent: password needs a user name at MQTT 3.1.1",
         ),
-        // 3.1.1: [MQTT-3.1.3-7]
+        // [MQTT311-3.1.3-7]
         (
             V311,
             with(Connect { clean_start: false, ..connect(V311) }),
@@ -122,13 +122,13 @@ fn connections() -> Vec<Row> {
             with(Connect { password: Some(too_long()), ..connect(V5) }),
             "CONNECT cannot be sent: password is longer than 65,535 bytes",
         ),
-        // 3.1.2.11.4
+        // [u5-3.1.2.11.4-a]
         (
             V5,
             v5(ConnectProperties { maximum_packet_size: Some(0), ..set() }),
             "CONNECT cannot be sent: maximum packet size is zero",
         ),
-        // 3.1.2.11.10
+        // [u5-3.1.2.11.9]
         (
             V5,
             v5(ConnectProperties { authentication_data: Some(Bytes::new()), ..set() }),
@@ -176,7 +176,7 @@ fn answers() -> Vec<Row> {
         reasons: reasons.iter().map(|code| ReasonCode(*code)).collect(),
     };
     vec![
-        // [MQTT-3.2.2-6]; 3.1.1: [MQTT-3.2.2-4]
+        // [MQTT-3.2.2-6]; [MQTT311-3.2.2-4]
         (
             V5,
             connack(true, 0x87, false, none()),
@@ -248,7 +248,7 @@ fn requests() -> Vec<Row> {
         Packet::Auth(Auth { reason: ReasonCode(reason), method, data, properties: None })
     };
     vec![
-        // [MQTT-3.8.3-2]; 3.1.1: [MQTT-3.8.3-3]
+        // [MQTT-3.8.3-2]; [MQTT311-3.8.3-3]
         (V311, subscribe(None, Vec::new()), "SUBSCRIBE cannot be sent: topic filter is missing"),
         (V5, subscribe(None, vec![(text(""), options)]), "SUBSCRIBE cannot be sent: topic filter is empty"),
         // [MQTT-3.8.3-4]
@@ -257,7 +257,7 @@ fn requests() -> Vec<Row> {
             subscribe(None, vec![(text("$share/g/t"), no_local)]),
             "SUBSCRIBE cannot be sent: no local is set on a shared subscription",
         ),
-        // 3.8.2.1.2
+        // [u5-3.8.2.1.2]
         (
             V5,
             subscribe(Some(0), vec![(text("t"), options)]),
@@ -290,7 +290,7 @@ fn requests() -> Vec<Row> {
             auth(0x1A, Some(text("m")), None),
             "AUTH cannot be sent: reason code is not one of this packet's",
         ),
-        // 3.15.2.2.2
+        // [u5-3.15.2.2.2]
         (V5, auth(0x18, None, None), "AUTH cannot be sent: authentication method is missing"),
         (V5, auth(0x00, None, Some(Bytes::new())), "AUTH cannot be sent: authentication method is missing"),
     ]

@@ -1,7 +1,7 @@
 //! Enhanced authentication: the order of the exchange, before CONNACK and on an open link.
 
 use bytes::Bytes;
-use rejoin_core::codec::packet::{Auth, ConnAckProperties, Packet};
+use rejoin_core::codec::packet::{Auth, ConnAck, ConnAckProperties, Packet};
 use rejoin_core::*;
 
 use super::bench::{Bench, config};
@@ -57,6 +57,7 @@ fn a_challenge_is_answered_and_the_proof_is_told() {
         let now = b.now();
         b.engine.authenticate(Some(Bytes::from_static(b"answer")), now);
         b.drain();
+        // [MQTT-4.12.0-3]
         assert_eq!(sent(&mut b), [(ReasonCode::CONTINUE_AUTHENTICATION, Some("answer".into()))]);
         b.engine.authenticate(Some(Bytes::from_static(b"unasked")), now);
         b.drain();
@@ -78,7 +79,7 @@ fn an_open_link_authenticates_anew_once_at_a_time() {
     assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"again")), now));
     assert!(!b.engine.reauthenticate(None, now), "one exchange at a time");
     b.drain();
-    assert_eq!(sent(&mut b), [(ReasonCode::REAUTHENTICATE, Some("again".into()))]);
+    assert_eq!(sent(&mut b), [(ReasonCode::REAUTHENTICATE, Some("again".into()))]); // [MQTT-4.12.1-1]
     b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
     b.engine.authenticate(None, now);
     b.drain();
@@ -89,7 +90,7 @@ fn an_open_link_authenticates_anew_once_at_a_time() {
 
 #[test]
 fn what_is_out_of_turn_ends_the_link() {
-    // Before CONNACK: success, another method, a second challenge before the answer to the first.
+    // Before CONNACK: success, another method [MQTT-4.12.0-5], a second challenge before the answer to the first.
     for packets in [
         vec![auth(ReasonCode::SUCCESS, "SCRAM", b"x")],
         vec![auth(ReasonCode::CONTINUE_AUTHENTICATION, "other", b"x")],
@@ -102,7 +103,7 @@ fn what_is_out_of_turn_ends_the_link() {
         }
         assert!(broke_the_protocol(&b), "{packets:?}");
     }
-    // A CONNACK without the method, or with one though none was named.
+    // A CONNACK without the method [MQTT-4.12.0-5], or with one though none was named [MQTT-4.12.0-6].
     let mut b = bench();
     b.open();
     connack(&mut b, None);
@@ -129,6 +130,46 @@ fn whoever_cannot_answer_or_does_not_believe_ends_the_link() {
     b.engine.auth_failed(error.clone(), now);
     b.drain();
     assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, error }));
+    assert_eq!(b.closed, 1); // [MQTT-4.12.1-2]
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_the_exchange_ends_the_attempt() {
+    let mut b = bench();
+    b.open();
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    b.receive(&Packet::ConnAck(Box::new(ConnAck {
+        session_present: false,
+        reason: ReasonCode::NOT_AUTHORIZED,
+        v311_form: false,
+        properties: ConnAckProperties::default(),
+    })));
+    // [MQTT-4.12.0-4]
+    assert!(matches!(
+        b.engine.status().last_loss,
+        Some(LossCause::Refused { reason: ReasonCode::NOT_AUTHORIZED, .. })
+    ));
+    let now = b.now();
+    b.engine.authenticate(Some(Bytes::from_static(b"late")), now);
+    b.drain();
+    assert!(sent(&mut b).is_empty());
+}
+
+#[test]
+fn an_answer_larger_than_the_server_takes_is_not_sent() {
+    let mut b = bench();
+    b.open();
+    let properties = ConnAckProperties {
+        authentication_method: Some(Text::from_static("SCRAM")),
+        maximum_packet_size: Some(100),
+        ..Default::default()
+    };
+    b.connack(false, properties);
+    let now = b.now();
+    assert!(b.engine.reauthenticate(Some(vec![0; 200].into()), now));
+    b.drain();
+    assert!(sent(&mut b).is_empty()); // [MQTT-3.2.2-15]
+    assert!(matches!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, .. })));
 }
 
 #[test]

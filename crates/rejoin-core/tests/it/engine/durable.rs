@@ -63,6 +63,7 @@ fn pubrec_and_pubcomp_wait_for_theirs() {
     b.deliver(Qos::ExactlyOnce, 3, false, "m");
     assert!(b.words().is_empty());
     persisted(&mut b);
+    // [MQTT311-4.8.0-2]: what the store has not taken is not acknowledged.
     assert_eq!(b.words(), ["PUBREC 3"], "a durable inbox does not wait for the application");
     b.pubrel(3);
     assert!(b.words().is_empty());

@@ -13,6 +13,8 @@ fn answers_wait_for_the_application_and_leave_in_order() {
         b.deliver(Qos::AtLeastOnce, n, false, "m");
     }
     let messages = b.messages();
+    let names: Vec<_> = messages.iter().map(|m| m.id.unwrap().0).collect();
+    assert!(names.is_sorted(), "handed over as they came"); // [MQTT-4.6.0-5]
     assert!(b.words().is_empty(), "not taken yet");
     b.ack(messages[2].id.unwrap());
     b.ack(messages[1].id.unwrap());
@@ -42,7 +44,7 @@ fn qos_2_is_handed_over_once_whatever_is_repeated() {
     b.pubrel(7);
     assert_eq!(b.words(), ["PUBCOMP 7"]);
     b.deliver(Qos::ExactlyOnce, 7, false, "next");
-    assert_eq!(b.messages().len(), 1, "after PUBCOMP the identifier is new"); // [MQTT-4.3.3-12]
+    assert_eq!(b.messages().len(), 1, "after PUBCOMP the identifier is new");
 }
 
 #[test]
@@ -65,6 +67,12 @@ fn pubrel_for_an_unknown_identifier_is_answered() {
     b.connect(false);
     b.pubrel(9);
     assert_eq!(b.words(), ["PUBCOMP 9 0x92"]);
+    let mut old = config();
+    old.version = VersionPolicy::Only311;
+    let mut b = Bench::new(old);
+    b.connect(false);
+    b.pubrel(9);
+    assert_eq!(b.words(), ["PUBCOMP 9"], "3.1.1 has no code for it");
 }
 
 #[test]
@@ -79,7 +87,7 @@ fn more_than_our_receive_maximum_ends_the_link_with_its_code() {
     }
     assert_eq!((b.closed, b.engine.stats().receive_overruns), (0, 1), "put up with, and counted");
     b.deliver(Qos::AtLeastOnce, 4, false, "m");
-    assert_eq!(b.words(), ["DISCONNECT 0x93"]); // [MQTT-3.3.4-9]
+    assert_eq!(b.words(), ["DISCONNECT 0x93"]); // [MQTT-3.3.4-9] [u5-3.3.4]
 }
 
 #[test]
@@ -153,7 +161,7 @@ fn at_3_1_1_reading_pauses_when_the_application_is_slow() {
     b.deliver(Qos::AtLeastOnce, 1, false, "m");
     assert!(b.engine.wants_read());
     b.deliver(Qos::AtLeastOnce, 2, false, "m");
-    assert!(!b.engine.wants_read());
+    assert!(!b.engine.wants_read()); // [MQTT311-4.8.0-2]
     // Bytes we do not read are no silence of the peer.
     b.pass(std::time::Duration::from_secs(300));
     assert_eq!(b.closed, 0);

@@ -22,7 +22,7 @@ fn a_silent_link_is_pinged_suspected_and_lost() {
     b.pass(secs(2));
     assert_eq!(b.engine.status().link, LinkState::Suspect);
     b.pass(secs(3));
-    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)));
+    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5))); // [MQTT-3.12.4-1] [u5-3.1.2.10]
 }
 
 #[test]
@@ -46,8 +46,19 @@ fn the_keep_alive_of_the_server_rules() {
     let mut b = Bench::new(config());
     b.open();
     b.connack(false, ConnAckProperties { server_keep_alive: Some(8), ..Default::default() });
-    b.pass(secs(6)); // [MQTT-3.1.2-21] three quarters of 8 s
+    b.pass(secs(6)); // [MQTT-3.1.2-21] [MQTT-3.2.2-21] [MQTT-3.1.2-22]: three quarters of 8 s
     assert_eq!(b.words(), ["PINGREQ"]);
+}
+
+#[test]
+fn a_keep_alive_of_zero_leaves_our_own_probe_on() {
+    let mut b = Bench::new(config());
+    b.open();
+    b.connack(false, ConnAckProperties { server_keep_alive: Some(0), ..Default::default() });
+    b.pass(secs(15));
+    assert_eq!(b.words(), ["PINGREQ"]);
+    b.pass(secs(5));
+    assert_eq!(*b.last_closed(), LossCause::PingTimeout(secs(5)));
 }
 
 #[test]
@@ -227,7 +238,7 @@ fn opening_has_its_limits_and_they_grow() {
     b.pass(secs(30));
     assert!(b.events.iter().any(|e| matches!(
         e,
-        Event::AttemptFailed { cause: LossCause::ConnackTimeout(d), .. } if *d == secs(30)
+        Event::AttemptFailed { cause: LossCause::ConnackTimeout(d), .. } if *d == secs(30) // [u5-3.2]
     )));
     b.open();
     b.events.clear();

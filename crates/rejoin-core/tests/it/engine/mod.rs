@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod bench;
+mod conduct;
 mod durable;
 mod found;
 mod inbound;
@@ -11,3 +12,4 @@ mod quarantine;
 mod servers;
 mod session;
 mod subscriptions;
+mod unruly;

@@ -19,6 +19,7 @@ fn each_qos_goes_through_its_exchange_and_ends_once() {
     b.connect(false);
     let (zero, one, two) =
         (b.publish(Qos::AtMostOnce), b.publish(Qos::AtLeastOnce), b.publish(Qos::ExactlyOnce));
+    // [MQTT-4.3.1-1] [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.3-1] [MQTT-4.3.3-2]
     assert_eq!(b.words(), ["PUBLISH - q0 1", "PUBLISH 1 q1 2", "PUBLISH 2 q2 3"]);
     assert_eq!(*b.outcome(zero), Outcome::Sent);
     b.puback(1, ReasonCode::SUCCESS);
@@ -70,7 +71,7 @@ fn a_smaller_window_on_resume_is_kept_and_dup_says_the_truth() {
             unacked += 1;
             seen.push(word);
         }
-        assert!(unacked <= 2, "never more than 2 in flight: {seen:?}");
+        assert!(unacked <= 2, "never more than 2 in flight: {seen:?}"); // [MQTT-4.9.0-1] [MQTT-3.3.4-7]
         let n: u16 = seen[seen.len() - unacked].split(' ').nth(1).unwrap().parse().unwrap();
         b.puback(n, ReasonCode::SUCCESS);
         unacked -= 1;
@@ -140,7 +141,7 @@ fn what_the_server_cannot_take_fails_alone() {
     let retained = b.publish_with(Qos::AtLeastOnce, |p| p.retain = true);
     let fine = b.publish(Qos::AtLeastOnce);
     assert!(matches!(b.outcome(large), Outcome::TooLarge { size: 209, limit: 100 })); // [MQTT-3.2.2-15]
-    assert_eq!(*b.outcome(two), Outcome::NotSupported("QoS 2")); // [MQTT-3.2.2-11]
+    assert_eq!(*b.outcome(two), Outcome::NotSupported("QoS 2")); // [MQTT-3.2.2-9] [MQTT-3.2.2-11]
     assert_eq!(*b.outcome(retained), Outcome::NotSupported("retained messages")); // [MQTT-3.2.2-14]
     assert_eq!(b.words(), ["PUBLISH 4 q1 4"]);
     b.puback(4, ReasonCode::SUCCESS);

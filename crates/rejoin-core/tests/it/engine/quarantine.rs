@@ -38,6 +38,7 @@ fn serve(b: &mut Bench, poison: &str, seconds: u64) {
 
 #[test]
 fn a_poison_message_is_parked_and_the_rest_flows() {
+    // [MQTT311-3.3.5-2]
     for poison in 1..=5 {
         let mut config = kept();
         config.session.durable = true;

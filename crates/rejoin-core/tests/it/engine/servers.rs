@@ -45,6 +45,7 @@ fn last_verdict(b: &Bench) -> Verdict {
 
 #[test]
 fn no_reference_is_followed_unasked() {
+    // [u5-3.2.2.2] [u5-4.11]
     let mut b = named(listed(&[]));
     refuse(&mut b, ReasonCode::USE_ANOTHER_SERVER, "evil.example:1883");
     assert!(added(&b).is_empty());

@@ -18,7 +18,8 @@ fn a_resumed_session_repeats_the_same_identifiers_in_order() {
     b.words();
     b.lose();
     b.connect(true);
-    // [MQTT-4.4.0-1] and never a PUBLISH after PUBREL [MQTT-4.3.3-6].
+    // [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-3.1.2-5] [MQTT-3.2.2-3]: what waits for
+    // PUBACK [MQTT-4.3.2-3], PUBREC [MQTT-4.3.3-3] or PUBCOMP [MQTT-4.3.3-5], and never a PUBLISH after PUBREL [MQTT-4.3.3-6].
     assert_eq!(b.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 1", "PUBLISH 3 q2 dup 3"]);
     b.pubcomp(2);
     assert!(b.is_delivered(2));
@@ -44,6 +45,7 @@ fn a_lost_session_loses_no_message() {
         )));
         let words = b.words();
         assert_eq!(words.len(), 10);
+        // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5] [MQTT-3.3.1-3]
         assert!(words.iter().all(|w| !w.contains("dup")), "a new session, new exchanges: {words:?}");
         for word in words {
             b.puback(word.split(' ').nth(1).unwrap().parse().unwrap(), ReasonCode::SUCCESS);
@@ -182,6 +184,19 @@ fn at_3_1_1_a_session_of_another_life_is_ended_first() {
 }
 
 #[test]
+fn at_3_1_1_qos_2_on_a_session_of_one_link_is_warned_about_once() {
+    for (mut config, warnings) in [(config(), 1), (kept(), 0)] {
+        config.version = VersionPolicy::Only311;
+        let mut b = Bench::new(config);
+        for _ in 0..3 {
+            b.connect(false);
+            b.lose();
+        }
+        assert_eq!(b.events.iter().filter(|event| **event == Event::Qos2MayRepeat).count(), warnings);
+    }
+}
+
+#[test]
 fn an_assigned_client_id_is_kept() {
     let mut config = config();
     config.client_id = Text::default();
@@ -190,7 +205,7 @@ fn an_assigned_client_id_is_kept() {
     let assigned_client_id = Some(Text::from_static("given"));
     b.connack(false, ConnAckProperties { assigned_client_id, ..Default::default() });
     b.lose();
-    assert_eq!(b.open().client_id.as_str(), "given"); // [MQTT-3.1.3-7]
+    assert_eq!(b.open().client_id.as_str(), "given"); // [MQTT-3.1.3-7] [MQTT-3.2.2-16] [MQTT-3.1.3-2]
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn what_the_server_does_not_offer_is_refused_without_asking() {
         ..Default::default()
     };
     b.connack(false, offer);
-    assert_eq!(b.words(), ["SUBSCRIBE 1 a"]);
+    assert_eq!(b.words(), ["SUBSCRIBE 1 a"]); // [u5-3.2.2.3.11] [u5-3.2.2.3.12] [u5-3.2.2.3.13]
     let rejected = b
         .events
         .iter()

@@ -120,9 +120,14 @@ impl<'a> Plan<'a> {
                 self.next_order += 1;
                 self.exchanges.set(*id, Exchange { order, packet_id, released: false, ..before });
             }
-            Record::Received { id } => self.exchanges.update(*id, |exchange| {
-                exchange.released = exchange.packet_id.is_some();
-            }),
+            Record::Received { id } => {
+                // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
+                let order = self.next_order;
+                self.next_order += 1;
+                self.exchanges.update(*id, |exchange| {
+                    *exchange = Exchange { order, released: exchange.packet_id.is_some(), ..*exchange };
+                });
+            }
             Record::Asked { id } => {
                 let before = self.exchanges.get(*id).unwrap_or_default();
                 self.exchanges.set(*id, Exchange { asked: true, ..before });

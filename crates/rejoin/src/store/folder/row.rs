@@ -230,7 +230,7 @@ impl Names {
 /// How far the exchange of a message is, where it is not simply waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exchange {
-    /// Exchanges in the order in which they began.
+    /// Released exchanges in the order of their PUBREC, the others in the order in which they began.
     pub(super) order: u64,
     /// Sent in the present session under this identifier.
     pub(super) packet_id: Option<PacketId>,

@@ -1,0 +1,126 @@
+//! WebSocket on the wire of a scripted broker: the sub-protocol, frames of any cut, and frames that are no MQTT.
+
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use rejoin::{Client, Event, LossCause, Qos, Stage, TransportErrorKind};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::Message;
+
+use crate::links::event;
+use crate::peer::limited;
+
+const OFFER: &str = "Sec-WebSocket-Protocol";
+
+struct Door {
+    listener: TcpListener,
+}
+
+impl Door {
+    async fn open() -> (Self, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/mqtt", listener.local_addr().unwrap());
+        let client = Client::builder(&url)
+            .lift_connect_budget()
+            .config(|config| config.recovery = config.recovery.clone().divided_by(50))
+            .start()
+            .unwrap();
+        (Self { listener }, client)
+    }
+
+    /// Takes the next client in, under this sub-protocol. `None`: it went away. Gives what it had offered, too.
+    #[allow(clippy::result_large_err, reason = "the library asks for this type")]
+    async fn accept(
+        &self,
+        chosen: Option<&'static str>,
+    ) -> (Option<WebSocketStream<TcpStream>>, Option<HeaderValue>) {
+        let (stream, _) = limited(self.listener.accept()).await.unwrap();
+        let mut offered = None;
+        let choose = |request: &Request, mut response: Response| {
+            offered = request.headers().get(OFFER).cloned();
+            if let Some(chosen) = chosen {
+                response.headers_mut().insert(OFFER, HeaderValue::from_static(chosen));
+            }
+            Ok(response)
+        };
+        let socket = limited(tokio_tungstenite::accept_hdr_async(stream, choose)).await.ok();
+        (socket, offered)
+    }
+
+    /// Takes the next client in and reads its CONNECT.
+    async fn greeted(&self) -> WebSocketStream<TcpStream> {
+        let mut socket = self.accept(Some("mqtt")).await.0.expect("a WebSocket");
+        let Some(Message::Binary(connect)) = read(&mut socket).await else { panic!("no binary frame") };
+        assert_eq!(connect[0], 0x10);
+        socket
+    }
+}
+
+async fn read(socket: &mut WebSocketStream<TcpStream>) -> Option<Message> {
+    limited(std::future::poll_fn(|cx| Pin::new(&mut *socket).poll_next(cx))).await.and_then(Result::ok)
+}
+
+async fn write(socket: &mut WebSocketStream<TcpStream>, message: Message) {
+    let mut message = Some(message);
+    let sent = std::future::poll_fn(|cx| {
+        if message.is_some() {
+            std::task::ready!(Pin::new(&mut *socket).poll_ready(cx))?;
+            Pin::new(&mut *socket).start_send(message.take().expect("asked just now"))?;
+        }
+        let flushed = Pin::new(&mut *socket).poll_flush(cx);
+        Poll::Ready(std::task::ready!(flushed))
+    });
+    limited(sent).await.unwrap();
+}
+
+fn binary(bytes: &'static [u8]) -> Message {
+    Message::Binary(bytes::Bytes::from_static(bytes))
+}
+
+#[tokio::test]
+async fn mqtt_is_offered_and_nothing_else_may_be_chosen() {
+    for chosen in [None, Some("chat")] {
+        let (door, client) = Door::open().await;
+        let mut events = client.events();
+        let (_socket, offered) = door.accept(chosen).await;
+        assert_eq!(offered.unwrap(), "mqtt"); // [MQTT-6.0.0-3]
+        let Event::AttemptFailed { cause, .. } = event(&mut events, "attempt-failed").await else {
+            unreachable!()
+        };
+        // [MQTT-6.0.0-4]
+        let LossCause::Open { stage: Stage::WebSocket, error } = cause else { panic!("{cause:?}") };
+        assert_eq!(error.kind, TransportErrorKind::Handshake, "{chosen:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn packets_straddle_frames_and_share_them() {
+    let (door, client) = Door::open().await;
+    let mut stream = client.subscribe("t", Qos::AtMostOnce).declare().unwrap();
+    let mut socket = door.greeted().await;
+    // [MQTT-6.0.0-2]: CONNACK in two frames, the second with half a PUBLISH, the third with the rest and one more.
+    for frame in [&b"\x20\x03\x00"[..], b"\x00\x00\x30\x06\x00", b"\x01t\x00ab\x30\x05\x00\x01t\x00c"] {
+        write(&mut socket, binary(frame)).await;
+    }
+    for text in ["ab", "c"] {
+        assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn a_text_frame_ends_the_link() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    event(&mut events, "opened").await;
+    write(&mut socket, Message::Text("\u{30}\u{4}".into())).await;
+    let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
+    assert!(cause.to_string().contains("text frame"), "{cause}"); // [MQTT-6.0.0-1]
+    door.greeted().await;
+}
