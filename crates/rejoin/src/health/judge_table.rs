@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use rejoin_core::text::Text;
 use rejoin_core::{Stage, StopReason};
 
 use super::*;

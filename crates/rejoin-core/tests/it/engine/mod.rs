@@ -11,3 +11,4 @@ mod quarantine;
 mod servers;
 mod session;
 mod subscriptions;
+mod transitions;
