@@ -333,6 +333,37 @@ fn the_default_rules_see_an_illness_soon() {
     assert!(PAGE.contains(&table), "docs/alerts.md is not of this run; it should say\n\n{table}");
 }
 
+/// What is so for a day is the new normal.
+#[test]
+fn an_alert_gives_up_after_a_day_and_learns_anew() {
+    let series = Series {
+        name: "step for ever",
+        days: 4.0,
+        moment: |d, t| Moment { ack: d.latency(if t < DAY { 0.02 } else { 0.4 }, 0.5), ..well(d, t) },
+        cuts: no_cuts,
+        illness: None,
+    };
+    let fired = run(&series, 1);
+    assert_eq!(fired.len(), 1, "once, and not again: {fired:?}");
+    let start = Instant::now();
+    let mut watcher = watcher(start);
+    let mut resolved = None;
+    for tick in 0..(3.0 * DAY) as u32 / TICK {
+        let (t, at) = (f64::from(tick * TICK), start + Duration::from_secs(u64::from(tick * TICK)));
+        let ack = if t < DAY { 0.02 } else { 0.4 };
+        let look = Look { open: true, ack: Some(Duration::from_secs_f64(ack)), ..Look::default() };
+        for alert in watcher.look("gw-17", &look, at) {
+            if alert.state == AlertState::Resolved {
+                resolved.get_or_insert((t - DAY, alert.evidence));
+            }
+        }
+    }
+    let (after, evidence) = resolved.expect("given up");
+    assert!((24.0 * HOUR..24.1 * HOUR).contains(&after), "after {after} s");
+    assert!(evidence.contains("taken as the new normal"), "{evidence}");
+    assert_eq!(watcher.baselines()[3].median, Some(0.4));
+}
+
 /// Recorded against mosquitto 2.0: two clients with one id. The other comes back 21 s after it was thrown out, we after
 /// 10 s; mosquitto closes without a word at 3.1.1. Lines are milliseconds and what happened.
 #[test]
