@@ -1,9 +1,10 @@
 //! Turns events into lines: one at loss, one at each different error with its repeats counted, one at recovery with
 //! the bill. Nothing is written here, so what is told can be tested without a clock and a terminal.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
+use rejoin::health::GapCause;
 use rejoin::{Event, LossCause, SessionState, Stages, StopReason, TransportErrorKind};
 use rejoin_core::ReasonCode;
 use rejoin_core::error::LocalCause;
@@ -434,8 +435,33 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             Line::state("note", event.name(), format!("{lost} events came too fast to be told"))
                 .with("lost", *lost)
         }
+        Event::Gap { from, to, cause } => gap(event.name(), *from, *to, *cause),
+        Event::QueueHigh { messages, bytes, limit_bytes } => {
+            let text = format!("{messages} messages wait; {bytes} of {limit_bytes} bytes are taken");
+            Line::state("queue", event.name(), text).with("messages", *messages)
+        }
+        Event::Silent { what, restarts, .. } => {
+            let then = if *restarts { "the link is restarted" } else { "the link is left alone" };
+            Line::state("silent", event.name(), format!("{what}; {then}")).with("restarts", *restarts)
+        }
         other => Line::state("note", other.name(), other.name()).weighing(Weight::Debug),
     }
+}
+
+fn gap(name: &'static str, from: Option<SystemTime>, to: SystemTime, cause: GapCause) -> Line {
+    let clock = |at: SystemTime| {
+        let zoned = jiff::Timestamp::try_from(at).map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
+        zoned.map_or_else(|_| "?".to_owned(), |at| at.strftime("%H:%M:%S.%1f").to_string())
+    };
+    let from = from.map_or_else(|| "the last run".to_owned(), clock);
+    let why = match cause {
+        GapCause::SessionLost => "the broker lost the session",
+        GapCause::SessionNotKept => "the broker kept no session; add -c -i NAME",
+        GapCause::QosZero => "at QoS 0 nothing is kept; add -q 1",
+        _ => cause.name(),
+    };
+    let text = format!("messages between {from} and {} may be missing ({why})", clock(to));
+    Line::state("gap", name, text).with("cause", cause.name())
 }
 
 fn ms(d: Duration) -> Value {

@@ -113,21 +113,6 @@ pub(crate) fn log(client: &str, event: &Event) {
             target: "rejoin", client, %cause, lasted = seconds(lasted), in_flight, queued,
             next_in = next_in.as_ref().map(seconds), "the link is gone"
         ),
-        Event::Gap { cause, .. } => {
-            tracing::warn!(target: "rejoin", client, cause = cause.name(), "messages may be missing");
-        }
-        Event::Silent { what, silent_for, restarts } => tracing::warn!(
-            target: "rejoin", client, what, silent_for = seconds(silent_for), restarts, "the health watch found something"
-        ),
-        Event::Health { status, before, why } => tracing::info!(
-            target: "rejoin", client, status = status.name(), before = before.name(), why, "the health changed"
-        ),
-        Event::Alert { alert } if alert.state == AlertState::Firing => tracing::warn!(
-            target: "rejoin", client, rule = alert.rule, evidence = alert.evidence, hint = alert.hint, "an alert fires"
-        ),
-        Event::Alert { alert } => {
-            tracing::debug!(target: "rejoin", client, rule = alert.rule, state = alert.state.name(), "an alert changed");
-        }
         Event::Recovered { bill, drained } => {
             tracing::info!(target: "rejoin", client, outage = seconds(&bill.total), drained, "recovered");
         }
@@ -166,6 +151,28 @@ pub(crate) fn log(client: &str, event: &Event) {
         ),
         Event::StoreWell => tracing::info!(target: "rejoin", client, "the queue can be written again"),
         Event::Stopped { reason } => tracing::info!(target: "rejoin", client, ?reason, "stopped"),
+        watched => log_watched(client, watched),
+    }
+}
+
+/// What those who watch over a client found.
+fn log_watched(client: &str, event: &Event) {
+    match event {
+        Event::Gap { cause, .. } => {
+            tracing::warn!(target: "rejoin", client, cause = cause.name(), "messages may be missing");
+        }
+        Event::Silent { what, silent_for, restarts } => tracing::warn!(
+            target: "rejoin", client, what, silent_for = silent_for.as_secs_f64(), restarts, "the health watch found something"
+        ),
+        Event::Health { status, before, why } => tracing::info!(
+            target: "rejoin", client, status = status.name(), before = before.name(), why, "the health changed"
+        ),
+        Event::Alert { alert } if alert.state == AlertState::Firing => tracing::warn!(
+            target: "rejoin", client, rule = alert.rule, evidence = alert.evidence, hint = alert.hint, "an alert fires"
+        ),
+        Event::Alert { alert } => {
+            tracing::debug!(target: "rejoin", client, rule = alert.rule, state = alert.state.name(), "an alert changed");
+        }
         _ => {}
     }
 }

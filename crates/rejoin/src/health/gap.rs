@@ -92,7 +92,7 @@ impl Gaps {
     ) -> Option<Gap> {
         let (from, cause) = self.link?;
         let first_answer = self.answered.insert(id);
-        let cause = cause.or(qos0.then_some(GapCause::QosZero))?;
+        let cause = cause.or_else(|| qos0.then_some(GapCause::QosZero))?;
         // What an earlier process asked for is not known; it asked for what this one asks for, most likely.
         if !first_answer || !(before || from.is_none()) {
             return None;

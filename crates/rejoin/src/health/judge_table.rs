@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use rejoin_core::text::Text;
 use rejoin_core::{Stage, StopReason};
 
 use super::*;
@@ -171,13 +170,15 @@ fn every_row_of_the_table_holds_and_concerns_its_check_alone() {
 
 #[test]
 fn every_rule_can_be_set() {
-    let mut rules = HealthRules::default();
-    rules.link_unhealthy_after = SECOND * 5;
-    rules.refused = Degraded;
-    rules.queue_high_percent = 50;
-    rules.queue_oldest = SECOND;
-    rules.disk_error = Degraded;
-    rules.slow = SECOND / 100;
+    let rules = HealthRules {
+        link_unhealthy_after: SECOND * 5,
+        refused: Degraded,
+        queue_high_percent: 50,
+        queue_oldest: SECOND,
+        disk_error: Degraded,
+        slow: SECOND / 100,
+        ..HealthRules::default()
+    };
     let of = |vitals: Vitals, name: &str| {
         judge(&vitals, &rules, Instant::now()).into_iter().find(|check| check.name == name).unwrap().status
     };

@@ -426,3 +426,18 @@ async fn a_silence_that_is_only_told_leaves_the_link_alone() {
     }
     assert!(client.is_connection_open());
 }
+
+#[cfg(feature = "store-redb")]
+#[tokio::test]
+async fn what_was_learned_lies_beside_the_queue_on_disk() {
+    let folder = Folder::new();
+    let listener = Listener::bind().await;
+    let alerts = Alerts::none().every(Duration::from_millis(10));
+    let client = listener.client().queue(Queue::in_dir(&folder.0)).alerts(alerts).start().unwrap();
+    let _ = limited(client.shutdown().within(Duration::from_millis(100)).into_future()).await;
+    let began = Instant::now();
+    while !folder.0.join("baselines").exists() {
+        assert!(began.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(10)).await; // waits: written after the end, beside the client
+    }
+}

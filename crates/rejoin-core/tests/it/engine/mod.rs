@@ -13,3 +13,4 @@ mod servers;
 mod session;
 mod subscriptions;
 mod unruly;
+mod transitions;
