@@ -28,7 +28,7 @@ export const CHARTS = [
     lines: [
       { key: "queue", label: "waiting", look: "queue", fill: true, width: 1.5, format: count },
       { key: "oldest_ms", label: "oldest", look: "oldest", width: 1.75, dash: [8, 2, 2, 2], format: span, scale: "age" },
-      { key: "limit", label: "limit", look: "limit", dash: [3, 5], width: 1.5, format: count, flat: (run) => run.queueLimit },
+      { key: "limit", label: "limit", look: "limit", dash: [3, 5], width: 1.5, format: count, flat: (run) => run.queueLimit, far: 8 },
     ],
     axis: { format: short, least: 10 },
     second: { scale: "age", format: shortSpan, least: 1000 },
@@ -48,6 +48,11 @@ export const CHARTS = [
     axis: { format: shortSpan, log: true },
   },
 ];
+
+// A line that lies this many times above everything shown is told in the legend only: it would press the rest flat.
+function isFar(line, value, rows) {
+  return line.far && value > line.far * rows.reduce((most, row) => Math.max(most, row ?? 0), 1);
+}
 
 // Lowest and highest usual ping in milliseconds, once it is known.
 export function pingBand(run) {
@@ -89,7 +94,7 @@ export class Chart {
     const data = [run.columns.t_ms.slice(from, to)];
     for (const line of this.spec.lines) {
       if (!this.#present(run, line)) data.push(new Array(to - from).fill(null));
-      else if (line.flat) data.push(new Array(to - from).fill(line.flat(run)));
+      else if (line.flat) data.push(new Array(to - from).fill(isFar(line, line.flat(run), data[1]) ? null : line.flat(run)));
       else data.push(run.column(line.key).slice(from, to).map(clean));
     }
     const [width, height] = [Math.max(120, this.timeline.width), this.timeline.width < 520 ? HEIGHT_NARROW : HEIGHT];
@@ -148,7 +153,7 @@ export class Chart {
       values: (_, splits) => splits.map((value) => (value === null ? "" : spec.axis.format(value))) };
     const axes = [
       { scale: "x", size: 8, font, stroke: colour("ink-3"), ticks: { show: false }, grid: { stroke: colour("grid"), width: 1 }, splits: () => timeline.ticks(), values: (_, splits) => splits.map(() => "") },
-      y,
+      spec.axis.log ? { ...y, splits: (_, __, low, high) => decades(low, high) } : y,
     ];
     const scales = { x: { time: false, range: () => [timeline.from, timeline.to] }, y: scaleOf(spec.axis) };
     if (spec.second) {
@@ -216,6 +221,12 @@ function scaleOf({ log, least }) {
       return [from, Math.max(to, from * 10)];
     },
   };
+}
+
+function decades(low, high) {
+  const found = [];
+  for (let power = Math.ceil(Math.log10(low) - 1e-9); power <= Math.log10(high) + 1e-9; power += 1) found.push(10 ** power);
+  return found;
 }
 
 // The next round number with some air above.

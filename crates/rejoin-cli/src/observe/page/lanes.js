@@ -5,11 +5,12 @@
 import { el, say, svg } from "./dom.js";
 import { harmless, span } from "./format.js";
 
-const LANE = 22;
-const GAP = 10;
-const TOP = 4;
+const LANE = 18;
+const GAP = 8;
+// Room for the numbers of the outages.
+const TOP = 18;
 // Height of a bar in the lane, of LANE.
-const HEIGHTS = { open: LANE, suspect: LANE, connecting: 12, waiting: 7, closed: 7, stopped: 2 };
+const HEIGHTS = { open: LANE, suspect: LANE, connecting: 10, waiting: 6, closed: 6, stopped: 2 };
 const WORDS = { open: "open", suspect: "open, in doubt", connecting: "connecting", waiting: "waiting", closed: "closed", stopped: "stopped" };
 // A label inside a bar needs about this much per letter.
 const LETTER = 6.2;
@@ -33,7 +34,7 @@ export class Lanes {
     this.drawing.setAttribute("viewBox", `0 0 ${timeline.width} ${height}`);
     this.drawing.setAttribute("width", timeline.width);
     this.drawing.setAttribute("height", height);
-    const parts = [patterns()];
+    const parts = [patterns(), ...this.#numbers(run)];
     lanes.forEach((name, index) => {
       const y = TOP + index * (LANE + GAP);
       parts.push(svg("text", { class: "lane-name", x: timeline.left - 8, y: y + LANE / 2, "text-anchor": "end", "dominant-baseline": "central" }, name));
@@ -104,6 +105,22 @@ export class Lanes {
       .map((one) => this.#bar(one.from_ms, one.to_ms, y, LANE, "claim", `said open while closed for ${span(one.to_ms - one.from_ms)}`));
   }
 
+  // The outages by their numbers in the table, as far as there is room.
+  #numbers(run) {
+    const parts = [];
+    let free = -Infinity;
+    run.outages.forEach((outage, index) => {
+      const to = outage.end_ms ?? run.nowMs;
+      if (!this.timeline.shows(outage.start_ms, to)) return;
+      const text = `#${index + 1}`;
+      const middle = (this.timeline.x(outage.start_ms) + this.timeline.x(to)) / 2;
+      if (middle - free < text.length * LETTER + 8) return;
+      parts.push(svg("text", { class: "band-name", x: middle.toFixed(1), y: 12, "text-anchor": "middle" }, text));
+      free = middle;
+    });
+    return parts;
+  }
+
   // A tick for each sample in which something was heard: a gap is silence.
   #heard(run, y) {
     const [from, to] = run.within(this.timeline.from, this.timeline.to);
@@ -137,24 +154,17 @@ export class Lanes {
   }
 }
 
-// The outages as bands behind every chart, numbered as in the table.
+// The outages as bands behind every chart.
 export function drawBands(node, run, timeline, height) {
   node.setAttribute("width", timeline.width);
   node.setAttribute("height", height);
   const parts = [];
-  let free = -Infinity;
-  run.outages.forEach((outage, index) => {
+  for (const outage of run.outages) {
     const to = outage.end_ms ?? run.nowMs;
-    if (!timeline.shows(outage.start_ms, to)) return;
+    if (!timeline.shows(outage.start_ms, to)) continue;
     const [left, right] = [timeline.x(outage.start_ms), timeline.x(to)];
     parts.push(svg("rect", { class: "band", x: left.toFixed(1), y: 0, width: Math.max(1.5, right - left).toFixed(1), height }));
-    const number = `#${index + 1}`;
-    const middle = (left + right) / 2;
-    if (middle - free > number.length * LETTER + 6) {
-      parts.push(svg("text", { class: "band-name", x: middle.toFixed(1), y: 11, "text-anchor": "middle" }, number));
-      free = middle;
-    }
-  });
+  }
   node.replaceChildren(...parts);
 }
 

@@ -29,22 +29,23 @@ export function answers(run) {
   say(link, LINK_WORDS[state.link] ?? "unknown");
   mark(link, "data-link", state.link ?? "unknown");
   mark(link, "data-tone", LINK_TONES[state.link] ?? "none");
-  const reason = reasonOf(run, state);
+  const reason = reasonOf(run, state, harmless(run.answers?.link?.detail));
   say(byId("link-reason"), reason.text);
   if (reason.spoken) spoken.push(`${reason.spoken}.`);
   return spoken.join(" ");
 }
 
-function reasonOf(run, state) {
+// What stands beside the state: nothing that the answer above it says already.
+function reasonOf(run, state, detail) {
   if (state.link === "open") {
     const parts = [[state.server, 1], [state.version && `MQTT ${state.version}`, 1], [state.session && `session ${state.session}`, 1]];
     return { text: parts.filter(([text]) => text).map(([text]) => harmless(text)).join(" · "), spoken: "" };
   }
   const why = harmless(state.reason ?? state.last_loss ?? "");
-  const parts = [why];
+  const parts = [detail.includes(why) ? "" : why];
   if (state.link === "connecting" && state.stage) parts.push(`stage ${harmless(state.stage)}`);
   if (state.link === "connecting" || state.link === "waiting") parts.push(`attempt ${state.attempt ?? 1}`);
-  if (state.link === "waiting" && state.until_ms > run.nowMs) parts.push(`next try in ${span(state.until_ms - run.nowMs)}`);
+  if (state.link === "waiting" && state.until_ms > run.nowMs && !detail.includes("next try")) parts.push(`next try in ${span(state.until_ms - run.nowMs)}`);
   return { text: parts.filter(Boolean).join(" · "), spoken: why };
 }
 
@@ -80,12 +81,12 @@ export function health(run) {
   const checks = given.checks ?? [];
   byId("no-checks").hidden = checks.length > 0;
   rows(byId("checks"), checks, (check) => check.name, (check) => el("li", { class: "check", "data-testid": "health-row" },
-    icon("info"), el("span", { class: "name" }, words(check.name)), el("span", { class: "status" }), el("span", { class: "detail" }), el("span", { class: "since quiet" })), (row, check) => {
+    icon("info"), el("span", { class: "name" }, words(check.name)), el("span", { class: "detail" }), el("span", { class: "status" })), (row, check) => {
     toned(row, STATUS_TONES[check.status]);
     mark(row, "data-status", check.status);
-    say(row.querySelector(".status"), check.status === "healthy" ? "" : check.status);
     say(row.querySelector(".detail"), harmless(check.detail));
-    say(row.querySelector(".since"), check.status === "healthy" || check.since_ms === undefined || check.since_ms === null ? "" : `for ${seconds(run.nowMs - check.since_ms)}`);
+    const known = check.since_ms !== undefined && check.since_ms !== null;
+    say(row.querySelector(".status"), check.status === "healthy" ? "" : known ? `${check.status} for ${seconds(run.nowMs - check.since_ms)}` : check.status);
   });
 }
 
@@ -97,13 +98,13 @@ export function alerts(run) {
   mark(badge, "data-tone", firing > 0 ? "bad" : all.length > 0 ? "good" : null);
   byId("no-alerts").hidden = all.length > 0;
   rows(byId("alerts"), all, (alert) => alert.rule, () => el("li", { class: "alert", "data-testid": "alert-row" },
-    icon("info"), el("span", { class: "rule mono" }), el("span", { class: "status" }), el("p", { class: "value quiet" }), el("p", { class: "evidence" }), el("p", { class: "hint quiet" })), (row, alert) => {
+    icon("info"), el("span", { class: "rule mono" }), el("span", { class: "status" }), el("p", { class: "measure quiet" }), el("p", { class: "evidence" }), el("p", { class: "hint quiet" })), (row, alert) => {
     toned(row, ALERT_TONES[alert.state]);
     mark(row, "data-state", alert.state);
     const unit = (run.baselines ?? []).find((one) => one.signal === alert.signal)?.unit;
     say(row.querySelector(".rule"), harmless(alert.rule));
     say(row.querySelector(".status"), alert.state === "ok" ? "ok" : `${alert.state} for ${seconds(run.nowMs - (alert.since_ms ?? run.nowMs))}`);
-    say(row.querySelector(".value"), `${words(alert.signal)} ${measured(alert.value, alertUnit(alert, unit))}, limit ${measured(alert.limit, alertUnit(alert, unit))}`);
+    say(row.querySelector(".measure"), `${words(alert.signal)} ${measured(alert.value, alertUnit(alert, unit))}, limit ${measured(alert.limit, alertUnit(alert, unit))}`);
     const told = alert.state !== "ok";
     say(row.querySelector(".evidence"), told ? harmless(alert.evidence ?? "") : "");
     say(row.querySelector(".hint"), told ? harmless(alert.hint ?? "") : "");

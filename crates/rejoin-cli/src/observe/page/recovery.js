@@ -11,7 +11,7 @@ export const PHASES = [
   ["resubscribe", "resubscribe", "until the subscriptions were granted"],
   ["drain", "drain", "until what had waited was acknowledged"],
 ];
-export const BARS_MAX = 12;
+export const BARS_MAX = 8;
 
 export function phaseLegend(node) {
   node.replaceChildren(...PHASES.map(([name, word, title]) =>
@@ -25,9 +25,9 @@ export function drawBars(node, run, onPick) {
   rows(node, numbered, ({ outage }) => outage.start_ms, () => makeBar(onPick), (row, { outage, number }) => {
     const length = lengthOf(outage, run.nowMs);
     const phases = PHASES.map(([name]) => [name, outage[`${name}_ms`] ?? 0]);
-    say(row.querySelector(".bar-number"), `#${number}`);
-    say(row.querySelector(".bar-length"), outage.end_ms === null || outage.end_ms === undefined ? `${span(length)} …` : span(length));
-    say(row.querySelector(".bar-cause"), harmless(outage.injected ?? outage.cause ?? ""));
+    say(row.querySelector(".bill-number"), `#${number}`);
+    say(row.querySelector(".bill-length"), outage.end_ms === null || outage.end_ms === undefined ? `${span(length)} …` : span(length));
+    say(row.querySelector(".bill-cause"), harmless(outage.injected ?? outage.cause ?? ""));
     const button = row.querySelector("button");
     button.outage = outage;
     const told = phases.filter(([, ms]) => ms > 0).map(([name, ms]) => `${name} ${span(ms)}`).join(", ");
@@ -62,10 +62,10 @@ export function lengthOf(outage, nowMs) {
 }
 
 function makeBar(onPick) {
-  const button = el("button", { type: "button", class: "bar", on: { click: (event) => onPick(event.currentTarget.outage) } },
-    el("span", { class: "bar-number" }), el("span", { class: "bar-cause" }),
-    svg("svg", { class: "bar-drawing", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" }),
-    el("span", { class: "bar-length" }));
+  const button = el("button", { type: "button", class: "bill", on: { click: (event) => onPick(event.currentTarget.outage) } },
+    el("span", { class: "bill-number" }), el("span", { class: "bill-cause" }),
+    svg("svg", { class: "bill-drawing", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" }),
+    el("span", { class: "bill-length" }));
   return el("li", {}, button);
 }
 

@@ -26,7 +26,7 @@ export class Timeline {
   settle(run, width) {
     this.run = run;
     this.width = width;
-    [this.left, this.right] = width < 520 ? [48, 40] : [64, 56];
+    [this.left, this.right] = width < 520 ? [56, 40] : [64, 56];
     if (this.fixed) {
       [this.from, this.to] = this.fixed;
       return;
