@@ -70,7 +70,7 @@ export class Lanes {
     }
     rows.sort((a, b) => b[0] - a[0]);
     const body = rows.slice(0, 60).map(([from, ...rest]) => [timeline.label(from, { tenths: true }), ...rest]);
-    return { head: ["From", "Lane", "State", "For", "Reason"], body, note: rows.length > 60 ? "the newest 60" : "all that is shown" };
+    return { head: ["From", "Lane", "State", "For", "Reason"], body, note: rows.length > 60 ? "the newest 60" : "all that is shown", inWords: true };
   }
 
   #states(run, spans, y) {

@@ -6,20 +6,21 @@ import { lengthOf } from "./recovery.js";
 
 const OUTAGES_SHOWN = 200;
 const EVENTS_SHOWN = 150;
-const LINK_WORDS = { open: "open", suspect: "suspect", connecting: "closed", waiting: "closed", stopped: "stopped" };
-const LINK_TONES = { open: "good", suspect: "wait", connecting: "bad", waiting: "bad", stopped: "bad" };
+const LINK_WORDS = { open: "open", suspect: "suspect", connecting: "closed", waiting: "closed", closed: "closed", stopped: "stopped" };
 const LEVEL_TONES = { info: "info", good: "good", warn: "wait", bad: "bad" };
 const STATUS_TONES = { healthy: "good", degraded: "wait", unhealthy: "bad" };
 const ALERT_TONES = { ok: "good", pending: "wait", firing: "bad", resolved: "info" };
 const ALERT_ORDER = ["firing", "pending", "resolved", "ok"];
 
 // The two big answers. Returns what is worth saying aloud: it changes only when an answer does.
-export function answers(run) {
+// An old answer keeps its word and loses its tone and shape.
+export function answers(run, old) {
   const spoken = [];
   for (const [name, label] of [["deliver", "Will deliver"], ["link", "Link open"]]) {
     const node = byId(`answer-${name}`);
     const answer = run.answers?.[name] ?? { word: "unknown", detail: "", tone: "none" };
-    toned(node, answer.tone);
+    toned(node, old ? "old" : answer.tone);
+    say(node.querySelector("h2"), old ? `${label}, when last heard of` : label);
     say(node.querySelector(".word"), harmless(answer.word));
     say(node.querySelector(".detail"), harmless(answer.detail));
     spoken.push(`${label}: ${harmless(answer.word)}.`);
@@ -28,7 +29,7 @@ export function answers(run) {
   const link = byId("link-state");
   say(link, LINK_WORDS[state.link] ?? "unknown");
   mark(link, "data-link", state.link ?? "unknown");
-  mark(link, "data-tone", LINK_TONES[state.link] ?? "none");
+  mark(link, "data-tone", run.answers?.link?.tone ?? "none");
   const reason = reasonOf(run, state, harmless(run.answers?.link?.detail));
   say(byId("link-reason"), reason.text);
   if (reason.spoken) spoken.push(`${reason.spoken}.`);
@@ -43,8 +44,8 @@ function reasonOf(run, state, detail) {
   }
   const why = harmless(state.reason ?? state.last_loss ?? "");
   const parts = [detail.includes(why) ? "" : why];
-  if (state.link === "connecting" && state.stage) parts.push(`stage ${harmless(state.stage)}`);
-  if (state.link === "connecting" || state.link === "waiting") parts.push(`attempt ${state.attempt ?? 1}`);
+  if (state.link === "connecting" && state.stage && !detail.includes(state.stage)) parts.push(`stage ${harmless(state.stage)}`);
+  if ((state.link === "connecting" || state.link === "waiting") && !detail.includes("attempt")) parts.push(`attempt ${state.attempt ?? 1}`);
   if (state.link === "waiting" && state.until_ms > run.nowMs && !detail.includes("next try")) parts.push(`next try in ${span(state.until_ms - run.nowMs)}`);
   return { text: parts.filter(Boolean).join(" · "), spoken: why };
 }
@@ -62,7 +63,7 @@ export function totals(run) {
     ["received", count(t.received)],
     ["sent again", count(t.resent)],
     ["failed", count(t.failed), null, t.failed > 0 ? "bad" : null],
-    ["losses", count(t.losses), `${count(t.links)} links, ${count(t.attempts)} tries`],
+    ["losses", count(t.losses), `${many(t.links, "link", "links")}, ${many(t.attempts, "try", "tries")}`],
     ["sessions lost", count(t.sessions_lost), null, t.sessions_lost > 0 ? "wait" : null],
     ["gaps", count(t.gaps), null, t.gaps > 0 ? "wait" : null],
   ];
@@ -72,6 +73,8 @@ export function totals(run) {
     mark(node, "data-tone", tone);
   });
 }
+
+const many = (number, one, more) => `${count(number)} ${number === 1 ? one : more}`;
 
 export function health(run) {
   const given = run.health ?? { status: null, checks: [] };
@@ -103,7 +106,7 @@ export function alerts(run) {
     mark(row, "data-state", alert.state);
     const unit = (run.baselines ?? []).find((one) => one.signal === alert.signal)?.unit;
     say(row.querySelector(".rule"), harmless(alert.rule));
-    say(row.querySelector(".status"), alert.state === "ok" ? "ok" : `${alert.state} for ${seconds(run.nowMs - (alert.since_ms ?? run.nowMs))}`);
+    say(row.querySelector(".status"), alert.state === "ok" || !(alert.since_ms >= 0) ? alert.state : `${alert.state} for ${seconds(run.nowMs - alert.since_ms)}`);
     say(row.querySelector(".measure"), `${words(alert.signal)} ${measured(alert.value, alertUnit(alert, unit))}, limit ${measured(alert.limit, alertUnit(alert, unit))}`);
     const told = alert.state !== "ok";
     say(row.querySelector(".evidence"), told ? harmless(alert.evidence ?? "") : "");
@@ -245,13 +248,14 @@ export function verdict(run) {
   return `Verdict: ${harmless(given.title ?? "")}.`;
 }
 
-// A table twin: head, body and a note about what it leaves out.
-export function fillTwin(node, { head, body, note }, title) {
+// A table twin: head, body and a note about what it leaves out. All but the first column are numbers, unless it is words.
+export function fillTwin(node, { head, body, note, inWords = false }, title) {
+  const kind = (index) => (index > 0 && !inWords ? "num" : null);
   if (!node.firstElementChild) {
-    node.append(el("table", {}, el("caption"), el("thead", {}, el("tr", {}, ...head.map((text, index) => el("th", { scope: "col", class: index > 0 ? "num" : null }, text)))), el("tbody")));
+    node.append(el("table", {}, el("caption"), el("thead", {}, el("tr", {}, ...head.map((text, index) => el("th", { scope: "col", class: kind(index) }, text)))), el("tbody")));
   }
   say(node.querySelector("caption"), `${title}: ${note}`);
-  rows(node.querySelector("tbody"), body.map((texts, index) => ({ texts, index })), ({ index }) => index, () => el("tr", {}, ...head.map((_, index) => el("td", { class: index > 0 ? "num" : null }))), (row, { texts }) => cells(row, texts));
+  rows(node.querySelector("tbody"), body.map((texts, index) => ({ texts, index })), ({ index }) => index, () => el("tr", {}, ...head.map((_, index) => el("td", { class: kind(index) }))), (row, { texts }) => cells(row, texts));
 }
 
 // Colour and shape of whatever tells good from bad.
@@ -259,5 +263,5 @@ function toned(node, tone = "none") {
   if (node.dataset.tone === tone) return;
   node.dataset.tone = tone;
   const use = node.querySelector(":scope > .icon use");
-  if (use) mark(use, "href", `#i-${["good", "wait", "bad"].includes(tone) ? tone : "info"}`);
+  if (use) mark(use, "href", `#i-${["good", "wait", "bad", "old"].includes(tone) ? tone : "info"}`);
 }

@@ -60,7 +60,7 @@ function redraw() {
 }
 
 function draw() {
-  const texts = [answers(run), alerts(run), verdict(run)];
+  const texts = [answers(run, isOld()), alerts(run), verdict(run)];
   announce(texts.filter(Boolean).join(" "));
   totals(run);
   health(run);

@@ -39,6 +39,7 @@ export class Run {
   apply(update) {
     this.nowMs = update.now_ms ?? this.nowMs;
     for (const name of PLAIN) if (name in update) this[name] = update[name];
+    if (update.client) this.client = update.client;
     let fits = true;
     for (const name of LANES) if (update.lanes?.[name]) fits = spliced(this.lanes[name], update.lanes[name]) && fits;
     if (update.outages) fits = spliced(this.outages, update.outages) && fits;
@@ -110,7 +111,8 @@ export class Run {
   }
 
   #appendRows(samples) {
-    if ("queue_limit" in samples) this.queueLimit = samples.queue_limit;
+    // New rows may come without it.
+    this.queueLimit = samples.queue_limit ?? this.queueLimit;
     const times = samples.t_ms ?? [];
     const before = this.columns.t_ms.length;
     const last = before > 0 ? this.columns.t_ms[before - 1] : -Infinity;
