@@ -1,6 +1,6 @@
 // The bill of each outage as one stacked bar: where the time went.
 
-import { el, rows, say, svg } from "./dom.js";
+import { el, mark, rows, say, svg } from "./dom.js";
 import { harmless, span } from "./format.js";
 
 export const PHASES = [
@@ -31,11 +31,8 @@ export function drawBars(node, run, onPick) {
     const button = row.querySelector("button");
     button.outage = outage;
     const told = phases.filter(([, ms]) => ms > 0).map(([name, ms]) => `${name} ${span(ms)}`).join(", ");
-    const label = `Show outage ${number}, ${span(length)}: ${told}`;
-    if (button.getAttribute("aria-label") !== label) {
-      button.setAttribute("aria-label", label);
-      button.title = told;
-    }
+    say(row.querySelector(".unseen"), `: ${told}; show it in the charts`);
+    mark(button, "title", told);
     const sum = phases.reduce((all, [, ms]) => all + ms, 0);
     const drawn = `${length}/${longest}/${sum}`;
     const bar = row.querySelector("svg");
@@ -65,7 +62,7 @@ function makeBar(onPick) {
   const button = el("button", { type: "button", class: "bill", on: { click: (event) => onPick(event.currentTarget.outage) } },
     el("span", { class: "bill-number" }), el("span", { class: "bill-cause" }),
     svg("svg", { class: "bill-drawing", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" }),
-    el("span", { class: "bill-length" }));
+    el("span", { class: "bill-length" }), el("span", { class: "unseen" }));
   return el("li", {}, button);
 }
 
