@@ -12,7 +12,7 @@ use rejoin_lab::{BrokerServer, Manners, Proxy};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use program::Program;
-use tools::Tools;
+use tools::{Node, Tools};
 
 /// The whole takes half a minute; a machine under load gets more.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -28,6 +28,15 @@ async fn the_live_page_tells_the_truth_in_a_real_browser() {
     let passed = tokio::time::timeout(LIMIT, look(&tools, &proxy, &program)).await;
     eprintln!("the browser took {:.1} s", begin.elapsed().as_secs_f64());
     assert!(passed.expect("the browser ends within its limit"), "the page failed, see above");
+}
+
+#[tokio::test]
+async fn what_the_page_holds_is_whole_and_bounded() {
+    let Some(node) = Node::found("the parts of the page") else { return };
+    let ended = tokio::time::timeout(LIMIT, node.script("model.mjs").kill_on_drop(true).output()).await;
+    let ended = ended.expect("node ends within its limit").expect("node starts");
+    eprint!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "the page's own tests failed, see above");
 }
 
 /// Runs `page.mjs` and does to the link and to the program what it asks for. True when every test in it passed.

@@ -73,6 +73,8 @@ async function aCutIsToldWithItsReasonAndTheOutageIsInTheTable(page) {
 }
 
 async function thePageCatchesUpAfterItsOwnOutage(page, context) {
+  const places = [];
+  page.on("request", (request) => request.url().endsWith("/stream") && places.push(request.headers()["last-event-id"]));
   await open(page);
   await phase(page, "live");
   const before = await page.locator(by("outage-row")).count();
@@ -90,6 +92,7 @@ async function thePageCatchesUpAfterItsOwnOutage(page, context) {
   await phase(page, "live");
   await link(page, "open");
   await outageRows(page, before + 1);
+  check("it asks for what came after the last it had", places.length >= 2 && places.at(-1) !== places[0], places);
   check("the notice is gone", await page.locator(by("lost-notice")).isHidden());
   await hasNoHole(page);
 }

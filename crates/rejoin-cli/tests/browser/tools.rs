@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
@@ -12,57 +13,87 @@ use tokio::process::Command;
 /// Names under which systems have it.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The scripts, built in so that the test binary needs no source folder.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 8] = [
     ("package.json", include_str!("package.json")),
     ("harness.mjs", include_str!("harness.mjs")),
     ("page.mjs", include_str!("page.mjs")),
+    ("model.mjs", include_str!("model.mjs")),
+    // Parts of the page itself, for what can be tested without a browser.
+    ("page/feed.js", include_str!("../../src/observe/page/feed.js")),
+    ("page/format.js", include_str!("../../src/observe/page/format.js")),
+    ("page/run.js", include_str!("../../src/observe/page/run.js")),
+    ("page/timeline.js", include_str!("../../src/observe/page/timeline.js")),
 ];
 /// For npm to bring 3 MB.
 const NPM_LIMIT: Duration = Duration::from_secs(120);
 /// Says that nothing may be installed.
 const SWITCH: &str = "REJOIN_TEST_INSTALL";
 
-/// Everything is there.
-pub(crate) struct Tools {
-    browser: PathBuf,
+static WRITTEN: OnceLock<Result<(), String>> = OnceLock::new();
+
+/// node, and the folder with the scripts.
+pub(crate) struct Node {
     node: PathBuf,
     folder: PathBuf,
 }
 
-impl Tools {
-    /// Looks for the tools and brings the packages. Without them the test is skipped aloud.
+/// The same with a browser and the packages to drive it.
+pub(crate) struct Tools {
+    node: Node,
+    browser: PathBuf,
+}
+
+impl Node {
+    /// Looks for it. Without it the test is skipped aloud.
     pub(crate) fn found(test: &str) -> Option<Self> {
-        match Self::find() {
-            Ok(tools) => Some(tools),
-            Err(why) => {
-                eprintln!("SKIPPED {test}: {why}");
-                None
-            }
-        }
+        Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
     }
 
     /// node with one of the scripts.
     pub(crate) fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.node);
-        command.arg(self.folder.join(name)).current_dir(&self.folder).env("REJOIN_CHROMIUM", &self.browser);
+        command.arg(self.folder.join(name)).current_dir(&self.folder);
+        command
+    }
+
+    fn find() -> Result<Self, String> {
+        let node = program("node").ok_or("node is missing; apt-get install nodejs npm")?;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+        // Once: while one test writes a file, another must not read half of it.
+        WRITTEN
+            .get_or_init(|| write(&folder).map_err(|error| format!("{}: {error}", folder.display())))
+            .clone()?;
+        Ok(Self { node, folder })
+    }
+}
+
+impl Tools {
+    /// Looks for the tools and brings the packages. Without them the test is skipped aloud.
+    pub(crate) fn found(test: &str) -> Option<Self> {
+        Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
+    }
+
+    /// node with one of the scripts that want a browser.
+    pub(crate) fn script(&self, name: &str) -> Command {
+        let mut command = self.node.script(name);
+        command.env("REJOIN_CHROMIUM", &self.browser);
         command
     }
 
     fn find() -> Result<Self, String> {
         let browser = BROWSERS.iter().find_map(|name| program(name));
         let browser = browser.ok_or("chromium is missing; apt-get install chromium")?;
-        let node = program("node").ok_or("node is missing; apt-get install nodejs npm")?;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        for (name, body) in FILES {
-            let path = folder.join(name);
-            fs::write(&path, body).map_err(|error| format!("{}: {error}", path.display()))?;
+        let node = Node::find()?;
+        if !packages().iter().all(|(name, version)| has(&node.folder, name, version)) {
+            bring(&node.folder)?;
         }
-        if !packages().iter().all(|(name, version)| has(&folder, name, version)) {
-            bring(&folder)?;
-        }
-        Ok(Self { browser, node, folder })
+        Ok(Self { node, browser })
     }
+}
+
+fn write(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder.join("page"))?;
+    FILES.iter().try_for_each(|(name, body)| fs::write(folder.join(name), body))
 }
 
 /// Name and version of what `package.json` asks for.

@@ -9,14 +9,14 @@ const SILENT_MS = 3_000;
 // And after this long the connection is given up.
 const DEAD_MS = 8_000;
 const REQUEST_MS = 10_000;
-const PAUSE_FIRST_MS = 250;
-const PAUSE_MAX_MS = 10_000;
+export const PAUSE_FIRST_MS = 250;
+export const PAUSE_MAX_MS = 10_000;
 // A stream that lasted this long earns a short first pause.
 const STEADY_MS = 5_000;
 // A program that says "reset" over and over is asked with pauses.
 const RESETS_MAX = 3;
 // One update is a few kilobytes; a line that never ends is not kept.
-const TEXT_MAX = 64 * 1024 * 1024;
+export const TEXT_MAX = 16 * 1024 * 1024;
 
 export class Feed {
   // `on`: { snapshot(document), update(data) → fits, phase({ phase, sinceMs, nextAtMs, why }) }; times by performance.now().
@@ -49,7 +49,7 @@ export class Feed {
       const why = (await this.#cycle()) ?? (++resets > RESETS_MAX ? "the program asked to begin anew again and again" : null);
       if (why === null) continue;
       resets = 0;
-      const pause = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** Math.min(this.tries, 10)) * (0.5 + Math.random() / 2);
+      const pause = pauseMs(this.tries, Math.random());
       this.tries += 1;
       this.#tell("lost", why, performance.now() + pause);
       await new Promise((resolve) => {
@@ -148,8 +148,14 @@ export class Feed {
   }
 }
 
+// Grows with each try in vain; the upper half is left to chance (0 to 1), so that a hundred open pages do not come back
+// at one moment.
+export function pauseMs(tries, chance) {
+  return Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** Math.min(tries, 20)) * (0.5 + chance / 2);
+}
+
 // Server-sent events, as much of them as the program uses.
-class Parser {
+export class Parser {
   constructor() {
     this.text = "";
   }

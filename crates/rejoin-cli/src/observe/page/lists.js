@@ -5,6 +5,7 @@ import { NOTHING, bytes, count, harmless, measured, seconds, span, words } from 
 import { lengthOf } from "./recovery.js";
 
 const OUTAGES_SHOWN = 200;
+const ANOMALIES_SHOWN = 20;
 const EVENTS_SHOWN = 150;
 const LINK_WORDS = { open: "open", suspect: "suspect", connecting: "closed", waiting: "closed", closed: "closed", stopped: "stopped" };
 const LEVEL_TONES = { info: "info", good: "good", warn: "wait", bad: "bad" };
@@ -242,7 +243,7 @@ export function verdict(run) {
     toned(node, given.pass ? "good" : "bad");
     const expectations = (given.expectations ?? []).map((one) => el("tr", { "data-tone": one.pass ? "good" : "bad" },
       el("th", { scope: "row" }, harmless(one.name)), el("td", { class: "num" }, harmless(one.limit)), el("td", { class: "num" }, harmless(one.value)), el("td", { class: "what" }, icon(one.pass ? "good" : "bad"), one.pass ? "pass" : "fail")));
-    node.replaceChildren(icon(given.pass ? "good" : "bad"), el("div", {}, el("h2", {}, harmless(given.title ?? (given.pass ? "PASS" : "FAIL"))), ...(given.lines ?? []).map((line) => el("p", {}, harmless(line))),
+    node.replaceChildren(icon(given.pass ? "good" : "bad"), el("div", {}, el("h2", {}, harmless(given.title ?? (given.pass ? "PASS" : "FAIL"))), ...(given.lines ?? []).map((line) => el("p", {}, harmless(line))), ...(given.anomalies ?? []).slice(0, ANOMALIES_SHOWN).map(({ what }) => el("p", { class: "quiet" }, harmless(what))),
       ...(expectations.length > 0 ? [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Expectations" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Expectation", "Limit", "Value", "Result"].map((head, index) => el("th", { scope: "col", class: index === 1 || index === 2 ? "num" : null }, head)))), el("tbody", {}, ...expectations)))] : [])));
   }
   return `Verdict: ${harmless(given.title ?? "")}.`;
