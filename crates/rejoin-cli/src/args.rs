@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::quantity::{self, Limit, Range};
 use crate::observe::flags::ServeArgs;
+use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
 use crate::ways::WaysArgs;

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::exit::{Exit, Failure};
 use crate::narrator::{Narrator, Outages, Role, brief};
+use crate::observe;
 use crate::observe::flags::Places;
 use crate::observe::observer::{Observer, Plan};
 use crate::observe::run::Head;
-use crate::observe;
 use crate::output::Teller;
 use crate::quantity::{Limit, short};
 use crate::signals::Signals;
@@ -77,7 +77,8 @@ impl Running {
             error => Failure::usage(error.to_string()),
         })?;
         let declared = before(prepared.client())?;
-        let observer = observe(prepared.client(), observe::head(verb, places.clone(), role.clone()), served, &teller)?;
+        let observer =
+            observe(prepared.client(), observe::head(verb, places.clone(), role.clone()), served, &teller)?;
         let narrator = Narrator::new(role, places.clone());
         let reporter = Reporter::start(prepared.client().events(), narrator, teller.clone())
             .map_err(|e| Failure::local(format!("no thread for state lines: {e}")))?;
@@ -183,7 +184,12 @@ impl Running {
 }
 
 /// Looks on, where somebody asked for it.
-fn observe(client: &Client, head: Head, places: Places, teller: &Teller) -> Result<Option<Observer>, Failure> {
+fn observe(
+    client: &Client,
+    head: Head,
+    places: Places,
+    teller: &Teller,
+) -> Result<Option<Observer>, Failure> {
     if places.places.is_empty() {
         return Ok(None);
     }

@@ -19,7 +19,11 @@ fn shown(words: impl Iterator<Item = String>) -> String {
                 word
             }
         };
-        shown.push(if word.is_empty() || word.contains(char::is_whitespace) { format!("'{word}'") } else { word });
+        shown.push(if word.is_empty() || word.contains(char::is_whitespace) {
+            format!("'{word}'")
+        } else {
+            word
+        });
     }
     shown.join(" ")
 }
@@ -82,7 +86,10 @@ mod tests {
             ("rejoin sub -L mqtt://me:secret@host:1/a", "rejoin sub -L mqtt://me:***@host:1/a"),
             ("rejoin sub -L mqtts://me:se@cret@host", "rejoin sub -L mqtts://me:***@host"),
             ("rejoin sub --url=mqtt://u:se/cret:secret@a", "rejoin sub --url=mqtt://u:***@a"),
-            ("rejoin sub -D connect authentication-data secret", "rejoin sub -D connect authentication-data ***"),
+            (
+                "rejoin sub -D connect authentication-data secret",
+                "rejoin sub -D connect authentication-data ***",
+            ),
             ("rejoin watch mqtt://me@host", "rejoin watch mqtt://me@host"),
         ] {
             let words = shown(line.split(' ').map(str::to_owned));

@@ -79,6 +79,13 @@ impl ServeArgs {
     }
 }
 
+impl Places {
+    /// What people open, with the token.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.places.iter().map(|place| place.url.clone()).collect()
+    }
+}
+
 impl Place {
     /// What to open, in words: with the token only for people.
     pub(crate) fn told(&self) -> (String, String) {
@@ -118,7 +125,9 @@ fn remedy(addr: SocketAddr, error: &std::io::Error) -> String {
             "{addr} is in use by another program; choose another port, or 0 for a free one (ss -ltnp tells who has it)"
         ),
         std::io::ErrorKind::AddrNotAvailable => {
-            format!("{addr} is no address of this machine; write a port alone for loopback, or 0.0.0.0:PORT for all")
+            format!(
+                "{addr} is no address of this machine; write a port alone for loopback, or 0.0.0.0:PORT for all"
+            )
         }
         std::io::ErrorKind::PermissionDenied => {
             format!("{addr} is not for this user; choose a port above 1023")

@@ -138,9 +138,10 @@ impl Guard {
         };
         match shown {
             Some(shown) if self.token.is(shown) => Ok(()),
-            Some(_) => {
-                Err(Refusal { status: StatusCode::FORBIDDEN, text: "this is not the token of this program".to_owned() })
-            }
+            Some(_) => Err(Refusal {
+                status: StatusCode::FORBIDDEN,
+                text: "this is not the token of this program".to_owned(),
+            }),
             None => Err(Refusal {
                 status: StatusCode::UNAUTHORIZED,
                 text: "the token is missing; the address with it is on stderr of the program".to_owned(),
@@ -202,7 +203,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn token_in(query: &str) -> Option<&str> {
-    query.split('&').filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| (name == "token").then_some(value))
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(name, value)| (name == "token").then_some(value))
 }
 
 /// The host without its port.
@@ -221,7 +225,10 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     fn guard(addr: &str, name: &str) -> Guard {
@@ -231,18 +238,37 @@ mod tests {
     #[test]
     fn a_foreign_name_is_turned_away_and_a_tunnel_is_not() {
         let local = guard("127.0.0.1:9090", "127.0.0.1");
-        let passes = |guard: &Guard, host: &str| guard.check(&headers(&[("host", host)]), "", Wish::Read).is_ok();
-        for host in ["127.0.0.1:9090", "localhost:9090", "LOCALHOST", "localhost:8000", "[::1]:9090", "[::1]", "127.0.0.2"] {
+        let passes =
+            |guard: &Guard, host: &str| guard.check(&headers(&[("host", host)]), "", Wish::Read).is_ok();
+        for host in [
+            "127.0.0.1:9090",
+            "localhost:9090",
+            "LOCALHOST",
+            "localhost:8000",
+            "[::1]:9090",
+            "[::1]",
+            "127.0.0.2",
+        ] {
             assert!(passes(&local, host), "{host}");
         }
-        for host in ["evil.example", "evil.example:9090", "localhost.evil.example", "10.0.0.1:9090", "", ":9090", "[::2]:1", "127.0.0.1.evil.example"] {
+        for host in [
+            "evil.example",
+            "evil.example:9090",
+            "localhost.evil.example",
+            "10.0.0.1:9090",
+            "",
+            ":9090",
+            "[::2]:1",
+            "127.0.0.1.evil.example",
+        ] {
             assert!(!passes(&local, host), "{host}");
         }
         let twice = headers(&[("host", "localhost"), ("host", "evil.example")]);
         assert_eq!(local.check(&twice, "", Wish::Read).unwrap_err().status, StatusCode::BAD_REQUEST);
         assert_eq!(local.check(&headers(&[]), "", Wish::Read).unwrap_err().status, StatusCode::BAD_REQUEST);
         let open = guard("0.0.0.0:9090", "gw.example");
-        let shown = |host: &str| open.check(&headers(&[("host", host)]), &format!("token={TOKEN}"), Wish::Read);
+        let shown =
+            |host: &str| open.check(&headers(&[("host", host)]), &format!("token={TOKEN}"), Wish::Read);
         assert!(shown("10.0.0.1:9090").is_ok() && shown("gw.example:9090").is_ok());
         assert_eq!(shown("evil.example").unwrap_err().status, StatusCode::FORBIDDEN);
     }
@@ -251,7 +277,8 @@ mod tests {
     fn acting_needs_the_token_in_the_header_and_reading_only_away_from_loopback() {
         let local = guard("127.0.0.1:9090", "");
         let remote = guard("10.0.0.1:9090", "");
-        let bearer = |token: &str| headers(&[("host", "10.0.0.1"), ("authorization", &format!("Bearer {token}"))]);
+        let bearer =
+            |token: &str| headers(&[("host", "10.0.0.1"), ("authorization", &format!("Bearer {token}"))]);
         let plain = headers(&[("host", "127.0.0.1")]);
         let cookie = headers(&[("host", "10.0.0.1"), ("cookie", &format!("a=b; rejoin-9090={TOKEN}"))]);
         let query = format!("snapshot=1&token={TOKEN}");
@@ -260,7 +287,10 @@ mod tests {
         assert_eq!(remote.check(&plain, "", Wish::Read).unwrap_err().status, StatusCode::UNAUTHORIZED);
         assert_eq!(remote.check(&bearer("wrong"), "", Wish::Read).unwrap_err().status, StatusCode::FORBIDDEN);
         for wrong in ["", "0", "0123456789abcdeF", "0123456789abcdef0", "0123456789abcde"] {
-            assert_eq!(remote.check(&bearer(wrong), "", Wish::Act).unwrap_err().status, StatusCode::FORBIDDEN);
+            assert_eq!(
+                remote.check(&bearer(wrong), "", Wish::Act).unwrap_err().status,
+                StatusCode::FORBIDDEN
+            );
         }
         for wish in [Wish::Read, Wish::Act] {
             assert!(remote.check(&bearer(TOKEN), "", wish).is_ok());
@@ -280,6 +310,10 @@ mod tests {
             let error = Token::find(None, Some(bad.to_owned())).unwrap_err();
             assert!(error.contains(TOKEN_VARIABLE) && !error.contains(bad), "{error}");
         }
-        assert!(Token::find(Some(Path::new("/nonexistent/token")), None).unwrap_err().contains("/nonexistent/token"));
+        assert!(
+            Token::find(Some(Path::new("/nonexistent/token")), None)
+                .unwrap_err()
+                .contains("/nonexistent/token")
+        );
     }
 }

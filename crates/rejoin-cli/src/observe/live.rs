@@ -119,7 +119,8 @@ impl Live {
         let inner = self.lock();
         let reset = || {
             let id = self.id(inner.newest);
-            let text = format!("id: {id}\nevent: reset\ndata: {{\"why\":\"what came after is forgotten\"}}\n\n");
+            let text =
+                format!("id: {id}\nevent: reset\ndata: {{\"why\":\"what came after is forgotten\"}}\n\n");
             Next::Reset(inner.newest, Bytes::from(text))
         };
         let Some(seen) = seen else { return reset() };

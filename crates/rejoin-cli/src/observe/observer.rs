@@ -9,9 +9,9 @@ use rejoin::{Client, Event, Events};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use super::document::{Level, VerdictView};
 use super::door::Door;
 use super::flags::{Place, Places, Shown};
-use super::document::{Level, VerdictView};
 use super::live::Live;
 use super::measure::{Zero, moment};
 use super::probes::Probes;
@@ -81,14 +81,7 @@ impl Observer {
         let (end, ended) = oneshot::channel();
         let (finished, done) = watch::channel(false);
         let probes = Probes::new(client.clone(), subscribes_only);
-        let work = Work {
-            client,
-            zero,
-            live: Arc::clone(&live),
-            recording,
-            dirty: true,
-            finished,
-        };
+        let work = Work { client, zero, live: Arc::clone(&live), recording, dirty: true, finished };
         let thread = std::thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
@@ -267,7 +260,8 @@ impl Work {
         if let Some(recording) = &mut self.recording
             && let Err(error) = recording.append(&update)
         {
-            let text = format!("cannot write {}: {error}; the recording ends here", recording.path().display());
+            let text =
+                format!("cannot write {}: {error}; the recording ends here", recording.path().display());
             let at = self.zero.now_ms();
             self.recording = None;
             self.live.change(|run| run.note(at, Level::Bad, "recording", text));

@@ -90,7 +90,10 @@ pub(crate) fn all(desk: Desk) -> Router {
         .merge(probes())
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(desk.clone(), may_read));
-    read.merge(act).method_not_allowed_fallback(other_method).layer(middleware::from_fn(hardened)).with_state(desk)
+    read.merge(act)
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn(hardened))
+        .with_state(desk)
 }
 
 /// Only what machines ask for.
@@ -153,7 +156,8 @@ async fn page(State(desk): State<Desk>, uri: Uri, headers: HeaderMap) -> Respons
     if desk.guard.is_closed()
         && let Some(token) = desk.guard.shown_in(uri.query().unwrap_or_default())
     {
-        let place = [(header::LOCATION, format!("/#token={token}")), (header::SET_COOKIE, desk.guard.set_cookie())];
+        let place =
+            [(header::LOCATION, format!("/#token={token}")), (header::SET_COOKIE, desk.guard.set_cookie())];
         return (StatusCode::SEE_OTHER, place).into_response();
     }
     named(assets::PAGE, &headers)
@@ -223,7 +227,10 @@ async fn control(State(desk): State<Desk>, body: Bytes) -> Response {
     };
     let (reply, answer) = oneshot::channel();
     if desk.asked.try_send(Asked { action: *action, reply }).is_err() {
-        return words(StatusCode::SERVICE_UNAVAILABLE, "too many requests to act are waiting, or the run is over");
+        return words(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests to act are waiting, or the run is over",
+        );
     }
     match timeout(desk.limits.act, answer).await {
         Ok(Ok(Ok(()))) => Json(serde_json::json!({ "done": name })).into_response(),

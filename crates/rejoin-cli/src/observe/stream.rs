@@ -19,7 +19,12 @@ pub(crate) struct Reader(mpsc::Receiver<Bytes>);
 
 impl Reader {
     /// A reader who has everything up to `seen`. The permit is given back when he is gone.
-    pub(crate) fn new(live: Arc<Live>, seen: Option<u64>, limits: Limits, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(
+        live: Arc<Live>,
+        seen: Option<u64>,
+        limits: Limits,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         // One update is on its way to him; all others are in the ring, which he shares.
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {

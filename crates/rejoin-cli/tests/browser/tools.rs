@@ -100,7 +100,10 @@ fn write(folder: &Path) -> std::io::Result<()> {
 fn packages() -> Vec<(String, String)> {
     let wanted: serde_json::Value = serde_json::from_str(FILES[0].1).expect("package.json is JSON");
     let wanted = wanted["dependencies"].as_object().expect("it has dependencies").clone();
-    wanted.into_iter().map(|(name, version)| (name, version.as_str().unwrap_or_default().to_owned())).collect()
+    wanted
+        .into_iter()
+        .map(|(name, version)| (name, version.as_str().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 fn has(folder: &Path, name: &str, version: &str) -> bool {
@@ -111,13 +114,22 @@ fn has(folder: &Path, name: &str, version: &str) -> bool {
 
 fn bring(folder: &Path) -> Result<(), String> {
     if std::env::var(SWITCH).is_ok_and(|answer| answer == "no") {
-        return Err(format!("{SWITCH}=no is set and the packages in package.json are not there; npm install"));
+        return Err(format!(
+            "{SWITCH}=no is set and the packages in package.json are not there; npm install"
+        ));
     }
     let npm = program("npm").ok_or("npm is missing; apt-get install npm")?;
     eprintln!("npm brings {:?} into the build folder ({SWITCH}=no forbids this)", packages());
     // No lock file and no script: the versions are exact, and neither package has anything to run.
     let mut child = std::process::Command::new(npm)
-        .args(["install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .args([
+            "install",
+            "--no-package-lock",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
         .current_dir(folder)
         .stdin(Stdio::null())
         .spawn()

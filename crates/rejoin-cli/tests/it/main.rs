@@ -8,4 +8,5 @@ mod program;
 mod publishing;
 mod queue;
 mod refusals;
+mod serving;
 mod subscribing;
