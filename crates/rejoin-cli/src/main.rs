@@ -15,6 +15,7 @@ mod properties;
 mod publish;
 mod quantity;
 mod queue;
+mod replay;
 mod running;
 mod settings;
 mod signals;
@@ -53,6 +54,10 @@ fn main() -> ExitCode {
                 let _ = writeln!(std::io::stdout().lock(), "{text}");
                 Exit::Done.into()
             }
+            Err(failure) => plainly(&failure),
+        },
+        Verb::Replay(args) => match replay::run(&args.args) {
+            Ok(exit) => exit.into(),
             Err(failure) => plainly(&failure),
         },
         Verb::Check(args) => {

@@ -8,5 +8,9 @@ mod program;
 mod publishing;
 mod queue;
 mod refusals;
+<<<<<<< HEAD
 mod serving;
+=======
+mod replay;
+>>>>>>> main
 mod subscribing;
