@@ -8,9 +8,6 @@ mod program;
 mod publishing;
 mod queue;
 mod refusals;
-<<<<<<< HEAD
-mod serving;
-=======
 mod replay;
->>>>>>> main
+mod serving;
 mod subscribing;
