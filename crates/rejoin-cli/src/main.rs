@@ -1,6 +1,7 @@
 //! The command line of rejoin: stdout is payload, stderr is state, the exit status is the verdict.
 
 mod args;
+mod assets;
 mod check;
 mod demo;
 mod exit;
@@ -57,6 +58,10 @@ fn main() -> ExitCode {
             Err(failure) => plainly(&failure),
         },
         Verb::Replay(args) => match replay::run(&args.args) {
+            Ok(exit) => exit.into(),
+            Err(failure) => plainly(&failure),
+        },
+        Verb::Assets(args) => match assets::run(&args.args) {
             Ok(exit) => exit.into(),
             Err(failure) => plainly(&failure),
         },

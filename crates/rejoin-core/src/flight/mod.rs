@@ -1,6 +1,6 @@
 //! The flight recorder: everything that goes into an engine and everything that comes out, one line each.
 //!
-//! The engine is a pure function of its inputs, so a file of them is the whole story: [`replay`] rebuilds the engine
+//! The engine is a pure function of its inputs, so a file of them is the whole story: [`replay()`] rebuilds the engine
 //! and sees the same outputs at the same times, on any machine. A user's report becomes a test by copying a file.
 //!
 //! Payloads, the login and authentication data are blanked on the way, byte for byte, by the letter `x`: the engine
