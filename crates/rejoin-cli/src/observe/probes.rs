@@ -1,6 +1,6 @@
 //! What Prometheus and Kubernetes ask for.
 
-use rejoin::{Client, Link};
+use rejoin::Client;
 
 /// The answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +30,9 @@ impl Probes {
         None
     }
 
-    /// Whether the process should be left alone. The broker has no say in it.
-    pub(crate) fn livez(&self, verbose: bool) -> Answer {
-        let stopped = matches!(self.client.state().link, Link::Stopped { .. });
-        answer(!stopped, "the client stopped", verbose)
+    /// Whether the process should be left alone. The broker has no say in it, and whoever stopped on purpose is well.
+    pub(crate) fn livez(verbose: bool) -> Answer {
+        answer(true, "", verbose)
     }
 
     /// Whether work should be given to it.

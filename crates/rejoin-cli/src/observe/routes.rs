@@ -39,7 +39,6 @@ pub(crate) enum Action {
     Restart,
 }
 
-/// The name of an action, as it is asked for.
 impl Action {
     /// All of them by name.
     pub(crate) const ALL: [(&'static str, Self); 5] = [
@@ -248,8 +247,8 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn livez(State(desk): State<Desk>, uri: Uri) -> Response {
-    probe(desk.probes.livez(is_verbose(&uri)))
+async fn livez(uri: Uri) -> Response {
+    probe(Probes::livez(is_verbose(&uri)))
 }
 
 async fn readyz(State(desk): State<Desk>, uri: Uri) -> Response {

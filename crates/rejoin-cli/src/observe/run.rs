@@ -49,11 +49,13 @@ pub(crate) struct Moment {
     pub(crate) client_id: String,
     /// Counts since the start; `gaps` is the model's own.
     pub(crate) totals: Totals,
+    /// How many messages the queue holds at most, where it counts messages.
+    pub(crate) queue_limit: Option<u64>,
     /// Messages sent and unacknowledged, where it is known.
     pub(crate) in_flight: Option<u64>,
     /// From publish to acknowledgement since the last sample: p50, p95, p99.
     pub(crate) ack_ms: [Option<Figure>; 3],
-    /// The newest round trip of a ping.
+    /// The longest round trip of a ping since the last sample.
     pub(crate) ping_ms: Option<Figure>,
     /// How well the client is.
     pub(crate) health: HealthView,
@@ -213,7 +215,9 @@ impl Run {
         let now_ms = self.document.clock.now_ms.max(now_ms);
         let lanes = self.lane_tails();
         let from = self.outages.changed.take(self.outages.list.len());
+        let mut rows = std::mem::take(&mut self.fresh_rows);
         let moment = &self.moment;
+        rows.queue_limit = moment.queue_limit.map(|limit| Figure::new(limit as f64));
         let update = Update {
             now_ms,
             client: std::mem::take(&mut self.subject_changed).then(|| self.subject.clone()),
@@ -223,7 +227,7 @@ impl Run {
             alerts: moment.alerts.clone(),
             baselines: moment.baselines.clone(),
             totals: Totals { gaps: self.gaps, ..moment.totals },
-            samples: std::mem::take(&mut self.fresh_rows),
+            samples: rows,
             events: std::mem::take(&mut self.fresh_events),
             lanes,
             outages: Tail::of(&self.outages.list, from),
