@@ -72,6 +72,7 @@ const ALLOWED: [Allowed; 5] = [
             "rejoin-lab",
             "tokio",
             "clap",
+            "prometheus-client",
             "ratatui",
             "crossterm",
             "tracing",
