@@ -1,6 +1,14 @@
 //! What Prometheus and Kubernetes ask for.
 
+use std::sync::Arc;
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
 use rejoin::Client;
+use rejoin::metrics::prometheus;
+
+/// What the text is.
+pub(crate) const METRICS_TYPE: &str = prometheus::CONTENT_TYPE;
 
 /// The answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,19 +23,24 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Probes {
     client: Client,
+    registry: Arc<Registry>,
     /// It publishes nothing: ready means subscribed.
     subscribes_only: bool,
 }
 
 impl Probes {
-    /// For a client; `subscribes_only` chooses what ready means.
-    pub(crate) const fn new(client: Client, subscribes_only: bool) -> Self {
-        Self { client, subscribes_only }
+    /// For a client; `subscribes_only` chooses what ready means, `name` is the label of its metrics.
+    pub(crate) fn new(client: Client, name: &str, subscribes_only: bool) -> Self {
+        let mut registry = Registry::default();
+        let registered = prometheus::register(&mut registry, &client, name);
+        debug_assert!(registered.is_ok(), "the registry is new: {registered:?}");
+        Self { client, registry: Arc::new(registry), subscribes_only }
     }
 
-    /// OpenMetrics text; `None` where this build has no metrics.
-    pub(crate) const fn metrics(&self) -> Option<String> {
-        None
+    /// OpenMetrics text; `None` if it cannot be written.
+    pub(crate) fn metrics(&self) -> Option<String> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).ok().map(|()| page)
     }
 
     /// Whether the process should be left alone. The broker has no say in it, and whoever stopped on purpose is well.

@@ -20,7 +20,7 @@ use super::guard::{Guard, Refusal, Wish};
 use super::limits::Limits;
 use super::live::Live;
 use super::page::PageFile;
-use super::probes::{Answer, Probes};
+use super::probes::{Answer, METRICS_TYPE, Probes};
 use super::stream::Reader;
 
 /// What may be asked of the program.
@@ -240,10 +240,9 @@ async fn control(State(desk): State<Desk>, body: Bytes) -> Response {
 }
 
 async fn metrics(State(desk): State<Desk>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match desk.probes.metrics() {
-        Some(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
-        None => words(StatusCode::NOT_FOUND, "this program was built without metrics"),
+        Some(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        None => words(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
     }
 }
 
