@@ -42,9 +42,6 @@ pub(crate) fn what_tests_need() -> Result<Installed, String> {
     if missing.is_empty() {
         let all: Vec<&str> = NEEDED.iter().map(|(program, _)| *program).collect();
         return Ok(Installed::Ready(format!("{} are there", all.join(", "))));
-        return Ok(Installed::Ready(
-            "mosquitto, ip, microsocks, tinyproxy and promtool are there".to_owned(),
-        ));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use rejoin::metrics::{Histogram, MetricsSnapshot};
 use rejoin::{Client, Link, Obstacle, Outlook, State};
 
-use super::document::{CheckView, Figure, HealthView, LinkWord, OutlookWord, StateView, Totals};
+use super::document::{
+    AlertView, BaselineView, CheckView, Figure, HealthView, LinkWord, OutlookWord, StateView, Totals,
+};
 use super::run::{Moment, session_word, stop_words};
 
 /// Where the time of a run begins.
@@ -82,7 +84,6 @@ impl Meter {
         };
         let mut view = view(&state, self.zero);
         view.oldest_ms = metrics.queue_oldest_age.map(millis);
-        let health = health(&view);
         Moment {
             client_id: state.client_id.as_str().to_owned(),
             state: view,
@@ -91,8 +92,9 @@ impl Meter {
             in_flight: Some(metrics.in_flight),
             ack_ms: self.ack_ms,
             ping_ms: self.ping_ms,
-            health,
-            ..Moment::default()
+            health: health(&self.client, self.zero),
+            baselines: baselines(&self.client),
+            alerts: alerts(&self.client, self.zero),
         }
     }
 }
@@ -169,13 +171,41 @@ fn obstacle(why: &Obstacle) -> String {
     }
 }
 
-fn health(view: &StateView) -> HealthView {
-    let (status, detail) = match view.link {
-        LinkWord::Open => ("healthy", String::new()),
-        LinkWord::Stopped => ("unhealthy", view.reason.clone().unwrap_or_default()),
-        _ => ("degraded", view.reason.clone().unwrap_or_default()),
-    };
-    let check =
-        CheckView { name: "link".to_owned(), status: status.to_owned(), detail, since_ms: view.since_ms };
-    HealthView { status: status.to_owned(), checks: vec![check] }
+fn health(client: &Client, zero: Zero) -> HealthView {
+    let health = client.health();
+    let checks = health.checks.into_iter().map(|check| CheckView {
+        name: check.name.to_owned(),
+        status: check.status.name().to_owned(),
+        detail: check.detail,
+        since_ms: zero.ms(check.since),
+    });
+    HealthView { status: health.status.name().to_owned(), checks: checks.collect() }
+}
+
+fn baselines(client: &Client) -> Vec<BaselineView> {
+    let all = client.baselines().into_iter().map(|baseline| BaselineView {
+        signal: baseline.signal.name().to_owned(),
+        state: baseline.state.name().to_owned(),
+        median: baseline.median,
+        spread: baseline.spread,
+        now: baseline.now,
+        ratio: baseline.ratio,
+        unit: baseline.signal.unit().to_owned(),
+        samples: baseline.samples,
+    });
+    all.collect()
+}
+
+fn alerts(client: &Client, zero: Zero) -> Vec<AlertView> {
+    let all = client.alerts().into_iter().map(|alert| AlertView {
+        rule: alert.rule,
+        signal: alert.signal.name().to_owned(),
+        state: alert.state.name().to_owned(),
+        since_ms: Some(zero.ms(alert.since)),
+        value: alert.value,
+        limit: alert.limit,
+        evidence: alert.evidence,
+        hint: alert.hint,
+    });
+    all.collect()
 }

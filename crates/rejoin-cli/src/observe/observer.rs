@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rejoin::health::Ready;
 use rejoin::{Client, Event, Events};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -67,7 +68,7 @@ impl Observer {
         let zero = Zero(Instant::now());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         head.started_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let subscribes_only = head.role.subscribes && !head.role.publishes;
+        let ready = if head.role.publishes { Ready::WillDeliver } else { Ready::Subscribed };
         // The label of every metric: what people call it, never the client id, which may be new in each run.
         let name =
             if head.subject.name.is_empty() { head.program.verb.clone() } else { head.subject.name.clone() };
@@ -83,7 +84,7 @@ impl Observer {
         let (told, inbox) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let (finished, done) = watch::channel(false);
-        let probes = Probes::new(client.clone(), &name, subscribes_only);
+        let probes = Probes::new(client.clone(), &name, ready);
         let meter = Meter::new(client.clone(), zero);
         let work = Work { client, meter, zero, live: Arc::clone(&live), recording, dirty: true, finished };
         let thread = std::thread::Builder::new()

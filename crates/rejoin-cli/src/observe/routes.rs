@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use rejoin::health::Answer;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ use super::guard::{Guard, Refusal, Wish};
 use super::limits::Limits;
 use super::live::Live;
 use super::page::PageFile;
-use super::probes::{Answer, METRICS_TYPE, Probes};
+use super::probes::{METRICS_TYPE, Probes};
 use super::stream::Reader;
 
 /// What may be asked of the program.
@@ -246,8 +247,8 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn livez(uri: Uri) -> Response {
-    probe(Probes::livez(is_verbose(&uri)))
+async fn livez(State(desk): State<Desk>) -> Response {
+    probe(desk.probes.livez())
 }
 
 async fn readyz(State(desk): State<Desk>, uri: Uri) -> Response {

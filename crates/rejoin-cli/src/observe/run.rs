@@ -3,6 +3,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rejoin::alerts::AlertState;
+use rejoin::health::HealthStatus;
 use rejoin::{Event, LossCause, SessionState, StopReason};
 use rejoin_core::error::LocalCause;
 
@@ -130,6 +132,7 @@ impl Run {
     /// The client told something.
     pub(crate) fn tell(&mut self, at_ms: u64, event: &Event) {
         self.follow(at_ms, event);
+        self.judged(at_ms, event);
         let unix_ms =
             i64::try_from(self.document.clock.started_unix_ms.saturating_add(at_ms)).unwrap_or(i64::MAX);
         let time = Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::MAX).to_zoned(self.zone.clone());
@@ -138,6 +141,40 @@ impl Run {
             if weight != Weight::Debug {
                 self.note(at_ms, level(word), word, text);
             }
+        }
+    }
+
+    /// What the client thinks of itself. Its lines for people are those of the state; here is the page for it.
+    fn judged(&mut self, at_ms: u64, event: &Event) {
+        match event {
+            Event::Health { status, before, why } => {
+                let level = match status {
+                    HealthStatus::Healthy => Level::Good,
+                    HealthStatus::Degraded => Level::Warn,
+                    HealthStatus::Unhealthy => Level::Bad,
+                };
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                self.note(at_ms, level, "health", format!("{}, was {}{why}", status.name(), before.name()));
+            }
+            Event::Alert { alert } => {
+                let text = format!("{}: {}; {}", alert.rule, alert.evidence, alert.hint);
+                match alert.state {
+                    AlertState::Firing => self.note(at_ms, Level::Bad, "alert", text),
+                    AlertState::Resolved => {
+                        self.note(at_ms, Level::Good, "alert", format!("{} is over", alert.rule))
+                    }
+                    _ => {}
+                }
+            }
+            Event::QueueHigh { messages, bytes, limit_bytes } => {
+                let text = format!(
+                    "{messages} messages take {} of {}",
+                    crate::quantity::size(*bytes),
+                    crate::quantity::size(*limit_bytes)
+                );
+                self.note(at_ms, Level::Warn, "queue", text);
+            }
+            _ => {}
         }
     }
 

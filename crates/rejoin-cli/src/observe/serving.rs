@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoin::Client;
+use rejoin::health::Ready;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -54,7 +55,7 @@ impl Served {
         let desk = Desk {
             live: Arc::clone(&live),
             guard: Arc::new(Guard::new(as_if, "127.0.0.1", token)),
-            probes: Probes::new(prepared.client().clone(), "test", false),
+            probes: Probes::new(prepared.client().clone(), "test", Ready::WillDeliver),
             asked: sender,
             streams: Arc::clone(&streams),
             limits,

@@ -93,6 +93,9 @@ async fn a_subscriber_is_seen_to_lose_its_link_and_to_come_back() {
     assert_eq!(open["answers"]["link"]["word"], "YES", "{open:#}");
     assert_eq!(open["schema"], "rejoin-run/1");
     assert_eq!(open["program"]["verb"], "sub");
+    assert_eq!(open["health"]["status"], "healthy", "{open:#}");
+    assert!(open["alerts"].as_array().is_some_and(|rules| rules.len() >= 6), "{:#}", open["alerts"]);
+    assert!(open["baselines"].as_array().is_some_and(|list| !list.is_empty()), "{:#}", open["baselines"]);
     assert_eq!(open["controls"], serde_json::json!(["nudge"]));
     assert!(open["lanes"].get("truth").is_none(), "without a proxy nobody knows the truth");
     assert_eq!(page.get("/").status, 200);
@@ -100,7 +103,8 @@ async fn a_subscriber_is_seen_to_lose_its_link_and_to_come_back() {
     let metrics = page.get("/metrics").body;
     assert!(metrics.contains("mqtt_client_link_open{client=\"sub\"} 1"), "{metrics}");
     server.kill(rejoin_lab::Ending::Rst).await;
-    let lost = page.until("loss", |document| document["state"]["is_connection_open"] == false);
+    let lost = page.until("loss", |document| document["health"]["status"] == "degraded");
+    assert_eq!(lost["state"]["is_connection_open"], false, "{lost:#}");
     assert!(lost["state"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{lost:#}");
     assert_eq!(page.get("/livez").status, 200, "a restart of the process would not bring the broker back");
     assert_eq!(page.get("/readyz").status, 503);
