@@ -298,6 +298,12 @@ impl Flight {
         self.engine.restart_link(now);
     }
 
+    /// [`Engine::unwell`].
+    pub fn unwell(&mut self, waited: Duration, now: Now) {
+        self.note(now, || Some(Line::new("unwell").with("waited", line::Seconds(waited)).finish()));
+        self.engine.unwell(waited, now);
+    }
+
     /// [`Engine::close`].
     pub fn close(&mut self, within: Duration, now: Now) {
         self.note(now, || Some(Line::new("close").with("within", line::Seconds(within)).finish()));
