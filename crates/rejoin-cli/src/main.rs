@@ -57,14 +57,8 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
-        Verb::Replay(args) => match replay::run(&args.args) {
-            Ok(exit) => exit.into(),
-            Err(failure) => plainly(&failure),
-        },
-        Verb::Assets(args) => match assets::run(&args.args) {
-            Ok(exit) => exit.into(),
-            Err(failure) => plainly(&failure),
-        },
+        Verb::Replay(args) => at_once(replay::run(&args.args)),
+        Verb::Assets(args) => at_once(assets::run(&args.args)),
         Verb::Check(args) => {
             let mut args = *args;
             args.connect.url.extend(args.broker.take());
@@ -159,6 +153,14 @@ impl FromFailure for Exit {
     fn from_failure(failure: Failure) -> Self {
         plainly(&failure);
         failure.exit
+    }
+}
+
+/// The end of a verb that needs no runtime.
+fn at_once(result: Result<Exit, Failure>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => plainly(&failure),
     }
 }
 

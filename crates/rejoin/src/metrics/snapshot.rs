@@ -11,7 +11,9 @@ use super::histogram::Histogram;
 use super::meter::{Cells, Count, Meters};
 use super::names::{EVICTED, FAILURES, LINK_ENDS, PHASES, SESSIONS, STAGES};
 use super::table::{DESCRIPTIONS, Family};
+use crate::alerts::{AlertState, AlertStatus, BaselineStatus};
 use crate::command::Shared;
+use crate::health::HealthStatus;
 use crate::sync::lock;
 
 /// One value for each name of a closed set, in a fixed order.
@@ -227,6 +229,7 @@ pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
     let state = shared.state();
     let queue = shared.queue_figures();
     let stats = *lock(&shared.stats);
+    let watching = shared.ward.watching.get();
     let (now, wall) = (shared.clock.timestamp(), SystemTime::now());
     let when = |micros: u64| {
         let ago = now.since(Timestamp::from_micros(micros));
@@ -274,8 +277,24 @@ pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
         ack_duration: meters.ack.each_ref().map(Cells::histogram),
         queue_wait: meters.wait.each_ref().map(Cells::histogram),
         queue_sync: meters.syncs.get().map(|syncs| syncs.histogram()).unwrap_or_default(),
-        health: None,
-        baseline_ratios: Vec::new(),
-        alerts: Vec::new(),
+        health: watching.map(|watching| status(watching.subscribe().borrow().status)),
+        baseline_ratios: watching.map(|watching| ratios(watching.baselines())).unwrap_or_default(),
+        alerts: watching.map(|watching| firing(watching.alerts())).unwrap_or_default(),
     }
+}
+
+const fn status(status: HealthStatus) -> u8 {
+    match status {
+        HealthStatus::Healthy => 0,
+        HealthStatus::Degraded => 1,
+        HealthStatus::Unhealthy => 2,
+    }
+}
+
+fn ratios(baselines: Vec<BaselineStatus>) -> Vec<(&'static str, f64)> {
+    baselines.into_iter().filter_map(|baseline| Some((baseline.signal.name(), baseline.ratio?))).collect()
+}
+
+fn firing(alerts: Vec<AlertStatus>) -> Vec<(String, bool)> {
+    alerts.into_iter().map(|alert| (alert.rule, alert.state == AlertState::Firing)).collect()
 }

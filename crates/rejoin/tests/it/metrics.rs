@@ -50,6 +50,16 @@ fn moved(client: &Client, before: &MetricsSnapshot) -> Vec<String> {
     more.map(|(name, more)| format!("{name}: {more}")).collect()
 }
 
+/// Lets the client work until this is so.
+async fn until(so: impl Fn() -> bool) {
+    limited(async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// The durations that belong to an attempt that succeeds over TCP to an address.
 const OPENED: [&str; 3] = [
     "connect_attempts_total opened connack: 1",
@@ -293,9 +303,7 @@ async fn what_is_received_is_counted_by_qos_and_dup_and_as_lag_until_it_is_read(
     for _ in 0..2 {
         peer.send(Packet::Publish(message("a", "0", Qos::AtMostOnce, 0))).await;
     }
-    while client.metrics().received_total() < 5 {
-        tokio::task::yield_now().await;
-    }
+    until(|| client.metrics().received_total() >= 5).await;
     let lines = [
         "handler_dropped_total: 2",
         "received_messages_total 0 false: 2",
@@ -314,9 +322,7 @@ async fn what_is_received_is_counted_by_qos_and_dup_and_as_lag_until_it_is_read(
     let mut copy = message("a", "2", Qos::ExactlyOnce, 2);
     copy.dup = true;
     peer.send(Packet::Publish(copy)).await;
-    while client.stats().engine.duplicates_suppressed < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| client.stats().engine.duplicates_suppressed >= 1).await;
     assert_eq!(moved(&client, &before), [""; 0]);
     drop(stream);
 }
@@ -333,9 +339,7 @@ async fn a_ping_that_is_answered_is_a_round_trip() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(moved(&client, &before), [""; 0]);
     peer.send(Packet::PingResp).await;
-    while client.metrics().ping_round_trip.count() < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| client.metrics().ping_round_trip.count() >= 1).await;
     assert_eq!(moved(&client, &before), ["ping_round_trip_seconds: 1"]);
     let took = client.metrics().ping_round_trip.sum();
     assert!((Duration::from_millis(20)..LIMIT).contains(&took), "{took:?}");
@@ -414,6 +418,15 @@ async fn messages_left_at_the_end_are_counted_once() {
         (metrics.accepted[1], metrics.failed.get("stopped"), metrics.failed.total()),
         (1, Some(&1), 1)
     );
+}
+
+#[tokio::test]
+async fn health_is_a_figure_once_somebody_watches_it() {
+    let listener = Listener::bind().await;
+    let (client, _peer) = open(&listener).await;
+    assert_eq!(client.metrics().health, None);
+    let _watch = client.health_watch();
+    assert_eq!(client.metrics().health, Some(0));
 }
 
 /// Latency counts from the moment at which a message is handed over, also while the driver is kept from working.
