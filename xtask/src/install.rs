@@ -1,5 +1,5 @@
-//! What the tests need from the system: a real broker, two proxies, the judge of Prometheus rules, and the tool that makes
-//! network namespaces.
+//! What the tests need from the system: a real broker, two proxies, the judge of Prometheus rules, the tool that makes
+//! network namespaces, and a browser with what drives it.
 
 use crate::{run, say};
 use std::fs;
@@ -7,11 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 5] = [
+const NEEDED: [(&str, &str); 8] = [
     ("mosquitto", "mosquitto"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
     ("tinyproxy", "tinyproxy"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     // 19 MB to fetch and 96 MB on disk, for the judge of our rules; its server never starts.
     ("promtool", "prometheus"),
 ];
@@ -37,9 +40,8 @@ pub(crate) enum Installed {
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
     let missing = missing();
     if missing.is_empty() {
-        return Ok(Installed::Ready(
-            "mosquitto, ip, microsocks, tinyproxy and promtool are there".to_owned(),
-        ));
+        let all: Vec<&str> = NEEDED.iter().map(|(program, _)| *program).collect();
+        return Ok(Installed::Ready(format!("{} are there", all.join(", "))));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));

@@ -16,6 +16,7 @@ mod model;
 mod plain;
 mod screen;
 mod script;
+mod seen;
 mod show;
 mod terminal;
 mod verdict;
@@ -27,6 +28,7 @@ use clap::Args as ClapArgs;
 use rejoin::Qos;
 
 use crate::exit::Exit;
+use crate::observe::flags::{Places, ServeArgs};
 use lines::{Lines, To};
 use script::{Pace, Times};
 use show::{Ending, Face, Show};
@@ -54,11 +56,21 @@ pub(crate) struct Args {
     /// Lines instead of the live picture
     #[arg(long)]
     pub(crate) no_tui: bool,
+    /// Where to be seen
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 /// Runs the demo; the exit is the auditor's verdict.
 pub(crate) async fn run(args: Args) -> Exit {
-    match play(&args).await {
+    let places = match args.serve.take() {
+        Ok(places) => places,
+        Err(failure) => {
+            let _ = writeln!(io::stderr().lock(), "error: {}", failure.message);
+            return failure.exit;
+        }
+    };
+    match play(&args, places).await {
         Ok(exit) => exit,
         Err(message) => {
             let _ = writeln!(io::stderr().lock(), "error: {message}");
@@ -67,7 +79,7 @@ pub(crate) async fn run(args: Args) -> Exit {
     }
 }
 
-async fn play(args: &Args) -> Result<Exit, String> {
+async fn play(args: &Args, places: Places) -> Result<Exit, String> {
     let settings = Settings {
         pace: if args.fast { Pace::FAST } else { Pace::SHOW },
         // Short enough to be typed again.
@@ -81,7 +93,12 @@ async fn play(args: &Args) -> Result<Exit, String> {
         lines.say(&format!("rejoin demo, {} s, seed {}", settings.pace.total().as_secs(), settings.seed));
         lines.say(&Times::at(settings.pace).to_string());
     }
-    let show = Show::start(settings).await?;
+    let urls = places.urls();
+    for url in &urls {
+        // Also with a picture: it goes over another screen, and this line is there again afterwards.
+        let _ = writeln!(io::stderr().lock(), "serving {url}");
+    }
+    let show = Show::start(settings, (!urls.is_empty()).then_some(places)).await?;
     let mut face = if picture {
         let (stage, keys) =
             Stage::take().map_err(|error| format!("demo: terminal: {error}; try --no-tui"))?;
@@ -92,7 +109,7 @@ async fn play(args: &Args) -> Result<Exit, String> {
     let ending = show.run(&mut face).await;
     // The terminal is given back before anything is printed.
     drop(face);
-    let Ending { judgement, chronicle, signal } = ending?;
+    let Ending { judgement, chronicle, signal, seen, mut signals } = ending?;
     let mut lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
     if picture {
         lines.say(&Times::at(settings.pace).to_string());
@@ -104,6 +121,10 @@ async fn play(args: &Args) -> Result<Exit, String> {
     if args.json {
         let document = judgement.json(&chronicle);
         writeln!(io::stdout().lock(), "{document:#}").map_err(|error| format!("demo: stdout: {error}"))?;
+    }
+    if seen.is_some() && signal.is_none() {
+        let _ = writeln!(io::stderr().lock(), "still serving {} until Ctrl-C", urls.join(" "));
+        signals.first().await;
     }
     let verdict = if judgement.passes() { Exit::Done } else { Exit::VerdictFailed };
     Ok(signal.unwrap_or(verdict))

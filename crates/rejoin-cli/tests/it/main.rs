@@ -10,4 +10,5 @@ mod publishing;
 mod queue;
 mod refusals;
 mod replay;
+mod serving;
 mod subscribing;
