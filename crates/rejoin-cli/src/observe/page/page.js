@@ -166,7 +166,6 @@ function turnClock() {
 
 function tellClock() {
   say(byId("clock"), timeline.ofDay ? "Since start" : "Time of day");
-  mark(byId("clock"), "aria-label", timeline.ofDay ? "Show time since the start" : "Show the time of day");
 }
 
 const go = (id) => () => {
