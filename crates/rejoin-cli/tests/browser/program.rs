@@ -1,4 +1,4 @@
-//! The program that is looked at: `rejoin pub --serve`, fed with a line every few milliseconds.
+//! The programs that are looked at: `rejoin pub --serve`, fed with a line every few milliseconds, and `rejoin demo`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -23,8 +23,21 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until it says where its page is.
-    pub(crate) fn start(broker: SocketAddr) -> Self {
+    /// `rejoin demo`.
+    pub(crate) fn demo() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin"))
+            .args(["demo", "--serve", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let page = address(&lines(child.stderr.take().expect("it is piped")));
+        Self { child, page }
+    }
+
+    /// `rejoin pub`, which publishes until it is dropped.
+    pub(crate) fn publishing(broker: SocketAddr) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin"))
             .args(["pub", "-h", &broker.ip().to_string(), "-p", &broker.port().to_string()])
             .args(["-t", "plant/1", "-l", "-i", HOSTILE, "--serve", "127.0.0.1:0"])
