@@ -37,7 +37,7 @@ async function takePictures(page, context) {
     await page.waitForFunction(() => globalThis.rejoinRun.nowMs > 23_000, null, { timeout: 40_000 });
     // With the latency chart, once the program measures it.
     const measured = await page.evaluate(() => globalThis.rejoinRun.column("ack_p50_ms").some((value) => value !== null));
-    await page.setViewportSize({ width: 1440, height: measured ? 1056 : 840 });
+    await page.setViewportSize({ width: 1440, height: measured ? 1056 : 816 });
     await page.screenshot({ path: `${process.env.REJOIN_SHOTS}/live-page-${colorScheme}.png` });
   }
 }

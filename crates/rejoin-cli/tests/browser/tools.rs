@@ -13,11 +13,12 @@ use tokio::process::Command;
 /// Names under which systems have it.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The scripts, built in so that the test binary needs no source folder.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("package.json", include_str!("package.json")),
     ("harness.mjs", include_str!("harness.mjs")),
     ("page.mjs", include_str!("page.mjs")),
     ("demo.mjs", include_str!("demo.mjs")),
+    ("report.mjs", include_str!("report.mjs")),
     ("model.mjs", include_str!("model.mjs")),
     // Parts of the page itself, for what can be tested without a browser.
     ("page/feed.js", include_str!("../../src/observe/page/feed.js")),
@@ -73,6 +74,11 @@ impl Tools {
     /// Looks for the tools and brings the packages. Without them the test is skipped aloud.
     pub(crate) fn found(test: &str) -> Option<Self> {
         Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
+    }
+
+    /// Where things of a test may lie; in the build folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.node.folder
     }
 
     /// node with one of the scripts that want a browser.
