@@ -98,7 +98,8 @@ async function listen(context, complaints, trouble) {
     if (!(trouble && NETWORK_TROUBLE.test(message.text()))) complaints.push(`console: ${message.text()}`);
   });
   context.on("request", (request) => {
-    if (new URL(request.url()).origin !== origin) complaints.push(`foreign request: ${request.url()}`);
+    const ours = address.protocol === "file:" ? request.url() === address.href : new URL(request.url()).origin === origin;
+    if (!ours) complaints.push(`foreign request: ${request.url()}`);
   });
   context.on("response", (response) => {
     if (response.status() >= 400 && !trouble) complaints.push(`${response.status()} for ${response.url()}`);

@@ -23,11 +23,34 @@ async fn the_live_page_tells_the_truth_in_a_real_browser() {
     let broker = BrokerServer::start(Manners::default()).await.expect("a port");
     let proxy = Proxy::in_front_of(broker.addr()).await.expect("a port");
     let addr = proxy.addr();
-    let program = tokio::task::spawn_blocking(move || Program::start(addr)).await.expect("it starts");
+    let program = tokio::task::spawn_blocking(move || Program::publishing(addr)).await.expect("it starts");
     let begin = Instant::now();
     let passed = tokio::time::timeout(LIMIT, look(&tools, &proxy, &program)).await;
     eprintln!("the browser took {:.1} s", begin.elapsed().as_secs_f64());
     assert!(passed.expect("the browser ends within its limit"), "the page failed, see above");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_faults_of_the_demo_are_at_hand_in_its_page() {
+    let Some(tools) = Tools::found("the page of the demo") else { return };
+    let program = tokio::task::spawn_blocking(Program::demo).await.expect("it starts");
+    let mut node = tools.script("demo.mjs");
+    let ended = node.env("REJOIN_PAGE", program.page()).stdin(Stdio::null()).kill_on_drop(true).status();
+    let ended = tokio::time::timeout(LIMIT, ended).await.expect("the browser ends within its limit");
+    assert!(ended.expect("node starts").success(), "the page of the demo failed, see above");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_opens_from_the_disk_in_a_real_browser() {
+    let Some(tools) = Tools::found("the report") else { return };
+    let Some(page) = program::report(tools.folder()).await else {
+        eprintln!("SKIPPED the report: this build of rejoin has no `demo --report`");
+        return;
+    };
+    let mut node = tools.script("report.mjs");
+    let ended = node.env("REJOIN_PAGE", page).stdin(Stdio::null()).kill_on_drop(true).status();
+    let ended = tokio::time::timeout(LIMIT, ended).await.expect("the browser ends within its limit");
+    assert!(ended.expect("node starts").success(), "the report failed, see above");
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
-//! The program that is looked at: `rejoin pub --serve`, fed with a line every few milliseconds.
+//! The programs that are looked at: `rejoin pub --serve`, fed with a line every few milliseconds, and `rejoin demo`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Until the page is served.
 const LIMIT: Duration = Duration::from_secs(20);
+/// `demo --fast` shows six seconds.
+const DEMO_LIMIT: Duration = Duration::from_secs(60);
 /// Between two messages: fifty a second, as in the demo.
 const EVERY: Duration = Duration::from_millis(20);
 /// A client identifier that would act if the page took it for markup.
@@ -23,8 +26,21 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until it says where its page is.
-    pub(crate) fn start(broker: SocketAddr) -> Self {
+    /// `rejoin demo`.
+    pub(crate) fn demo() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin"))
+            .args(["demo", "--serve", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let page = address(&lines(child.stderr.take().expect("it is piped")));
+        Self { child, page }
+    }
+
+    /// `rejoin pub`, which publishes until it is dropped.
+    pub(crate) fn publishing(broker: SocketAddr) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin"))
             .args(["pub", "-h", &broker.ip().to_string(), "-p", &broker.port().to_string()])
             .args(["-t", "plant/1", "-l", "-i", HOSTILE, "--serve", "127.0.0.1:0"])
@@ -66,6 +82,24 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The report of a short demo, as an address; nothing where there is no such flag yet.
+pub(crate) async fn report(folder: &Path) -> Option<String> {
+    let rejoin = || {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rejoin"));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    };
+    let help = rejoin().args(["demo", "--help"]).output().await.expect("the program starts");
+    if !String::from_utf8_lossy(&help.stdout).contains("--report") {
+        return None;
+    }
+    let file = folder.join("report.html");
+    let run = rejoin().args(["demo", "--fast", "--report"]).arg(&file).output();
+    let run = tokio::time::timeout(DEMO_LIMIT, run).await.expect("a short demo").expect("it starts");
+    assert!(run.status.success(), "{run:?}");
+    Some(format!("file://{}", file.display()))
 }
 
 /// Reads to the end, also when nobody listens any more: a full pipe would stop the program.

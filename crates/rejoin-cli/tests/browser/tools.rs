@@ -13,10 +13,12 @@ use tokio::process::Command;
 /// Names under which systems have it.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The scripts, built in so that the test binary needs no source folder.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 10] = [
     ("package.json", include_str!("package.json")),
     ("harness.mjs", include_str!("harness.mjs")),
     ("page.mjs", include_str!("page.mjs")),
+    ("demo.mjs", include_str!("demo.mjs")),
+    ("report.mjs", include_str!("report.mjs")),
     ("model.mjs", include_str!("model.mjs")),
     // Parts of the page itself, for what can be tested without a browser.
     ("page/feed.js", include_str!("../../src/observe/page/feed.js")),
@@ -30,6 +32,7 @@ const NPM_LIMIT: Duration = Duration::from_secs(120);
 const SWITCH: &str = "REJOIN_TEST_INSTALL";
 
 static WRITTEN: OnceLock<Result<(), String>> = OnceLock::new();
+static BROUGHT: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// node, and the folder with the scripts.
 pub(crate) struct Node {
@@ -73,6 +76,11 @@ impl Tools {
         Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
     }
 
+    /// Where things of a test may lie; in the build folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.node.folder
+    }
+
     /// node with one of the scripts that want a browser.
     pub(crate) fn script(&self, name: &str) -> Command {
         let mut command = self.node.script(name);
@@ -84,9 +92,7 @@ impl Tools {
         let browser = BROWSERS.iter().find_map(|name| program(name));
         let browser = browser.ok_or("chromium is missing; apt-get install chromium")?;
         let node = Node::find()?;
-        if !packages().iter().all(|(name, version)| has(&node.folder, name, version)) {
-            bring(&node.folder)?;
-        }
+        BROUGHT.get_or_init(|| bring(&node.folder)).clone()?;
         Ok(Self { node, browser })
     }
 }
@@ -112,7 +118,11 @@ fn has(folder: &Path, name: &str, version: &str) -> bool {
     manifest.is_some_and(|manifest| manifest["version"] == version)
 }
 
+/// Brings the packages that are not there yet.
 fn bring(folder: &Path) -> Result<(), String> {
+    if packages().iter().all(|(name, version)| has(folder, name, version)) {
+        return Ok(());
+    }
     if std::env::var(SWITCH).is_ok_and(|answer| answer == "no") {
         return Err(format!(
             "{SWITCH}=no is set and the packages in package.json are not there; npm install"

@@ -72,6 +72,8 @@ export class Chart {
     this.legend = el("span", { class: "legend" });
     this.host = el("div", { class: "plot", role: "img", "aria-labelledby": `${spec.id}-title`, "aria-describedby": `${spec.id}-said` });
     this.said = el("span", { class: "unseen", id: `${spec.id}-said` });
+    this.none = el("p", { class: "none", hidden: true }, "Nothing was measured in this time.");
+    this.host.append(this.none);
     this.values = spec.lines.map((line) => {
       if (!line.label) return null;
       const value = el("span", { class: "value" });
@@ -97,6 +99,7 @@ export class Chart {
       else if (line.flat) data.push(new Array(to - from).fill(isFar(line, line.flat(run), data[1]) ? null : line.flat(run)));
       else data.push(run.column(line.key).slice(from, to).map(clean));
     }
+    this.none.hidden = !run.rows || this.spec.lines.some((line, index) => !line.flat && data[index + 1].some((value) => value !== null));
     const [width, height] = [Math.max(120, this.timeline.width), this.timeline.width < 520 ? HEIGHT_NARROW : HEIGHT];
     const gutters = `${this.timeline.left}/${this.timeline.right}`;
     if (!this.plot || this.gutters !== gutters) {

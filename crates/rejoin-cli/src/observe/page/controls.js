@@ -64,7 +64,7 @@ export class Controls {
         headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.token}` },
         body: JSON.stringify({ action: name }),
         signal: AbortSignal.timeout(LIMIT_MS),
-        credentials: "omit",
+        credentials: "same-origin",
       });
       if (answer.ok) tell(`${word}: done`, "good");
       else if (answer.status === 403) tell(`${word}: refused, this is not the token of the running program (403)`, "bad");

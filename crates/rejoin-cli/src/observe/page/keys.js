@@ -11,6 +11,7 @@ export function listen(actions) {
   box.checked = recall() !== "off";
   box.addEventListener("change", () => keep(box.checked ? "on" : "off"));
   byId("help-open").addEventListener("click", () => dialog.showModal());
+  byId("help-close").addEventListener("click", () => dialog.close());
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || dialog.open || !box.checked) return;
     const at = event.target;

@@ -94,7 +94,7 @@ export class Lanes {
       const label = harmless(one.label ?? one.what);
       parts.push(this.#bar(one.from_ms, to, y, LANE, "injected", `${label} for ${span(to - one.from_ms)}`));
       const [left, right] = [this.timeline.x(one.from_ms), this.timeline.x(to)];
-      const short = [label, harmless(one.what ?? "")].find((text) => text.length * LETTER < right - left - 8);
+      const short = fitting(label, right - left - 8);
       if (short) parts.push(svg("text", { class: "bar-name", x: (left + right) / 2, y: y + LANE / 2, "text-anchor": "middle", "dominant-baseline": "central" }, short));
     }
     return parts;
@@ -166,6 +166,13 @@ export function drawBands(node, run, timeline, height) {
     parts.push(svg("rect", { class: "band", x: left.toFixed(1), y: 0, width: Math.max(1.5, right - left).toFixed(1), height }));
   }
   node.replaceChildren(...parts);
+}
+
+// As much of a text as fits, if that is worth reading.
+function fitting(text, width) {
+  const letters = Math.floor(width / LETTER);
+  if (text.length <= letters) return text;
+  return letters >= 5 ? `${text.slice(0, letters - 1)}…` : "";
 }
 
 function patterns() {

@@ -243,7 +243,10 @@ export function verdict(run) {
     toned(node, given.pass ? "good" : "bad");
     const expectations = (given.expectations ?? []).map((one) => el("tr", { "data-tone": one.pass ? "good" : "bad" },
       el("th", { scope: "row" }, harmless(one.name)), el("td", { class: "num" }, harmless(one.limit)), el("td", { class: "num" }, harmless(one.value)), el("td", { class: "what" }, icon(one.pass ? "good" : "bad"), one.pass ? "pass" : "fail")));
-    node.replaceChildren(icon(given.pass ? "good" : "bad"), el("div", {}, el("h2", {}, harmless(given.title ?? (given.pass ? "PASS" : "FAIL"))), ...(given.lines ?? []).map((line) => el("p", {}, harmless(line))), ...(given.anomalies ?? []).slice(0, ANOMALIES_SHOWN).map(({ what }) => el("p", { class: "quiet" }, harmless(what))),
+    const title = harmless(given.title || (given.pass ? "PASS" : "FAIL"));
+    // The lines are those of a terminal, where the first one begins with the title.
+    const lines = (given.lines ?? []).map((line) => harmless(line).trim()).map((line) => (line.startsWith(`${title} `) ? line.slice(title.length).trim() : line));
+    node.replaceChildren(icon(given.pass ? "good" : "bad"), el("div", {}, el("div", {}, el("h2", {}, title), ...lines.map((line) => el("p", {}, line)), ...(given.anomalies ?? []).slice(0, ANOMALIES_SHOWN).map(({ what }) => el("p", { class: "quiet" }, harmless(what)))),
       ...(expectations.length > 0 ? [el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Expectations" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Expectation", "Limit", "Value", "Result"].map((head, index) => el("th", { scope: "col", class: index === 1 || index === 2 ? "num" : null }, head)))), el("tbody", {}, ...expectations)))] : [])));
   }
   return `Verdict: ${harmless(given.title ?? "")}.`;

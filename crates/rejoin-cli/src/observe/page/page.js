@@ -66,7 +66,7 @@ function draw() {
   health(run);
   baselines(run);
   controls.draw(run);
-  picture.draw(run);
+  picture.follow(run);
   drawBars(byId("bars"), run, show);
   outages(run, timeline, show);
   log.draw(run);
@@ -113,7 +113,8 @@ function tickPhase() {
     return;
   }
   const age = status.heardAt ? now - status.heardAt : null;
-  say(byId("lost-head"), run ? `This page lost the program ${seconds(age)} ago; what it shows is old.` : "This page cannot reach the program.");
+  const ended = run?.verdict && status.phase === "lost";
+  say(byId("lost-head"), ended ? `The program ended its run and is gone for ${seconds(age)}; this is how it ended.` : run ? `This page lost the program ${seconds(age)} ago; what it shows is old.` : "This page cannot reach the program.");
   say(byId("lost-detail"), `${capital(harmless(status.why ?? ""))}.`);
   if (!stuckSaid) {
     stuckSaid = run ? "This page lost the program; what it shows is old." : "This page cannot reach the program.";
@@ -165,7 +166,6 @@ function turnClock() {
 
 function tellClock() {
   say(byId("clock"), timeline.ofDay ? "Since start" : "Time of day");
-  mark(byId("clock"), "aria-label", timeline.ofDay ? "Show time since the start" : "Show the time of day");
 }
 
 const go = (id) => () => {

@@ -7,6 +7,8 @@ import { fillTwin } from "./lists.js";
 
 // Tables for readers are brought up to date less often than pictures.
 const TWIN_EVERY_MS = 1_000;
+// However long the range is, the picture is drawn anew this often.
+const PIXEL_MOST_MS = 2_000;
 
 export class Picture {
   constructor(timeline) {
@@ -19,6 +21,8 @@ export class Picture {
     this.panel = byId("picture");
     this.axis = byId("axis");
     this.twinsAt = 0;
+    this.drawnAt = -Infinity;
+    this.drawnKey = "";
     this.#figure("lanes", "Link", this.lanes.drawing, [this.lanes.legend, this.lanes.honesty, this.lanes.said], () => this.lanes.twin(this.run));
     for (const chart of this.charts) {
       this.#figure(chart.spec.id, chart.spec.title, chart.host, [chart.legend, chart.said], () => twinOf(chart.spec, this.run, timeline));
@@ -32,8 +36,23 @@ export class Picture {
     });
   }
 
+  // Draws when there is something to see: a change of state, or time enough to move the picture by a pixel. The values
+  // in the legends are always the latest.
+  follow(run) {
+    const { timeline } = this;
+    const key = `${run.lanes.client.length}/${run.lanes.truth.length}/${run.lanes.injected.length}/${run.outages.length}/${run.outages.at(-1)?.end_ms}/${run.startedUnixMs}`;
+    const moved = Math.abs(run.nowMs - this.drawnAt);
+    if (run === this.run && key === this.drawnKey && moved < Math.min(PIXEL_MOST_MS, (timeline.to - timeline.from) / timeline.plotWidth)) {
+      this.#drawCursor();
+      return;
+    }
+    this.drawnKey = key;
+    this.draw(run);
+  }
+
   draw(run) {
     this.run = run;
+    this.drawnAt = run.nowMs;
     this.timeline.settle(run, this.host.clientWidth);
     byId("no-samples").hidden = run.rows > 0;
     this.lanes.draw(run);

@@ -1,7 +1,7 @@
 // The bill of each outage as one stacked bar: where the time went.
 
 import { el, mark, rows, say, svg } from "./dom.js";
-import { harmless, span } from "./format.js";
+import { harmless, span, words } from "./format.js";
 
 export const PHASES = [
   ["detect", "detect", "until the loss was noticed"],
@@ -27,7 +27,7 @@ export function drawBars(node, run, onPick) {
     const phases = PHASES.map(([name]) => [name, outage[`${name}_ms`] ?? 0]);
     say(row.querySelector(".bill-number"), `#${number}`);
     say(row.querySelector(".bill-length"), outage.end_ms === null || outage.end_ms === undefined ? `${span(length)} …` : span(length));
-    say(row.querySelector(".bill-cause"), harmless(outage.injected ?? outage.cause ?? ""));
+    say(row.querySelector(".bill-cause"), harmless(words(outage.injected ?? outage.cause)));
     const button = row.querySelector("button");
     button.outage = outage;
     const told = phases.filter(([, ms]) => ms > 0).map(([name, ms]) => `${name} ${span(ms)}`).join(", ");
