@@ -12,5 +12,5 @@ mod quarantine;
 mod servers;
 mod session;
 mod subscriptions;
-mod unruly;
 mod transitions;
+mod unruly;
