@@ -10,7 +10,7 @@ use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
 use crate::ways::WaysArgs;
-use crate::{demo, exit};
+use crate::{demo, exit, report};
 
 /// MQTT from the command line, with a client that recovers its connection and tells the truth about it.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ pub(crate) enum Verb {
     /// Look into a queue folder of `pub --queue`, at rest or in use, or deliver what is in it
     #[command(disable_help_flag = true, arg_required_else_help = true)]
     Queue(WithHelp<QueueVerbArgs>),
+    /// Render a recorded run: one HTML file with drawings and the data in it
+    #[command(disable_help_flag = true, arg_required_else_help = true)]
+    Report(WithHelp<report::Args>),
     /// Explain an exit code, a reason code or the name of a cause
     #[command(disable_help_flag = true)]
     Explain(WithHelp<ExplainArgs>),

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod exit;
 mod explain;
+mod facts;
 mod format;
 mod journal;
 mod ledger;
@@ -14,11 +15,14 @@ mod properties;
 mod publish;
 mod quantity;
 mod queue;
+mod report;
 mod running;
 mod settings;
 mod signals;
 mod source;
+mod study;
 mod subscribe;
+mod watch;
 mod ways;
 
 use std::future::Future;
@@ -52,6 +56,10 @@ fn main() -> ExitCode {
                 let _ = writeln!(std::io::stdout().lock(), "{text}");
                 Exit::Done.into()
             }
+            Err(failure) => plainly(&failure),
+        },
+        Verb::Report(args) => match report::run(&args.args) {
+            Ok(exit) => exit.into(),
             Err(failure) => plainly(&failure),
         },
         Verb::Check(args) => {
