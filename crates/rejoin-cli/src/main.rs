@@ -10,6 +10,7 @@ mod format;
 mod journal;
 mod ledger;
 mod narrator;
+mod observe;
 mod output;
 mod properties;
 mod publish;

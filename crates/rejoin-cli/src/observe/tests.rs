@@ -1,0 +1,277 @@
+//! Stories told to the model of a run, and what its documents say then.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use rejoin::{Event, LossCause, OutageBill, SessionState, StopReason, TransportErrorKind, Verdict, Version};
+use rejoin_core::TransportError;
+use rejoin_core::error::Stage;
+
+use super::document::{
+    Document, Figure, HealthView, LinkWord, OutlookWord, Program, StateView, Subject, Totals, VerdictView,
+};
+use super::recording::{self, Recording};
+use super::run::{Head, Moment, Run};
+use super::update::Update;
+use crate::narrator::Role;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn head(proxied: bool) -> Head {
+    Head {
+        program: Program {
+            version: "0.1.0".to_owned(),
+            verb: "watch".to_owned(),
+            command: "rejoin watch mqtt://broker".to_owned(),
+            seed: None,
+            machine: "linux x86_64, 2 cores".to_owned(),
+        },
+        started_unix_ms: 1_764_150_000_000,
+        subject: Subject {
+            id: "gw-17".to_owned(),
+            servers: vec!["broker:1883".to_owned()],
+            name: String::new(),
+        },
+        role: Role { publishes: true, subscribes: true, ..Role::default() },
+        controls: if proxied { vec!["cut".to_owned(), "heal".to_owned()] } else { vec!["nudge".to_owned()] },
+        proxied,
+        zone: TimeZone::UTC,
+    }
+}
+
+fn closed() -> Event {
+    Event::Closed {
+        cause: LossCause::PingTimeout(Duration::from_secs(5)),
+        verdict: Verdict::Now,
+        lasted: MS(2_000),
+        in_flight: 3,
+        queued: 0,
+        next_in: Some(MS(140)),
+        held_by_budget: false,
+    }
+}
+
+fn failed() -> Event {
+    let error = TransportError::new(TransportErrorKind::Refused, "os error 111");
+    Event::AttemptFailed {
+        attempt: 1,
+        server: 0,
+        cause: LossCause::Open { stage: Stage::Tcp, error },
+        verdict: Verdict::Absent,
+        next_in: Some(MS(500)),
+        held_by_budget: false,
+        repeated: 1,
+        stages: Box::default(),
+    }
+}
+
+fn opened(session: SessionState, outage: Option<Duration>) -> Event {
+    Event::Opened {
+        server: 0,
+        version: Version::V5,
+        attempt: 1,
+        took: MS(12),
+        stages: Box::default(),
+        session,
+        outage,
+        resending: 3,
+    }
+}
+
+fn recovered() -> Event {
+    let bill = OutageBill {
+        detect: MS(1_500),
+        refused: MS(20),
+        waited: MS(640),
+        connect: MS(12),
+        resubscribe: MS(3),
+        drain: MS(30),
+        total: MS(702),
+    };
+    Event::Recovered { bill, drained: 118 }
+}
+
+fn moment(link: LinkWord, ahead: u64, accepted: u64) -> Moment {
+    let open = link == LinkWord::Open;
+    Moment {
+        state: StateView {
+            link,
+            is_connected: true,
+            is_connection_open: open,
+            ready: open,
+            outlook: if open { OutlookWord::Now } else { OutlookWord::Later },
+            ahead,
+            heard_ms: open.then_some(900),
+            server: "broker:1883".to_owned(),
+            ..StateView::default()
+        },
+        client_id: "gw-17".to_owned(),
+        totals: Totals { accepted, acked: accepted - ahead, ..Totals::default() },
+        ack_ms: [Some(Figure(1.5)), None, None],
+        health: HealthView { status: "healthy".to_owned(), checks: Vec::new() },
+        ..Moment::default()
+    }
+}
+
+/// A link is frozen, given up, refused once, and comes back.
+fn scripted_outage() -> (Document, Vec<Update>) {
+    let mut run = Run::new(head(true));
+    let mut updates = Vec::new();
+    let open = |ahead, accepted| moment(LinkWord::Open, ahead, accepted);
+    run.truth(0, true);
+    run.tell(0, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(12, &opened(SessionState::New, None));
+    run.tell(13, &Event::Resubscribed { granted: 1, refused: 0 });
+    for (now, accepted) in [(250, 5), (500, 10), (750, 15), (1_000, 20)] {
+        run.observe(open(0, accepted));
+        run.sample(now);
+        updates.push(run.update(now));
+    }
+    run.inject(1_000, "freeze", "the link is frozen: no FIN, no RST, the socket looks open");
+    run.truth(1_000, false);
+    run.tell(1_800, &Event::Suspect { silent_for: MS(800) });
+    run.observe(moment(LinkWord::Suspect, 40, 60));
+    run.sample(2_000);
+    updates.push(run.update(2_000));
+    run.tell(2_500, &closed());
+    run.observe(moment(LinkWord::Waiting, 60, 80));
+    updates.push(run.update(2_500));
+    run.tell(2_640, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(2_660, &failed());
+    run.heal(3_000, "freeze", "the link goes on");
+    run.truth(3_000, true);
+    run.tell(3_160, &Event::Attempt { attempt: 2, server: 0 });
+    run.tell(3_172, &opened(SessionState::Kept, Some(MS(672))));
+    run.tell(3_175, &Event::Resubscribed { granted: 1, refused: 0 });
+    run.tell(3_202, &recovered());
+    run.observe(open(0, 120));
+    run.sample(3_250);
+    updates.push(run.update(3_250));
+    run.judge(VerdictView { pass: true, title: "PASS".to_owned(), ..VerdictView::default() });
+    run.tell(3_400, &Event::Stopped { reason: StopReason::Shutdown });
+    updates.push(run.update(3_400));
+    (run.document().clone(), updates)
+}
+
+#[test]
+fn the_document_of_a_scripted_outage_is_the_one_in_the_file() {
+    let (document, _) = scripted_outage();
+    let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/observe/tests/outage.json");
+    if std::env::var_os("REJOIN_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, golden, "REJOIN_BLESS=1 writes the file anew: look at its difference");
+    assert_eq!(serde_json::from_str::<Document>(&text).unwrap(), document, "what is written can be read");
+    let outage = &document.outages[0];
+    let whole = outage.total_ms.unwrap().0;
+    assert!((whole - (outage.end_ms.unwrap() - outage.start_ms) as f64).abs() <= 1.0, "{outage:?}");
+    assert_eq!(outage.injected.as_deref(), Some("freeze"));
+    assert_eq!(document.honesty.unwrap().claimed_open_while_closed_ms, 800);
+}
+
+#[test]
+fn a_recording_read_again_is_the_run_and_its_torn_end_is_forgiven() {
+    let (document, updates) = scripted_outage();
+    let path = std::env::temp_dir().join(format!("rejoin-recording-{}.jsonl", std::process::id()));
+    let mut recording = Recording::create(&path, Run::new(head(true)).document()).unwrap();
+    for update in &updates {
+        recording.append(update).unwrap();
+    }
+    recording.finish().unwrap();
+    assert_eq!(recording::read(&path).unwrap(), document);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 40]).unwrap();
+    let torn = recording::read(&path).unwrap();
+    assert_eq!((torn.clock.now_ms, torn.verdict), (3_250, None), "all but the last update");
+    for (text, part) in [
+        (b"".to_vec(), "empty"),
+        (b"{}\n".to_vec(), "the form is ``"),
+        (b"nonsense\n".to_vec(), "line 1"),
+        ([&whole[..], b"nonsense\n", &whole[..]].concat(), "is no update"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = recording::read(&path).unwrap_err();
+        assert!(error.contains(part) && error.contains("rejoin-recording"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(recording::read(&path).unwrap_err().contains("cannot read"));
+}
+
+/// One step of a made-up story.
+#[derive(Clone, Debug)]
+enum Step {
+    Tell(u8),
+    Observe(u8, u8),
+    Sample,
+    Truth(bool),
+    Inject,
+    Heal,
+    Update,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..9_u8).prop_map(Step::Tell),
+        3 => (0..4_u8, any::<u8>()).prop_map(|(link, n)| Step::Observe(link, n)),
+        3 => Just(Step::Sample),
+        1 => any::<bool>().prop_map(Step::Truth),
+        1 => Just(Step::Inject),
+        1 => Just(Step::Heal),
+        4 => Just(Step::Update),
+    ]
+}
+
+fn event(number: u8) -> Event {
+    match number {
+        0 => Event::Attempt { attempt: 1, server: 0 },
+        1 => failed(),
+        2 => opened(SessionState::Kept, None),
+        3 => Event::Suspect { silent_for: MS(700) },
+        4 => Event::Trusted,
+        5 => closed(),
+        6 => Event::Resubscribed { granted: 1, refused: 0 },
+        7 => recovered(),
+        _ => Event::Lagged(3),
+    }
+}
+
+proptest! {
+    /// Whoever has a snapshot and the updates that came after it has the snapshot of later.
+    #[test]
+    fn a_snapshot_and_its_updates_are_the_later_snapshot(
+        steps in proptest::collection::vec((step(), 0..400_u64), 1..200),
+        joins in 0..100_usize,
+    ) {
+        let mut run = Run::new(head(true));
+        let mut followed: Option<Document> = None;
+        let mut now = 0;
+        for (number, (step, pause)) in steps.into_iter().chain([(Step::Update, 1)]).enumerate() {
+            now += pause;
+            match step {
+                Step::Tell(number) => run.tell(now, &event(number)),
+                Step::Observe(link, n) => {
+                    let link = [LinkWord::Open, LinkWord::Suspect, LinkWord::Waiting, LinkWord::Connecting][link as usize];
+                    run.observe(moment(link, u64::from(n), u64::from(n) + number as u64));
+                }
+                Step::Sample => run.sample(now),
+                Step::Truth(passing) => run.truth(now, passing),
+                Step::Inject => run.inject(now, "cut", "the link is cut"),
+                Step::Heal => run.heal(now, "cut", "it is whole"),
+                Step::Update => {
+                    let text = serde_json::to_string(&run.update(now)).unwrap();
+                    let update: Update = serde_json::from_str(&text).unwrap();
+                    if let Some(document) = &mut followed {
+                        update.apply(document);
+                        prop_assert_eq!(&*document, run.document());
+                    } else if number >= joins {
+                        let text = serde_json::to_string(run.document()).unwrap();
+                        followed = Some(serde_json::from_str(&text).unwrap());
+                    }
+                }
+            }
+        }
+    }
+}

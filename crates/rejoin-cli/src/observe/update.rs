@@ -1,0 +1,113 @@
+//! What changed in a run since the update before: the stream, the recording and the page carry nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use super::document::{
+    AlertView, Answers, BaselineView, Document, Happening, HealthView, Honesty, Injection, Lanes, Outage,
+    Span, StateView, Subject, Totals, VerdictView,
+};
+use super::run::EVENTS_MAX;
+use super::samples::Samples;
+
+/// A list from an index on: what a reader has from there is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tail<T> {
+    /// The first index that may be new.
+    pub(crate) from: usize,
+    /// What is there now, to the end.
+    pub(crate) items: Vec<T>,
+}
+
+impl<T: Clone> Tail<T> {
+    /// The end of a list.
+    pub(crate) fn of(list: &[T], from: usize) -> Self {
+        let from = from.min(list.len());
+        Self { from, items: list[from..].to_vec() }
+    }
+
+    /// Replaces the end of a list.
+    pub(crate) fn apply(self, list: &mut Vec<T>) {
+        list.truncate(self.from);
+        list.extend(self.items);
+    }
+}
+
+/// The ends of the lanes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LaneTails {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) injected: Option<Tail<Injection>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truth: Option<Tail<Span>>,
+    pub(crate) client: Tail<Span>,
+}
+
+impl LaneTails {
+    /// Replaces the ends of the lanes.
+    pub(crate) fn apply(self, lanes: &mut Lanes) {
+        if let Some(tail) = self.injected {
+            tail.apply(lanes.injected.get_or_insert_default());
+        }
+        if let Some(tail) = self.truth {
+            tail.apply(lanes.truth.get_or_insert_default());
+        }
+        self.client.apply(&mut lanes.client);
+    }
+}
+
+/// What changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Update {
+    /// When the document became this.
+    pub(crate) now_ms: u64,
+    /// Only when it changed: the server assigned a client id, or named another server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<Subject>,
+    pub(crate) state: StateView,
+    pub(crate) answers: Answers,
+    pub(crate) health: HealthView,
+    pub(crate) alerts: Vec<AlertView>,
+    pub(crate) baselines: Vec<BaselineView>,
+    pub(crate) totals: Totals,
+    /// New rows.
+    pub(crate) samples: Samples,
+    /// New events.
+    pub(crate) events: Vec<Happening>,
+    pub(crate) lanes: LaneTails,
+    pub(crate) outages: Tail<Outage>,
+    pub(crate) honesty: Option<Honesty>,
+    pub(crate) verdict: Option<VerdictView>,
+}
+
+impl Update {
+    /// Makes a document that of this update; it must be that of the update before.
+    pub(crate) fn apply(mut self, document: &mut Document) {
+        document.clock.now_ms = self.now_ms;
+        if let Some(subject) = self.client.take() {
+            document.client = subject;
+        }
+        document.samples.append(&self.samples);
+        let last = document.events.last().map_or(0, |event| event.id);
+        document.events.extend(self.events.drain(..).filter(|event| event.id > last));
+        std::mem::take(&mut self.lanes).apply(&mut document.lanes);
+        std::mem::take(&mut self.outages).apply(&mut document.outages);
+        self.bound(document);
+        document.state = self.state;
+        document.answers = self.answers;
+        document.health = self.health;
+        document.alerts = self.alerts;
+        document.baselines = self.baselines;
+        document.totals = self.totals;
+        document.honesty = self.honesty;
+        document.verdict = self.verdict;
+    }
+
+    /// Forgets what is too old. At the same moments for all who hold the run, so that all hold the same.
+    pub(crate) fn bound(&self, document: &mut Document) {
+        document.samples.bound();
+        let many = document.events.len().saturating_sub(EVENTS_MAX);
+        document.events.drain(..many);
+    }
+}
