@@ -9,6 +9,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
+use crate::watch::WatchArgs;
 use crate::ways::WaysArgs;
 use crate::{demo, exit, report};
 
@@ -54,6 +55,9 @@ pub(crate) enum Verb {
     /// Look into a queue folder of `pub --queue`, at rest or in use, or deliver what is in it
     #[command(disable_help_flag = true, arg_required_else_help = true)]
     Queue(WithHelp<QueueVerbArgs>),
+    /// Hold a connection and study it: open share, losses and their pattern, round trips; picture, lines or JSON
+    #[command(disable_help_flag = true, after_help = exit::TABLE)]
+    Watch(Box<WatchArgs>),
     /// Render a recorded run: one HTML file with drawings and the data in it
     #[command(disable_help_flag = true, arg_required_else_help = true)]
     Report(WithHelp<report::Args>),

@@ -12,6 +12,7 @@ mod ledger;
 mod narrator;
 mod observe;
 mod output;
+mod picture;
 mod properties;
 mod publish;
 mod quantity;
@@ -23,6 +24,7 @@ mod signals;
 mod source;
 mod study;
 mod subscribe;
+mod terminal;
 mod watch;
 mod ways;
 
@@ -40,6 +42,7 @@ use crate::output::Teller;
 use crate::queue::args::QueueVerb;
 use crate::queue::drain;
 use crate::settings::{Publish, Subscribe, Typed};
+use crate::watch::Watch;
 
 fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
@@ -59,6 +62,16 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
+        Verb::Watch(args) => {
+            let mut args = *args;
+            Watch::prepare(&mut args);
+            let teller = match Teller::new(&args.connect.output) {
+                Ok(teller) => teller,
+                Err(message) => return plainly(&Failure::local(message)),
+            };
+            let settings = Watch::new(args, &typed);
+            conclude(settings, teller, watch::run)
+        }
         Verb::Report(args) => match report::run(&args.args) {
             Ok(exit) => exit.into(),
             Err(failure) => plainly(&failure),
@@ -168,7 +181,7 @@ fn plainly(failure: &Failure) -> ExitCode {
 /// What the definition of the flags cannot hold.
 fn typed(matches: &ArgMatches) -> Typed {
     let verb = match matches.subcommand() {
-        Some(("pub" | "sub" | "check", verb)) => verb,
+        Some(("pub" | "sub" | "check" | "watch", verb)) => verb,
         Some(("queue", queue)) => match queue.subcommand() {
             Some(("drain", verb)) => verb,
             _ => return Typed::default(),

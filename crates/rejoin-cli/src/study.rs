@@ -102,7 +102,7 @@ fn class(outage: &Outage) -> String {
 
 fn is_taken_over(outage: &Outage) -> bool {
     let words = outage.words.to_lowercase();
-    ["taken over", "takeover", "0x8e", "142"].iter().any(|sign| words.contains(sign))
+    ["taken over", "takeover", "0x8e"].iter().any(|sign| words.contains(sign))
 }
 
 fn causes(outages: &[Outage]) -> Vec<Cause> {

@@ -17,20 +17,19 @@ mod plain;
 mod screen;
 mod script;
 mod show;
-mod terminal;
 mod verdict;
 mod world;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use clap::Args as ClapArgs;
 use rejoin::Qos;
 
 use crate::exit::Exit;
+use crate::terminal::{Stage, wants_picture};
 use lines::{Lines, To};
 use script::{Pace, Times};
 use show::{Ending, Face, Show};
-use terminal::Stage;
 use world::Settings;
 
 /// What `rejoin demo` can be asked for.
@@ -76,7 +75,7 @@ async fn play(args: &Args) -> Result<Exit, String> {
         plain: !args.no_plain,
     };
     let lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
-    let picture = wants_picture(args);
+    let picture = wants_picture(args.no_tui, args.json);
     if !picture {
         lines.say(&format!("rejoin demo, {} s, seed {}", settings.pace.total().as_secs(), settings.seed));
         lines.say(&Times::at(settings.pace).to_string());
@@ -107,9 +106,4 @@ async fn play(args: &Args) -> Result<Exit, String> {
     }
     let verdict = if judgement.passes() { Exit::Done } else { Exit::VerdictFailed };
     Ok(signal.unwrap_or(verdict))
-}
-
-fn wants_picture(args: &Args) -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    !args.json && !args.no_tui && !dumb && io::stdout().is_terminal()
 }

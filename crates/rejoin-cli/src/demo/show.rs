@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use super::chronicle::{Chronicle, is_ack_timeout};
 use super::lines::Lines;
 use super::model::History;
-use super::screen::View;
+use super::screen::{View, draw};
 use super::script::{Act, Fault, Times, story};
-use super::terminal::{Key, Stage};
 use super::verdict::Judgement;
 use super::world::{Settings, Told, World};
 use crate::exit::Exit;
 use crate::signals::Signals;
+use crate::terminal::{self, Key, Stage};
 
 /// Between two looks at the script.
 const LOOK: Duration = Duration::from_millis(5);
@@ -105,7 +105,9 @@ impl Show {
                     if framed.is_none_or(|at| at.elapsed() >= FRAME) {
                         framed = Some(Instant::now());
                         let view = self.view(&state, *colour);
-                        stage.show(&view).map_err(|error| format!("demo: terminal: {error}"))?;
+                        stage
+                            .show(|frame| draw(frame, &view))
+                            .map_err(|error| format!("demo: terminal: {error}"))?;
                     }
                 }
             }
@@ -187,27 +189,27 @@ impl Show {
         match key {
             Key::Quit => self.hurry("ended by key q").await?,
             Key::Interrupt => self.interrupt(Exit::Signal(2)).await?,
-            Key::Pause => {
+            Key::Letter(' ') => {
                 let text = if self.world.clock.toggle() { "the story stands still" } else { "it goes on" };
                 self.chronicle.note(now, "pause", text);
             }
             // The end of the run is for draining.
             _ if self.ending.is_some() || self.script.is_empty() => {}
-            Key::Freeze if self.chronicle.injected() != Some(Fault::Freeze) => {
+            Key::Letter('f') if self.chronicle.injected() != Some(Fault::Freeze) => {
                 if !self.chronicle.is_on(Fault::HeldByKey) {
                     self.begin(Fault::HeldByKey).await?;
                 }
             }
-            Key::Freeze => {}
-            Key::Cut => {
+            Key::Letter('c') => {
                 self.begin(Fault::Cut).await?;
                 self.end(Fault::Cut).await?;
             }
-            Key::Heal => {
+            Key::Letter('h') => {
                 self.end(Fault::HeldByKey).await?;
                 self.end(Fault::Freeze).await?;
                 self.end(Fault::LostAcks).await?;
             }
+            Key::Letter(_) => {}
         }
         Ok(())
     }
@@ -265,12 +267,8 @@ impl Show {
 
 /// The next key; never, where there is no keyboard.
 async fn pressed(face: &mut Face) -> Key {
-    let key = match face {
-        Face::Picture { keys, .. } => keys.recv().await,
-        Face::Lines(_) => None,
-    };
-    match key {
-        Some(key) => key,
-        None => std::future::pending().await,
+    match face {
+        Face::Picture { keys, .. } => terminal::pressed(keys).await,
+        Face::Lines(_) => std::future::pending().await,
     }
 }

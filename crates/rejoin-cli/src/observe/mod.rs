@@ -9,7 +9,7 @@
 mod answers;
 pub(crate) mod document;
 mod lanes;
-mod measure;
+pub(crate) mod measure;
 mod outages;
 pub(crate) mod recording;
 pub(crate) mod run;

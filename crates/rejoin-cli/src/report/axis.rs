@@ -232,7 +232,7 @@ mod tests {
         let of = |length| labels(length).into_iter().map(|(label, _)| label).collect::<Vec<_>>();
         assert_eq!(of(30_000.0), ["0", "5 s", "10 s", "15 s", "20 s", "25 s", "30 s"]);
         assert_eq!(of(1.0), ["0", "1 ms"]);
-        assert!(of(90_000.0).contains(&"1:15".to_owned()), "{:?}", of(90_000.0));
+        assert!(of(90_000.0).contains(&"1:20".to_owned()), "{:?}", of(90_000.0));
         assert!(of(600_000.0).contains(&"5 min".to_owned()), "{:?}", of(600_000.0));
         assert!(of(86_400_000.0).contains(&"12:00".to_owned()), "{:?}", of(86_400_000.0));
         assert!(of(30.0 * 86_400_000.0).contains(&"Dec 4".to_owned()), "{:?}", of(30.0 * 86_400_000.0));

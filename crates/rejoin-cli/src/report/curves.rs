@@ -310,7 +310,7 @@ impl Chart<'_> {
             }
             path
         };
-        for piece in pieces(&sheet.facts.samples, curve.column) {
+        for piece in pieces(sheet.facts, curve.column) {
             match curve.draw {
                 Draw::Line(class) => page.leaf("path", &[("class", &class), ("d", &path(&piece, false))]),
                 Draw::Area(class) => page.leaf("path", &[("class", &class), ("d", &path(&piece, true))]),
@@ -324,21 +324,26 @@ fn tenth(value: f64) -> Number {
 }
 
 /// The points of a curve, in pieces without holes.
-fn pieces(samples: &Samples, column: &str) -> Vec<Vec<(f64, f64)>> {
+fn pieces(facts: &Facts, column: &str) -> Vec<Vec<(f64, f64)>> {
+    let samples = &facts.samples;
     let values = samples.column(column);
     let joined = samples.t_ms.len().div_ceil(POINTS).max(1);
-    // A ping is answered now and then: what lies between two answers is no hole.
+    // A ping is answered now and then: what lies between two answers is no hole, unless it was an outage.
     let patient = column == "ping_ms";
     let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
     let mut hole = true;
+    let mut lost = facts.outages.iter().map(|outage| outage.start).peekable();
     for (rows, values) in samples.t_ms.chunks(joined).zip(values.chunks(joined)) {
         let worst = values.iter().flatten().copied().reduce(f64::max);
+        while lost.next_if(|start| *start < rows[0]).is_some() {
+            hole |= patient;
+        }
         match (worst, pieces.last_mut()) {
             (Some(value), Some(piece)) if !hole => piece.push((rows[0], value)),
             (Some(value), _) => pieces.push(vec![(rows[0], value)]),
             (None, _) => {}
         }
-        hole = worst.is_none() && !(patient && !pieces.is_empty());
+        hole = worst.is_none() && (hole || !patient || pieces.is_empty());
     }
     pieces
 }

@@ -27,6 +27,7 @@ use chart::Sheet;
 use markup::Markup;
 
 pub(crate) use axis::length;
+pub(crate) use chart::when;
 pub(crate) use verb::{Args, run, save};
 
 const STYLE: &str = include_str!("style.css");

@@ -91,7 +91,8 @@ fn bar(page: &mut Markup, outage: &Outage, number: usize, y: f64, scale: f64) {
 fn gist(facts: &Facts, shown: usize) -> String {
     let mut all: Vec<f64> = facts.outages.iter().map(whole).collect();
     all.sort_by(f64::total_cmp);
-    let middle = all[all.len() / 2];
+    let half = all.len() / 2;
+    let middle = if all.len().is_multiple_of(2) { (all[half - 1] + all[half]) / 2.0 } else { all[half] };
     let longest = all.last().copied().unwrap_or(0.0);
     let mut gist = match all.len() {
         1 => format!("One outage of {}.", length(longest)),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::html;
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
+use crate::observe::recording;
 use crate::watch;
 
 /// What `rejoin report` can be asked for.
@@ -67,23 +68,13 @@ fn print(text: &str) -> Result<Exit, Failure> {
     }
 }
 
-/// The document of a recorded run.
+/// The document of a recorded run, or one that `--json` wrote.
 fn read(path: &Path) -> Result<Value, Failure> {
-    let text = std::fs::read(path)
-        .map_err(|error| Failure::local(format!("cannot read {}: {error}", path.display())))?;
-    document(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
-}
-
-/// One document, or the last one of a recording.
-fn document(bytes: &[u8]) -> Result<Value, String> {
-    if let Ok(document) = serde_json::from_slice::<Value>(bytes) {
+    let failed = |error: io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(failed)?;
+    if let Ok(document) = serde_json::from_slice::<Value>(&bytes) {
         return Ok(document);
     }
-    let lines = bytes.split(|byte| *byte == b'\n');
-    // The last line of a process that was killed may be half a line.
-    let documents = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    documents
-        .filter(|line| line["schema"].is_string())
-        .last()
-        .ok_or_else(|| "no run is in this file; `rejoin watch --record` writes one".to_owned())
+    let document = recording::read(path).map_err(Failure::local)?;
+    serde_json::to_value(document).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
 }

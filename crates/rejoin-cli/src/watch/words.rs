@@ -75,7 +75,7 @@ pub(crate) fn findings(study: &Study) -> Vec<(&'static str, String)> {
                 format!("p50 {}  p99 {}  max {}", length(trip.p50), length(trip.p99), length(trip.max));
             found.push(("rtt", format!("{trip}      {attempts}")));
         }
-        None => found.push(("rtt", format!("no ping was answered      {attempts}"))),
+        None => found.push(("rtt", format!("no ping was measured      {attempts}"))),
     }
     found
 }
