@@ -89,13 +89,15 @@ impl Study {
 }
 
 /// The class of a cause, so that `no PINGRESP within 5.0 s` and `within 5.1 s` are one.
-fn class(outage: &Outage) -> String {
+pub(crate) fn class(outage: &Outage) -> String {
     if is_taken_over(outage) {
         return "session taken over".to_owned();
     }
     match (outage.cause.as_str(), outage.words.as_str()) {
         // What the broker said is what differs; what we say is the same but for a number.
-        ("server-disconnect" | "refused" | "", words) if !words.is_empty() => words.to_owned(),
+        ("server-disconnect" | "refused" | "", words) if !words.is_empty() => {
+            words.strip_prefix("the broker disconnected: ").unwrap_or(words).to_owned()
+        }
         (cause, _) => cause.replace('-', " "),
     }
 }

@@ -292,7 +292,9 @@ fn hostile_texts_stay_texts_and_the_data_is_the_document() {
     assert_eq!(elements(&page).iter().filter(|(name, _)| name == "script").count(), 1);
     assert!(!page.contains("alert(1)</script>") && !page.contains('\u{0}') && !page.contains('\u{202e}'));
     let data = page.split_once("id=\"run\">").unwrap().1.split_once("</script>").unwrap().0;
-    assert_eq!(serde_json::from_str::<Value>(data).unwrap(), document);
+    // Compared as text: reading a number back may change its last bit.
+    let back = serde_json::from_str::<Value>(&document.to_string()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(data).unwrap(), back);
 }
 
 #[test]
@@ -313,7 +315,7 @@ fn an_empty_run_one_sample_and_a_month_can_be_shown() {
     let drawn = page.len() - month().to_string().len();
     assert!(drawn < 600_000, "{drawn} bytes of drawing");
     assert!(
-        page.contains("The 30 longest are drawn.") && page.contains("ends each link after 10 min"),
+        page.contains("The 30 longest are drawn.") && page.contains("ends each link after 9 min 56 s"),
         "month"
     );
 }

@@ -9,13 +9,13 @@ use super::words::{Lamp, findings, strip};
 use crate::facts::{Answer, Event, Facts, Outage, PHASES, Tone};
 use crate::picture::{braille, cells, dim, title, wrapped};
 use crate::report::{length, percent};
-use crate::study::Study;
+use crate::study::{Study, class};
 
 const KEYS: [&str; 2] = ["q quit · n nudge", "q n"];
 /// Width of the names on the left.
 const NAME: usize = 10;
-/// From this width on the two answers stand side by side.
-const WIDE: u16 = 76;
+/// From this height on there is room for empty lines.
+const ROOMY: u16 = 22;
 /// The lane shows at most so much of the past, so that what happens now is seen.
 const SHOWN_MS: f64 = 600_000.0;
 
@@ -90,33 +90,18 @@ fn answers(view: &View<'_>, area: Rect) -> Vec<Line<'static>> {
         vec![Span::raw(format!(" {name:<13}")), Span::styled(format!("{sign} {}", answer.word), bold)]
     };
     let room = usize::from(area.width).saturating_sub(17);
-    if area.width < WIDE {
-        let one = |(name, answer): (&str, &Answer)| {
-            let mut spans = word(name, answer);
-            let used = cells(&answer.word) + 2;
-            spans.push(Span::styled(format!("  {}", cut(&answer.detail, room.saturating_sub(used))), dim()));
-            Line::from(spans)
-        };
-        return both.into_iter().map(one).collect();
-    }
-    let half = usize::from(area.width / 2);
-    let beside = |left: Vec<Span<'static>>, right: Vec<Span<'static>>| {
-        let used: usize = left.iter().map(|span| cells(&span.content)).sum();
-        let mut spans = left;
-        spans.push(Span::raw(" ".repeat(half.saturating_sub(used))));
-        spans.extend(right);
+    let one = |(name, answer): (&str, &Answer)| {
+        let mut spans = word(name, answer);
+        let used = cells(&answer.word) + 2;
+        spans.push(Span::styled(format!("  {}", cut(&answer.detail, room.saturating_sub(used))), dim()));
         Line::from(spans)
     };
-    let detail = |answer: &Answer| {
-        vec![Span::styled(format!(" {:<15}{}", "", cut(&answer.detail, half.saturating_sub(17))), dim())]
-    };
-    let [(first, deliver), (second, open)] = both;
-    vec![
-        Line::default(),
-        beside(word(first, deliver), word(second, open)),
-        beside(detail(deliver), detail(open)),
-        Line::default(),
-    ]
+    let mut lines: Vec<Line<'static>> = both.into_iter().map(one).collect();
+    if area.height >= ROOMY {
+        lines.insert(0, Line::default());
+        lines.push(Line::default());
+    }
+    lines
 }
 
 /// The lane of states, and what it comes to.
@@ -265,7 +250,7 @@ fn outages(view: &View<'_>, width: usize, rows: usize) -> Vec<Line<'static>> {
         });
         let spent: Vec<String> = spent.collect();
         let whole = if outage.lasts { "lasts".to_owned() } else { length(outage.end - outage.start) };
-        let text = format!("{whole}  {}  = {}", outage.why(), spent.join(" + "));
+        let text = format!("{whole}  {}  = {}", class(outage), spent.join(" + "));
         let text = cut(&text, width.saturating_sub(NAME + 2));
         Line::from(vec![
             Span::raw(format!(" {:<NAME$}", format!("outage {}", n + 1))),

@@ -9,3 +9,4 @@ mod publishing;
 mod queue;
 mod refusals;
 mod subscribing;
+mod watching;
