@@ -136,7 +136,8 @@ fn headline(facts: &Facts) -> (Tone, String, Vec<String>) {
 pub(crate) fn percent(share: f64) -> String {
     match share {
         1.0.. => "100".to_owned(),
-        share => format!("{:.1}", (share * 1e3).floor() / 10.0),
+        // The sum of nothing is minus zero.
+        share => format!("{:.1}", (share * 1e3).floor() / 10.0 + 0.0),
     }
 }
 
