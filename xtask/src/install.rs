@@ -1,4 +1,5 @@
-//! What the tests need from the system: a real broker, two proxies, and the tool that makes network namespaces.
+//! What the tests need from the system: a real broker, two proxies, the tool that makes network namespaces, and a browser
+//! with what drives it.
 
 use crate::{run, say};
 use std::fs;
@@ -6,11 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 4] = [
+const NEEDED: [(&str, &str); 7] = [
     ("mosquitto", "mosquitto"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
     ("tinyproxy", "tinyproxy"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 /// Asked by maintainer scripts before they start a daemon; 101 means "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -34,7 +38,8 @@ pub(crate) enum Installed {
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
     let missing = missing();
     if missing.is_empty() {
-        return Ok(Installed::Ready("mosquitto, ip, microsocks and tinyproxy are there".to_owned()));
+        let all: Vec<&str> = NEEDED.iter().map(|(program, _)| *program).collect();
+        return Ok(Installed::Ready(format!("{} are there", all.join(", "))));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));

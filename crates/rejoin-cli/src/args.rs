@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::observe::flags::ServeArgs;
 use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
@@ -116,6 +117,9 @@ pub(crate) struct PubArgs {
     /// Where messages wait
     #[command(flatten)]
     pub(crate) queue: QueueArgs,
+    /// Where to be seen
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
     /// Everything about the connection
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -148,6 +152,9 @@ pub(crate) struct SubArgs {
     /// Leave out retained messages that were there before
     #[arg(short = 'R', long, help_heading = "Messages")]
     pub(crate) no_retained: bool,
+    /// Where to be seen
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
     /// Everything about the connection
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

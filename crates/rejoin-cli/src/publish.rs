@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::ledger::{self, Ledger};
 use crate::output::{Line, Teller, Weight};
 use crate::queue::stored::Report;
-use crate::running::{Over, Running, SIGNAL_DRAIN, at};
+use crate::running::{Cast, Over, Running, SIGNAL_DRAIN, at};
 use crate::settings::Publish;
 use crate::source::{Item, Items};
 
@@ -18,9 +18,14 @@ use crate::source::{Item, Items};
 pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failure> {
     settings.source.check()?;
     let report = settings.queue.report_stored.as_deref().map(Report::open).transpose()?;
-    let builder = settings.builder();
-    let places = settings.connection.places();
-    let (mut running, ()) = Running::start(builder, settings.role(), places, teller, |_| Ok(()))?;
+    let cast = Cast {
+        builder: settings.builder(),
+        role: settings.role(),
+        servers: settings.connection.places(),
+        verb: "pub",
+        places: settings.serve.take()?,
+    };
+    let (mut running, ()) = Running::start(cast, teller, |_| Ok(()))?;
     let deadline = settings.connection.deadline();
     // What is safe on disk needs no connection to be taken.
     if !settings.is_durable()

@@ -8,6 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::exit::{Exit, Failure};
 use crate::narrator::{Narrator, Outages, Role, brief};
+use crate::observe;
+use crate::observe::flags::Places;
+use crate::observe::observer::{Observer, Plan};
+use crate::observe::run::Head;
 use crate::output::Teller;
 use crate::quantity::{Limit, short};
 use crate::signals::Signals;
@@ -30,6 +34,22 @@ pub(crate) struct Running {
     reporter: Reporter,
     /// Events the verb itself reads.
     pub(crate) events: Events,
+    /// Whoever looks on, if somebody asked for it.
+    observer: Option<Observer>,
+}
+
+/// A client and how it is to be seen, before it is started.
+pub(crate) struct Cast {
+    /// The client.
+    pub(crate) builder: Builder,
+    /// What the verb adds to the story.
+    pub(crate) role: Role,
+    /// Its servers.
+    pub(crate) servers: Vec<String>,
+    /// The verb's name.
+    pub(crate) verb: &'static str,
+    /// Where it is served.
+    pub(crate) places: Places,
 }
 
 /// What is left of a client that ended.
@@ -45,12 +65,11 @@ pub(crate) struct Over {
 impl Running {
     /// Starts a client. `before` declares what must be there before the first link.
     pub(crate) fn start<D>(
-        builder: Builder,
-        role: Role,
-        places: Vec<String>,
+        cast: Cast,
         teller: Teller,
         before: impl FnOnce(&Client) -> Result<D, Failure>,
     ) -> Result<(Self, D), Failure> {
+        let Cast { builder, role, servers: places, verb, places: served } = cast;
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
         let prepared = builder.prepare().map_err(|error| match error {
@@ -58,12 +77,14 @@ impl Running {
             error => Failure::usage(error.to_string()),
         })?;
         let declared = before(prepared.client())?;
+        let observer =
+            observe(prepared.client(), observe::head(verb, places.clone(), role.clone()), served, &teller)?;
         let narrator = Narrator::new(role, places.clone());
         let reporter = Reporter::start(prepared.client().events(), narrator, teller.clone())
             .map_err(|e| Failure::local(format!("no thread for state lines: {e}")))?;
         let events = prepared.client().events();
         let client = prepared.start();
-        Ok((Self { client, teller, signals, places, reporter, events }, declared))
+        Ok((Self { client, teller, signals, places, reporter, events, observer }, declared))
     }
 
     /// Waits for the first link. A refusal that trying again does not help ends the wait at once.
@@ -144,9 +165,12 @@ impl Running {
     }
 
     /// Says goodbye to the broker, within `limit` or what DISCONNECT alone needs, and tells the last state lines.
-    pub(crate) async fn end(self, limit: Option<Duration>) -> Over {
+    pub(crate) async fn end(mut self, limit: Option<Duration>) -> Over {
         let report = self.client.shutdown().within(limit.unwrap_or(GOODBYE)).await;
         let outages = self.reporter.finish().await;
+        if let Some(observer) = &mut self.observer {
+            observer.settle().await;
+        }
         Over { teller: self.teller, outages, still_queued: report.still_queued }
     }
 }
@@ -157,6 +181,21 @@ pub(crate) const fn is_hopeless(verdict: Verdict) -> bool {
         verdict,
         Verdict::SlowLane | Verdict::Stop | Verdict::Unauthorized | Verdict::Untrusted | Verdict::Banned
     )
+}
+
+/// Looks on, where somebody asked for it.
+fn observe(
+    client: &Client,
+    head: Head,
+    places: Places,
+    teller: &Teller,
+) -> Result<Option<Observer>, Failure> {
+    if places.places.is_empty() {
+        return Ok(None);
+    }
+    observe::announce(&places, teller);
+    let plan = Plan { head, places, recording: None, asked: None };
+    Observer::start(client.clone(), client.events(), plan).map(Some).map_err(Failure::local)
 }
 
 /// The exit for why there is no link.

@@ -12,6 +12,7 @@ use crate::args::{ConnectArgs, MqttVersion, PubArgs, SubArgs};
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::narrator::Role;
+use crate::observe::flags::ServeArgs;
 use crate::properties::Properties;
 use crate::quantity::Limit;
 use crate::queue::flags::QueueArgs;
@@ -77,6 +78,8 @@ pub(crate) struct Publish {
     pub(crate) source: Source,
     /// Where they wait.
     pub(crate) queue: QueueArgs,
+    /// Where to be seen.
+    pub(crate) serve: ServeArgs,
 }
 
 /// `rejoin sub`, checked.
@@ -100,13 +103,26 @@ pub(crate) struct Subscribe {
     pub(crate) count: Option<u64>,
     /// End after this long.
     pub(crate) wait: Option<Duration>,
+    /// Where to be seen.
+    pub(crate) serve: ServeArgs,
 }
 
 impl Publish {
     /// Checks everything that was typed.
     pub(crate) fn new(args: PubArgs, typed: &Typed) -> Result<Self, Failure> {
-        let PubArgs { topic, message, stdin_line, file, stdin_file, null, qos, retain, queue, connect } =
-            args;
+        let PubArgs {
+            topic,
+            message,
+            stdin_line,
+            file,
+            stdin_file,
+            null,
+            qos,
+            retain,
+            queue,
+            serve,
+            connect,
+        } = args;
         let mut connection = Connection::new(connect, typed, false)?;
         if queue.queue.is_some() {
             connection.outlive()?;
@@ -134,7 +150,7 @@ impl Publish {
                 ));
             }
         };
-        Ok(Self { connection, topic, qos: quality(qos), retain, source, queue })
+        Ok(Self { connection, topic, qos: quality(qos), retain, source, queue, serve })
     }
 
     /// The client's settings.
@@ -186,6 +202,7 @@ impl Subscribe {
             no_retained: args.no_retained,
             count: args.count,
             wait: args.wait,
+            serve: args.serve,
         })
     }
 

@@ -9,7 +9,7 @@ use rejoin::{Client, Event, Message, ReasonCode, SubscribeError, Subscription};
 use crate::exit::{Exit, Failure};
 use crate::format::View;
 use crate::output::{Line, Teller, Weight};
-use crate::running::{Over, Running, at};
+use crate::running::{Cast, Over, Running, at};
 use crate::settings::Subscribe;
 
 /// Bytes of output collected before they are written, while more messages are there already.
@@ -17,10 +17,15 @@ const FLUSH_BYTES: usize = 64 * 1024;
 
 /// Prints messages until somebody or a limit ends it.
 pub(crate) async fn run(settings: Subscribe, teller: Teller) -> Result<Exit, Failure> {
-    let places = settings.connection.places();
     let declare = |client: &Client| declare(client, &settings);
-    let (mut running, mut stream) =
-        Running::start(settings.builder(), settings.role(), places, teller, declare)?;
+    let cast = Cast {
+        builder: settings.builder(),
+        role: settings.role(),
+        servers: settings.connection.places(),
+        verb: "sub",
+        places: settings.serve.take()?,
+    };
+    let (mut running, mut stream) = Running::start(cast, teller, declare)?;
     if let Err(failure) = running.first_link(settings.connection.deadline()).await {
         drop(stream);
         running.end(Some(std::time::Duration::ZERO)).await;

@@ -52,6 +52,7 @@ const ALLOWED: [Allowed; 5] = [
     Allowed {
         package: "rejoin-cli",
         normal: &[
+            "axum",
             "bytes",
             "rejoin-core",
             "rejoin",
@@ -63,6 +64,7 @@ const ALLOWED: [Allowed; 5] = [
             "tracing",
             "tracing-subscriber",
             "fastrand",
+            "futures-core",
             "jiff",
             "humantime",
             "tempfile",

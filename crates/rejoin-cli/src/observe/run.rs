@@ -13,7 +13,7 @@ use super::document::{
 };
 use super::lanes::Recorder;
 use super::outages::Accounts;
-use super::samples::Row;
+use super::samples::{Row, Samples};
 use super::update::{LaneTails, Tail, Update};
 use crate::narrator::{Narrator, Role, brief};
 use crate::output::{Line, Weight};
@@ -74,10 +74,11 @@ pub(crate) struct Run {
     moment: Moment,
     gaps: u64,
     next_event: u64,
-    /// Of the events, how many were in an update.
-    told: usize,
-    /// Of the rows, how many were in an update.
-    sampled: usize,
+    /// What no update had yet. The document holds nothing that was in none.
+    fresh_events: Vec<Happening>,
+    fresh_rows: Samples,
+    subject: Subject,
+    verdict: Option<VerdictView>,
     last_sample: Option<(u64, Totals)>,
     heard_ms: Option<u64>,
     silent_ms: Option<u64>,
@@ -97,7 +98,8 @@ impl Run {
         document.clock.started_unix_ms = head.started_unix_ms;
         let lanes = Recorder::new(head.proxied);
         document.lanes = lanes.lanes.clone();
-        let narrator = Narrator::new(head.role, document.client.servers.clone());
+        let subject = document.client.clone();
+        let narrator = Narrator::new(head.role, subject.servers.clone());
         Self {
             document,
             lanes,
@@ -107,8 +109,10 @@ impl Run {
             moment: Moment::default(),
             gaps: 0,
             next_event: 1,
-            told: 0,
-            sampled: 0,
+            fresh_events: Vec::new(),
+            fresh_rows: Samples::default(),
+            subject,
+            verdict: None,
             last_sample: None,
             heard_ms: None,
             silent_ms: None,
@@ -140,7 +144,7 @@ impl Run {
         let id = self.next_event;
         self.next_event += 1;
         let text = text.into().replace(|c: char| c.is_control(), " ");
-        self.document.events.push(Happening { id, at_ms, level, word: word.to_owned(), text });
+        self.fresh_events.push(Happening { id, at_ms, level, word: word.to_owned(), text });
     }
 
     /// Somebody brings about a fault.
@@ -162,14 +166,14 @@ impl Run {
 
     /// The run was judged.
     pub(crate) fn judge(&mut self, verdict: VerdictView) {
-        self.document.verdict = Some(verdict);
+        self.verdict = Some(verdict);
     }
 
     /// What is so now.
     pub(crate) fn observe(&mut self, moment: Moment) {
         self.heard_ms = moment.state.heard_ms.or(self.heard_ms);
-        if !moment.client_id.is_empty() && moment.client_id != self.document.client.id {
-            self.document.client.id.clone_from(&moment.client_id);
+        if !moment.client_id.is_empty() && moment.client_id != self.subject.id {
+            self.subject.id.clone_from(&moment.client_id);
             self.subject_changed = true;
         }
         self.moment = moment;
@@ -186,7 +190,7 @@ impl Run {
         let rate = |now: u64, then: u64| Some(Figure::new(now.saturating_sub(then) as f64 / seconds));
         let count = |n: u64| Figure::new(n as f64);
         let [ack_p50_ms, ack_p95_ms, ack_p99_ms] = self.moment.ack_ms;
-        self.document.samples.push(
+        self.fresh_rows.push(
             now_ms,
             &Row {
                 accepted_per_s: rate(now.accepted, then.accepted),
@@ -206,39 +210,27 @@ impl Run {
 
     /// What changed since the last update; the document is now that of this moment.
     pub(crate) fn update(&mut self, now_ms: u64) -> Update {
-        let Self { document, moment, .. } = self;
-        document.clock.now_ms = document.clock.now_ms.max(now_ms);
-        document.state.clone_from(&moment.state);
-        document.answers = answers(&moment.state, document.clock.now_ms);
-        document.health.clone_from(&moment.health);
-        document.alerts.clone_from(&moment.alerts);
-        document.baselines.clone_from(&moment.baselines);
-        document.totals = Totals { gaps: self.gaps, ..moment.totals };
-        document.honesty = self.lanes.honesty(document.clock.now_ms);
+        let now_ms = self.document.clock.now_ms.max(now_ms);
         let lanes = self.lane_tails();
         let from = self.outages.changed.take(self.outages.list.len());
-        let outages = Tail::of(&self.outages.list, from);
-        outages.clone().apply(&mut self.document.outages);
-        let document = &mut self.document;
+        let moment = &self.moment;
         let update = Update {
-            now_ms: document.clock.now_ms,
-            client: std::mem::take(&mut self.subject_changed).then(|| document.client.clone()),
-            state: document.state.clone(),
-            answers: document.answers.clone(),
-            health: document.health.clone(),
-            alerts: document.alerts.clone(),
-            baselines: document.baselines.clone(),
-            totals: document.totals,
-            samples: document.samples.since(self.sampled),
-            events: document.events[self.told..].to_vec(),
+            now_ms,
+            client: std::mem::take(&mut self.subject_changed).then(|| self.subject.clone()),
+            state: moment.state.clone(),
+            answers: answers(&moment.state, now_ms),
+            health: moment.health.clone(),
+            alerts: moment.alerts.clone(),
+            baselines: moment.baselines.clone(),
+            totals: Totals { gaps: self.gaps, ..moment.totals },
+            samples: std::mem::take(&mut self.fresh_rows),
+            events: std::mem::take(&mut self.fresh_events),
             lanes,
-            outages,
-            honesty: document.honesty,
-            verdict: document.verdict.clone(),
+            outages: Tail::of(&self.outages.list, from),
+            honesty: self.lanes.honesty(now_ms),
+            verdict: self.verdict.clone(),
         };
-        update.bound(document);
-        self.told = document.events.len();
-        self.sampled = document.samples.rows();
+        update.clone().apply(&mut self.document);
         update
     }
 
@@ -247,14 +239,12 @@ impl Run {
         let client = Tail::of(&lanes.client, client_changed.take(lanes.client.len()));
         let truth = lanes.truth.as_ref().map(|lane| Tail::of(lane, truth_changed.take(lane.len())));
         let injected = lanes.injected.as_ref().map(|lane| Tail::of(lane, injected_changed.take(lane.len())));
-        let tails = LaneTails { injected, truth, client };
-        tails.clone().apply(&mut self.document.lanes);
-        tails
+        LaneTails { injected, truth, client }
     }
 
     /// What an event says of the link and its outages.
     fn follow(&mut self, at_ms: u64, event: &Event) {
-        let place = |index: &usize| self.document.client.servers.get(*index).map_or("", String::as_str);
+        let place = |index: &usize| self.subject.servers.get(*index).map_or("", String::as_str);
         match event {
             Event::Attempt { .. } => {
                 self.outages.attempt(at_ms);
@@ -290,7 +280,7 @@ impl Run {
             Event::Resubscribed { .. } => self.outages.resubscribed(at_ms),
             Event::Recovered { bill, drained } => self.outages.recovered(at_ms, bill, *drained),
             Event::ServerAdded { server, name, .. } => {
-                let servers = &mut self.document.client.servers;
+                let servers = &mut self.subject.servers;
                 // A list that a broker makes long is not followed beyond any that people write.
                 if *server < 256 {
                     servers.resize(servers.len().max(*server + 1), String::new());

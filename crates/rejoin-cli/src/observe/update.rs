@@ -93,7 +93,10 @@ impl Update {
         document.events.extend(self.events.drain(..).filter(|event| event.id > last));
         std::mem::take(&mut self.lanes).apply(&mut document.lanes);
         std::mem::take(&mut self.outages).apply(&mut document.outages);
-        self.bound(document);
+        // Forgets what is too old; at the same moments for all who hold the run, so that all hold the same.
+        document.samples.bound();
+        let many = document.events.len().saturating_sub(EVENTS_MAX);
+        document.events.drain(..many);
         document.state = self.state;
         document.answers = self.answers;
         document.health = self.health;
@@ -102,12 +105,5 @@ impl Update {
         document.totals = self.totals;
         document.honesty = self.honesty;
         document.verdict = self.verdict;
-    }
-
-    /// Forgets what is too old. At the same moments for all who hold the run, so that all hold the same.
-    pub(crate) fn bound(&self, document: &mut Document) {
-        document.samples.bound();
-        let many = document.events.len().saturating_sub(EVENTS_MAX);
-        document.events.drain(..many);
     }
 }

@@ -14,9 +14,10 @@ use super::{ask, entry};
 use crate::args::ConnectArgs;
 use crate::exit::{Exit, Failure};
 use crate::narrator::Role;
+use crate::observe::flags::Places;
 use crate::output::{Line, Teller, Weight};
 use crate::quantity::{Limit, count};
-use crate::running::{Over, Running, SIGNAL_DRAIN, at};
+use crate::running::{Cast, Over, Running, SIGNAL_DRAIN, at};
 use crate::settings::{Connection, Typed};
 use crate::signals::Signals;
 
@@ -219,10 +220,15 @@ async fn deliver(drain: &Drain, teller: &Teller, limit: Limit) -> Result<Bill, F
     }
     let builder = drain.connection.builder().queue(Queue::in_dir(&drain.folder).max_bytes(u64::MAX));
     let role = Role { publishes: true, kept: true, durable: true, ..Role::default() };
+    let cast = Cast {
+        builder,
+        role,
+        servers: drain.connection.places(),
+        verb: "queue drain",
+        places: Places::default(),
+    };
     let (mut running, deliveries) =
-        Running::start(builder, role, drain.connection.places(), teller.clone(), |client| {
-            Ok(client.events().with_deliveries())
-        })?;
+        Running::start(cast, teller.clone(), |client| Ok(client.events().with_deliveries()))?;
     let counting = tokio::spawn(tally(deliveries, teller.clone()));
     if let Err(failure) = running.first_link(limit).await {
         let over = running.end(Some(Duration::ZERO)).await;

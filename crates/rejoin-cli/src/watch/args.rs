@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::args::ConnectArgs;
+use crate::observe::flags::ServeArgs;
 use crate::quantity;
 
 /// `rejoin watch`.
@@ -35,6 +36,9 @@ pub(crate) struct WatchArgs {
     /// Write the report of the run at the end: one HTML file with everything in it
     #[arg(long, value_name = "FILE.html", help_heading = "Watch")]
     pub(crate) report: Option<PathBuf>,
+    /// Where to be seen
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
     /// Everything about the connection
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

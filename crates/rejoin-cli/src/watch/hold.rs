@@ -4,30 +4,30 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rejoin::{Client, Event, Events, Qos, Subscription, TopicFilter};
+use rejoin::{Client, Event, Qos, Subscription, TopicFilter};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::WatchArgs;
-use super::{command, screen, words};
+use super::{screen, words};
 use crate::args::OutputKind;
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::narrator::Role;
-use crate::observe::document::{Document, Level, Program, Subject};
-use crate::observe::measure::{Zero, moment};
-use crate::observe::recording::Recording;
-use crate::observe::run::{Head, Run};
-use crate::output::{Line, Teller, Weight};
+use crate::observe;
+use crate::observe::document::{Document, Level};
+use crate::observe::flags::{Places, ServeArgs};
+use crate::observe::observer::{Observer, Plan, Told};
+use crate::output::{Line, Teller};
 use crate::report;
-use crate::running::{Running, at, exit_of, is_hopeless, stopped};
+use crate::running::{Cast, Running, at, exit_of, is_hopeless, stopped};
 use crate::settings::{Connection, Typed};
 use crate::terminal::{self, Key, Stage, wants_picture};
 
-/// Between two samples.
-const SAMPLE: Duration = Duration::from_millis(250);
+/// Between two frames: as often as there is something new.
+const FRAME: Duration = Duration::from_millis(250);
 
 /// `rejoin watch`, checked.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) struct Watch {
     picture: bool,
     record: Option<PathBuf>,
     report: Option<PathBuf>,
+    serve: ServeArgs,
 }
 
 impl Watch {
@@ -53,7 +54,7 @@ impl Watch {
 
     /// Checks everything that was typed.
     pub(crate) fn new(args: WatchArgs, typed: &Typed) -> Result<Self, Failure> {
-        let WatchArgs { topic, qos, length, json, no_tui, record, report, connect, .. } = args;
+        let WatchArgs { topic, qos, length, json, no_tui, record, report, serve, connect, .. } = args;
         if record.is_some() && record == report {
             return Err(Failure::usage("--record and --report name the same file; give each its own"));
         }
@@ -63,7 +64,7 @@ impl Watch {
         let filters = topics.into_iter().map(TopicFilter::try_from).collect::<Result<Vec<_>, _>>();
         let filters = filters.map_err(|e| Failure::usage(format!("-t: {e}")))?;
         let qos = Qos::from_u8(qos).unwrap_or(Qos::AtMostOnce);
-        Ok(Self { connection, filters, qos, length, json, picture: !no_tui, record, report })
+        Ok(Self { connection, filters, qos, length, json, picture: !no_tui, record, report, serve })
     }
 
     fn role(&self) -> Role {
@@ -74,63 +75,32 @@ impl Watch {
             ..Role::default()
         }
     }
-
-    fn head(&self) -> Head {
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Head {
-            program: Program {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                verb: "watch".to_owned(),
-                command: command::masked(),
-                seed: None,
-                machine: format!("{} {}, {cores} cores", std::env::consts::OS, std::env::consts::ARCH),
-            },
-            started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
-            subject: Subject {
-                id: self.connection.id.clone().unwrap_or_default(),
-                servers: self.connection.places(),
-                name: String::new(),
-            },
-            role: self.role(),
-            controls: Vec::new(),
-            proxied: false,
-            zone: jiff::tz::TimeZone::system(),
-        }
-    }
 }
 
 /// Watches until somebody or a limit ends it.
 pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
-    let declare = |client: &Client| {
-        let events = client.events();
-        declare(client, &watch).map(|subscription| (events, subscription))
+    let places = watch.serve.take()?;
+    if !watch.picture {
+        observe::announce(&places, &teller);
+    }
+    let head = observe::head("watch", watch.connection.places(), watch.role());
+    let plan = Plan { head, places, recording: watch.record.clone(), asked: None };
+    let before = |client: &Client| {
+        let subscription = declare(client, &watch)?;
+        let observer = Observer::start(client.clone(), client.events(), plan).map_err(Failure::local)?;
+        Ok((observer, subscription))
     };
-    let zero = Zero(Instant::now());
-    let mut record = Run::new(watch.head());
-    let (running, (events, subscription)) =
-        Running::start(watch.connection.builder(), watch.role(), watch.connection.places(), teller, declare)?;
-    record.observe(moment(&running.client, zero));
-    let recording = watch.record.as_deref().map(|path| {
-        Recording::create(path, record.document())
-            .map_err(|e| Failure::local(format!("cannot record to {}: {e}", path.display())))
-    });
-    let recording = match recording.transpose() {
-        Ok(recording) => recording,
-        Err(failure) => {
-            running.end(Some(Duration::ZERO)).await;
-            return Err(failure);
-        }
+    let cast = Cast {
+        builder: watch.connection.builder(),
+        role: watch.role(),
+        servers: watch.connection.places(),
+        verb: "watch",
+        // It is served with the record that is kept here.
+        places: Places::default(),
     };
-    let face = if watch.picture {
-        let stage = Stage::take();
-        let (stage, keys) = stage.map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
-        Some(Face { stage, keys, colour: std::env::var_os("NO_COLOR").is_none() })
-    } else {
-        None
-    };
-    let mut holding =
-        Holding { watch, running, events, subscription, zero, run: record, recording, face, opened: false };
+    let (running, (observer, subscription)) = Running::start(cast, teller, before)?;
+    let face = watch.picture.then(Face::take).transpose()?;
+    let mut holding = Holding { watch, running, observer, subscription, face, opened: false };
     let ended = holding.hold().await;
     holding.end(ended).await
 }
@@ -150,15 +120,20 @@ struct Face {
     colour: bool,
 }
 
+impl Face {
+    fn take() -> Result<Self, Failure> {
+        let (stage, keys) =
+            Stage::take().map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
+        Ok(Self { stage, keys, colour: std::env::var_os("NO_COLOR").is_none() })
+    }
+}
+
 /// A connection that is held.
 struct Holding {
     watch: Watch,
     running: Running,
-    events: Events,
+    observer: Observer,
     subscription: Option<Subscription>,
-    zero: Zero,
-    run: Run,
-    recording: Option<Recording>,
     face: Option<Face>,
     opened: bool,
 }
@@ -167,7 +142,7 @@ impl Holding {
     async fn hold(&mut self) -> Result<Exit, Failure> {
         let mut expired = pin!(at(self.watch.length));
         let mut late = pin!(at(self.watch.connection.deadline().duration()));
-        let mut ticks = interval(SAMPLE);
+        let mut ticks = interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -178,11 +153,11 @@ impl Holding {
                     Key::Interrupt => return Ok(Exit::Signal(2)),
                     Key::Letter('n') => {
                         drop(self.running.client.nudge());
-                        self.run.note(self.zero.now_ms(), Level::Info, "nudge", "asked to look at the link now");
+                        self.note(Level::Info, "nudge", "asked to look at the link now".to_owned());
                     }
                     Key::Letter(_) => {}
                 },
-                event = self.events.next() => {
+                event = self.running.events.next() => {
                     let Some(event) = event else {
                         return Err(Failure::new(Exit::NoConnection, "the client stopped"));
                     };
@@ -195,7 +170,7 @@ impl Holding {
                     return Err(Failure::new(Exit::NoConnection, text));
                 }
                 () = count(&mut self.subscription) => {}
-                _ = ticks.tick() => self.tick()?,
+                _ = ticks.tick(), if self.face.is_some() => self.show()?,
             }
         }
     }
@@ -206,7 +181,6 @@ impl Holding {
     }
 
     fn tell(&mut self, event: &Event) -> Result<(), Failure> {
-        self.run.tell(self.zero.now_ms(), event);
         match event {
             Event::Opened { .. } => self.opened = true,
             Event::AttemptFailed { cause, verdict, .. } if !self.opened && is_hopeless(*verdict) => {
@@ -219,71 +193,56 @@ impl Holding {
         Ok(())
     }
 
-    fn tick(&mut self) -> Result<(), Failure> {
-        let now_ms = self.zero.now_ms();
-        self.run.observe(moment(&self.running.client, self.zero));
-        self.run.sample(now_ms);
-        self.update(now_ms);
-        if let Some(face) = &mut self.face {
-            let facts = facts(self.run.document());
-            let view = screen::View { facts: &facts, colour: face.colour };
-            face.stage
-                .show(|frame| screen::draw(frame, &view))
-                .map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
-        }
-        Ok(())
+    fn note(&self, level: Level, word: &'static str, text: String) {
+        self.observer.tell(Told::Note { at: Instant::now(), level, word, text });
     }
 
-    fn update(&mut self, now_ms: u64) {
-        let update = self.run.update(now_ms);
-        if let Some(recording) = &mut self.recording
-            && let Err(error) = recording.append(&update)
-        {
-            // A full disk ends the recording and not the watch.
-            let text =
-                format!("cannot record to {}: {error}; the recording ends here", recording.path().display());
-            self.running.teller.tell(&Line::state("record", "record", text).weighing(Weight::Error));
-            self.recording = None;
-        }
+    fn show(&mut self) -> Result<(), Failure> {
+        let Some(face) = &mut self.face else { return Ok(()) };
+        let facts = self.observer.live().read(facts);
+        let view = screen::View { facts: &facts, colour: face.colour };
+        face.stage
+            .show(|frame| screen::draw(frame, &view))
+            .map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))
     }
 
-    /// The last words of the client, then everything that was asked for.
+    /// The record ends before the client does: what is asked of it is how the link was, and not that we left.
     async fn end(mut self, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
         // The terminal is given back before anything is printed.
         self.face = None;
-        self.run.observe(moment(&self.running.client, self.zero));
-        let now_ms = self.zero.now_ms();
-        self.run.sample(now_ms);
         if let Err(failure) = &ended {
-            self.run.note(now_ms, Level::Bad, "error", failure.message.clone());
+            self.note(Level::Bad, "error", failure.message.clone());
         }
-        self.update(now_ms);
+        let live = self.observer.live();
+        // Its thread writes the last line of the recording.
+        drop(self.observer);
+        let document = live.read(Document::clone);
         drop(self.subscription.take());
         let over = self.running.end(None).await;
-        let Watch { json, report, .. } = self.watch;
-        let document = self.run.document();
-        if let Some(recording) = &self.recording {
-            // What could not be synced was told about at the write.
-            let _: io::Result<()> = recording.finish();
+        let told = conclude(&self.watch, &document, &over.teller);
+        ended.and_then(|exit| told.map(|()| exit))
+    }
+}
+
+/// Everything that was asked for at the end.
+fn conclude(watch: &Watch, document: &Document, teller: &Teller) -> Result<(), Failure> {
+    let value = serde_json::to_value(document).map_err(|e| Failure::local(format!("the document: {e}")))?;
+    if let Some(to) = &watch.report {
+        let page = report::html(&value).map_err(Failure::local)?;
+        report::save(to, &page)?;
+        let text = format!("in {}", to.display());
+        teller.tell(&Line::state("report", "report", text).with("file", to.display().to_string()));
+    }
+    let shown = match (watch.json, teller.is_json()) {
+        (true, _) => format!("{value:#}\n"),
+        (false, true) => format!("{value}\n"),
+        (false, false) => words::summary(&facts(document)),
+    };
+    match io::stdout().lock().write_all(shown.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::local(format!("cannot write to stdout: {error}")))
         }
-        let value =
-            serde_json::to_value(document).map_err(|e| Failure::local(format!("the document: {e}")))?;
-        let mut shown = if json { format!("{value:#}\n") } else { words::summary(&facts(document)) };
-        if let Some(to) = &report {
-            let page = report::html(&value).map_err(Failure::local)?;
-            report::save(to, &page)?;
-            let text = format!("in {}", to.display());
-            over.teller.tell(&Line::state("report", "report", text).with("file", to.display().to_string()));
-        }
-        if over.teller.is_json() && !json {
-            shown = format!("{value}\n");
-        }
-        match io::stdout().lock().write_all(shown.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::local(format!("cannot write to stdout: {error}")))
-            }
-            _ => ended,
-        }
+        _ => Ok(()),
     }
 }
 

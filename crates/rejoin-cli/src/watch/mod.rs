@@ -1,7 +1,6 @@
 //! `rejoin watch`: holds a connection and studies it.
 
 mod args;
-mod command;
 mod hold;
 mod screen;
 mod words;

@@ -1,0 +1,290 @@
+//! Looks at a client from a thread of its own, and serves what it sees: neither a thousand pages nor a slow disk is
+//! felt by the client.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rejoin::{Client, Event, Events};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::document::{Level, VerdictView};
+use super::door::Door;
+use super::flags::{Place, Places, Shown};
+use super::live::Live;
+use super::measure::{Zero, moment};
+use super::probes::Probes;
+use super::recording::Recording;
+use super::routes::{self, Action, Asked, Desk, LINGER};
+use super::run::{Head, Run};
+use super::samples::EVERY_MS;
+
+/// What a program knows beside the client, such as what it injected.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A fault begins.
+    Inject { at: Instant, what: &'static str, label: String },
+    /// It is over.
+    Heal { at: Instant, what: &'static str, label: String },
+    /// Bytes get through, or they do not.
+    Truth { at: Instant, passing: bool },
+    /// Something else happened.
+    Note { at: Instant, level: Level, word: &'static str, text: String },
+    /// The run was judged.
+    Verdict(VerdictView),
+}
+
+/// What an observer needs to begin.
+pub(crate) struct Plan {
+    /// What the document begins with; its start is set to now.
+    pub(crate) head: Head,
+    /// Where to serve.
+    pub(crate) places: Places,
+    /// Where to record.
+    pub(crate) recording: Option<std::path::PathBuf>,
+    /// Who does what is asked for, besides `nudge`.
+    pub(crate) asked: Option<mpsc::Sender<Asked>>,
+}
+
+/// An observer at work. Dropping it ends the serving.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    live: Arc<Live>,
+    told: mpsc::UnboundedSender<Told>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    done: watch::Receiver<bool>,
+}
+
+impl Observer {
+    /// Begins. `events` must be those of `client` from before it was started, so that nothing is missed.
+    ///
+    /// # Errors
+    /// The recording cannot be written, or there is no thread.
+    pub(crate) fn start(client: Client, events: Events, plan: Plan) -> Result<Self, String> {
+        let Plan { mut head, places, recording, asked } = plan;
+        let zero = Zero(Instant::now());
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        head.started_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let subscribes_only = head.role.subscribes && !head.role.publishes;
+        let run = Run::new(head);
+        let recording = match recording {
+            Some(path) => Some(
+                Recording::create(&path, run.document())
+                    .map_err(|e| format!("cannot record to {}: {e}", path.display()))?,
+            ),
+            None => None,
+        };
+        let live = Arc::new(Live::new(run, places.limits));
+        let (told, inbox) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let (finished, done) = watch::channel(false);
+        let probes = Probes::new(client.clone(), subscribes_only);
+        let work = Work { client, zero, live: Arc::clone(&live), recording, dirty: true, finished };
+        let thread = std::thread::Builder::new()
+            .name("observer".to_owned())
+            .spawn(move || {
+                // Without a runtime there is nothing to see; the client goes on.
+                let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                    return;
+                };
+                runtime.block_on(work.run(places, probes, asked, events, inbox, ended));
+                runtime.shutdown_timeout(LINGER);
+            })
+            .map_err(|e| format!("no thread for the observer: {e}"))?;
+        Ok(Self { live, told, end: Some(end), thread: Some(thread), done })
+    }
+
+    /// The run, for whoever shows it in this process.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// Tells what the client does not know.
+    pub(crate) fn tell(&self, told: Told) {
+        // An observer that ended has no reader left.
+        let _ = self.told.send(told);
+    }
+
+    /// Waits until everything the client told until its end is in the document, but not for long.
+    pub(crate) async fn settle(&mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.done.wait_for(|done| *done)).await;
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            // It ends within LINGER; a recording is whole then.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    client: Client,
+    zero: Zero,
+    live: Arc<Live>,
+    recording: Option<Recording>,
+    dirty: bool,
+    /// The client told its last event, and it was published.
+    finished: watch::Sender<bool>,
+}
+
+impl Work {
+    async fn run(
+        mut self,
+        places: Places,
+        probes: Probes,
+        asked: Option<mpsc::Sender<Asked>>,
+        events: Events,
+        inbox: mpsc::UnboundedReceiver<Told>,
+        ended: oneshot::Receiver<()>,
+    ) {
+        let limits = places.limits;
+        let (sender, asking) = mpsc::channel(limits.asked);
+        tokio::spawn(act(asking, self.client.clone(), asked));
+        let streams = Arc::new(tokio::sync::Semaphore::new(limits.streams));
+        for Place { socket, guard, shown, .. } in places.places {
+            let desk = Desk {
+                live: Arc::clone(&self.live),
+                guard: Arc::new(guard),
+                probes: probes.clone(),
+                asked: sender.clone(),
+                streams: Arc::clone(&streams),
+                limits,
+            };
+            let router = match shown {
+                Shown::All => routes::all(desk),
+                Shown::Probes => routes::probes_only(desk),
+            };
+            match Door::open(socket, limits) {
+                Ok(door) => {
+                    tokio::spawn(async move { axum::serve(door, router).await });
+                }
+                Err(error) => {
+                    let at = self.zero.now_ms();
+                    let text = format!("the address cannot be listened on: {error}");
+                    self.live.change(|run| run.note(at, Level::Warn, "serve", text));
+                }
+            }
+        }
+        self.look(events, inbox, ended, limits.apart).await;
+    }
+
+    async fn look(
+        &mut self,
+        mut events: Events,
+        mut inbox: mpsc::UnboundedReceiver<Told>,
+        mut ended: oneshot::Receiver<()>,
+        apart: Duration,
+    ) {
+        let mut tick = interval(Duration::from_millis(EVERY_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut published = tokio::time::Instant::now();
+        let mut over = false;
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut ended => break,
+                event = events.next(), if !over => match event {
+                    Some(event) => self.tell(&event),
+                    None => {
+                        over = true;
+                        self.sample();
+                        self.publish();
+                        self.finished.send_replace(true);
+                    }
+                },
+                Some(told) = inbox.recv() => self.note(told),
+                _ = tick.tick() => {
+                    self.sample();
+                    self.dirty = true;
+                }
+                () = sleep_until(published + apart), if self.dirty => {
+                    self.publish();
+                    published = tokio::time::Instant::now();
+                }
+            }
+        }
+        while let Ok(told) = inbox.try_recv() {
+            self.note(told);
+        }
+        while let Some(event) = events.try_next() {
+            self.tell(&event);
+        }
+        self.publish();
+        if let Some(recording) = &self.recording {
+            // The file is there; whether a power cut may still take it is for the disk to say.
+            let _ = recording.finish();
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let at = self.zero.now_ms();
+        self.live.change(|run| run.tell(at, event));
+        self.dirty = true;
+    }
+
+    fn note(&mut self, told: Told) {
+        let zero = self.zero;
+        self.live.change(|run| match told {
+            Told::Inject { at, what, label } => run.inject(zero.ms(at), what, &label),
+            Told::Heal { at, what, label } => run.heal(zero.ms(at), what, &label),
+            Told::Truth { at, passing } => run.truth(zero.ms(at), passing),
+            Told::Note { at, level, word, text } => run.note(zero.ms(at), level, word, text),
+            Told::Verdict(verdict) => run.judge(verdict),
+        });
+        self.dirty = true;
+    }
+
+    fn observe(&self) {
+        let now = moment(&self.client, self.zero);
+        self.live.change(|run| run.observe(now));
+    }
+
+    fn sample(&mut self) {
+        self.observe();
+        let now_ms = self.zero.now_ms();
+        self.live.change(|run| run.sample(now_ms));
+    }
+
+    fn publish(&mut self) {
+        self.observe();
+        self.dirty = false;
+        let update = self.live.publish(self.zero.now_ms());
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = recording.append(&update)
+        {
+            let text =
+                format!("cannot write {}: {error}; the recording ends here", recording.path().display());
+            let at = self.zero.now_ms();
+            self.recording = None;
+            self.live.change(|run| run.note(at, Level::Bad, "recording", text));
+        }
+    }
+}
+
+/// Does what is asked for, in order.
+async fn act(mut asking: mpsc::Receiver<Asked>, client: Client, others: Option<mpsc::Sender<Asked>>) {
+    while let Some(asked) = asking.recv().await {
+        match (asked.action, &others) {
+            (Action::Nudge, _) => {
+                drop(client.nudge());
+                let _ = asked.reply.send(Ok(()));
+            }
+            (_, Some(others)) => {
+                if let Err(refused) = others.try_send(asked) {
+                    let _ = refused.into_inner().reply.send(Err("the run is over".to_owned()));
+                }
+            }
+            (_, None) => {
+                let _ = asked.reply.send(Err("there is no proxy here that could do it".to_owned()));
+            }
+        }
+    }
+}
