@@ -11,14 +11,20 @@ use super::lines::Lines;
 use super::model::History;
 use super::screen::{View, draw};
 use super::script::{Act, Fault, Times, story};
+use super::seen::{self, Seen};
 use super::verdict::Judgement;
 use super::world::{Settings, Told, World};
 use crate::exit::Exit;
+use crate::observe::document::Document;
+use crate::observe::flags::Places;
+use crate::observe::routes::{Action, Asked};
 use crate::signals::Signals;
 use crate::terminal::{self, Key, Stage};
 
 /// Between two looks at the script.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long a broker that somebody restarts is down, at the pace of the show.
+const RESTART_MS: u64 = 2_000;
 /// Between two frames.
 const FRAME: Duration = Duration::from_millis(50);
 /// How long the end waits for what is still on its way.
@@ -49,6 +55,12 @@ pub(crate) struct Ending {
     pub(crate) chronicle: Chronicle,
     /// The signal that ended it.
     pub(crate) signal: Option<Exit>,
+    /// Whoever looks on, also after the end.
+    pub(crate) seen: Option<Seen>,
+    /// The run as it was seen, before the client left.
+    pub(crate) document: Option<Document>,
+    /// Ctrl-C.
+    pub(crate) signals: Signals,
 }
 
 /// A run.
@@ -63,12 +75,19 @@ pub(crate) struct Show {
     ending: Option<Instant>,
     drain_limit: Duration,
     signal: Option<Exit>,
+    seen: Option<Seen>,
 }
 
 impl Show {
     /// Starts the parts.
-    pub(crate) async fn start(settings: Settings) -> Result<Self, String> {
-        let (world, told) = World::start(&settings).await?;
+    pub(crate) async fn start(settings: Settings, places: Option<Places>) -> Result<Self, String> {
+        let (mut world, told) = World::start(&settings).await?;
+        let seen = match (places, world.observed.take()) {
+            (Some(places), Some(events)) => {
+                Some(Seen::start(world.client.clone(), events, world.place(), &settings, places)?)
+            }
+            _ => None,
+        };
         let pace = settings.pace;
         Ok(Self {
             settings,
@@ -80,6 +99,7 @@ impl Show {
             ending: None,
             drain_limit: DRAIN_LIMIT,
             signal: None,
+            seen,
         })
     }
 
@@ -94,6 +114,7 @@ impl Show {
                 _ = look.tick() => {}
                 Some(told) = self.told.recv() => self.tell(&told).await?,
                 key = pressed(face) => self.press(key).await?,
+                asked = seen::asked(&mut self.seen) => self.asked(asked).await?,
                 exit = signals.first(), if self.signal.is_none() => self.interrupt(exit).await?,
             }
             self.advance().await?;
@@ -112,10 +133,10 @@ impl Show {
                 }
             }
         }
-        Ok(self.finish(face).await)
+        Ok(self.finish(face, signals).await)
     }
 
-    async fn finish(mut self, face: &mut Face) -> Ending {
+    async fn finish(mut self, face: &mut Face, signals: Signals) -> Ending {
         if self.world.is_drained() {
             self.world.listen_out().await;
         }
@@ -128,8 +149,18 @@ impl Show {
         }
         let judgement = Judgement::of(&self.settings, &self.world, &self.chronicle);
         let within = self.settings.pace.of(1_000);
+        let mut document = None;
+        if let Some(seen) = &mut self.seen {
+            seen.truth(&self.world.truth());
+            seen.judge(judgement.view());
+            document = Some(seen.document().await);
+        }
         self.world.client.shutdown().within(within).await;
-        Ending { judgement, chronicle: self.chronicle, signal: self.signal }
+        if let Some(seen) = &mut self.seen {
+            seen.close().await;
+        }
+        let Self { chronicle, signal, seen, .. } = self;
+        Ending { judgement, chronicle, signal, seen, document, signals }
     }
 
     fn is_over(&mut self) -> bool {
@@ -150,6 +181,9 @@ impl Show {
 
     async fn begin(&mut self, fault: Fault) -> Result<(), String> {
         self.chronicle.begin(fault, self.world.clock.now());
+        if let Some(seen) = &self.seen {
+            seen.begin(fault);
+        }
         self.world.act(Act::Begin(fault)).await
     }
 
@@ -158,6 +192,9 @@ impl Show {
             self.world.act(Act::End(fault)).await?;
             let at = self.world.clock.now();
             self.chronicle.end(fault, Instant::now(), at);
+            if let Some(seen) = &self.seen {
+                seen.end(fault);
+            }
             if let (Fault::Kill, Some(survivors)) = (fault, self.world.survivors()) {
                 self.chronicle.note(at, "found", format!("{} messages of it are on disk", survivors.stored));
             }
@@ -214,6 +251,35 @@ impl Show {
         Ok(())
     }
 
+    /// Somebody who looks on asks for something.
+    async fn asked(&mut self, asked: Asked) -> Result<(), String> {
+        let late = self.ending.is_some() || self.script.is_empty();
+        let answer = match asked.action {
+            _ if late => Err("the story is over; what is on its way drains"),
+            Action::Cut => Ok(self.press(Key::Letter('c')).await?),
+            Action::Heal => Ok(self.press(Key::Letter('h')).await?),
+            Action::Freeze => Ok(self.press(Key::Letter('f')).await?),
+            Action::Restart => self.restart().await?,
+            Action::Nudge => Err("there is nothing to hurry here"),
+        };
+        // Whoever asked may be gone by now.
+        let _ = asked.reply.send(answer.map_err(str::to_owned));
+        Ok(())
+    }
+
+    /// The broker is killed, and started again a little later, with its sessions.
+    async fn restart(&mut self) -> Result<Result<(), &'static str>, String> {
+        if [Fault::Restart, Fault::Amnesia, Fault::Kill].into_iter().any(|fault| self.chronicle.is_on(fault))
+        {
+            return Ok(Err("the broker is down already"));
+        }
+        self.begin(Fault::Restart).await?;
+        let back = self.world.clock.now() + self.settings.pace.of(RESTART_MS);
+        let place = self.script.partition_point(|(at, _)| *at <= back);
+        self.script.insert(place, (back, Act::End(Fault::Restart)));
+        Ok(Ok(()))
+    }
+
     async fn interrupt(&mut self, exit: Exit) -> Result<(), String> {
         self.signal = Some(exit);
         self.hurry("ended by a signal").await
@@ -240,6 +306,9 @@ impl Show {
     }
 
     fn sample(&mut self, state: &State) {
+        if let Some(seen) = &mut self.seen {
+            seen.truth(&self.world.truth());
+        }
         if !self.world.clock.is_paused() {
             let sample = self.world.sample(state, self.chronicle.injected());
             self.history.sample(self.world.clock.now(), sample);

@@ -10,6 +10,7 @@ use super::chronicle::{Chronicle, Outage, short};
 use super::killed::Survivors;
 use super::script::{Pace, Times};
 use super::world::{Lane, Settings, World};
+use crate::observe::document::{Anomaly, Expectation, VerdictView};
 
 /// Everything known at the end of a run.
 #[derive(Debug)]
@@ -114,6 +115,39 @@ impl Judgement {
         }
         more(format!("next: rejoin pub --help · rejoin sub --help · {}", self.again()));
         lines
+    }
+
+    /// The verdict as the page and the report show it.
+    pub(crate) fn view(&self) -> VerdictView {
+        let qos0 = self.settings.qos == Qos::AtMostOnce;
+        let none = |name: &str, value: u64, free: bool| Expectation {
+            name: name.to_owned(),
+            limit: if free { "any" } else { "0" }.to_owned(),
+            value: value.to_string(),
+            pass: free || value == 0,
+        };
+        let unknown_allowed = self.settings.qos == Qos::ExactlyOnce;
+        VerdictView {
+            pass: self.passes(),
+            title: if self.passes() { "PASS" } else { "FAIL" }.to_owned(),
+            lines: self.lines(),
+            expectations: vec![
+                none("lost", self.ours.lost.len() as u64, qos0),
+                none("duplicates without a reason", self.ours.duplicates_unexplained as u64, false),
+                none("out of order", self.ours.out_of_order as u64, false),
+                none("acknowledged and not there", self.ours.false_acknowledgements as u64, false),
+                none("told failed", self.ours.told_failed as u64, false),
+                none("told unknown", self.ours.told_unknown as u64, unknown_allowed),
+                none("protocol violations", self.ours.violations as u64, false),
+            ],
+            anomalies: self
+                .ours
+                .reasons
+                .iter()
+                .chain(&self.suspicions)
+                .map(|what| Anomaly { what: what.clone() })
+                .collect(),
+        }
     }
 
     fn recovery(&self) -> String {

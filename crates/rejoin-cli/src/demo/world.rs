@@ -82,6 +82,8 @@ struct Publisher {
 pub(crate) struct World {
     pub(crate) clock: Arc<Clock>,
     pub(crate) client: Client,
+    /// What the client told from its start on, for whoever looks on.
+    pub(crate) observed: Option<Events>,
     pace: Pace,
     server: BrokerServer,
     proxy: Proxy,
@@ -109,6 +111,7 @@ impl World {
         fastrand::seed(settings.seed);
         let prepared = Times::at(settings.pace).apply(builder).prepare().map_err(|e| told(&e))?;
         let events = prepared.client().events();
+        let observed = Some(prepared.client().events());
         let subscription =
             prepared.client().subscribe(TOPIC, settings.qos).declare().map_err(|e| told(&e))?;
         let states = prepared.client().state_watch();
@@ -143,6 +146,7 @@ impl World {
         let world = Self {
             clock,
             client,
+            observed,
             pace,
             server,
             proxy,
@@ -274,6 +278,16 @@ impl World {
     /// What became of the messages of the process that was killed.
     pub(crate) fn survivors(&self) -> Option<Survivors> {
         self.killed.survivors()
+    }
+
+    /// Each moment at which bytes began or ceased to get through, from the start on.
+    pub(crate) fn truth(&self) -> Vec<(Instant, bool)> {
+        self.proxy.history()
+    }
+
+    /// Where the client connects to.
+    pub(crate) fn place(&self) -> String {
+        self.proxy.addr().to_string()
     }
 
     /// How long the client claimed an open link over a dead path: in all, and at most in one piece.

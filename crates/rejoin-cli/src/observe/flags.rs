@@ -79,6 +79,13 @@ impl ServeArgs {
     }
 }
 
+impl Places {
+    /// What people open, with the token.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.places.iter().map(|place| place.url.clone()).collect()
+    }
+}
+
 impl Place {
     /// What to open, in words: with the token only for people.
     pub(crate) fn told(&self) -> (String, String) {

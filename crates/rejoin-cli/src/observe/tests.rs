@@ -18,7 +18,7 @@ use crate::narrator::Role;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-fn head(proxied: bool) -> Head {
+pub(super) fn head(proxied: bool) -> Head {
     Head {
         program: Program {
             version: "0.1.0".to_owned(),

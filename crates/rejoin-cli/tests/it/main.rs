@@ -8,5 +8,6 @@ mod program;
 mod publishing;
 mod queue;
 mod refusals;
+mod serving;
 mod subscribing;
 mod watching;

@@ -169,3 +169,32 @@ async fn ctrl_c_ends_with_the_summary() {
     assert_eq!(ended.code, Some(130), "{ended:?}");
     assert!(ended.stdout.contains(" state  ") && ended.stdout.contains("no loss"), "{ended:?}");
 }
+
+#[test]
+fn the_demo_leaves_a_report_of_its_verdict_and_its_lanes() {
+    let files = Files::new("demo-report");
+    let page = files.file("demo.html");
+    let ended = run(&["demo", "--fast", "--seed", "7", "--json", "--report", &page]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let verdict: Value = serde_json::from_str(&ended.stdout).expect("one JSON document");
+    let page = std::fs::read_to_string(&page).expect("the report");
+    assert!(page.len() < 300_000, "{} bytes", page.len());
+    let inside = page.split_once("id=\"run\">").and_then(|(_, rest)| rest.split_once("</script>"));
+    let inside: Value = serde_json::from_str(inside.expect("data").0).expect("JSON");
+    assert_eq!((&inside["verdict"]["pass"], &inside["program"]["seed"]), (&true.into(), &7.into()));
+    let outages = inside["outages"].as_array().expect("outages");
+    assert_eq!(outages.len(), verdict["recovery"]["outages"].as_array().expect("outages").len());
+    let lanes =
+        page.split_once("id=\"lanes\"").and_then(|(_, rest)| rest.split_once("</figure>")).expect("lanes").0;
+    assert_eq!(lanes.matches("<title>outage ").count(), outages.len(), "one band per outage");
+    for word in [
+        "injected: ",
+        "truth: closed",
+        "client: open",
+        "claimed open while closed for ",
+        "PASS",
+        "Expectations",
+    ] {
+        assert!(page.contains(word), "{word} is missing");
+    }
+}

@@ -122,7 +122,7 @@ export class Feed {
     const abort = (this.abort = new AbortController());
     const timer = setTimeout(() => abort.abort("no answer within 10 s"), REQUEST_MS);
     try {
-      const answer = await fetch(path, { headers, signal: abort.signal, cache: "no-store", credentials: "omit" });
+      const answer = await fetch(path, { headers, signal: abort.signal, cache: "no-store", credentials: "same-origin" });
       if (!answer.ok) throw new Error(`the program answered ${answer.status}: ${(await answer.text()).slice(0, 200).trim()}`);
       // The body of a snapshot falls under the limit as well; a stream has its own watch.
       return whole ? new Response(await answer.blob(), { headers: answer.headers }) : answer;
