@@ -150,7 +150,9 @@ fn banner(page: &mut Markup, facts: &Facts) {
     page.element("strong", &[], &title);
     page.close();
     for line in lines {
-        page.element("p", &[], line.trim());
+        // The verdict stands above already.
+        let line = line.trim();
+        page.element("p", &[], line.strip_prefix(title.as_str()).unwrap_or(line).trim());
     }
     page.close();
 }

@@ -250,7 +250,8 @@ fn outages(view: &View<'_>, width: usize, rows: usize) -> Vec<Line<'static>> {
         });
         let spent: Vec<String> = spent.collect();
         let whole = if outage.lasts { "lasts".to_owned() } else { length(outage.end - outage.start) };
-        let text = format!("{whole}  {}  = {}", class(outage), spent.join(" + "));
+        let equals = if spent.is_empty() { "" } else { "  = " };
+        let text = format!("{whole}  {}{equals}{}", class(outage), spent.join(" + "));
         let text = cut(&text, width.saturating_sub(NAME + 2));
         Line::from(vec![
             Span::raw(format!(" {:<NAME$}", format!("outage {}", n + 1))),

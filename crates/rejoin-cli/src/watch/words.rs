@@ -5,7 +5,7 @@ use crate::report::{length, percent};
 use crate::study::{Cause, Study};
 
 /// Columns of the state in lines.
-const STRIP: usize = 46;
+const STRIP: usize = 26;
 
 /// The state of a link in one column of time; the worst comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +106,7 @@ pub(crate) fn summary(facts: &Facts) -> String {
         .collect();
     let open =
         study.open.map_or_else(|| "never watched".to_owned(), |open| format!("open {} %", percent(open)));
-    let mut text = format!(" state  {strip}   {open} of {}   (▒ suspect ▁ closed)\n", length(facts.now_ms));
+    let mut text = format!(" state  {strip}  {open} of {}  (▒ suspect ▁ closed)\n", length(facts.now_ms));
     for (word, finding) in findings(&study) {
         // One line is one line, whatever a broker writes into its reason string.
         let finding = finding.replace(|c: char| c.is_control(), " ");
