@@ -12,7 +12,7 @@ use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
 use crate::watch::WatchArgs;
 use crate::ways::WaysArgs;
-use crate::{demo, exit, report};
+use crate::{demo, exit, replay, report};
 
 /// MQTT from the command line, with a client that recovers its connection and tells the truth about it.
 #[derive(Debug, Parser)]
@@ -62,6 +62,9 @@ pub(crate) enum Verb {
     /// Render a recorded run: one HTML file with drawings and the data in it
     #[command(disable_help_flag = true, arg_required_else_help = true)]
     Report(WithHelp<report::Args>),
+    /// Play a recording of `--flight FILE` again, and judge it: exit 6 where a rule is broken
+    #[command(disable_help_flag = true)]
+    Replay(WithHelp<replay::Args>),
     /// Explain an exit code, a reason code or the name of a cause
     #[command(disable_help_flag = true)]
     Explain(WithHelp<ExplainArgs>),
@@ -346,6 +349,9 @@ pub(crate) struct OutputArgs {
     /// State lines as JSON lines into a file (or `fd:N`), beside those on stderr
     #[arg(long, value_name = "FILE|fd:N", env = "REJOIN_EVENTS")]
     pub(crate) events: Option<PathBuf>,
+    /// Write down all the client is told and does, payloads and secrets left out, for `rejoin replay`; the file must not exist
+    #[arg(long, value_name = "FILE", env = "REJOIN_FLIGHT")]
+    pub(crate) flight: Option<PathBuf>,
     /// No state lines on stderr; errors are still told
     #[arg(long, conflicts_with = "debug")]
     pub(crate) quiet: bool,

@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Undelivered,
     /// Some messages were not acknowledged, and are safe in the queue folder.
     StillQueued,
-    /// The demo's verdict: lost, or duplicated without a reason.
+    /// The verdict of `demo` or `replay`: lost, duplicated without a reason, or a rule is broken.
     VerdictFailed,
     /// `check`: usable, but something is wrong with it.
     Degraded,
@@ -122,7 +122,7 @@ Exit codes:
   4        some messages were refused, or not acknowledged before the deadline, and are gone
   5        some messages were not acknowledged before the deadline and are safe in the queue folder:
            run again, or rejoin queue drain
-  6        demo: the verdict is FAIL
+  6        demo, replay: the verdict is FAIL
   8        check: degraded (slow, a certificate about to expire, no proof of who the server is)
   9        check: unhealthy
   27       -W: time-out while waiting for messages

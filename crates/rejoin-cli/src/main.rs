@@ -17,6 +17,7 @@ mod properties;
 mod publish;
 mod quantity;
 mod queue;
+mod replay;
 mod report;
 mod running;
 mod settings;
@@ -73,6 +74,10 @@ fn main() -> ExitCode {
             conclude(settings, teller, watch::run)
         }
         Verb::Report(args) => match report::run(&args.args) {
+            Ok(exit) => exit.into(),
+            Err(failure) => plainly(&failure),
+        },
+        Verb::Replay(args) => match replay::run(&args.args) {
             Ok(exit) => exit.into(),
             Err(failure) => plainly(&failure),
         },

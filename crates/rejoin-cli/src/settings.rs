@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rejoin::{Builder, Client, Scheme, Secret, ServerUrl, TopicFilter, TopicName, VersionPolicy, Window};
+use rejoin::{
+    Builder, Client, FlightRecorder, Scheme, Secret, ServerUrl, TopicFilter, TopicName, VersionPolicy, Window,
+};
 use rejoin_core::codec::packet::{PublishProperties, Qos};
 use rejoin_core::text::Text;
 use rejoin_core::{SessionMode, Will};
@@ -339,6 +341,9 @@ impl Connection {
             (None, None) => builder,
         };
         builder = self.args.ways.apply(builder, user);
+        if let Some(file) = &self.args.output.flight {
+            builder = builder.flight_recorder(FlightRecorder::to(file));
+        }
         let session = self.session;
         builder.config(move |config| {
             config.session.mode = session;

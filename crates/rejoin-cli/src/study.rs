@@ -343,7 +343,10 @@ mod tests {
             ..Alert::default()
         });
         let guess = Study::of(&facts).guess.unwrap();
-        assert_eq!((guess.says.as_str(), guess.attempt.as_str()), ("another client may use id \"gw-17\"", "look for it"));
+        assert_eq!(
+            (guess.says.as_str(), guess.attempt.as_str()),
+            ("another client may use id \"gw-17\"", "look for it")
+        );
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub mod config;
 mod engine;
 pub mod error;
 pub mod event;
+pub mod flight;
 pub mod interface;
 mod link;
 pub mod recovery;

@@ -6,6 +6,7 @@
 //! | [`server`] | [`BrokerServer`]: the model behind a TCP port, that can be killed, restarted and paused |
 //! | [`proxy`] | [`Proxy`]: freezes, resets, black holes, cuts at byte n and more, in front of any address |
 //! | [`auditor`] | [`Auditor`]: the ledger from the broker's side, and the [`Verdict`] |
+//! | [`flight`] | flights of users, replayed and judged |
 //! | [`gauntlet`] | scripts in which clients lose messages, for any program that speaks a line protocol |
 //! | [`herd`] | many clients and one broker that comes back, in virtual time |
 //! | [`scripted`] | [`ScriptedBroker`]: does just what a test writes down, packet by packet |
@@ -39,6 +40,7 @@
 
 pub mod auditor;
 pub mod broker;
+pub mod flight;
 pub mod gauntlet;
 pub mod herd;
 mod port;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::{Qos, Will as CoreWill};
+use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
     Config, ConfigError, Engine, Follow, ServerPolicy, SessionLossPolicy, SessionMode, TopicError, TopicName,
@@ -21,6 +22,7 @@ use crate::driver::Driver;
 use crate::error::{BuildError, ConnectError};
 use crate::events::Event;
 use crate::queue::{Place, Queue};
+use crate::recorder::FlightRecorder;
 use crate::secret::Secret;
 use crate::status::State;
 use crate::storage;
@@ -166,6 +168,7 @@ pub struct Builder {
     own_thread: bool,
     callbacks: Vec<Callback>,
     changes: Vec<Change>,
+    recorder: Option<FlightRecorder>,
 }
 
 impl fmt::Debug for Builder {
@@ -198,6 +201,7 @@ impl Builder {
             own_thread: false,
             callbacks: Vec::new(),
             changes: Vec::new(),
+            recorder: None,
         }
     }
 
@@ -488,6 +492,12 @@ impl Builder {
         })
     }
 
+    /// Writes down what the client is told and does, for [`rejoin replay`](FlightRecorder). Default: nothing is.
+    pub fn flight_recorder(mut self, recorder: FlightRecorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Any other setting. Applied after all others, in the order of the calls.
     pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.changes.push(Box::new(change));
@@ -524,6 +534,7 @@ impl Builder {
     pub fn prepare(self) -> Result<Prepared, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
+        let recorder = self.recorder.clone();
         let Resolved { config, targets, callbacks, ways, queue, store } = self.resolve()?;
         let servers = config.servers.clone();
         let unverified = ways.is_unverified();
@@ -531,7 +542,11 @@ impl Builder {
         let session_kept = config.session.mode.is_kept();
         let clock = Clock::start();
         let opened = storage::open(store, &queue, clock.now().mono)?;
-        let engine = Engine::new(config, opened.recovered, fastrand::u64(..), clock.now())?;
+        let (kept, seed, now) = (opened.recovered, fastrand::u64(..), clock.now());
+        let engine = match recorder {
+            None => Flight::new(Engine::new(config, kept, seed, now)?),
+            Some(recorder) => Flight::recorded(config, kept, seed, now, recorder.begin()?)?,
+        };
         let state = State {
             unverified,
             ..State::from_status(engine.status(), &clock, |n| servers.get(n).cloned().unwrap_or_default())

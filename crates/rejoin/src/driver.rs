@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
-    Engine, Event as Core, Input, LinkState, Now, Outcome, Output, Publication, PublishId, Rejected,
-    StopReason, SubscribeResult, SubscriptionId, Timestamp,
+    Event as Core, Input, LinkState, Now, Outcome, Output, Publication, PublishId, Rejected, StopReason,
+    SubscribeResult, SubscriptionId, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -52,7 +53,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Driver {
-    engine: Engine,
+    engine: Flight,
     pub(crate) shared: Arc<Shared>,
     dial: Arc<Dial>,
     targets: Vec<ServerUrl>,
@@ -95,7 +96,7 @@ impl fmt::Debug for Driver {
 
 impl Driver {
     pub(crate) fn new(
-        engine: Engine,
+        engine: Flight,
         shared: Arc<Shared>,
         (dial, targets): (Dial, Vec<ServerUrl>),
         unrouted_after: Duration,

@@ -89,6 +89,14 @@ pub enum BuildError {
     /// The system gave no thread.
     #[error("no thread for the client: {0}")]
     NoThread(String),
+    /// The file of the flight recorder cannot be made.
+    #[error("flight recorder: cannot make {}: {error}; name another file, one that does not exist", .path.display())]
+    Recorder {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's words.
+        error: String,
+    },
 }
 
 /// Why [`crate::Client::connect`] gave up.

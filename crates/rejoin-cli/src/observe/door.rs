@@ -22,7 +22,7 @@ const BACKLOG: u32 = 128;
 const TURNED_AWAY: Duration = Duration::from_millis(500);
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Retry-After: 5\r\nConnection: close\r\nContent-Length: 68\r\n\r\n\
+    Retry-After: 5\r\nConnection: close\r\nContent-Length: 69\r\n\r\n\
     too many connections to this program; close pages that you do not use";
 
 /// Takes connections.
@@ -35,21 +35,22 @@ pub(crate) struct Door {
     limits: Limits,
 }
 
-/// Takes the address, and nothing yet that comes to it.
-pub(crate) fn bind(addr: SocketAddr, limits: &Limits) -> io::Result<TcpSocket> {
+/// Listens from now on; who comes waits until the door is opened. Must be called inside a runtime.
+pub(crate) fn bind(addr: SocketAddr, limits: &Limits) -> io::Result<std::net::TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(limits.send_buffer)?;
     socket.bind(addr)?;
-    Ok(socket)
+    // Without its runtime: the door is opened in another one.
+    socket.listen(BACKLOG)?.into_std()
 }
 
 impl Door {
-    /// Opens it.
-    pub(crate) fn open(socket: TcpSocket, limits: Limits) -> io::Result<Self> {
+    /// Opens it, in the runtime that serves.
+    pub(crate) fn open(listener: std::net::TcpListener, limits: Limits) -> io::Result<Self> {
         Ok(Self {
-            listener: socket.listen(BACKLOG)?,
+            listener: TcpListener::from_std(listener)?,
             slots: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(limits.connections)),
             limits,

@@ -1,10 +1,9 @@
 //! `--serve`, `--metrics`: where to, checked and taken before the client starts.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::net::TcpSocket;
 
 use super::door;
 use super::guard::{Guard, TOKEN_VARIABLE, Token};
@@ -38,7 +37,7 @@ pub(crate) enum Shown {
 /// An address that is ours.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) socket: TcpSocket,
+    pub(crate) listener: TcpListener,
     pub(crate) addr: SocketAddr,
     pub(crate) guard: Guard,
     pub(crate) shown: Shown,
@@ -99,8 +98,8 @@ fn place(text: &str, shown: Shown, token: &Token, limits: &Limits) -> Result<Pla
     let addrs: Vec<SocketAddr> = found.map_err(|e| format!("no such host: {e}"))?.collect();
     let mut failed = None;
     for addr in addrs {
-        match door::bind(addr, limits).and_then(|socket| Ok((socket.local_addr()?, socket))) {
-            Ok((addr, socket)) => {
+        match door::bind(addr, limits).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((addr, listener)) => {
                 let guard = Guard::new(addr, &host, token.clone());
                 // A wildcard is no address to open; what stands there reaches this machine at least.
                 let name = if addr.ip().is_unspecified() { "localhost".to_owned() } else { bracketed(&host) };
@@ -111,7 +110,7 @@ fn place(text: &str, shown: Shown, token: &Token, limits: &Limits) -> Result<Pla
                     (Shown::Probes, false) => format!("{plain_url}metrics"),
                     (Shown::Probes, true) => format!("{plain_url}metrics?token={}", token.reveal()),
                 };
-                return Ok(Place { socket, addr, guard, shown, url, plain_url });
+                return Ok(Place { listener, addr, guard, shown, url, plain_url });
             }
             Err(error) => failed = Some(remedy(addr, &error)),
         }

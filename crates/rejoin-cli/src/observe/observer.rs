@@ -149,7 +149,7 @@ impl Work {
         let (sender, asking) = mpsc::channel(limits.asked);
         tokio::spawn(act(asking, self.client.clone(), asked));
         let streams = Arc::new(tokio::sync::Semaphore::new(limits.streams));
-        for Place { socket, guard, shown, .. } in places.places {
+        for Place { listener, guard, shown, .. } in places.places {
             let desk = Desk {
                 live: Arc::clone(&self.live),
                 guard: Arc::new(guard),
@@ -162,7 +162,7 @@ impl Work {
                 Shown::All => routes::all(desk),
                 Shown::Probes => routes::probes_only(desk),
             };
-            match Door::open(socket, limits) {
+            match Door::open(listener, limits) {
                 Ok(door) => {
                     tokio::spawn(async move { axum::serve(door, router).await });
                 }

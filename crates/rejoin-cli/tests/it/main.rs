@@ -8,6 +8,7 @@ mod program;
 mod publishing;
 mod queue;
 mod refusals;
+mod replay;
 mod serving;
 mod subscribing;
 mod watching;

@@ -452,6 +452,16 @@ impl Engine {
         self.stats
     }
 
+    /// The settings, as they are now.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The latest time the engine was told.
+    pub const fn now(&self) -> Now {
+        self.now
+    }
+
     fn advance(&mut self, now: Now) {
         debug_assert!(now.mono >= self.now.mono, "time goes backwards");
         self.now = Now::new(now.mono.max(self.now.mono), now.wall_ms);

@@ -1,6 +1,7 @@
 //! One client: a process that may die, a disk that outlives it, a wire, an application.
 
-use rejoin_core::{Config, Engine, Publication, PublishId, TopicName};
+use rejoin_core::flight::Flight;
+use rejoin_core::{Config, Publication, PublishId, TopicName};
 
 use super::app::App;
 use super::disk::Disk;
@@ -23,7 +24,7 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) config: Config,
-    pub(super) engine: Engine,
+    pub(super) engine: Flight,
     pub(super) disk: Disk,
     pub(super) wire: Option<Wire>,
     pub(super) opening: Option<Opening>,
@@ -44,7 +45,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: Config, engine: Engine, setting: &Setting, seed: u64) -> Self {
+    pub(super) fn new(config: Config, engine: Flight, setting: &Setting, seed: u64) -> Self {
         Self {
             engine,
             disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },

@@ -21,6 +21,7 @@ pub mod campaign;
 mod client;
 mod disk;
 mod faults;
+mod flight;
 mod marks;
 mod oracle;
 #[cfg(rejoin_defects)]
@@ -35,5 +36,6 @@ mod world;
 
 pub use marks::Marks;
 pub use oracle::Alarm;
-pub use run::{Case, Report, run, run_recorded};
+pub(crate) use oracle::watch::Watch;
+pub use run::{Case, Report, run, run_flights, run_recorded};
 pub use shrink::shrink;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::flight::Tapes;
 use super::marks::Marks;
 use super::oracle::{Alarm, books};
 use super::setting::{SECOND, Setting};
@@ -99,16 +100,21 @@ pub struct Report {
 
 /// Runs a case.
 pub fn run(case: &Case) -> Report {
-    play(case, Trace::new(false, false))
+    play(case, Trace::new(false, false), None).0
 }
 
 /// Runs a case and keeps the lines of its trace: the last ones, or all.
 pub fn run_recorded(case: &Case, all: bool) -> Report {
-    play(case, Trace::new(true, all))
+    play(case, Trace::new(true, all), None).0
 }
 
-fn play(case: &Case, trace: Trace) -> Report {
-    let mut world = World::new(case.seed, case.setting(), trace);
+/// Runs a case with a flight recorder in each process. Gives their files.
+pub fn run_flights(case: &Case) -> (Report, Vec<String>) {
+    play(case, Trace::new(false, false), Some(Tapes::default()))
+}
+
+fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>) {
+    let mut world = World::new(case.seed, case.setting(), trace, tapes);
     let ruling = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     let alarm = match ruling {
         Ok(Ok(())) => None,
@@ -122,7 +128,8 @@ fn play(case: &Case, trace: Trace) -> Report {
     let simulated = Duration::from_micros(world.at);
     let parked =
         if world.setting.poison { 0 } else { world.clients.iter().map(|c| u64::from(c.app.parked)).sum() };
-    Report {
+    let flights = world.tapes.take().map(Tapes::finish).unwrap_or_default();
+    let report = Report {
         alarm,
         simulated,
         client_time: simulated * world.setting.clients as u32,
@@ -132,7 +139,8 @@ fn play(case: &Case, trace: Trace) -> Report {
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
-    }
+    };
+    (report, flights)
 }
 
 fn live(world: &mut World) -> Ruling {

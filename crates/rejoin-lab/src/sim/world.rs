@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use rejoin_core::flight::Flight;
 use rejoin_core::{
     Engine, Input, Now, Output, Qos, Recovered, Stage, SubscribeRequest, SubscriptionOptions, Timestamp,
     TopicFilter, TransportError, TransportErrorKind,
@@ -11,6 +12,7 @@ use rejoin_core::{
 
 use super::client::{Client, Opening};
 use super::faults::Fault;
+use super::flight::Tapes;
 use super::marks::Marks;
 use super::oracle::account::{Account, Entry};
 use super::oracle::tap::Listener;
@@ -65,10 +67,11 @@ pub(super) struct World {
     judged: usize,
     publishing: bool,
     ledger_steps: u32,
+    pub(super) tapes: Option<Tapes>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, setting: Setting, trace: Trace) -> Self {
+    pub(super) fn new(seed: u64, setting: Setting, trace: Trace, tapes: Option<Tapes>) -> Self {
         let account = Account::default();
         let mut broker = Broker::new(setting.manners());
         broker.add_ledger(account.ledger());
@@ -97,6 +100,7 @@ impl World {
             judged: 0,
             publishing: true,
             ledger_steps: 0,
+            tapes,
             setting,
         };
         for index in 0..world.setting.clients {
@@ -111,10 +115,14 @@ impl World {
         world
     }
 
-    fn engine(&self, config: &rejoin_core::Config, kept: Recovered, salt: u64) -> Engine {
+    fn engine(&mut self, config: &rejoin_core::Config, kept: Recovered, salt: u64) -> Flight {
         let now = Now::new(Timestamp::from_micros(self.at), WALL_ORIGIN_MS + self.at / 1000);
-        Engine::new(config.clone(), kept, self.seed ^ (salt << 32), now)
-            .expect("the drawn settings are valid")
+        let (config, seed) = (config.clone(), self.seed ^ (salt << 32));
+        let flight = match &mut self.tapes {
+            None => Engine::new(config, kept, seed, now).map(Flight::new),
+            Some(tapes) => Flight::recorded(config, kept, seed, now, tapes.begin()),
+        };
+        flight.expect("the drawn settings are valid")
     }
 
     pub(super) fn now(&self, c: usize) -> Now {
@@ -610,7 +618,8 @@ impl World {
         client.to_decide.clear();
         let salt = (u64::from(client.app.lives) << 8) + c as u64;
         let config = client.config.clone();
-        self.clients[c].engine = self.engine(&config, kept, salt);
+        let engine = self.engine(&config, kept, salt);
+        self.clients[c].engine = engine;
         let wishes: Vec<u32> = self.clients[c].app.wishes.keys().copied().collect();
         for id in wishes {
             self.ask(c, rejoin_core::SubscriptionId(id));

@@ -2,8 +2,10 @@
 //!
 //! `cargo xtask sim` runs many more, in a build that is made for it.
 
+use rejoin_core::flight::replay;
+use rejoin_lab::flight::judge;
 use rejoin_lab::sim::campaign::{Plan, go};
-use rejoin_lab::sim::{Case, run, run_recorded};
+use rejoin_lab::sim::{Case, run, run_flights, run_recorded};
 use std::time::Duration;
 
 #[test]
@@ -59,4 +61,57 @@ fn a_case_names_the_command_that_runs_it_again() {
         Case { keep: Some(Vec::new()), until: None, ..case }.command(),
         "cargo xtask sim --replay 5 --keep none"
     );
+}
+
+#[test]
+fn a_flight_of_any_client_replays_to_the_byte() {
+    let (mut lives, mut outputs, mut durable) = (0, 0, 0);
+    for seed in 0..16 {
+        let case = Case::of(seed);
+        let (report, flights) = run_flights(&case);
+        assert_eq!(report.trace, run(&case).trace, "recording changes nothing, seed {seed}");
+        durable += u32::from(case.is_durable());
+        for (life, flight) in flights.iter().enumerate() {
+            let judged = judge(flight).unwrap_or_else(|error| panic!("seed {seed}, life {life}: {error}"));
+            assert_eq!(judged.broken, None, "seed {seed}, life {life}");
+            let found = judged.replayed;
+            assert!(found.difference.is_none(), "seed {seed}, life {life}: {:?}", found.difference);
+            assert_eq!(found.cut, None, "seed {seed}, life {life}");
+            lives += 1;
+            outputs += found.outputs;
+        }
+    }
+    assert!(
+        lives > 24 && outputs > 20_000 && durable > 2,
+        "{lives} lives, {outputs} outputs, {durable} durable"
+    );
+}
+
+#[test]
+fn a_flight_that_was_changed_is_seen_to_differ() {
+    let (_, flights) = run_flights(&Case::of(1));
+    let flight = &flights[0];
+    let acked = flight.lines().position(|line| line.starts_with("< ") && line.contains(" received bytes=40"));
+    let acked = acked.expect("an acknowledgement came");
+    let without: String = flight
+        .lines()
+        .enumerate()
+        .filter(|(at, _)| *at != acked)
+        .map(|(_, line)| format!("{line}\n"))
+        .collect();
+    let found = replay(&without, |_, _, _, _| {}).expect("it can be read");
+    let difference = found.difference.expect("an answer to nothing is seen");
+    assert!(difference.line > acked, "{difference:?}");
+
+    // Killed while it wrote: what is whole counts.
+    let torn = &flight[..flight.len() * 2 / 3];
+    let found = replay(torn, |_, _, _, _| {}).expect("a torn tail is no damage");
+    assert!(found.difference.is_none() && found.outputs > 0);
+
+    for (bad, what) in
+        [("hello\n", "no flight"), ("rejoin-flight 9\n", "another version"), ("", "ends before")]
+    {
+        let error = replay(bad, |_, _, _, _| {}).expect_err(bad);
+        assert!(error.to_string().contains(what), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
 mod ending;
+mod flight;
 mod identity;
 mod isolation;
 mod links;

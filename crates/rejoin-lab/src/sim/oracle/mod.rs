@@ -18,7 +18,7 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    pub(super) fn new(oracle: &'static str, what: impl Into<String>) -> Self {
+    pub(crate) fn new(oracle: &'static str, what: impl Into<String>) -> Self {
         Self { oracle, what: what.into() }
     }
 }

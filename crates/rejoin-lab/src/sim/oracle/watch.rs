@@ -23,7 +23,7 @@ enum State {
 
 /// Follows one process of one client.
 #[derive(Debug, Default)]
-pub(in crate::sim) struct Watch {
+pub(crate) struct Watch {
     state: State,
     /// No attempt before that.
     due: u64,
@@ -41,7 +41,7 @@ pub(in crate::sim) struct Watch {
 
 impl Watch {
     /// Somebody said that the network may be back.
-    pub(in crate::sim) const fn nudged(&mut self) {
+    pub(crate) const fn nudged(&mut self) {
         self.due = 0;
     }
 
@@ -54,7 +54,7 @@ impl Watch {
     }
 
     /// An event came; its order must be legal.
-    pub(in crate::sim) fn event(
+    pub(crate) fn event(
         &mut self,
         event: &Event,
         config: &RecoveryConfig,
@@ -139,6 +139,9 @@ impl Watch {
         self.suspect = false;
         self.failures += 1;
         let Some(retry_at) = retry_at else {
+            if !config.reconnect || config.give_up || verdict == Verdict::Stop {
+                return Ok(());
+            }
             return Err(Alarm::new("O17", format!("no attempt after {cause}: nobody asked for that")));
         };
         self.due = retry_at.as_micros();
@@ -194,7 +197,7 @@ impl Watch {
     }
 
     /// A CONNECT leaves: the budget of attempts.
-    pub(in crate::sim) fn connects(&mut self, config: &RecoveryConfig, now: u64) -> Ruling {
+    pub(crate) fn connects(&mut self, config: &RecoveryConfig, now: u64) -> Ruling {
         let Some(budget) = config.budget else { return Ok(()) };
         let period = u64::try_from(budget.period.as_micros()).unwrap_or(u64::MAX);
         while self.reached.front().is_some_and(|at| at + period <= now) {
@@ -211,7 +214,7 @@ impl Watch {
     }
 
     /// The status says the same as the events.
-    pub(in crate::sim) fn status(&self, link: &LinkState) -> Ruling {
+    pub(crate) fn status(&self, link: &LinkState) -> Ruling {
         let fits = matches!(
             (self.state, link),
             (State::Between, LinkState::Waiting { .. })

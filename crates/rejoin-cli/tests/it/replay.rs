@@ -1,0 +1,58 @@
+//! `--flight` and `rejoin replay`: what a user sends, and what is made of it.
+
+use rejoin_lab::{BrokerServer, Manners};
+
+use crate::program::{place, run, words};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_user_recorded_is_played_again_and_judged() {
+    let server = BrokerServer::start(Manners::default()).await.expect("a port");
+    let addr = server.addr();
+    let file = std::env::temp_dir().join(format!("rejoin-cli-{}.flight", std::process::id()));
+    // Left by an earlier process of the same number.
+    let _ = std::fs::remove_file(&file);
+    tokio::task::spawn_blocking(move || {
+        let name = file.to_str().expect("a name");
+        let publish = ["-t", "a", "-m", "hunter2", "-u", "me", "-P", "hunter2", "--flight", name];
+        let ended = run(&words("pub", &place(addr), &publish));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+
+        // A second run does not write over the first.
+        let ended = run(&words("pub", &place(addr), &publish));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("name another file"), "{ended:?}");
+
+        let ended = run(&["replay", name]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.contains("1 links, 1 messages, 1 of them answered for"), "{ended:?}");
+        assert!(ended.stdout.contains("nothing speaks against the client"), "{ended:?}");
+        let ended = run(&["replay", "--json", name]);
+        assert!(ended.stdout.contains("\"clean\":true"), "{ended:?}");
+
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        assert!(!text.contains("hunter2"), "{text}");
+        // An engine that behaves in another way is told from this one.
+        std::fs::write(&file, text.replacen("PUBLISH", "PUBLISSH", 1)).expect("it is written");
+        let test = format!("{name}.test");
+        let _ = std::fs::remove_file(&test);
+        let ended = run(&["replay", name, "--test", &test]);
+        assert_eq!(ended.code, Some(6), "{ended:?}");
+        assert!(ended.stdout.contains("this build does something else here"), "{ended:?}");
+        assert!(ended.stderr.contains("cargo test -p rejoin-lab --test flights"), "{ended:?}");
+        let kept = std::fs::read_to_string(&test).expect("it was kept");
+        assert!(kept.ends_with('\n') && kept.lines().last().is_some_and(|line| line.contains("PUBLISSH")));
+
+        std::fs::write(&file, "{\"not\": \"a flight\"}\n").expect("it is written");
+        let ended = run(&["replay", name]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("line 1: this is no flight"), "{ended:?}");
+        let ended = run(&["replay", "nowhere.flight"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("nowhere.flight"), "{ended:?}");
+        for file in [&file, std::path::Path::new(&test)] {
+            std::fs::remove_file(file).expect("it is there");
+        }
+    })
+    .await
+    .expect("the runs end");
+}

@@ -1,0 +1,181 @@
+//! A flight read back: the same engine, the same inputs at the same times, and what comes out beside what came out then.
+
+use std::fmt;
+
+use super::VERSION;
+use super::call::{self, Call};
+use super::line::Fields;
+use super::settings;
+use super::told::Teller;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::interface::Output;
+use crate::session::Recovered;
+use crate::text::Text;
+use crate::time::{Now, Timestamp};
+
+/// A flight that cannot be replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// The first output that is not the one recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The line, from 1.
+    pub line: usize,
+    /// When, on the clock of the flight.
+    pub at: Timestamp,
+    /// What came out then.
+    pub recorded: String,
+    /// What comes out of this build; `None`: nothing does.
+    pub replayed: Option<String>,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// Inputs given.
+    pub inputs: u64,
+    /// Outputs that were the same.
+    pub outputs: u64,
+    /// The time of the last input.
+    pub until: Timestamp,
+    /// Where this build goes another way. Inputs after it would answer what was never asked, so the replay ends there.
+    pub difference: Option<Difference>,
+    /// Why the recording ended before the client did, in the words of the recorder.
+    pub cut: Option<String>,
+}
+
+/// What a replay shows on its way, line by line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// The engine is called.
+    In(&'a Call),
+    /// This came out, the same as then.
+    Out(&'a Output),
+}
+
+/// Replays a flight. `look` sees every call and every output that is the same as recorded, with the line and the time.
+///
+/// # Errors
+/// A file that is no flight, of another version, or damaged. A last line without its end is left out: the process that
+/// wrote it was killed.
+pub fn replay(
+    text: &str,
+    mut look: impl FnMut(usize, Now, Step<'_>, &Engine),
+) -> Result<Replayed, Unreadable> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines().enumerate().map(|(at, line)| (at + 1, line));
+    let (mut engine, mut now) = begin(&mut lines)?;
+    let mut teller = Teller::new();
+    let mut found = Replayed { until: now.mono, ..Replayed::default() };
+    for (line, content) in lines {
+        let bad = |what: &str| Unreadable { line, what: what.to_owned() };
+        match content.split_at_checked(2) {
+            Some(("< ", rest)) => {
+                let (at, call) = timed(rest).ok_or_else(|| bad("this input cannot be read"))?;
+                if at.mono < now.mono {
+                    return Err(bad("the clock goes backwards"));
+                }
+                now = at;
+                look(line, now, Step::In(&call), &engine);
+                call.apply(&mut engine, now);
+                found.inputs += 1;
+                found.until = now.mono;
+            }
+            Some(("> ", recorded)) => {
+                let output = engine.poll();
+                let replayed = output.as_ref().map(|output| teller.line(output));
+                if replayed.as_deref() != Some(recorded) {
+                    let at = now.mono;
+                    let recorded = recorded.to_owned();
+                    found.difference = Some(Difference { line, at, recorded, replayed });
+                    return Ok(found);
+                }
+                if let Some(output) = &output {
+                    look(line, now, Step::Out(output), &engine);
+                }
+                found.outputs += 1;
+            }
+            None if content == "." => {
+                if let Some(output) = engine.poll() {
+                    let (at, recorded) = (now.mono, "nothing".to_owned());
+                    let replayed = Some(teller.line(&output));
+                    found.difference = Some(Difference { line, at, recorded, replayed });
+                    return Ok(found);
+                }
+            }
+            Some(("# ", why)) => {
+                found.cut = Some(why.to_owned());
+                return Ok(found);
+            }
+            _ => return Err(bad("this is no line of a flight")),
+        }
+    }
+    Ok(found)
+}
+
+fn timed(rest: &str) -> Option<(Now, Call)> {
+    let (mono, rest) = rest.split_once(' ')?;
+    let (wall_ms, rest) = rest.split_once(' ')?;
+    let now = Now::new(Timestamp::from_micros(mono.parse().ok()?), wall_ms.parse().ok()?);
+    Some((now, Call::read(&Fields::of(rest)?)?))
+}
+
+/// Reads settings and state, up to the line that starts the engine.
+fn begin<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(Engine, Now), Unreadable> {
+    let mut config = Config::new(Text::default(), Text::default());
+    let mut kept = Recovered::default();
+    let mut last = 0;
+    let mut first = true;
+    for (line, content) in lines {
+        let bad = |what: String| Unreadable { line, what };
+        last = line;
+        if std::mem::take(&mut first) {
+            match content.strip_prefix("rejoin-flight ").map(|rest| rest.split(' ').next() == Some(VERSION)) {
+                Some(true) => continue,
+                Some(false) => {
+                    let what = format!("a flight of another version; this program reads version {VERSION}");
+                    return Err(bad(what));
+                }
+                None => return Err(bad("this is no flight; `--flight FILE` writes one".to_owned())),
+            }
+        }
+        if let Some(("set", rest)) = content.split_once(' ') {
+            let set = rest.split_once(' ').and_then(|(name, value)| settings::set(&mut config, name, value));
+            set.ok_or_else(|| bad("this setting is not known to this build".to_owned()))?;
+            continue;
+        }
+        let fields = Fields::of(content).ok_or_else(|| bad("this line cannot be read".to_owned()))?;
+        if fields.word != "start" {
+            call::read_kept(&mut kept, &fields)
+                .ok_or_else(|| bad("this piece of state cannot be read".to_owned()))?;
+            continue;
+        }
+        let start = || {
+            let mono = Timestamp::from_micros(fields.number("mono")?);
+            Some((fields.number("seed")?, Now::new(mono, fields.number("wall_ms")?)))
+        };
+        let (seed, now) = start().ok_or_else(|| bad("the start cannot be read".to_owned()))?;
+        return match Engine::new(config, kept, seed, now) {
+            Ok(engine) => Ok((engine, now)),
+            Err(error) => Err(bad(error.to_string())),
+        };
+    }
+    Err(Unreadable { line: last + 1, what: "the flight ends before it starts".to_owned() })
+}
