@@ -40,6 +40,17 @@ pub(crate) struct Key {
     pub(crate) words: &'static str,
 }
 
+/// A column of the table behind a chart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// The samples it shows.
+    pub(crate) samples: &'static str,
+    /// How a value is said.
+    pub(crate) say: fn(f64) -> String,
+}
+
 /// A chart.
 #[derive(Debug)]
 pub(crate) struct Figure<'a> {
@@ -243,8 +254,8 @@ impl Sheet<'_> {
         when(ms)
     }
 
-    /// The table behind a chart of these columns: name, column, how a value is said.
-    pub(crate) fn table(&self, page: &mut Markup, columns: &[(&str, &str, fn(f64) -> String)]) {
+    /// The table behind a chart of these columns.
+    pub(crate) fn table(&self, page: &mut Markup, columns: &[Column]) {
         let samples = &self.facts.samples;
         let rows = samples.t_ms.len();
         let every = rows.div_ceil(ROWS).max(1);
@@ -253,14 +264,14 @@ impl Sheet<'_> {
         scroller(page, "Measured values");
         page.open("table", &[]);
         let names: Vec<&str> =
-            std::iter::once("time").chain(columns.iter().map(|(name, ..)| *name)).collect();
+            std::iter::once("time").chain(columns.iter().map(|column| column.name)).collect();
         head(page, &names);
         page.open("tbody", &[]);
         for from in (0..rows).step_by(every) {
             let to = (from + every).min(rows);
             page.open("tr", &[]);
             page.element("th", &[("scope", &"row")], &self.when(samples.t_ms[from]));
-            for (_, column, say) in columns {
+            for Column { samples: column, say, .. } in columns {
                 let worst = samples.column(column).get(from..to).unwrap_or(&[]);
                 let worst = worst.iter().flatten().copied().reduce(f64::max);
                 page.element("td", &[], &worst.map_or_else(|| "–".to_owned(), say));

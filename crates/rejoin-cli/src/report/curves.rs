@@ -1,7 +1,7 @@
 //! Curves over time: messages per second, the queue, its oldest message, acknowledgement latency, ping round trip.
 
 use super::axis::{Scale, Tick, count, length};
-use super::chart::{self, Figure, Key, Sheet, plot};
+use super::chart::{self, Column, Figure, Key, Sheet, plot};
 use super::markup::{Markup, Number, Percent};
 use crate::facts::{Facts, Samples};
 
@@ -269,7 +269,8 @@ impl Chart<'_> {
             }
             page.close();
         });
-        let columns: Vec<_> = self.curves.iter().map(|curve| (curve.words, curve.column, self.say)).collect();
+        let column = |curve: &Curve| Column { name: curve.words, samples: curve.column, say: self.say };
+        let columns: Vec<Column> = self.curves.iter().map(column).collect();
         sheet.table(page, &columns);
         page.close();
     }
