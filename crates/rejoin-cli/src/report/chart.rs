@@ -16,8 +16,9 @@ const TIMES: u32 = 22;
 /// Pixels a character takes, generously.
 const CHARACTER: f64 = 7.0;
 
-/// More outages than this are drawn joined where they touch.
+/// Of more outages than this, only those are shaded that take more than a part of the width in [`NARROWEST`].
 const BANDS: usize = 400;
+const NARROWEST: f64 = 2_000.0;
 
 /// Rows of a table behind a chart.
 const ROWS: usize = 40;
@@ -192,13 +193,13 @@ pub(crate) fn fit(text: &str, share: f64) -> Option<&'static str> {
 impl Sheet<'_> {
     /// The shaded outages, behind everything.
     pub(crate) fn bands(&self, page: &mut Markup, height: u32) {
-        for (from, to, title) in self.joined() {
+        for (from, to, title) in self.shaded() {
             let band = Block { class: "band", from, to, y: 0.0, height: f64::from(height), title: &title };
             band.draw(page);
         }
     }
 
-    fn joined(&self) -> Vec<(f64, f64, String)> {
+    fn shaded(&self) -> Vec<(f64, f64, String)> {
         let place = |outage: &Outage| (self.time.at(outage.start), self.time.at(outage.end));
         let outages = &self.facts.outages;
         if outages.len() <= BANDS {
@@ -215,14 +216,9 @@ impl Sheet<'_> {
                 })
                 .collect();
         }
-        let mut joined: Vec<(f64, f64, String)> = Vec::new();
-        for (from, to) in outages.iter().map(place) {
-            match joined.last_mut() {
-                Some((_, end, _)) if from <= *end + 1.0 / BANDS as f64 => *end = end.max(to),
-                _ => joined.push((from, to, String::new())),
-            }
-        }
-        joined
+        // Of very many only those are shaded that are wide enough to be seen: the rest would join to one red wall.
+        let wide = outages.iter().map(place).filter(|(from, to)| to - from >= 1.0 / NARROWEST);
+        wide.take(BANDS).map(|(from, to)| (from, to, String::new())).collect()
     }
 
     /// The times below a plot of this height, with their lines.

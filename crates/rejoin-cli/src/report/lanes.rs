@@ -11,7 +11,7 @@ use crate::facts::{Facts, Span};
 const LANE: f64 = 26.0;
 const GAP: f64 = 8.0;
 
-/// More spans than this are drawn as columns, each with the worst of its time.
+/// More spans than this are drawn as columns, each as high as its share of open time.
 const SPANS: usize = 1_200;
 const COLUMNS: usize = 800;
 
@@ -41,8 +41,12 @@ pub(crate) fn write(page: &mut Markup, sheet: &Sheet<'_>) {
         sheet.bands(page, height);
         sheet.times(page, height);
         for (n, lane) in lanes.iter().enumerate() {
-            for span in coarse(&lane.spans, sheet) {
-                draw(page, sheet, lane.name, &span, top(n));
+            if lane.spans.len() > SPANS {
+                shares(page, sheet, lane, top(n));
+                continue;
+            }
+            for span in &lane.spans {
+                draw(page, sheet, lane.name, span, top(n));
             }
         }
         let said = lanes.iter().position(|lane| lane.name == "client").unwrap_or(0);
@@ -160,32 +164,37 @@ fn draw(page: &mut Markup, sheet: &Sheet<'_>, lane: &str, span: &Span, top: f64)
     }
 }
 
-/// Few enough spans to draw.
-fn coarse(spans: &[Span], sheet: &Sheet<'_>) -> Vec<Span> {
-    if spans.len() <= SPANS {
-        return spans.to_vec();
-    }
+/// A lane of too many spans: each column is as high as the share of its time in which the link was open.
+fn shares(page: &mut Markup, sheet: &Sheet<'_>, lane: &Lane, top: f64) {
     let width = sheet.time.length() / COLUMNS as f64;
-    let mut columns: Vec<Option<&str>> = vec![None; COLUMNS];
-    for span in spans {
+    let mut open = vec![0.0; COLUMNS];
+    for span in lane.spans.iter().filter(|span| matches!(span.what.as_str(), "open" | "heard")) {
         let column = |t: f64| ((t / width) as usize).min(COLUMNS - 1);
-        for at in &mut columns[column(span.from)..=column(span.to)] {
-            let worse = at.is_none_or(|now| look("client", &span.what).0 < look("client", now).0);
-            if worse {
-                *at = Some(&span.what);
-            }
+        for (n, at) in open.iter_mut().enumerate().take(column(span.to) + 1).skip(column(span.from)) {
+            let (from, to) = (n as f64 * width, (n + 1) as f64 * width);
+            *at += (span.to.min(to) - span.from.max(from)).max(0.0) / width;
         }
     }
-    let mut joined: Vec<Span> = Vec::new();
-    for (n, what) in columns.into_iter().enumerate() {
-        let Some(what) = what else { continue };
-        let (from, to) = (n as f64 * width, (n + 1) as f64 * width);
-        match joined.last_mut() {
-            Some(last) if last.what == what && from - last.to < width / 2.0 => last.to = to,
-            _ => joined.push(Span { from, to, what: what.to_owned(), label: String::new() }),
-        }
+    // Columns that look the same are one block.
+    let same = |a: &f64, b: &f64| (a * LANE).round() == (b * LANE).round();
+    let mut from = 0;
+    for columns in open.chunk_by(same) {
+        let to = from + columns.len();
+        let share = columns.iter().sum::<f64>() / columns.len() as f64;
+        let class = if share > 0.0 { "open" } else { "waiting" };
+        let height = (LANE * share.min(1.0)).max(LANE * 0.12);
+        let at = |column: usize| column as f64 / COLUMNS as f64;
+        let (start, end) = (from as f64 * width, to as f64 * width);
+        let title = format!(
+            "{}: open {} % of the time from {} to {}",
+            lane.name,
+            super::percent(share),
+            chart::when(start),
+            chart::when(end)
+        );
+        Block { class, from: at(from), to: at(to), y: top + LANE - height, height, title: &title }.draw(page);
+        from = to;
     }
-    joined
 }
 
 fn table(page: &mut Markup, facts: &Facts, lanes: &[Lane]) {

@@ -312,6 +312,11 @@ fn an_empty_run_one_sample_and_a_month_can_be_shown() {
     elements(&html(&one).unwrap());
     let page = html(&month()).unwrap();
     elements(&page);
+    let lanes = part(&page, "lanes");
+    assert!(
+        lanes.contains("client: open 99.3 % of the time") && !lanes.contains("class=\"waiting\" x=\"0"),
+        "{lanes}"
+    );
     let drawn = page.len() - month().to_string().len();
     assert!(drawn < 600_000, "{drawn} bytes of drawing");
     assert!(
