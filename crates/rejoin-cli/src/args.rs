@@ -11,8 +11,9 @@ use crate::observe::flags::ServeArgs;
 use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
 use crate::queue::flags::QueueArgs;
+use crate::watch::WatchArgs;
 use crate::ways::WaysArgs;
-use crate::{demo, exit, replay};
+use crate::{demo, exit, replay, report};
 
 /// MQTT from the command line, with a client that recovers its connection and tells the truth about it.
 #[derive(Debug, Parser)]
@@ -56,6 +57,12 @@ pub(crate) enum Verb {
     /// Look into a queue folder of `pub --queue`, at rest or in use, or deliver what is in it
     #[command(disable_help_flag = true, arg_required_else_help = true)]
     Queue(WithHelp<QueueVerbArgs>),
+    /// Hold a connection and study it: open share, losses and their pattern, round trips; picture, lines or JSON
+    #[command(disable_help_flag = true, after_help = exit::TABLE)]
+    Watch(Box<WatchArgs>),
+    /// Render a recorded run: one HTML file with drawings and the data in it
+    #[command(disable_help_flag = true, arg_required_else_help = true)]
+    Report(WithHelp<report::Args>),
     /// Play a recording of `--flight FILE` again, and judge it: exit 6 where a rule is broken
     #[command(disable_help_flag = true)]
     Replay(WithHelp<replay::Args>),

@@ -6,22 +6,28 @@ mod check;
 mod demo;
 mod exit;
 mod explain;
+mod facts;
 mod format;
 mod journal;
 mod ledger;
 mod narrator;
 mod observe;
 mod output;
+mod picture;
 mod properties;
 mod publish;
 mod quantity;
 mod queue;
 mod replay;
+mod report;
 mod running;
 mod settings;
 mod signals;
 mod source;
+mod study;
 mod subscribe;
+mod terminal;
+mod watch;
 mod ways;
 
 use std::future::Future;
@@ -38,6 +44,7 @@ use crate::output::Teller;
 use crate::queue::args::QueueVerb;
 use crate::queue::drain;
 use crate::settings::{Publish, Subscribe, Typed};
+use crate::watch::Watch;
 
 fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
@@ -57,6 +64,17 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
+        Verb::Watch(args) => {
+            let mut args = *args;
+            Watch::prepare(&mut args);
+            let teller = match Teller::new(&args.connect.output) {
+                Ok(teller) => teller,
+                Err(message) => return plainly(&Failure::local(message)),
+            };
+            let settings = Watch::new(args, &typed);
+            conclude(settings, teller, watch::run)
+        }
+        Verb::Report(args) => at_once(report::run(&args.args)),
         Verb::Replay(args) => at_once(replay::run(&args.args)),
         Verb::Assets(args) => at_once(assets::run(&args.args)),
         Verb::Check(args) => {
@@ -172,7 +190,7 @@ fn plainly(failure: &Failure) -> ExitCode {
 /// What the definition of the flags cannot hold.
 fn typed(matches: &ArgMatches) -> Typed {
     let verb = match matches.subcommand() {
-        Some(("pub" | "sub" | "check", verb)) => verb,
+        Some(("pub" | "sub" | "check" | "watch", verb)) => verb,
         Some(("queue", queue)) => match queue.subcommand() {
             Some(("drain", verb)) => verb,
             _ => return Typed::default(),

@@ -112,15 +112,7 @@ impl Running {
                 event = self.events.next() => match event {
                     Some(Event::Opened { .. }) => return Ok(()),
                     Some(Event::AttemptFailed { cause, verdict, server, .. }) => {
-                        let hopeless = matches!(
-                            verdict,
-                            Verdict::SlowLane
-                                | Verdict::Stop
-                                | Verdict::Unauthorized
-                                | Verdict::Untrusted
-                                | Verdict::Banned
-                        );
-                        if hopeless {
+                        if is_hopeless(verdict) {
                             return Err(Failure::new(exit_of(&cause), self.told(&cause, server)));
                         }
                         last = Some((cause, server));
@@ -190,6 +182,14 @@ impl Running {
     }
 }
 
+/// Trying again is not expected to help before somebody does something.
+pub(crate) const fn is_hopeless(verdict: Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::SlowLane | Verdict::Stop | Verdict::Unauthorized | Verdict::Untrusted | Verdict::Banned
+    )
+}
+
 /// Looks on, where somebody asked for it.
 fn observe(
     client: &Client,
@@ -206,14 +206,15 @@ fn observe(
 }
 
 /// The exit for why there is no link.
-fn exit_of(cause: &LossCause) -> Exit {
+pub(crate) fn exit_of(cause: &LossCause) -> Exit {
     match cause {
         LossCause::Refused { reason, .. } => Exit::Refused(*reason),
         _ => Exit::NoConnection,
     }
 }
 
-fn stopped(reason: &StopReason) -> Failure {
+/// What a verb tells of a client that stopped for good by itself.
+pub(crate) fn stopped(reason: &StopReason) -> Failure {
     match reason {
         StopReason::NoReconnect(cause) => {
             Failure::new(exit_of(cause), format!("the link is gone and reconnecting is off: {cause}"))

@@ -18,21 +18,23 @@ mod screen;
 mod script;
 mod seen;
 mod show;
-mod terminal;
 mod verdict;
 mod world;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use rejoin::Qos;
 
 use crate::exit::Exit;
+use crate::observe::document::Document;
 use crate::observe::flags::{Places, ServeArgs};
+use crate::report;
+use crate::terminal::{Stage, wants_picture};
 use lines::{Lines, To};
 use script::{Pace, Times};
 use show::{Ending, Face, Show};
-use terminal::Stage;
 use world::Settings;
 
 /// What `rejoin demo` can be asked for.
@@ -56,6 +58,9 @@ pub(crate) struct Args {
     /// Lines instead of the live picture
     #[arg(long)]
     pub(crate) no_tui: bool,
+    /// Write the report of the run at the end: one HTML file with everything in it
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// Where to be seen
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -88,7 +93,7 @@ async fn play(args: &Args, places: Places) -> Result<Exit, String> {
         plain: !args.no_plain,
     };
     let lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
-    let picture = wants_picture(args);
+    let picture = wants_picture(args.no_tui, args.json);
     if !picture {
         lines.say(&format!("rejoin demo, {} s, seed {}", settings.pace.total().as_secs(), settings.seed));
         lines.say(&Times::at(settings.pace).to_string());
@@ -98,7 +103,7 @@ async fn play(args: &Args, places: Places) -> Result<Exit, String> {
         // Also with a picture: it goes over another screen, and this line is there again afterwards.
         let _ = writeln!(io::stderr().lock(), "serving {url}");
     }
-    let show = Show::start(settings, (!urls.is_empty()).then_some(places)).await?;
+    let show = Show::start(settings, (!urls.is_empty() || args.report.is_some()).then_some(places)).await?;
     let mut face = if picture {
         let (stage, keys) =
             Stage::take().map_err(|error| format!("demo: terminal: {error}; try --no-tui"))?;
@@ -109,7 +114,7 @@ async fn play(args: &Args, places: Places) -> Result<Exit, String> {
     let ending = show.run(&mut face).await;
     // The terminal is given back before anything is printed.
     drop(face);
-    let Ending { judgement, chronicle, signal, seen, mut signals } = ending?;
+    let Ending { judgement, chronicle, signal, seen, document, mut signals } = ending?;
     let mut lines = Lines::new(if args.json { To::Stderr } else { To::Stdout });
     if picture {
         lines.say(&Times::at(settings.pace).to_string());
@@ -122,7 +127,12 @@ async fn play(args: &Args, places: Places) -> Result<Exit, String> {
         let document = judgement.json(&chronicle);
         writeln!(io::stdout().lock(), "{document:#}").map_err(|error| format!("demo: stdout: {error}"))?;
     }
-    if seen.is_some() && signal.is_none() {
+    if let (Some(to), Some(document)) = (&args.report, document) {
+        write_report(to, &document)?;
+        lines.say(&format!("      report: {}", to.display()));
+    }
+    // Whoever looks on may go on looking.
+    if seen.is_some() && !urls.is_empty() && signal.is_none() {
         let _ = writeln!(io::stderr().lock(), "still serving {} until Ctrl-C", urls.join(" "));
         signals.first().await;
     }
@@ -130,7 +140,8 @@ async fn play(args: &Args, places: Places) -> Result<Exit, String> {
     Ok(signal.unwrap_or(verdict))
 }
 
-fn wants_picture(args: &Args) -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    !args.json && !args.no_tui && !dumb && io::stdout().is_terminal()
+fn write_report(to: &Path, document: &Document) -> Result<(), String> {
+    let value = serde_json::to_value(document).map_err(|error| format!("demo: the document: {error}"))?;
+    let page = report::html(&value).map_err(|error| format!("demo: the report: {error}"))?;
+    report::save(to, &page).map_err(|failure| failure.message)
 }

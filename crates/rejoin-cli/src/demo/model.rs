@@ -90,31 +90,6 @@ fn worst(a: Sample, b: Sample) -> Sample {
     }
 }
 
-/// An area graph in braille: `rows` lines of `values.len() / 2` cells, the highest first. `None` draws nothing.
-pub(crate) fn braille(values: &[Option<u64>], highest: u64, rows: usize) -> Vec<String> {
-    const LEFT: [u32; 4] = [0x40, 0x04, 0x02, 0x01];
-    const RIGHT: [u32; 4] = [0x80, 0x20, 0x10, 0x08];
-    let dots = rows as u64 * 4;
-    // The ground line is one dot high, so that an empty queue is seen to be known.
-    let top = dots.saturating_sub(1);
-    let height = |value: u64| (value * top).div_ceil(highest.max(1)).min(top) + 1;
-    let heights: Vec<u64> = values.iter().map(|value| value.map_or(0, height)).collect();
-    (0..rows)
-        .map(|row| {
-            let below = (rows - 1 - row) as u64 * 4;
-            let bits = |height: u64, marks: [u32; 4]| {
-                let filled = usize::try_from(height.saturating_sub(below)).unwrap_or(4).min(4);
-                marks[..filled].iter().sum::<u32>()
-            };
-            let cell = |pair: &[u64]| {
-                let right = pair.get(1).copied().unwrap_or(0);
-                char::from_u32(0x2800 + bits(pair[0], LEFT) + bits(right, RIGHT)).unwrap_or(' ')
-            };
-            heights.chunks(2).map(cell).collect()
-        })
-        .collect()
-}
-
 /// How long the client claimed an open link while nothing got through: in all, and at most in one piece. Both
 /// histories are changes in order, each holding until the next one or `end`.
 pub(crate) fn claimed_open_while_dead(
@@ -168,14 +143,6 @@ mod tests {
         assert_eq!(history.samples.len(), 100);
         assert_eq!(history.columns(37).len(), 37);
         assert!(history.columns(300).iter().all(Option::is_some));
-    }
-
-    #[test]
-    fn the_graph_has_a_ground_line_and_reaches_the_top() {
-        assert_eq!(braille(&[Some(0), Some(0)], 100, 1), ["⣀"]);
-        assert_eq!(braille(&[Some(100), Some(100)], 100, 2), ["⣿", "⣿"]);
-        assert_eq!(braille(&[Some(0), Some(100), None, None], 100, 2), ["⢸⠀", "⣸⠀"]);
-        assert_eq!(braille(&[None, Some(0)], 0, 1), ["⢀"]);
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use rejoin::{Link, Outlook, Stage, State};
 
 use super::chronicle::{self, Chronicle, short};
-use super::model::{History, Lamp, Sample, braille};
+use super::model::{History, Lamp, Sample};
 use super::script::{Fault, Times};
 use super::world::Lane;
+use crate::picture::{self, braille, dim, wrapped};
 
 const KEYS: &str = "q quit · space pause · f freeze · c cut · h heal";
 const KEYS_SHORT: &str = "q space f c h";
@@ -85,14 +86,7 @@ fn title(view: &View<'_>, width: usize) -> Line<'static> {
     let paused = if view.paused { "  PAUSED" } else { "" };
     let total = view.total.as_secs();
     let left = format!(" rejoin demo  {:.1} s / {total} s{paused}", view.at.min(view.total).as_secs_f64());
-    let keys = [KEYS, KEYS_SHORT].into_iter().find(|keys| cells(&left) + cells(keys) + 2 <= width);
-    let keys = keys.unwrap_or_default();
-    let gap = width.saturating_sub(cells(&left) + cells(keys) + 1);
-    Line::from(vec![
-        Span::styled(left, Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw(" ".repeat(gap)),
-        Span::styled(keys, dim()),
-    ])
+    picture::title(left, &[KEYS, KEYS_SHORT], width)
 }
 
 fn lanes(view: &View<'_>, width: usize) -> Vec<Line<'static>> {
@@ -262,31 +256,6 @@ fn ink(view: &View<'_>, colour: Color) -> Style {
 
 fn queue_ink(view: &View<'_>) -> Style {
     ink(view, Color::Cyan)
-}
-
-const fn dim() -> Style {
-    Style::new().add_modifier(Modifier::DIM)
-}
-
-/// Cuts a text between words, so that no line is longer than `width` unless one word is.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if cells(line) + 1 + cells(word) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// Every character used here is one cell wide.
-fn cells(text: &str) -> usize {
-    text.chars().count()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rejoin::{Client, Events};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::script::{Fault, Pace};
 use super::world::Settings;
 use crate::narrator::Role;
-use crate::observe::document::VerdictView;
+use crate::observe::document::{Document, VerdictView};
 use crate::observe::flags::Places;
 use crate::observe::live::Live;
 use crate::observe::observer::{Observer, Plan, Told};
@@ -78,6 +78,22 @@ impl Seen {
     /// The run was judged.
     pub(crate) fn judge(&self, verdict: VerdictView) {
         self.observer.tell(Told::Verdict(verdict));
+    }
+
+    /// The run with its verdict, which must have been told.
+    pub(crate) async fn document(&self) -> Document {
+        let live = self.observer.live();
+        let mut newest = live.watch();
+        let judged = async {
+            while live.read(|document| document.verdict.is_none()) {
+                if newest.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // An observer that is held up is not waited for: the document is then as of its last look.
+        let _ = tokio::time::timeout(Duration::from_secs(1), judged).await;
+        live.read(Document::clone)
     }
 
     /// The next request to act.

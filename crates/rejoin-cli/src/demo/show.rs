@@ -9,16 +9,17 @@ use tokio::sync::mpsc;
 use super::chronicle::{Chronicle, is_ack_timeout};
 use super::lines::Lines;
 use super::model::History;
-use super::screen::View;
+use super::screen::{View, draw};
 use super::script::{Act, Fault, Times, story};
 use super::seen::{self, Seen};
-use super::terminal::{Key, Stage};
 use super::verdict::Judgement;
 use super::world::{Settings, Told, World};
 use crate::exit::Exit;
+use crate::observe::document::Document;
 use crate::observe::flags::Places;
 use crate::observe::routes::{Action, Asked};
 use crate::signals::Signals;
+use crate::terminal::{self, Key, Stage};
 
 /// Between two looks at the script.
 const LOOK: Duration = Duration::from_millis(5);
@@ -56,6 +57,8 @@ pub(crate) struct Ending {
     pub(crate) signal: Option<Exit>,
     /// Whoever looks on, also after the end.
     pub(crate) seen: Option<Seen>,
+    /// The run as it was seen, before the client left.
+    pub(crate) document: Option<Document>,
     /// Ctrl-C.
     pub(crate) signals: Signals,
 }
@@ -123,7 +126,9 @@ impl Show {
                     if framed.is_none_or(|at| at.elapsed() >= FRAME) {
                         framed = Some(Instant::now());
                         let view = self.view(&state, *colour);
-                        stage.show(&view).map_err(|error| format!("demo: terminal: {error}"))?;
+                        stage
+                            .show(|frame| draw(frame, &view))
+                            .map_err(|error| format!("demo: terminal: {error}"))?;
                     }
                 }
             }
@@ -144,15 +149,18 @@ impl Show {
         }
         let judgement = Judgement::of(&self.settings, &self.world, &self.chronicle);
         let within = self.settings.pace.of(1_000);
+        let mut document = None;
         if let Some(seen) = &mut self.seen {
             seen.truth(&self.world.truth());
             seen.judge(judgement.view());
+            document = Some(seen.document().await);
         }
         self.world.client.shutdown().within(within).await;
         if let Some(seen) = &mut self.seen {
             seen.close().await;
         }
-        Ending { judgement, chronicle: self.chronicle, signal: self.signal, seen: self.seen, signals }
+        let Self { chronicle, signal, seen, .. } = self;
+        Ending { judgement, chronicle, signal, seen, document, signals }
     }
 
     fn is_over(&mut self) -> bool {
@@ -218,27 +226,27 @@ impl Show {
         match key {
             Key::Quit => self.hurry("ended by key q").await?,
             Key::Interrupt => self.interrupt(Exit::Signal(2)).await?,
-            Key::Pause => {
+            Key::Letter(' ') => {
                 let text = if self.world.clock.toggle() { "the story stands still" } else { "it goes on" };
                 self.chronicle.note(now, "pause", text);
             }
             // The end of the run is for draining.
             _ if self.ending.is_some() || self.script.is_empty() => {}
-            Key::Freeze if self.chronicle.injected() != Some(Fault::Freeze) => {
+            Key::Letter('f') if self.chronicle.injected() != Some(Fault::Freeze) => {
                 if !self.chronicle.is_on(Fault::HeldByKey) {
                     self.begin(Fault::HeldByKey).await?;
                 }
             }
-            Key::Freeze => {}
-            Key::Cut => {
+            Key::Letter('c') => {
                 self.begin(Fault::Cut).await?;
                 self.end(Fault::Cut).await?;
             }
-            Key::Heal => {
+            Key::Letter('h') => {
                 self.end(Fault::HeldByKey).await?;
                 self.end(Fault::Freeze).await?;
                 self.end(Fault::LostAcks).await?;
             }
+            Key::Letter(_) => {}
         }
         Ok(())
     }
@@ -248,9 +256,9 @@ impl Show {
         let late = self.ending.is_some() || self.script.is_empty();
         let answer = match asked.action {
             _ if late => Err("the story is over; what is on its way drains"),
-            Action::Cut => Ok(self.press(Key::Cut).await?),
-            Action::Heal => Ok(self.press(Key::Heal).await?),
-            Action::Freeze => Ok(self.press(Key::Freeze).await?),
+            Action::Cut => Ok(self.press(Key::Letter('c')).await?),
+            Action::Heal => Ok(self.press(Key::Letter('h')).await?),
+            Action::Freeze => Ok(self.press(Key::Letter('f')).await?),
             Action::Restart => self.restart().await?,
             Action::Nudge => Err("there is nothing to hurry here"),
         };
@@ -328,12 +336,8 @@ impl Show {
 
 /// The next key; never, where there is no keyboard.
 async fn pressed(face: &mut Face) -> Key {
-    let key = match face {
-        Face::Picture { keys, .. } => keys.recv().await,
-        Face::Lines(_) => None,
-    };
-    match key {
-        Some(key) => key,
-        None => std::future::pending().await,
+    match face {
+        Face::Picture { keys, .. } => terminal::pressed(keys).await,
+        Face::Lines(_) => std::future::pending().await,
     }
 }

@@ -1,8 +1,11 @@
 //! The command line as a document may show it: what proves who somebody is stands there as `***`.
 
+/// Words after which something stands that proves who somebody is, or may.
+const SECRET: [&str; 4] = ["--pw", "--ws-header", "--password-command", "authentication-data"];
+
 /// The words of this process.
 pub(crate) fn own() -> String {
-    shown(std::env::args())
+    shown(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
 
 fn shown(words: impl Iterator<Item = String>) -> String {
@@ -30,11 +33,11 @@ fn shown(words: impl Iterator<Item = String>) -> String {
 
 /// The word, and whether the next one is a secret.
 fn masked(word: &str) -> (String, bool) {
-    if word == "--pw" || word == "authentication-data" {
+    if SECRET.contains(&word) {
         return (word.to_owned(), true);
     }
-    if word.starts_with("--pw=") {
-        return ("--pw=***".to_owned(), false);
+    if let Some((flag, _)) = word.split_once('=').filter(|(flag, _)| SECRET.contains(flag)) {
+        return (format!("{flag}=***"), false);
     }
     if let Some(flags) = word.strip_prefix('-').filter(|flags| !flags.starts_with('-'))
         && let Some(at) = flags.find('P')

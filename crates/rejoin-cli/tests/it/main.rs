@@ -12,3 +12,4 @@ mod refusals;
 mod replay;
 mod serving;
 mod subscribing;
+mod watching;

@@ -1,35 +1,27 @@
 //! The terminal: taken over for the picture, and given back whatever happens.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::{DefaultTerminal, Frame};
 use tokio::sync::mpsc;
-
-use super::screen::{View, draw};
 
 /// How often the keyboard thread looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What somebody pressed.
+/// What somebody pressed, as far as every picture knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// Ends the demo.
+    /// `q` or Escape: ends the picture.
     Quit,
     /// Ctrl-C, which a terminal in raw mode does not turn into a signal.
     Interrupt,
-    /// Pauses the story.
-    Pause,
-    /// Freezes the link.
-    Freeze,
-    /// Cuts it.
-    Cut,
-    /// Heals what was frozen.
-    Heal,
+    /// A letter, small, or the space.
+    Letter(char),
 }
 
 /// The terminal while it shows the picture. Dropping it gives it back; a panic does so before it is printed.
@@ -46,14 +38,14 @@ impl Stage {
         let (sender, keys) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicBool::new(true));
         let mut stage = Self { terminal, wanted: Arc::clone(&wanted), keyboard: None };
-        let named = std::thread::Builder::new().name("demo-keys".to_owned());
+        let named = std::thread::Builder::new().name("keys".to_owned());
         stage.keyboard = Some(named.spawn(move || read_keys(&wanted, &sender))?);
         Ok((stage, keys))
     }
 
     /// Shows one frame.
-    pub(crate) fn show(&mut self, view: &View<'_>) -> io::Result<()> {
-        self.terminal.draw(|frame| draw(frame, view)).map(|_| ())
+    pub(crate) fn show(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(draw).map(|_| ())
     }
 }
 
@@ -80,7 +72,7 @@ fn read_keys(wanted: &AtomicBool, keys: &mpsc::UnboundedSender<Key>) {
                 }
                 Err(_) => return,
             },
-            // No keyboard: the demo runs without.
+            // No keyboard: the picture is shown without.
             Err(_) => return,
         }
     }
@@ -96,12 +88,23 @@ fn key_of(event: &Event) -> Option<Key> {
         KeyCode::Char('c' | 'C') if control => Key::Interrupt,
         _ if control => return None,
         KeyCode::Char('q' | 'Q') | KeyCode::Esc => Key::Quit,
-        KeyCode::Char(' ') => Key::Pause,
-        KeyCode::Char('f' | 'F') => Key::Freeze,
-        KeyCode::Char('c' | 'C') => Key::Cut,
-        KeyCode::Char('h' | 'H') => Key::Heal,
+        KeyCode::Char(letter) => Key::Letter(letter.to_ascii_lowercase()),
         _ => return None,
     })
+}
+
+/// The next key; never, where there is no keyboard any more.
+pub(crate) async fn pressed(keys: &mut mpsc::UnboundedReceiver<Key>) -> Key {
+    match keys.recv().await {
+        Some(key) => key,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a picture can be shown and is wanted: there is a terminal, and nothing else goes there.
+pub(crate) fn wants_picture(no_tui: bool, json: bool) -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    !json && !no_tui && !dumb && io::stdout().is_terminal()
 }
 
 #[cfg(test)]
@@ -111,12 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_c_ends_and_c_cuts() {
+    fn control_c_ends_and_c_is_a_letter() {
         let press = |code, modifiers| key_of(&Event::Key(KeyEvent::new(code, modifiers)));
         assert_eq!(press(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Interrupt));
-        assert_eq!(press(KeyCode::Char('c'), KeyModifiers::NONE), Some(Key::Cut));
+        assert_eq!(press(KeyCode::Char('c'), KeyModifiers::NONE), Some(Key::Letter('c')));
         assert_eq!(press(KeyCode::Char('q'), KeyModifiers::NONE), Some(Key::Quit));
-        assert_eq!(press(KeyCode::Char(' '), KeyModifiers::NONE), Some(Key::Pause));
-        assert_eq!(press(KeyCode::Char('x'), KeyModifiers::NONE), None);
+        assert_eq!(press(KeyCode::Char(' '), KeyModifiers::NONE), Some(Key::Letter(' ')));
+        assert_eq!(press(KeyCode::Char('F'), KeyModifiers::SHIFT), Some(Key::Letter('f')));
+        assert_eq!(press(KeyCode::Char('x'), KeyModifiers::CONTROL), None);
     }
 }

@@ -1,0 +1,80 @@
+//! `rejoin report`: renders a recorded run, as a page or as text.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::Value;
+
+use super::html;
+use crate::exit::{Exit, Failure};
+use crate::facts::Facts;
+use crate::observe::recording;
+use crate::watch;
+
+/// What `rejoin report` can be asked for.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The recorded run: what `rejoin watch --record` wrote, or the document of `--json`
+    #[arg(value_name = "RUN.jsonl")]
+    pub(crate) run: PathBuf,
+    /// Where the page goes; `-` is stdout [default: beside the run, with the ending .html]
+    #[arg(short, long, value_name = "FILE.html", conflicts_with_all = ["json", "text"])]
+    pub(crate) output: Option<PathBuf>,
+    /// The run document instead of a page, on stdout
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) json: bool,
+    /// The summary instead of a page, on stdout
+    #[arg(long)]
+    pub(crate) text: bool,
+}
+
+/// Renders a run.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let document = read(&args.run)?;
+    let name = args.run.display();
+    if args.json {
+        return print(&format!("{document:#}\n"));
+    }
+    if args.text {
+        let facts = Facts::of(&document).map_err(|error| Failure::local(format!("{name}: {error}")))?;
+        return print(&watch::summary(&facts));
+    }
+    let page = html(&document).map_err(|error| Failure::local(format!("{name}: {error}")))?;
+    let to = args.output.clone().unwrap_or_else(|| args.run.with_extension("html"));
+    if to == Path::new("-") {
+        return print(&page);
+    }
+    if to == args.run {
+        return Err(Failure::usage(format!("-o {}: that is the run itself", to.display())));
+    }
+    save(&to, &page)?;
+    print(&format!("{}\n", to.display()))
+}
+
+/// Writes a page into a file.
+pub(crate) fn save(to: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(to, page)
+        .map_err(|error| Failure::local(format!("cannot write the report to {}: {error}", to.display())))
+}
+
+fn print(text: &str) -> Result<Exit, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Exit::Done),
+        // The reader has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => Err(Failure::local(format!("cannot write to stdout: {error}"))),
+    }
+}
+
+/// The document of a recorded run, or one that `--json` wrote.
+fn read(path: &Path) -> Result<Value, Failure> {
+    let failed = |error: io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(failed)?;
+    if let Ok(document) = serde_json::from_slice::<Value>(&bytes) {
+        return Ok(document);
+    }
+    let document = recording::read(path).map_err(Failure::local)?;
+    serde_json::to_value(document).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
+}
