@@ -38,7 +38,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::args::{Cli, OutputKind, Verb};
+use crate::args::{Cli, OutputArgs, OutputKind, Verb};
 use crate::exit::{Exit, Failure};
 use crate::output::Teller;
 use crate::queue::args::QueueVerb;
@@ -64,71 +64,56 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
-        Verb::Watch(args) => {
-            let mut args = *args;
-            Watch::prepare(&mut args);
-            let teller = match Teller::new(&args.connect.output) {
-                Ok(teller) => teller,
-                Err(message) => return plainly(&Failure::local(message)),
-            };
-            let settings = Watch::new(args, &typed);
-            conclude(settings, teller, watch::run)
-        }
         Verb::Report(args) => at_once(report::run(&args.args)),
         Verb::Replay(args) => at_once(replay::run(&args.args)),
         Verb::Assets(args) => at_once(assets::run(&args.args)),
-        Verb::Check(args) => {
-            let mut args = *args;
-            args.connect.url.extend(args.broker.take());
-            let teller = match Teller::new(&args.connect.output) {
-                Ok(teller) => teller,
-                Err(message) => return plainly(&Failure::local(message)),
-            };
-            let settings = check::Check::new(args, &typed);
-            conclude(settings, teller, check::run)
+        Verb::Watch(mut args) => {
+            Watch::prepare(&mut args);
+            let output = args.connect.output.clone();
+            conclude(&output, || Watch::new(*args, &typed), watch::run)
+        }
+        Verb::Check(mut args) => {
+            let broker = args.broker.take();
+            args.connect.url.extend(broker);
+            let output = args.connect.output.clone();
+            conclude(&output, || check::Check::new(*args, &typed), check::run)
         }
         Verb::Queue(args) => match args.args.verb {
-            QueueVerb::Look(verb) => match queue::look(&verb) {
-                Ok(exit) => exit.into(),
-                Err(failure) => plainly(&failure),
-            },
+            QueueVerb::Look(verb) => at_once(queue::look(&verb)),
             QueueVerb::Drain(mut args) => {
                 if args.json {
                     args.connect.output.output = OutputKind::Json;
                 }
-                let teller = match Teller::new(&args.connect.output) {
-                    Ok(teller) => teller,
-                    Err(message) => return plainly(&Failure::local(message)),
-                };
-                conclude(drain::Drain::new(*args, &typed), teller, drain::run)
+                let output = args.connect.output.clone();
+                conclude(&output, || drain::Drain::new(*args, &typed), drain::run)
             }
         },
         Verb::Pub(args) => {
-            let teller = match Teller::new(&args.connect.output) {
-                Ok(teller) => teller,
-                Err(message) => return plainly(&Failure::local(message)),
-            };
-            let settings = Publish::new(*args, &typed);
-            conclude(settings, teller, publish::run)
+            let output = args.connect.output.clone();
+            conclude(&output, || Publish::new(*args, &typed), publish::run)
         }
         Verb::Sub(args) => {
-            let json = args.connect.output.output == OutputKind::Json;
-            let teller = match Teller::new(&args.connect.output) {
-                Ok(teller) => teller,
-                Err(message) => return plainly(&Failure::local(message)),
-            };
-            let settings = Subscribe::new(*args, &typed, json);
-            conclude(settings, teller, subscribe::run)
+            let output = args.connect.output.clone();
+            let json = output.output == OutputKind::Json;
+            conclude(&output, || Subscribe::new(*args, &typed, json), subscribe::run)
         }
     }
 }
 
 /// Runs a verb and tells why, if it could not do what was asked.
-fn conclude<S, R>(settings: Result<S, Failure>, teller: Teller, run: impl FnOnce(S, Teller) -> R) -> ExitCode
+fn conclude<S, R>(
+    output: &OutputArgs,
+    settings: impl FnOnce() -> Result<S, Failure>,
+    run: impl FnOnce(S, Teller) -> R,
+) -> ExitCode
 where
     R: Future<Output = Result<Exit, Failure>>,
 {
-    let settings = match settings {
+    let teller = match Teller::new(output) {
+        Ok(teller) => teller,
+        Err(message) => return plainly(&Failure::local(message)),
+    };
+    let settings = match settings() {
         Ok(settings) => settings,
         Err(failure) => return plainly(&failure),
     };

@@ -1,7 +1,6 @@
 //! The demo as others see it: what it injects and what its proxy knows go to the observer, and what they ask for comes
 //! back.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoin::{Client, Events};
@@ -12,7 +11,6 @@ use super::world::Settings;
 use crate::narrator::Role;
 use crate::observe::document::{Document, VerdictView};
 use crate::observe::flags::Places;
-use crate::observe::live::Live;
 use crate::observe::observer::{Observer, Plan, Told};
 use crate::observe::routes::{Action, Asked};
 use crate::observe::{self};
@@ -48,11 +46,6 @@ impl Seen {
         let plan = Plan { head, places, recording: None, asked: Some(sender) };
         let observer = Observer::start(client, events, plan)?;
         Ok(Self { observer, asked, truths: 0 })
-    }
-
-    /// The run.
-    pub(crate) fn live(&self) -> Arc<Live> {
-        self.observer.live()
     }
 
     /// A fault begins.

@@ -55,12 +55,7 @@ pub(super) fn drill() -> Value {
             "ping_ms": column(&|n| if n % 8 == 0 && !down(n) { json!(0.3 + f64::from(n % 7) / 20.0) } else { Value::Null }),
             "silent_ms": column(&|n| if down(n) { json!(1_000) } else { json!(20) }),
         },
-        "outages": [
-            {"start_ms": 5_000, "end_ms": 8_700, "cause": "reset", "words": "reset by the peer", "detect_ms": 10, "refused_ms": 40, "waited_ms": 3_250,
-             "connect_ms": 120, "resubscribe_ms": 40, "drain_ms": 240, "total_ms": 3_700, "attempts": 5, "drained": 118, "session": "kept", "injected": "restart"},
-            {"start_ms": 13_000, "end_ms": 19_900, "cause": "ping-timeout", "words": "no PINGRESP within 1.0 s", "detect_ms": 2_500, "refused_ms": 1_900, "waited_ms": 1_900,
-             "connect_ms": 100, "resubscribe_ms": 60, "drain_ms": 440, "total_ms": 6_900, "attempts": 3, "drained": 204, "session": "kept", "injected": "freeze"},
-        ],
+        "outages": outages(),
         "events": [
             {"id": 1, "at_ms": 20, "level": "good", "word": "open", "text": "in 18 ms, session new"},
             {"id": 2, "at_ms": 5_010, "level": "bad", "word": "lost", "text": "reset after 5.0 s; in flight 3, queued 0"},
@@ -75,6 +70,15 @@ pub(super) fn drill() -> Value {
             "expectations": [{"name": "lost", "limit": "0", "value": "0", "pass": true}],
             "anomalies": [{"what": "message 312 came twice: sent again with DUP, its first acknowledgement was lost (explained)"}]},
     })
+}
+
+fn outages() -> Value {
+    json!([
+        {"start_ms": 5_000, "end_ms": 8_700, "cause": "reset", "words": "reset by the peer", "detect_ms": 10, "refused_ms": 40, "waited_ms": 3_250,
+         "connect_ms": 120, "resubscribe_ms": 40, "drain_ms": 240, "total_ms": 3_700, "attempts": 5, "drained": 118, "session": "kept", "injected": "restart"},
+        {"start_ms": 13_000, "end_ms": 19_900, "cause": "ping-timeout", "words": "no PINGRESP within 1.0 s", "detect_ms": 2_500, "refused_ms": 1_900, "waited_ms": 1_900,
+         "connect_ms": 100, "resubscribe_ms": 60, "drain_ms": 440, "total_ms": 6_900, "attempts": 3, "drained": 204, "session": "kept", "injected": "freeze"},
+    ])
 }
 
 fn empty() -> Value {
