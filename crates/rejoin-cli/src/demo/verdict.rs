@@ -132,7 +132,7 @@ impl Judgement {
             title: if self.passes() { "PASS" } else { "FAIL" }.to_owned(),
             lines: self.lines(),
             expectations: vec![
-                none("lost", self.ours.lost.len(), qos0),
+                none("lost", self.ours.lost.len() as u64, qos0),
                 none("duplicates without a reason", self.ours.duplicates_unexplained, false),
                 none("out of order", self.ours.out_of_order, false),
                 none("acknowledged and not there", self.ours.false_acknowledgements, false),
