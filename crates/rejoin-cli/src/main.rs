@@ -43,7 +43,7 @@ use crate::output::Teller;
 use crate::queue::args::QueueVerb;
 use crate::queue::drain;
 use crate::settings::{Publish, Subscribe, Typed};
-use crate::watch::Watch;
+use crate::watch::{Watch, WatchArgs};
 
 fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
@@ -63,24 +63,9 @@ fn main() -> ExitCode {
             }
             Err(failure) => plainly(&failure),
         },
-        Verb::Watch(args) => {
-            let mut args = *args;
-            Watch::prepare(&mut args);
-            let teller = match Teller::new(&args.connect.output) {
-                Ok(teller) => teller,
-                Err(message) => return plainly(&Failure::local(message)),
-            };
-            let settings = Watch::new(args, &typed);
-            conclude(settings, teller, watch::run)
-        }
-        Verb::Report(args) => match report::run(&args.args) {
-            Ok(exit) => exit.into(),
-            Err(failure) => plainly(&failure),
-        },
-        Verb::Replay(args) => match replay::run(&args.args) {
-            Ok(exit) => exit.into(),
-            Err(failure) => plainly(&failure),
-        },
+        Verb::Watch(args) => watch(*args, &typed),
+        Verb::Report(args) => ended(report::run(&args.args)),
+        Verb::Replay(args) => ended(replay::run(&args.args)),
         Verb::Check(args) => {
             let mut args = *args;
             args.connect.url.extend(args.broker.take());
@@ -124,6 +109,24 @@ fn main() -> ExitCode {
             let settings = Subscribe::new(*args, &typed, json);
             conclude(settings, teller, subscribe::run)
         }
+    }
+}
+
+/// `rejoin watch`: whether it shows a picture decides whether state lines are told.
+fn watch(mut args: WatchArgs, typed: &Typed) -> ExitCode {
+    Watch::prepare(&mut args);
+    let teller = match Teller::new(&args.connect.output) {
+        Ok(teller) => teller,
+        Err(message) => return plainly(&Failure::local(message)),
+    };
+    conclude(Watch::new(args, typed), teller, watch::run)
+}
+
+/// The end of a verb that connects to nobody.
+fn ended(result: Result<Exit, Failure>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => plainly(&failure),
     }
 }
 
