@@ -1,5 +1,5 @@
-//! What the tests need from the system: a real broker, two proxies, the tool that makes network namespaces, and a browser
-//! with what drives it.
+//! What the tests need from the system: a real broker, two proxies, the judge of Prometheus rules, the tool that makes
+//! network namespaces, and a browser with what drives it.
 
 use crate::{run, say};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 8] = [
     ("mosquitto", "mosquitto"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
@@ -15,6 +15,8 @@ const NEEDED: [(&str, &str); 7] = [
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    // 19 MB to fetch and 96 MB on disk, for the judge of our rules; its server never starts.
+    ("promtool", "prometheus"),
 ];
 /// Asked by maintainer scripts before they start a daemon; 101 means "no".
 const POLICY: &str = "/usr/sbin/policy-rc.d";

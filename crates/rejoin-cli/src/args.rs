@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::assets::AssetsArgs;
 use crate::observe::flags::ServeArgs;
 use crate::quantity::{self, Limit, Range};
 use crate::queue::args::QueueVerbArgs;
@@ -65,6 +66,9 @@ pub(crate) enum Verb {
     /// Play a recording of `--flight FILE` again, and judge it: exit 6 where a rule is broken
     #[command(disable_help_flag = true)]
     Replay(WithHelp<replay::Args>),
+    /// Print files for other programs: rules for Prometheus, a dashboard for Grafana
+    #[command(disable_help_flag = true, arg_required_else_help = true)]
+    Assets(WithHelp<AssetsArgs>),
     /// Explain an exit code, a reason code or the name of a cause
     #[command(disable_help_flag = true)]
     Explain(WithHelp<ExplainArgs>),

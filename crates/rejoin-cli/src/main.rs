@@ -1,6 +1,7 @@
 //! The command line of rejoin: stdout is payload, stderr is state, the exit status is the verdict.
 
 mod args;
+mod assets;
 mod check;
 mod demo;
 mod exit;
@@ -64,8 +65,9 @@ fn main() -> ExitCode {
             Err(failure) => plainly(&failure),
         },
         Verb::Watch(args) => watch(*args, &typed),
-        Verb::Report(args) => ended(report::run(&args.args)),
-        Verb::Replay(args) => ended(replay::run(&args.args)),
+        Verb::Report(args) => at_once(report::run(&args.args)),
+        Verb::Replay(args) => at_once(replay::run(&args.args)),
+        Verb::Assets(args) => at_once(assets::run(&args.args)),
         Verb::Check(args) => {
             let mut args = *args;
             args.connect.url.extend(args.broker.take());
@@ -122,14 +124,6 @@ fn watch(mut args: WatchArgs, typed: &Typed) -> ExitCode {
     conclude(Watch::new(args, typed), teller, watch::run)
 }
 
-/// The end of a verb that connects to nobody.
-fn ended(result: Result<Exit, Failure>) -> ExitCode {
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => plainly(&failure),
-    }
-}
-
 /// Runs a verb and tells why, if it could not do what was asked.
 fn conclude<S, R>(settings: Result<S, Failure>, teller: Teller, run: impl FnOnce(S, Teller) -> R) -> ExitCode
 where
@@ -178,6 +172,14 @@ impl FromFailure for Exit {
     fn from_failure(failure: Failure) -> Self {
         plainly(&failure);
         failure.exit
+    }
+}
+
+/// The end of a verb that needs no runtime.
+fn at_once(result: Result<Exit, Failure>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => plainly(&failure),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rejoin::alerts::Alerts;
+use rejoin::health::HealthRules;
 use rejoin::{BuildError, Builder, Client, Event, Events, LossCause, StopReason, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -72,6 +74,11 @@ impl Running {
         let Cast { builder, role, servers: places, verb, places: served } = cast;
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
+        let builder = if served.places.is_empty() {
+            builder
+        } else {
+            builder.health(HealthRules::default()).alerts(Alerts::default())
+        };
         let prepared = builder.prepare().map_err(|error| match error {
             BuildError::Store(error) => Failure::local(error.to_string()),
             error => Failure::usage(error.to_string()),

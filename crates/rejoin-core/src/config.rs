@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::codec::packet::{UserProperties, Will};
 use crate::error::ConfigError;
 use crate::text::Text;
+use crate::topic::TopicFilter;
 
 /// All settings of one client.
 #[derive(Clone, Debug)]
@@ -191,6 +192,10 @@ pub struct LinkConfig {
     pub connack_timeout: Duration,
     /// A link on which no PUBLISH came for this long is restarted, at most once per that time. Default off.
     pub health_watch: Option<Duration>,
+    /// Only PUBLISH packets that match one of these are news to the health watch. Default empty: all are.
+    pub health_watch_filters: Vec<TopicFilter>,
+    /// What the health watch finds is only told, by [`crate::Event::Silent`]; the link stays. Default off.
+    pub health_watch_only_tells: bool,
     /// Largest packet accepted from the server, in bytes. Default 1 MiB; announced at 5.0.
     pub maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages the server may have unacknowledged towards us. Default 64; announced at
@@ -223,6 +228,8 @@ impl Default for LinkConfig {
             connect_timeout: Duration::from_secs(10),
             connack_timeout: Duration::from_secs(30),
             health_watch: None,
+            health_watch_filters: Vec::new(),
+            health_watch_only_tells: false,
             maximum_packet_size: 1024 * 1024,
             receive_maximum: 64,
             receive_overrun: 65_535,

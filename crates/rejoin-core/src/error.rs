@@ -211,6 +211,24 @@ pub enum LossCause {
 }
 
 impl LossCause {
+    /// The names of all that can end a link that was open, for whoever counts them. [`LossCause::name`] has more: those
+    /// of attempts that failed.
+    pub const ENDS_OF_LINKS: [&'static str; 13] = [
+        "peer-closed",
+        "reset",
+        "transport-timeout",
+        "transport-error",
+        "server-disconnect",
+        "ping-timeout",
+        "write-stall",
+        "ack-timeout",
+        "health-watch",
+        "protocol-error",
+        "shutdown",
+        "restart",
+        "foreign-session",
+    ];
+
     /// A short stable name of the class, for scripts, logs and metrics.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -371,3 +389,30 @@ impl fmt::Display for Rejected {
 }
 
 impl std::error::Error for Rejected {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_a_link_has_its_name_in_the_list() {
+        let transport = |kind| LossCause::Transport(TransportError::new(kind, ""));
+        let limit = Duration::ZERO;
+        let ends = [
+            LossCause::PeerClosed,
+            transport(TransportErrorKind::Reset),
+            transport(TransportErrorKind::TimedOut),
+            transport(TransportErrorKind::Other),
+            LossCause::ServerDisconnect { reason: ReasonCode::SUCCESS, text: None, server_reference: None },
+            LossCause::PingTimeout(limit),
+            LossCause::WriteStall(limit),
+            LossCause::AckTimeout(limit),
+            LossCause::HealthWatch(limit),
+            LossCause::Protocol(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, "")),
+            LossCause::Local(LocalCause::Shutdown),
+            LossCause::Local(LocalCause::Restart),
+            LossCause::Local(LocalCause::ForeignSession),
+        ];
+        assert_eq!(ends.map(|cause| cause.name()), LossCause::ENDS_OF_LINKS);
+    }
+}

@@ -284,6 +284,11 @@ pub enum Event {
         /// How long nothing was heard.
         silent_for: Duration,
     },
+    /// No message for the time of the health watch, which only tells.
+    Silent {
+        /// For how long.
+        silent_for: Duration,
+    },
     /// A suspect link spoke again.
     Trusted,
     /// The link is gone.
@@ -541,6 +546,10 @@ pub struct Stats {
     pub bytes_received: u64,
     /// PINGREQs sent.
     pub pings: u64,
+    /// PINGREQs answered.
+    pub pings_answered: u64,
+    /// From these PINGREQs to their answers, all in all: the round trip of one is the difference it makes.
+    pub pings_took: Duration,
     /// Messages the server sent beyond our Receive Maximum.
     pub receive_overruns: u64,
     /// Inbound messages above our size limit.

@@ -13,6 +13,7 @@ use rejoin_core::{
     VersionPolicy, Window,
 };
 
+use crate::alerts::Alerts;
 use crate::authentication::Authentication;
 use crate::callbacks::{self, Callback};
 use crate::client::Client;
@@ -21,6 +22,7 @@ use crate::credentials::{CredentialSource, Credentials};
 use crate::driver::Driver;
 use crate::error::{BuildError, ConnectError};
 use crate::events::Event;
+use crate::health::{HealthRules, HealthWatch, Ward, loopback, observer};
 use crate::queue::{Place, Queue};
 use crate::recorder::FlightRecorder;
 use crate::secret::Secret;
@@ -169,6 +171,15 @@ pub struct Builder {
     callbacks: Vec<Callback>,
     changes: Vec<Change>,
     recorder: Option<FlightRecorder>,
+    watched: Watched,
+}
+
+/// What is watched, if anything is.
+#[derive(Default)]
+struct Watched {
+    health: Option<HealthRules>,
+    alerts: Option<Alerts>,
+    loopback: Option<(Option<TopicName>, Duration, Duration, bool)>,
 }
 
 impl fmt::Debug for Builder {
@@ -202,6 +213,7 @@ impl Builder {
             callbacks: Vec::new(),
             changes: Vec::new(),
             recorder: None,
+            watched: Watched::default(),
         }
     }
 
@@ -354,9 +366,29 @@ impl Builder {
         self.set(move |config| config.link.ack_timeout = time)
     }
 
-    /// A link on which no message came for this long is restarted, at most once per that time. Default off.
-    pub fn health_watch(self, time: Duration) -> Self {
-        self.set(move |config| config.link.health_watch = Some(time))
+    /// A link on which no message came for this long is restarted, at most once per that time; more in [`HealthWatch`].
+    /// Default off.
+    pub fn health_watch(mut self, watch: impl Into<HealthWatch>) -> Self {
+        let HealthWatch { silence, filters, restarts, loopback, topic } = watch.into();
+        self.watched.loopback = loopback.map(|(every, within)| (topic, every, within, restarts));
+        self.set(move |config| {
+            config.link.health_watch = silence;
+            config.link.health_watch_filters = filters;
+            config.link.health_watch_only_tells = !restarts;
+        })
+    }
+
+    /// When the client is not healthy, and starts the task that tells of it by [`Event::Health`]. Default:
+    /// [`HealthRules::default`], and nobody looks unless asked.
+    pub fn health(mut self, rules: HealthRules) -> Self {
+        self.watched.health = Some(rules);
+        self
+    }
+
+    /// Watches these rules and tells of them by [`Event::Alert`], see [`crate::alerts`]. Default off.
+    pub fn alerts(mut self, alerts: Alerts) -> Self {
+        self.watched.alerts = Some(alerts);
+        self
     }
 
     /// How many QoS 1 and 2 messages the broker may have unacknowledged towards us (5.0). Default 64.
@@ -535,13 +567,17 @@ impl Builder {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
         let recorder = self.recorder.clone();
-        let Resolved { config, targets, callbacks, ways, queue, store } = self.resolve()?;
+        let Resolved { config, targets, callbacks, ways, queue, store, watched } = self.resolve()?;
         let servers = config.servers.clone();
         let unverified = ways.is_unverified();
         let dial = ways.dial(&config, targets.iter().any(|target| target.scheme.is_secure()))?;
         let session_kept = config.session.mode.is_kept();
         let clock = Clock::start();
-        let opened = storage::open(store, &queue, clock.now().mono)?;
+        let mut opened = storage::open(store, &queue, clock.now().mono)?;
+        let watches = watched.health.is_some();
+        let rules = watched.health.unwrap_or_default();
+        opened.accounts.0.high_from(rules.queue_high_percent);
+        let ward = (Ward::new(rules), config.link.receive_maximum);
         let (kept, seed, now) = (opened.recovered, fastrand::u64(..), clock.now());
         let engine = match recorder {
             None => Flight::new(Engine::new(config, kept, seed, now)?),
@@ -551,15 +587,25 @@ impl Builder {
             unverified,
             ..State::from_status(engine.status(), &clock, |n| servers.get(n).cloned().unwrap_or_default())
         };
-        let shared = Arc::new(Shared::new(state, clock, session_kept, opened.accounts, runtime));
+        let shared = Arc::new(Shared::new(state, clock, session_kept, opened.accounts, ward, runtime));
         callbacks::start(&shared, shared.events.subscribe(), callbacks)?;
         let driver = Driver::new(engine, Arc::clone(&shared), (dial, targets), unrouted_after, opened.stock);
+        if watches || watched.alerts.is_some() {
+            observer::start(&shared, watched.alerts);
+        }
         let client = Client::new(shared);
+        if let Some((topic, every, within, restarts)) = watched.loopback {
+            loopback::start(&client, topic, every, within, restarts)?;
+        }
         Ok(Prepared { client, driver, own_thread })
     }
 
     fn resolve(self) -> Result<Resolved, BuildError> {
         let mut queue = self.queue;
+        let mut watched = self.watched;
+        if let Some(alerts) = &mut watched.alerts {
+            alerts.keep_in = alerts.keep_in.take().or_else(|| queue.folder());
+        }
         let mut config = self.config;
         let mut targets = Vec::new();
         let mut login = self.login;
@@ -615,7 +661,7 @@ impl Builder {
             );
         }
         config.check()?;
-        Ok(Resolved { config, targets, callbacks: self.callbacks, ways: self.ways, queue, store })
+        Ok(Resolved { config, targets, callbacks: self.callbacks, ways: self.ways, queue, store, watched })
     }
 }
 
@@ -627,6 +673,7 @@ struct Resolved {
     ways: Ways,
     queue: Queue,
     store: Option<Box<dyn Store>>,
+    watched: Watched,
 }
 
 fn text(field: &'static str, given: &str) -> Result<Text, ConfigError> {

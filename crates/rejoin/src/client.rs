@@ -10,14 +10,18 @@ use rejoin_core::codec::packet::Qos;
 use rejoin_core::{Publication, TopicError, TopicFilter, TopicName};
 use tokio::sync::{oneshot, watch};
 
+use crate::alerts::{AlertStatus, BaselineStatus};
 use crate::builder::Builder;
 use crate::command::{Command, Shared};
 use crate::error::{ConnectError, SubscribeError, WaitError};
 use crate::events::Events;
 use crate::handler::{HandleBuilder, Handler};
+use crate::health::Health;
+use crate::health::observer::{self, Watching};
+use crate::metrics::{self, MetricsReader, MetricsSnapshot};
 use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
-use crate::route::{DEFAULT_CAPACITY, Route};
+use crate::route::DEFAULT_CAPACITY;
 use crate::shutdown::Shutdown;
 use crate::status::{CONNECT_WITHIN, Link, Outlook, State};
 use crate::subscription::{SubscribeBuilder, Subscription};
@@ -93,7 +97,7 @@ impl Client {
         Self { owner: Arc::new(Owner { shared }) }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.owner.shared
     }
 
@@ -196,7 +200,7 @@ impl Client {
     /// The client is stopped.
     pub fn unrouted(&self) -> Result<Subscription, SubscribeError> {
         let shared = self.shared();
-        let route = Arc::new(Route::new(shared.next_route(), false, DEFAULT_CAPACITY));
+        let route = shared.new_route(false, DEFAULT_CAPACITY);
         shared.push(Command::Unrouted(Arc::clone(&route))).map_err(|_| SubscribeError::Stopped)?;
         Ok(Subscription::new(Arc::clone(shared), Some(Arc::clone(&self.owner)), route, Vec::new()))
     }
@@ -285,6 +289,38 @@ impl Client {
             Link::Stopped { reason } => Err(WaitError::Stopped(reason)),
             _ => Ok(state),
         }
+    }
+
+    /// Every figure of this client now, as plain data: counters, queue, durations. See [`crate::metrics`].
+    pub fn metrics(&self) -> MetricsSnapshot {
+        metrics::take(self.shared())
+    }
+
+    /// Reads the same later and elsewhere, without keeping the client alive.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        MetricsReader::new(self.shared())
+    }
+
+    /// How this client is: a status, and a check for each thing that can be wrong. Always there; looking costs something,
+    /// not being looked at nothing. See [`crate::health`].
+    pub fn health(&self) -> Health {
+        self.shared().health()
+    }
+
+    /// A watch of the health for `select!`. The first call, unless [`Builder::health`] or [`Builder::alerts`] did, starts
+    /// the one task that looks: at each event that matters, and every 5 s.
+    pub fn health_watch(&self) -> watch::Receiver<Health> {
+        observer::start(self.shared(), None).subscribe()
+    }
+
+    /// Where every rule of [`Builder::alerts`] stands, as of the last look; empty without rules.
+    pub fn alerts(&self) -> Vec<AlertStatus> {
+        self.shared().ward.watching.get().map(Watching::alerts).unwrap_or_default()
+    }
+
+    /// What is usual for every signal, as of the last look; empty without [`Builder::alerts`].
+    pub fn baselines(&self) -> Vec<BaselineStatus> {
+        self.shared().ward.watching.get().map(Watching::baselines).unwrap_or_default()
     }
 
     /// Counters.

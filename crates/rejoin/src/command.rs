@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,10 +17,12 @@ use tokio::sync::{oneshot, watch};
 use crate::delivery::{Cell, Delivery};
 use crate::error::{EnqueueError, NotAccepted, PublishError};
 use crate::events::{Event, Readers};
+use crate::health::Ward;
+use crate::metrics::Meters;
 use crate::pending::PendingMessage;
 use crate::queue::WhenFull;
 use crate::reservation::{Released, Reservation, cost};
-use crate::route::Route;
+use crate::route::{Route, StreamFigures};
 use crate::shutdown::ShutdownReport;
 use crate::status::State;
 use crate::store::{StoreError, StoreStats};
@@ -59,6 +61,10 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Option<Instant>>,
     },
     RestartLink,
+    /// The link does not do what it is for: restart it, and say so.
+    Unwell(Duration),
+    /// Nothing to do: answered by being at work.
+    Pulse,
     Reauthenticate,
     Close {
         within: Duration,
@@ -132,6 +138,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_qos0: AtomicU64,
     pub(crate) handler_panics: AtomicU64,
     pub(crate) handler_errors: AtomicU64,
+    /// Messages given back by `enqueue`.
+    pub(crate) not_accepted: AtomicU64,
 }
 
 /// How the store stands, as far as handles must know.
@@ -166,6 +174,9 @@ pub(crate) struct Shared {
     pub(crate) stats: Mutex<Stats>,
     pub(crate) store_stats: Mutex<Option<StoreStats>>,
     pub(crate) counters: Counters,
+    pub(crate) meters: Meters,
+    /// Every stream there is.
+    routes: Mutex<Vec<Weak<Route>>>,
     pub(crate) events: Readers,
     pub(crate) report: watch::Sender<Option<ShutdownReport>>,
     pub(crate) clock: Clock,
@@ -173,6 +184,9 @@ pub(crate) struct Shared {
     pub(crate) session_kept: bool,
     /// Where the user's handlers run.
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) ward: Ward,
+    /// How many messages the broker may have unacknowledged towards us.
+    pub(crate) receive_maximum: u16,
     terms: Terms,
 }
 
@@ -182,6 +196,10 @@ struct Inbox {
     store: Standing,
     last_publish: u64,
     last_route: u64,
+    stamp: Stamp,
+    /// Messages accepted, by QoS, and how many of them were given up at once.
+    accepted: [u64; 3],
+    evicted: u64,
     /// Nothing more is accepted.
     closed: bool,
     /// The driver is gone.
@@ -190,7 +208,36 @@ struct Inbox {
     driver: Option<Waker>,
 }
 
+/// When messages were accepted. Reading the clock for each would cost more than all else that is done here: the first
+/// of those that wait for the driver reads it, and every [`STAMP_SHARE`]th after it.
+#[derive(Debug, Default)]
+struct Stamp {
+    at: Timestamp,
+    used: u32,
+}
+
+/// Messages accepted in a row that may share one look at the clock.
+const STAMP_SHARE: u32 = 64;
+
+/// What is known of the queue on the side of the handles.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueFigures {
+    pub(crate) accepted: [u64; 3],
+    pub(crate) evicted: u64,
+    pub(crate) limit_bytes: u64,
+    pub(crate) limit_messages: Option<u64>,
+    pub(crate) full: bool,
+}
+
 impl Inbox {
+    fn stamp(&mut self, clock: &Clock) -> Timestamp {
+        if self.commands.is_empty() || self.stamp.used >= STAMP_SHARE {
+            self.stamp = Stamp { at: clock.timestamp(), used: 0 };
+        }
+        self.stamp.used += 1;
+        self.stamp.at
+    }
+
     fn next_publish(&mut self) -> PublishId {
         self.last_publish += 1;
         PublishId(self.last_publish)
@@ -229,6 +276,7 @@ impl Shared {
         clock: Clock,
         session_kept: bool,
         queue: (Reservation, Standing, Terms, PublishId),
+        (ward, receive_maximum): (Ward, u16),
         runtime: tokio::runtime::Handle,
     ) -> Self {
         let (room, store, terms, last_publish) = queue;
@@ -239,6 +287,9 @@ impl Shared {
                 store,
                 last_publish: last_publish.0,
                 last_route: 0,
+                stamp: Stamp::default(),
+                accepted: [0; 3],
+                evicted: 0,
                 closed: false,
                 ended: false,
                 driver: None,
@@ -250,11 +301,15 @@ impl Shared {
             stats: Mutex::default(),
             store_stats: Mutex::default(),
             counters: Counters::default(),
+            meters: Meters::default(),
+            routes: Mutex::default(),
             events: Readers::default(),
             report: watch::Sender::new(None),
             clock,
             session_kept,
             runtime,
+            ward,
+            receive_maximum,
             terms,
         }
     }
@@ -266,7 +321,10 @@ impl Shared {
 
     /// Accepts a message or gives it back.
     pub(crate) fn enqueue(self: &Arc<Self>, publication: Publication) -> Result<Delivery, EnqueueError> {
-        self.try_enqueue(publication, true).map_err(|refused| EnqueueError::new(refused.0, refused.1))
+        self.try_enqueue(publication, true).map_err(|refused| {
+            self.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
+            EnqueueError::new(refused.0, refused.1)
+        })
     }
 
     /// The same; `tell` says whether a full queue is news.
@@ -288,11 +346,13 @@ impl Shared {
             return Err(Box::new((NotAccepted::Store(Box::new(error)), publication)));
         }
         let kept = inbox.store.durable && publication.is_queued();
-        let cell = Arc::new(if kept { Cell::default() } else { Cell::in_memory() });
+        let cell = Arc::new(Cell::accepted(inbox.stamp(&self.clock), kept));
         if let Err(reason) = inbox.make_room(bytes, self.terms.when_full) {
             if matches!(reason, NotAccepted::QueueFull { .. }) && self.terms.when_full == WhenFull::DropNewest
             {
                 let id = inbox.next_publish();
+                inbox.accepted[publication.qos as usize] += 1;
+                inbox.evicted += 1;
                 drop(inbox);
                 self.evicted(id, &cell);
                 return Ok(Delivery::new(cell, Arc::clone(self), id));
@@ -305,10 +365,15 @@ impl Shared {
             return Err(Box::new((reason, publication)));
         }
         let id = inbox.next_publish();
+        inbox.accepted[publication.qos as usize] += 1;
         inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
         let driver = inbox.driver.take();
+        let high = inbox.room.tell_high();
         drop(inbox);
         wake(driver);
+        if let Some((messages, bytes, limit_bytes)) = high {
+            self.events.tell(&Event::QueueHigh { messages, bytes, limit_bytes });
+        }
         Ok(Delivery::new(cell, Arc::clone(self), id))
     }
 
@@ -385,10 +450,39 @@ impl Shared {
         let _ = self.push(command);
     }
 
-    pub(crate) fn next_route(&self) -> u64 {
-        let mut inbox = lock(&self.inbox);
-        inbox.last_route += 1;
-        inbox.last_route
+    pub(crate) fn new_route(&self, manual: bool, capacity: usize) -> Arc<Route> {
+        let id = {
+            let mut inbox = lock(&self.inbox);
+            inbox.last_route += 1;
+            inbox.last_route
+        };
+        let route = Arc::new(Route::new(id, manual, capacity));
+        let mut routes = lock(&self.routes);
+        routes.retain(|route| route.strong_count() > 0);
+        routes.push(Arc::downgrade(&route));
+        route
+    }
+
+    /// How many messages wait for the application, over all streams.
+    pub(crate) fn unread(&self) -> u64 {
+        lock(&self.routes).iter().filter_map(Weak::upgrade).map(|route| route.unread()).sum()
+    }
+
+    /// Every stream, with what it holds.
+    pub(crate) fn streams(&self) -> Vec<StreamFigures> {
+        lock(&self.routes).iter().filter_map(Weak::upgrade).map(|route| route.figures()).collect()
+    }
+
+    pub(crate) fn queue_figures(&self) -> QueueFigures {
+        let inbox = lock(&self.inbox);
+        let (limit_bytes, limit_messages) = inbox.room.limits();
+        QueueFigures {
+            accepted: inbox.accepted,
+            evicted: inbox.evicted,
+            limit_bytes,
+            limit_messages: Some(limit_messages).filter(|limit| *limit != u64::MAX),
+            full: inbox.room.is_full(),
+        }
     }
 
     /// From here on nothing is accepted; returns whether it was open, and how many messages are unanswered.
@@ -454,6 +548,11 @@ impl Shared {
         self.heard.store(at.as_micros(), Ordering::Relaxed);
     }
 
+    /// When the last byte came, in µs of our clock.
+    pub(crate) fn heard_micros(&self) -> Option<u64> {
+        Some(self.heard.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
+    }
+
     /// A delivery is dropped; the driver finds out which when so many were that looking through all is worth it.
     pub(crate) fn note_forgotten(&self) {
         self.forgotten.fetch_add(1, Ordering::Relaxed);
@@ -465,10 +564,7 @@ impl Shared {
 
     /// The snapshot, completed with what changes too often to be published.
     pub(crate) fn complete(&self, state: State) -> State {
-        let heard = match self.heard.load(Ordering::Relaxed) {
-            0 => None,
-            micros => Some(self.clock.instant(Timestamp::from_micros(micros))),
-        };
+        let heard = self.heard_micros().map(|micros| self.clock.instant(Timestamp::from_micros(micros)));
         let inbox = lock(&self.inbox);
         let mut state = state.heard_at(heard);
         state.unverified = self.state.borrow().unverified;

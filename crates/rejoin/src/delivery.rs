@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_core::{Outcome, PublishId};
+use rejoin_core::{Outcome, PublishId, Timestamp};
 
 use crate::command::{Command, Shared};
 use crate::error::PublishError;
@@ -63,6 +63,8 @@ pub enum Stored {
 /// The shared end of a delivery: the driver writes it once.
 #[derive(Default)]
 pub(crate) struct Cell {
+    /// When the message was accepted.
+    pub(crate) accepted: Timestamp,
     state: Mutex<CellState>,
 }
 
@@ -83,9 +85,10 @@ impl CellState {
 }
 
 impl Cell {
-    /// For a message that no store will keep.
-    pub(crate) fn in_memory() -> Self {
-        Self { state: Mutex::new(CellState { stored: Some(Stored::InMemory), ..CellState::default() }) }
+    /// For a message accepted then, which a store will keep or not.
+    pub(crate) fn accepted(at: Timestamp, kept: bool) -> Self {
+        let stored = (!kept).then_some(Stored::InMemory);
+        Self { accepted: at, state: Mutex::new(CellState { stored, ..CellState::default() }) }
     }
 
     /// Where the message is kept; the first word counts.

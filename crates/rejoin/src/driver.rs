@@ -27,6 +27,8 @@ use crate::command::{Command, Shared};
 use crate::delivery::{Cell, Times, answer};
 use crate::error::PublishError;
 use crate::events::Event;
+use crate::health::Gaps;
+use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::routes::{Parting, Routes};
 use crate::secret::Secret;
@@ -62,7 +64,8 @@ pub(crate) struct Driver {
     /// A step of enhanced authentication under way.
     step: Option<Step>,
     wire: Wire,
-    routes: Routes,
+    pub(crate) routes: Routes,
+    pub(crate) gaps: Gaps,
     pub(crate) pending: Pending,
     commands: VecDeque<Command>,
     now: Now,
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     flushes: Vec<(PublishId, oneshot::Sender<()>)>,
     revision: Option<u64>,
     repeats: Repeats,
+    recorder: Recorder,
     closing: bool,
     /// When the shutdown asked for is to be over.
     close_by: Option<Timestamp>,
@@ -104,6 +108,9 @@ impl Driver {
     ) -> Self {
         let now = shared.clock.now();
         let last_publish = pending.newest().unwrap_or_default();
+        if let Some(storage) = &storage {
+            let _ = shared.meters.syncs.set(storage.syncs());
+        }
         Self {
             storage,
             engine,
@@ -113,6 +120,7 @@ impl Driver {
             step: None,
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
+            gaps: Gaps::default(),
             pending,
             commands: VecDeque::new(),
             timer: None,
@@ -126,6 +134,7 @@ impl Driver {
             flushes: Vec::new(),
             revision: None,
             repeats: Repeats::default(),
+            recorder: Recorder::default(),
             closing: false,
             close_by: None,
             report: ShutdownReport::default(),
@@ -142,6 +151,7 @@ impl Driver {
     /// One look at everything that can have happened. True if anything did.
     fn round(&mut self, cx: &mut Context<'_>) -> bool {
         self.now = self.shared.clock.now();
+        self.shared.ward.beat(self.now.mono);
         let mut busy = self.take_commands();
         busy |= self.take_marks();
         busy |= self.poll_storage(cx);
@@ -168,6 +178,7 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
+        self.shared.ward.wanted(self.routes.wanted());
         self.drain();
         self.evict();
         true
@@ -227,6 +238,8 @@ impl Driver {
                 let _ = reply.send(held);
             }
             Command::RestartLink => self.engine.restart_link(now),
+            Command::Unwell(waited) => self.engine.unwell(waited, now),
+            Command::Pulse => {}
             Command::Reauthenticate => self.begin_step(AuthStep::Begin { again: true }),
             Command::Close { within } => {
                 // What was taken before the close is acknowledged before DISCONNECT.
@@ -243,10 +256,11 @@ impl Driver {
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
         self.last_publish = id;
         let kept = self.storage.is_some() && publication.is_queued();
+        let accepted = cell.accepted;
         let entry = Entry {
             // Dropped already: nobody will ask.
             cell: Some(cell).filter(|cell| Arc::strong_count(cell) > 1),
-            accepted: self.now.mono,
+            accepted,
             first_sent: Timestamp::NEVER,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             attempts: 0,
@@ -285,6 +299,7 @@ impl Driver {
         let Poll::Ready(progress) = opening.poll(cx) else { return false };
         let opened = match progress {
             Progress::Stage(stage) => {
+                self.recorder.reached(stage);
                 self.tell(Input::Reached(stage));
                 return true;
             }
@@ -507,12 +522,19 @@ impl Driver {
 
     fn event(&mut self, event: Core) {
         match event {
-            Core::Message(message) => self.routes.dispatch(message, self.now.mono, &self.shared.counters),
+            Core::Message(message) => {
+                self.recorder.received(&message, &self.shared.meters);
+                self.shared.ward.message_came(self.now.mono);
+                self.routes.dispatch(message, self.now.mono, &self.shared.counters);
+            }
             Core::Transmitted { id, attempts } => {
                 if let Some(entry) = self.pending.get_mut(id) {
                     entry.attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                     if entry.first_sent == Timestamp::NEVER {
                         entry.first_sent = self.now.mono;
+                        if let Some(waited) = entry.took_micros(self.now.mono) {
+                            self.recorder.first_sent(entry.qos, waited, &self.shared.meters);
+                        }
                         if let Some(cell) = &entry.cell {
                             cell.sent();
                         }
@@ -531,6 +553,7 @@ impl Driver {
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
+                self.note_gaps(&other);
                 if translate::blames_the_login(&other) {
                     self.dial.login_refused();
                 }
@@ -545,6 +568,8 @@ impl Driver {
     pub(crate) fn publish_event(&mut self, event: &Event) {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
+        self.recorder.event(event, &self.shared.meters);
+        self.shared.ward.note(event);
         translate::log(self.shared.state.borrow().client_id.as_str(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
@@ -553,6 +578,7 @@ impl Driver {
     fn answered(&mut self, id: SubscriptionId, result: SubscribeResult) {
         let Some(filter) = self.routes.answered(id, &result) else { return };
         let filter = filter.text().clone();
+        self.note_answer(id, &filter, &result);
         if let Some(why) = refusal(&result, || filter.as_str().to_owned()) {
             self.publish_event(&Event::SubscriptionRefused { filter, why });
         }
@@ -592,6 +618,11 @@ impl Driver {
             took: now.since(entry.accepted),
         };
         let done = answer(times);
+        let meters = &self.shared.meters;
+        match &done {
+            Ok(_) => self.recorder.delivered(entry.qos, entry.took_micros(now), meters),
+            Err(why) => self.recorder.failed(why, meters),
+        }
         self.shared.events.tell_delivery(|| match &done {
             Ok(receipt) => Event::Delivered { id, receipt: *receipt },
             Err(why) => Event::Failed { id, why: why.clone() },
@@ -629,13 +660,17 @@ impl Driver {
         let revision = self.engine.status_revision();
         if self.revision != Some(revision) {
             self.revision = Some(revision);
-            let mut state = State::from_status(self.engine.status(), &self.shared.clock, |server| {
-                self.server_name(server)
-            });
+            let status = self.engine.status();
+            let since = status.since;
+            let mut state = State::from_status(status, &self.shared.clock, |server| self.server_name(server));
+            self.recorder.state(state.link.name(), since, &self.shared.meters);
             state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }
-        *lock(&self.shared.stats) = self.engine.stats();
+        let stats = self.engine.stats();
+        let oldest = self.pending.oldest_accepted();
+        self.recorder.turn(&stats, self.engine.in_flight(), oldest, &self.shared.meters);
+        *lock(&self.shared.stats) = stats;
     }
 
     /// After the engine stopped: waits for the transport to end in order. True when it is time to go.
@@ -662,7 +697,9 @@ impl Driver {
             match command {
                 Command::Publish { cell, .. } => {
                     self.report.lost += 1;
-                    cell.finish(Err(Box::new(PublishError::Stopped { maybe_delivered: false })));
+                    let why = PublishError::Stopped { maybe_delivered: false };
+                    self.recorder.failed(&why, &self.shared.meters);
+                    cell.finish(Err(Box::new(why)));
                 }
                 Command::Subscribe(wishes) => wishes.route.end(),
                 Command::Unrouted(route) => route.end(),
@@ -679,6 +716,7 @@ impl Driver {
                 self.report.maybe_delivered += u64::from(maybe_delivered);
                 PublishError::Stopped { maybe_delivered }
             };
+            self.recorder.failed(&error, &self.shared.meters);
             if let Some(cell) = entry.cell {
                 cell.finish(Err(Box::new(error)));
             }
@@ -686,6 +724,7 @@ impl Driver {
         self.routes.end();
         self.flushes.clear();
         if never_told {
+            self.shared.ward.driver_gone();
             let reason = match self.engine.status().link {
                 LinkState::Stopped(reason) => reason,
                 _ => StopReason::Shutdown,

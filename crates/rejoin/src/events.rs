@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_core::Stream;
 use rejoin_core::codec::packet::Version;
@@ -14,8 +14,10 @@ use rejoin_core::recovery::Verdict;
 use rejoin_core::text::Text;
 use rejoin_core::{LossCause, OutageBill, PublishId, SessionState, StopReason};
 
+use crate::alerts::AlertStatus;
 use crate::delivery::Receipt;
 use crate::error::{PublishError, SubscribeError};
+use crate::health::{GapCause, HealthStatus};
 use crate::stages::Stages;
 use crate::store::StoreError;
 use crate::sync::lock;
@@ -145,9 +147,52 @@ pub enum Event {
         /// Which.
         id: PublishId,
     },
+    /// Messages of subscriptions may be missing: told once every subscription was answered on the new link. Each stream
+    /// has its own by [`crate::Subscription::with_gaps`].
+    Gap {
+        /// When the broker was last heard before it. `None`: an earlier process heard it.
+        from: Option<SystemTime>,
+        /// When the subscriptions were granted again.
+        to: SystemTime,
+        /// Why.
+        cause: GapCause,
+    },
+    /// The queue is nearly full: at 80 %, or what [`crate::health::HealthRules`] says. Told once, until
+    /// [`Event::QueueOk`].
+    QueueHigh {
+        /// Messages in it.
+        messages: u64,
+        /// Bytes in it.
+        bytes: u64,
+        /// Room for how many bytes.
+        limit_bytes: u64,
+    },
+    /// The health watch found a link that does not do what it is for. See [`crate::health::HealthWatch`].
+    Silent {
+        /// What was missed, in words.
+        what: String,
+        /// For how long.
+        silent_for: Duration,
+        /// The link is restarted for it.
+        restarts: bool,
+    },
+    /// The health changed. Only while somebody watches it: see [`crate::Builder::health`].
+    Health {
+        /// How it is now.
+        status: HealthStatus,
+        /// How it was.
+        before: HealthStatus,
+        /// What is not healthy, in words; empty when all is.
+        why: String,
+    },
+    /// The state of an alert changed. See [`crate::Builder::alerts`].
+    Alert {
+        /// Where its rule stands now, with evidence and a hint.
+        alert: Box<AlertStatus>,
+    },
     /// A message was given back because the queue is full.
     QueueFull,
-    /// A quarter of the queue is free again.
+    /// A quarter of the queue is free again, after it was full or high.
     QueueOk,
     /// The queue on disk cannot take messages: now, or for good. `refusing`: what is handed over is given back until
     /// [`Event::StoreWell`] or the next start; otherwise the client goes on in memory, as it was told to.
@@ -231,6 +276,11 @@ impl Event {
             Self::Failed { .. } => "failed",
             Self::Retrying { .. } => "retrying",
             Self::Undecided { .. } => "undecided",
+            Self::Gap { .. } => "gap",
+            Self::QueueHigh { .. } => "queue-high",
+            Self::Silent { .. } => "silent",
+            Self::Health { .. } => "health",
+            Self::Alert { .. } => "alert",
             Self::QueueFull => "queue-full",
             Self::QueueOk => "queue-ok",
             Self::StoreTrouble { .. } => "store-trouble",

@@ -24,11 +24,13 @@
 //! - [`Subscription`] is a stream of [`Message`]s; [`Client::handle`] the form with a callback.
 //! - [`State`] answers *is the link open* ([`Link`]), *will it be delivered* ([`Outlook`]) and *is everything back*
 //!   from one snapshot; [`Events`] tells what happened.
+//! - [`Client::metrics`] has the figures, [`metrics`] what they mean.
 //! - [`ShutdownReport`] says what became of the rest.
 //!
 //! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
 //! however slow or panicking, they delay neither keep-alive nor recovery.
 
+pub mod alerts;
 mod authentication;
 mod builder;
 mod callbacks;
@@ -40,8 +42,10 @@ mod driver;
 mod error;
 mod events;
 mod handler;
+pub mod health;
 mod hint;
 mod message;
+pub mod metrics;
 mod pending;
 mod publish;
 mod queue;
@@ -60,8 +64,12 @@ mod sync;
 mod translate;
 mod transport;
 mod url;
+mod vigil;
 mod ways;
+#[cfg(feature = "axum")]
+pub mod web;
 mod wire;
+mod with_gaps;
 
 pub use authentication::{AuthStep, Authentication};
 pub use builder::{Builder, Prepared, Session, Will};
@@ -76,6 +84,7 @@ pub use events::{EVENT_CAPACITY, Event, Events};
 pub use handler::{HandleBuilder, Handler, Handling, OnError};
 pub use hint::hint;
 pub use message::Message;
+pub use metrics::MetricsSnapshot;
 pub use pending::PendingMessage;
 pub use publish::{PublishBuilder, Publishing};
 pub use queue::{Queue, WhenFull, WhenStoreFails};
@@ -90,6 +99,7 @@ pub use transport::limits::StageLimits;
 pub use transport::tls::{Tls, TlsVersion};
 pub use transport::{Proxy, ProxyError};
 pub use url::{Scheme, ServerUrl, UrlError};
+pub use with_gaps::{Item, WithGaps};
 
 pub use rejoin_core::codec::packet::{PublishProperties, Qos, RetainHandling, UserProperties, Version};
 pub use rejoin_core::codec::reason::ReasonCode;

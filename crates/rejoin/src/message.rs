@@ -10,6 +10,7 @@ use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
 
 use crate::command::{Command, Shared};
+use crate::route::Route;
 
 /// A message received. Cloning shares topic and payload.
 #[derive(Clone)]
@@ -35,12 +36,15 @@ pub struct Message {
 struct AckHandle {
     id: MessageId,
     shared: Arc<Shared>,
+    route: Arc<Route>,
 }
 
 impl Message {
-    pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<&Arc<Shared>>) -> Self {
+    pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<(&Arc<Shared>, &Arc<Route>)>) -> Self {
         let ack = match (core.id, acks_to) {
-            (Some(id), Some(shared)) => Some(AckHandle { id, shared: Arc::clone(shared) }),
+            (Some(id), Some((shared, route))) => {
+                Some(AckHandle { id, shared: Arc::clone(shared), route: Arc::clone(route) })
+            }
             _ => None,
         };
         Self {
@@ -86,6 +90,7 @@ impl Message {
 
     fn answer(&self, reason: ReasonCode) {
         if let Some(ack) = &self.ack {
+            ack.route.acknowledged();
             ack.shared.push_always(Command::Ack { id: ack.id, reason });
         }
     }

@@ -41,6 +41,12 @@ impl Entry {
         matches!(self.kept, Kept::Stored | Kept::Found)
     }
 
+    /// How long ago it was accepted, in µs; `None` where that was in an earlier process.
+    pub(crate) fn took_micros(&self, now: Timestamp) -> Option<u64> {
+        let micros = now.as_micros().saturating_sub(self.accepted.as_micros());
+        (self.kept != Kept::Found).then_some(micros)
+    }
+
     /// A store has it or is about to.
     pub(crate) const fn is_recorded(&self) -> bool {
         !matches!(self.kept, Kept::InMemory)
@@ -160,6 +166,12 @@ impl Pending {
         let straggler = self.stragglers.keys().next().copied();
         // The front of the window is never empty.
         straggler.or_else(|| (!self.window.is_empty()).then_some(self.base)).map(PublishId)
+    }
+
+    /// When the oldest message not answered for was accepted.
+    pub(crate) fn oldest_accepted(&self) -> Option<Timestamp> {
+        let oldest = self.stragglers.values().next().or_else(|| self.window.front()?.as_ref());
+        oldest.map(|entry| entry.accepted)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PublishId, &Entry)> {

@@ -110,6 +110,15 @@ impl Queue {
         Self::new(Place::Memory)
     }
 
+    /// The folder of the queue, where there is one.
+    pub(crate) fn folder(&self) -> Option<std::path::PathBuf> {
+        match &self.place {
+            #[cfg(feature = "store-redb")]
+            Place::Folder { path, .. } => Some(path.clone()),
+            _ => None,
+        }
+    }
+
     /// In this folder, which is made if it is not there: accepted messages survive this process, and a power cut once
     /// [`Delivery::stored`](crate::Delivery::stored) said so. One client has a folder at a time, and it keeps the session
     /// state, the client id and the budget of attempts too.

@@ -18,6 +18,10 @@ pub(crate) struct Reservation {
     messages: u64,
     waiters: Vec<Waker>,
     told_full: bool,
+    /// From where the queue is high.
+    high_bytes: u64,
+    high_messages: u64,
+    told_high: bool,
 }
 
 /// What a release changed.
@@ -25,13 +29,38 @@ pub(crate) struct Reservation {
 pub(crate) struct Released {
     /// To be woken once the lock is gone.
     pub(crate) waiters: Vec<Waker>,
-    /// The queue was reported full and is no longer.
+    /// The queue was reported full or high and is no longer.
     pub(crate) no_longer_full: bool,
 }
 
 impl Reservation {
     pub(crate) const fn new(limit_bytes: u64, limit_messages: u64) -> Self {
-        Self { limit_bytes, limit_messages, bytes: 0, messages: 0, waiters: Vec::new(), told_full: false }
+        Self {
+            limit_bytes,
+            limit_messages,
+            bytes: 0,
+            messages: 0,
+            waiters: Vec::new(),
+            told_full: false,
+            high_bytes: u64::MAX,
+            high_messages: u64::MAX,
+            told_high: false,
+        }
+    }
+
+    /// From this share of the limit on the queue is high.
+    pub(crate) const fn high_from(&mut self, percent: u8) {
+        self.high_bytes = share(self.limit_bytes, percent);
+        self.high_messages = share(self.limit_messages, percent);
+    }
+
+    /// Messages, bytes and their limit, if the queue becomes known as high just now.
+    pub(crate) const fn tell_high(&mut self) -> Option<(u64, u64, u64)> {
+        if self.told_high || (self.bytes < self.high_bytes && self.messages < self.high_messages) {
+            return None;
+        }
+        self.told_high = true;
+        Some((self.messages, self.bytes, self.limit_bytes))
     }
 
     /// Takes room for one message of `bytes`.
@@ -82,11 +111,11 @@ impl Reservation {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.messages = self.messages.saturating_sub(messages);
         // Some room below the limit first, so that a queue at its limit does not flap once per message.
-        let no_longer_full = self.told_full
-            && self.bytes <= self.limit_bytes / 4 * 3
-            && self.messages <= self.limit_messages / 4 * 3;
+        let room = self.bytes <= (self.limit_bytes / 4 * 3).min(self.high_bytes)
+            && self.messages <= (self.limit_messages / 4 * 3).min(self.high_messages);
+        let no_longer_full = (self.told_full || self.told_high) && room;
         if no_longer_full {
-            self.told_full = false;
+            (self.told_full, self.told_high) = (false, false);
         }
         Released { waiters: std::mem::take(&mut self.waiters), no_longer_full }
     }
@@ -108,6 +137,11 @@ impl Reservation {
         std::mem::take(&mut self.waiters)
     }
 
+    /// Of bytes and of messages.
+    pub(crate) const fn limits(&self) -> (u64, u64) {
+        (self.limit_bytes, self.limit_messages)
+    }
+
     pub(crate) const fn messages(&self) -> u64 {
         self.messages
     }
@@ -119,6 +153,15 @@ impl Reservation {
     /// Whether a message of ordinary size has no room.
     pub(crate) const fn is_full(&self) -> bool {
         self.messages >= self.limit_messages || self.bytes + OVERHEAD > self.limit_bytes
+    }
+}
+
+const fn share(limit: u64, percent: u8) -> u64 {
+    match limit {
+        u64::MAX => u64::MAX,
+        limit => {
+            limit - (limit as u128 * (100 - (if percent > 100 { 100 } else { percent }) as u128) / 100) as u64
+        }
     }
 }
 
@@ -163,6 +206,21 @@ mod tests {
         assert!(matches!(room.overdraw(1001), Err(NotAccepted::LargerThanQueue { .. })));
         let _ = room.give_back(900, 1);
         assert_eq!(room.overdraft(), (0, 0));
+    }
+
+    #[test]
+    fn high_is_told_once_until_there_is_room_again() {
+        let mut room = Reservation::new(1000, u64::MAX);
+        room.high_from(80);
+        room.take(799).unwrap();
+        assert_eq!(room.tell_high(), None);
+        room.take(1).unwrap();
+        assert_eq!(room.tell_high(), Some((2, 800, 1000)));
+        assert_eq!(room.tell_high(), None, "once");
+        assert!(!room.give_back(40, 0).no_longer_full);
+        assert!(room.give_back(20, 0).no_longer_full, "three quarters");
+        room.take(100).unwrap();
+        assert!(room.tell_high().is_some(), "again");
     }
 
     #[test]

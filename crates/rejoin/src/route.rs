@@ -1,12 +1,14 @@
 //! The way of messages from the driver to one stream.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use rejoin_core::Message;
 
+use crate::health::Gap;
+use crate::metrics::Count;
 use crate::sync::lock;
 
 /// How many unread messages a stream holds before QoS 0 is dropped, unless `capacity` says otherwise.
@@ -27,6 +29,28 @@ pub(crate) struct Route {
     taken: AtomicU64,
     /// QoS 0 messages dropped because the stream was full.
     dropped: AtomicU64,
+    /// How many messages the driver gave, and how many the application has seen.
+    given: Count,
+    pub(crate) handed_out: Count,
+    /// How many messages that want an acknowledgement were given, and how many of them the application acknowledged.
+    wanted: AtomicU64,
+    acked: AtomicU64,
+    filters: OnceLock<String>,
+    has_gaps: AtomicBool,
+}
+
+/// Most gaps of one stream that wait to be read; of more the last two become one.
+const GAPS_MAX: usize = 64;
+
+/// What is known of a stream from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamFigures {
+    pub(crate) id: u64,
+    pub(crate) filters: String,
+    /// Messages the application is done with, of those that want an acknowledgement.
+    pub(crate) done: u64,
+    /// And that it is not done with.
+    pub(crate) waiting: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +61,8 @@ struct Inner {
     ended: bool,
     /// The driver slowed down for this stream and wants to know when it was read.
     crowded: bool,
+    /// Gaps, each after so many messages given.
+    gaps: VecDeque<(u64, Gap)>,
 }
 
 /// What became of a batch.
@@ -56,6 +82,12 @@ impl Route {
             inner: Mutex::default(),
             taken: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            filters: OnceLock::new(),
+            has_gaps: AtomicBool::new(false),
+            given: Count::default(),
+            handed_out: Count::default(),
         }
     }
 
@@ -63,9 +95,12 @@ impl Route {
     /// is bounded by our Receive Maximum and never dropped.
     pub(crate) fn give(&self, batch: &mut Vec<Message>) -> Given {
         let mut given = Given::default();
+        let offered = batch.len() as u64;
+        let mut wanted = 0;
         let waker = {
             let mut inner = lock(&self.inner);
             for message in batch.drain(..) {
+                wanted += u64::from(message.id.is_some());
                 let full = inner.queue.len() >= self.capacity || inner.bytes >= CAPACITY_BYTES;
                 if full && message.id.is_none() {
                     given.dropped += 1;
@@ -78,6 +113,10 @@ impl Route {
             inner.crowded = given.crowded;
             inner.waker.take()
         };
+        self.given.add(offered - given.dropped);
+        if wanted > 0 {
+            self.wanted.fetch_add(wanted, Ordering::Relaxed);
+        }
         if given.dropped > 0 {
             self.dropped.fetch_add(given.dropped, Ordering::Relaxed);
         }
@@ -112,6 +151,11 @@ impl Route {
         inner.queue = local;
     }
 
+    /// How many messages wait for the application.
+    pub(crate) fn unread(&self) -> u64 {
+        self.given.get().saturating_sub(self.handed_out.get())
+    }
+
     /// Everything unread, when the stream went away.
     pub(crate) fn take_unread(&self) -> VecDeque<Message> {
         let mut inner = lock(&self.inner);
@@ -129,6 +173,53 @@ impl Route {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Messages may be missing between what was given and what follows.
+    pub(crate) fn gap(&self, gap: Gap) {
+        let waker = {
+            let mut inner = lock(&self.inner);
+            if inner.gaps.len() >= GAPS_MAX
+                && let Some((_, last)) = inner.gaps.back_mut()
+            {
+                last.to = gap.to;
+            } else {
+                inner.gaps.push_back((self.given.get(), gap));
+            }
+            self.has_gaps.store(true, Ordering::Release);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The gap that comes next, if every message before it was handed out.
+    pub(crate) fn take_gap(&self) -> Option<Gap> {
+        if !self.has_gaps.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = lock(&self.inner);
+        let gap = inner.gaps.pop_front_if(|(after, _)| *after <= self.handed_out.get());
+        self.has_gaps.store(!inner.gaps.is_empty(), Ordering::Release);
+        gap.map(|(_, gap)| gap)
+    }
+
+    /// What the stream is for, in words.
+    pub(crate) fn name(&self, filters: String) {
+        let _ = self.filters.set(filters);
+    }
+
+    /// The application acknowledged a message itself.
+    pub(crate) fn acknowledged(&self) {
+        self.acked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn figures(&self) -> StreamFigures {
+        let done = self.taken() + self.acked.load(Ordering::Relaxed);
+        let waiting = self.wanted.load(Ordering::Relaxed).saturating_sub(done);
+        let filters = self.filters.get().cloned().unwrap_or_else(|| "what no subscription wants".to_owned());
+        StreamFigures { id: self.id, filters, done, waiting }
     }
 
     /// The application took one more message that wants an acknowledgement.

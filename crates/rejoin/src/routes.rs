@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
+use rejoin_core::codec::packet::{Qos, SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::{
     Message, MessageId, SubscribeRequest, SubscribeResult, SubscriptionId, Timestamp, TopicFilter,
@@ -13,6 +13,7 @@ use rejoin_core::{
 use tokio::sync::{oneshot, watch};
 
 use crate::command::{Counters, Leave, Leaving, Wishes};
+use crate::health::Gap;
 use crate::route::Route;
 
 /// One filter on the broker, for all who asked for it.
@@ -20,6 +21,8 @@ struct Wish {
     filter: TopicFilter,
     options: SubscriptionOptions,
     answer: Option<SubscribeResult>,
+    /// The broker had granted it before the present answer.
+    granted_before: bool,
     /// Slots of the streams, with whom to tell the broker's answer.
     listeners: Vec<(usize, watch::Sender<Option<SubscribeResult>>)>,
 }
@@ -138,7 +141,13 @@ impl Routes {
                     let id = SubscriptionId(self.last_id);
                     let options = wish.options;
                     let listeners = vec![(slot, sender)];
-                    let new = Wish { filter: filter.clone(), options, answer: None, listeners };
+                    let new = Wish {
+                        filter: filter.clone(),
+                        options,
+                        answer: None,
+                        granted_before: false,
+                        listeners,
+                    };
                     self.wishes.insert(id, new);
                     Some((id, options))
                 }
@@ -235,11 +244,42 @@ impl Routes {
     /// The broker answered, or the engine did for it. Returns the filter.
     pub(crate) fn answered(&mut self, id: SubscriptionId, result: &SubscribeResult) -> Option<&TopicFilter> {
         let wish = self.wishes.get_mut(&id)?;
+        wish.granted_before |= matches!(wish.answer, Some(SubscribeResult::Granted(_)));
         wish.answer = Some(result.clone());
         for (_, listener) in &wish.listeners {
             listener.send_replace(wish.answer.clone());
         }
         Some(&wish.filter)
+    }
+
+    /// How many filters are wanted.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wishes.len()
+    }
+
+    /// Whether the broker had granted it before the present answer.
+    pub(crate) fn was_granted(&self, id: SubscriptionId) -> bool {
+        self.wishes.get(&id).is_some_and(|wish| wish.granted_before)
+    }
+
+    /// Filters that were granted and not asked for again.
+    pub(crate) fn granted(&self) -> Vec<(SubscriptionId, Qos)> {
+        let of = |(id, wish): (&SubscriptionId, &Wish)| match wish.answer {
+            Some(SubscribeResult::Granted(qos)) => Some((*id, qos)),
+            _ => None,
+        };
+        self.wishes.iter().filter_map(of).collect()
+    }
+
+    /// Messages of a filter may be missing: told to its streams, in its place among the messages.
+    pub(crate) fn gap(&mut self, id: SubscriptionId, gap: Gap) {
+        let Some(wish) = self.wishes.get(&id) else { return };
+        for (slot, _) in &wish.listeners {
+            if let Some(slot) = self.slots.get_mut(*slot).and_then(Option::as_mut) {
+                slot.route.give(&mut slot.staged);
+                slot.route.gap(gap);
+            }
+        }
     }
 
     pub(crate) fn unsubscribed(&mut self, id: SubscriptionId, reason: ReasonCode) {

@@ -262,26 +262,33 @@ pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
 
-    fn state(link: Link, ready: bool, queue_full: bool) -> State {
-        State {
-            link,
-            ready,
-            ahead: 7,
-            queue_bytes: 0,
-            queue_full,
-            durable: false,
-            store_error: None,
-            refusing: false,
-            last_loss: None,
-            server: 0,
-            server_name: Text::default(),
-            version: None,
-            session: None,
-            client_id: Text::default(),
-            maximum_packet_size: None,
-            unverified: false,
-            revision: 0,
+    impl State {
+        /// Nothing is known of it.
+        pub(crate) fn for_tests() -> Self {
+            Self {
+                link: Link::Stopped { reason: StopReason::Shutdown },
+                ready: false,
+                ahead: 0,
+                queue_bytes: 0,
+                queue_full: false,
+                durable: false,
+                store_error: None,
+                refusing: false,
+                last_loss: None,
+                server: 0,
+                server_name: Text::default(),
+                version: None,
+                session: None,
+                client_id: Text::default(),
+                maximum_packet_size: None,
+                unverified: false,
+                revision: 0,
+            }
         }
+    }
+
+    fn state(link: Link, ready: bool, queue_full: bool) -> State {
+        State { link, ready, queue_full, ahead: 7, ..State::for_tests() }
     }
 
     /// The table in the documentation of [`State`], row by row.

@@ -1,5 +1,6 @@
 //! The driver's side of a store: what was handed to it, how it stands, and what it still owes when the client ends.
 
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::command::{Standing, Terms};
 use crate::driver::Driver;
 use crate::error::{BuildError, PublishError};
 use crate::events::Event;
+use crate::metrics::Cells;
 use crate::pending::{Entry, Kept, Pending};
 use crate::queue::{Place, Queue, WhenStoreFails};
 use crate::reservation::{OVERHEAD, Reservation};
@@ -69,6 +71,11 @@ impl Storage {
 
     pub(crate) fn load(&self, ids: Vec<PublishId>) {
         self.keeper.load(ids);
+    }
+
+    /// How long its commits take.
+    pub(crate) fn syncs(&self) -> Arc<Cells> {
+        self.keeper.syncs()
     }
 
     /// How often it changed how it stands.

@@ -20,6 +20,7 @@ use crate::command::{Command, Leave, Leaving, Shared, Wish, Wishes};
 use crate::error::SubscribeError;
 use crate::message::Message;
 use crate::route::{DEFAULT_CAPACITY, Route};
+use crate::with_gaps::{Item, WithGaps};
 
 /// Work of a stream before it lets other tasks run: on a runtime of one thread the driver is one of them, and what
 /// was taken so far can be acknowledged while the rest is dealt with.
@@ -132,11 +133,13 @@ impl SubscribeBuilder {
 
     fn make(self, owner: Option<Arc<Owner>>) -> Result<Subscription, SubscribeError> {
         let shared = Arc::clone(&self.owner.shared);
-        let route = Arc::new(Route::new(shared.next_route(), self.manual, self.capacity));
+        let route = shared.new_route(self.manual, self.capacity);
         let mut wishes = Vec::new();
+        let mut names = Vec::new();
         let mut granted = Vec::new();
         for (filter, qos) in self.filters? {
             let (sender, receiver) = watch::channel(None);
+            names.push(filter.to_string());
             granted.push((filter.clone(), receiver));
             wishes.push(Wish {
                 filter,
@@ -144,6 +147,7 @@ impl SubscribeBuilder {
                 granted: sender,
             });
         }
+        route.name(names.join(", "));
         let wishes =
             Wishes { route: Arc::clone(&route), filters: wishes, user_properties: self.user_properties };
         shared.push(Command::Subscribe(Box::new(wishes))).map_err(|_| SubscribeError::Stopped)?;
@@ -223,6 +227,28 @@ impl Subscription {
     /// The next message; `None` when the client stopped and everything was read.
     pub async fn next(&mut self) -> Option<Message> {
         std::future::poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// The same stream with the times in which messages may be missing, each in its place: after a lost session, for
+    /// example. Without it they are told by [`crate::Event::Gap`] alone.
+    pub const fn with_gaps(self) -> WithGaps {
+        WithGaps::new(self)
+    }
+
+    /// The next message, or a gap before it.
+    pub(crate) fn poll_item(&mut self, cx: &Context<'_>) -> Poll<Option<Item>> {
+        self.take_handed_out();
+        if let Some(gap) = self.route.take_gap() {
+            return Poll::Ready(Some(Item::Gap(gap)));
+        }
+        match self.poll_message(cx) {
+            Poll::Ready(message) => Poll::Ready(message.map(Item::Message)),
+            // One that came between the look and the waker.
+            Poll::Pending => match self.route.take_gap() {
+                Some(gap) => Poll::Ready(Some(Item::Gap(gap))),
+                None => Poll::Pending,
+            },
+        }
     }
 
     /// The filters.
@@ -328,9 +354,10 @@ impl Subscription {
             }
         }
         let Some(message) = self.local.pop_front() else { return Poll::Pending };
+        self.route.handed_out.add(1);
         self.stretch += if message.id.is_some() { ACKED_COUNTS } else { 1 };
         self.handed_out = message.id.is_some() && !self.route.manual;
-        Poll::Ready(Some(Message::new(message, self.route.manual.then_some(&self.shared))))
+        Poll::Ready(Some(Message::new(message, self.route.manual.then_some((&self.shared, &self.route)))))
     }
 }
 

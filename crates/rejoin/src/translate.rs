@@ -5,6 +5,7 @@ use std::time::Duration;
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::{Event as Core, LossCause, Timestamp, TransportErrorKind};
 
+use crate::alerts::AlertState;
 use crate::events::Event;
 use crate::stages::Stages;
 
@@ -48,6 +49,11 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
             Event::Opened { server, version, attempt, took, stages, session, outage, resending }
         }
         Core::Suspect { silent_for } => Event::Suspect { silent_for },
+        Core::Silent { silent_for } => Event::Silent {
+            what: "no message that the health watch waits for came".to_owned(),
+            silent_for,
+            restarts: false,
+        },
         Core::Trusted => Event::Trusted,
         Core::Closed { cause, verdict, lasted, in_flight, queued, retry_at, held_by_budget } => {
             Event::Closed {
@@ -107,6 +113,21 @@ pub(crate) fn log(client: &str, event: &Event) {
             target: "rejoin", client, %cause, lasted = seconds(lasted), in_flight, queued,
             next_in = next_in.as_ref().map(seconds), "the link is gone"
         ),
+        Event::Gap { cause, .. } => {
+            tracing::warn!(target: "rejoin", client, cause = cause.name(), "messages may be missing");
+        }
+        Event::Silent { what, silent_for, restarts } => tracing::warn!(
+            target: "rejoin", client, what, silent_for = seconds(silent_for), restarts, "the health watch found something"
+        ),
+        Event::Health { status, before, why } => tracing::info!(
+            target: "rejoin", client, status = status.name(), before = before.name(), why, "the health changed"
+        ),
+        Event::Alert { alert } if alert.state == AlertState::Firing => tracing::warn!(
+            target: "rejoin", client, rule = alert.rule, evidence = alert.evidence, hint = alert.hint, "an alert fires"
+        ),
+        Event::Alert { alert } => {
+            tracing::debug!(target: "rejoin", client, rule = alert.rule, state = alert.state.name(), "an alert changed");
+        }
         Event::Recovered { bill, drained } => {
             tracing::info!(target: "rejoin", client, outage = seconds(&bill.total), drained, "recovered");
         }

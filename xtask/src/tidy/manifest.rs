@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// How many packages the library needs with these features, itself included: who does not ask for one pays nothing
 /// for it.
-const PACKAGES: [(&str, usize); 3] = [("", 20), ("tls", 36), ("tls,ws", 60)];
+const PACKAGES: [(&str, usize); 6] =
+    [("", 20), ("tls", 36), ("tls,ws", 60), ("metrics", 23), ("otel", 21), ("prometheus", 30)];
 
 struct Allowed {
     package: &'static str,
@@ -25,6 +26,7 @@ const ALLOWED: [Allowed; 5] = [
     Allowed {
         package: "rejoin",
         normal: &[
+            "axum",
             "bytes",
             "rejoin-core",
             "tokio",
@@ -36,13 +38,24 @@ const ALLOWED: [Allowed; 5] = [
             "redb",
             "crc32fast",
             "futures-sink",
+            "metrics",
+            "opentelemetry",
+            "prometheus-client",
             "rustls",
             "rustls-native-certs",
             "tokio-rustls",
             "tokio-tungstenite",
             "zeroize",
         ],
-        tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "futures-util", "rcgen"],
+        tests: &[
+            "proptest",
+            "insta",
+            "tempfile",
+            "tracing-subscriber",
+            "futures-util",
+            "rcgen",
+            "tower-service",
+        ],
     },
     Allowed {
         package: "rejoin-lab",
@@ -59,6 +72,7 @@ const ALLOWED: [Allowed; 5] = [
             "rejoin-lab",
             "tokio",
             "clap",
+            "prometheus-client",
             "ratatui",
             "crossterm",
             "tracing",

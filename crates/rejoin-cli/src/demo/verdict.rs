@@ -133,12 +133,12 @@ impl Judgement {
             lines: self.lines(),
             expectations: vec![
                 none("lost", self.ours.lost.len() as u64, qos0),
-                none("duplicates without a reason", self.ours.duplicates_unexplained as u64, false),
-                none("out of order", self.ours.out_of_order as u64, false),
-                none("acknowledged and not there", self.ours.false_acknowledgements as u64, false),
-                none("told failed", self.ours.told_failed as u64, false),
-                none("told unknown", self.ours.told_unknown as u64, unknown_allowed),
-                none("protocol violations", self.ours.violations as u64, false),
+                none("duplicates without a reason", self.ours.duplicates_unexplained, false),
+                none("out of order", self.ours.out_of_order, false),
+                none("acknowledged and not there", self.ours.false_acknowledgements, false),
+                none("told failed", self.ours.told_failed, false),
+                none("told unknown", self.ours.told_unknown, unknown_allowed),
+                none("protocol violations", self.ours.violations, false),
             ],
             anomalies: self
                 .ours

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rejoin::metrics::{Histogram, MetricsSnapshot};
 use rejoin::{Client, Link, Obstacle, Outlook, State};
 
-use super::document::{CheckView, HealthView, LinkWord, OutlookWord, StateView, Totals};
+use super::document::{
+    AlertView, BaselineView, CheckView, Figure, HealthView, LinkWord, OutlookWord, StateView, Totals,
+};
 use super::run::{Moment, session_word, stop_words};
 
 /// Where the time of a run begins.
@@ -27,31 +30,77 @@ fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the client tells now.
-pub(crate) fn moment(client: &Client, zero: Zero) -> Moment {
-    let state = client.state();
-    let stats = client.stats().engine;
-    let totals = Totals {
-        accepted: stats.accepted,
-        acked: stats.delivered,
-        failed: stats.failed,
-        received: stats.received,
-        resent: stats.resent,
-        attempts: stats.attempts,
-        links: stats.links,
-        losses: stats.losses,
-        sessions_lost: stats.sessions_lost,
-        gaps: 0,
-    };
-    let view = view(&state, zero);
-    let health = health(&view);
-    Moment {
-        client_id: state.client_id.as_str().to_owned(),
-        state: view,
-        totals,
-        health,
-        ..Moment::default()
+/// Looks at one client again and again.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    client: Client,
+    zero: Zero,
+    /// Of the last sample, so that the next one tells what was between them.
+    acks: Histogram,
+    pings: Histogram,
+    ack_ms: [Option<Figure>; 3],
+    ping_ms: Option<Figure>,
+}
+
+impl Meter {
+    /// Looks at this client, from now on.
+    pub(crate) fn new(client: Client, zero: Zero) -> Self {
+        let metrics = client.metrics();
+        let acks = acks(&metrics);
+        Self { client, zero, acks, pings: metrics.ping_round_trip, ack_ms: [None; 3], ping_ms: None }
     }
+
+    /// What the client tells now, with the durations measured since the last call of this.
+    pub(crate) fn sample(&mut self) -> Moment {
+        let metrics = self.client.metrics();
+        let acks = acks(&metrics);
+        let since = acks.since(&self.acks);
+        self.ack_ms = [0.5, 0.95, 0.99].map(|share| since.quantile(share).map(Figure::ms));
+        self.ping_ms = metrics.ping_round_trip.since(&self.pings).quantile(1.0).map(Figure::ms);
+        self.acks = acks;
+        self.pings.clone_from(&metrics.ping_round_trip);
+        self.moment_of(&metrics)
+    }
+
+    /// What the client tells now.
+    pub(crate) fn moment(&self) -> Moment {
+        self.moment_of(&self.client.metrics())
+    }
+
+    fn moment_of(&self, metrics: &MetricsSnapshot) -> Moment {
+        let state = self.client.state();
+        let stats = self.client.stats().engine;
+        let totals = Totals {
+            accepted: stats.accepted,
+            acked: stats.delivered,
+            failed: stats.failed,
+            received: stats.received,
+            resent: stats.resent,
+            attempts: stats.attempts,
+            links: stats.links,
+            losses: stats.losses,
+            sessions_lost: stats.sessions_lost,
+            gaps: 0,
+        };
+        let mut view = view(&state, self.zero);
+        view.oldest_ms = metrics.queue_oldest_age.map(millis);
+        Moment {
+            client_id: state.client_id.as_str().to_owned(),
+            state: view,
+            totals,
+            queue_limit: metrics.queue_limit_messages,
+            in_flight: Some(metrics.in_flight),
+            ack_ms: self.ack_ms,
+            ping_ms: self.ping_ms,
+            health: health(&self.client, self.zero),
+            baselines: baselines(&self.client),
+            alerts: alerts(&self.client, self.zero),
+        }
+    }
+}
+
+fn acks(metrics: &MetricsSnapshot) -> Histogram {
+    metrics.ack_duration.iter().fold(Histogram::default(), |all, one| all.and(one))
 }
 
 /// The state in the words of the document.
@@ -122,13 +171,41 @@ fn obstacle(why: &Obstacle) -> String {
     }
 }
 
-fn health(view: &StateView) -> HealthView {
-    let (status, detail) = match view.link {
-        LinkWord::Open => ("healthy", String::new()),
-        LinkWord::Stopped => ("unhealthy", view.reason.clone().unwrap_or_default()),
-        _ => ("degraded", view.reason.clone().unwrap_or_default()),
-    };
-    let check =
-        CheckView { name: "link".to_owned(), status: status.to_owned(), detail, since_ms: view.since_ms };
-    HealthView { status: status.to_owned(), checks: vec![check] }
+fn health(client: &Client, zero: Zero) -> HealthView {
+    let health = client.health();
+    let checks = health.checks.into_iter().map(|check| CheckView {
+        name: check.name.to_owned(),
+        status: check.status.name().to_owned(),
+        detail: check.detail,
+        since_ms: zero.ms(check.since),
+    });
+    HealthView { status: health.status.name().to_owned(), checks: checks.collect() }
+}
+
+fn baselines(client: &Client) -> Vec<BaselineView> {
+    let all = client.baselines().into_iter().map(|baseline| BaselineView {
+        signal: baseline.signal.name().to_owned(),
+        state: baseline.state.name().to_owned(),
+        median: baseline.median,
+        spread: baseline.spread,
+        now: baseline.now,
+        ratio: baseline.ratio,
+        unit: baseline.signal.unit().to_owned(),
+        samples: baseline.samples,
+    });
+    all.collect()
+}
+
+fn alerts(client: &Client, zero: Zero) -> Vec<AlertView> {
+    let all = client.alerts().into_iter().map(|alert| AlertView {
+        rule: alert.rule,
+        signal: alert.signal.name().to_owned(),
+        state: alert.state.name().to_owned(),
+        since_ms: Some(zero.ms(alert.since)),
+        value: alert.value,
+        limit: alert.limit,
+        evidence: alert.evidence,
+        hint: alert.hint,
+    });
+    all.collect()
 }

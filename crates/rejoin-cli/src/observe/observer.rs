@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rejoin::health::Ready;
 use rejoin::{Client, Event, Events};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -13,7 +14,7 @@ use super::document::{Level, VerdictView};
 use super::door::Door;
 use super::flags::{Place, Places, Shown};
 use super::live::Live;
-use super::measure::{Zero, moment};
+use super::measure::{Meter, Zero};
 use super::probes::Probes;
 use super::recording::Recording;
 use super::routes::{self, Action, Asked, Desk, LINGER};
@@ -67,7 +68,10 @@ impl Observer {
         let zero = Zero(Instant::now());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         head.started_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let subscribes_only = head.role.subscribes && !head.role.publishes;
+        let ready = if head.role.publishes { Ready::WillDeliver } else { Ready::Subscribed };
+        // The label of every metric: what people call it, never the client id, which may be new in each run.
+        let name =
+            if head.subject.name.is_empty() { head.program.verb.clone() } else { head.subject.name.clone() };
         let run = Run::new(head);
         let recording = match recording {
             Some(path) => Some(
@@ -80,8 +84,9 @@ impl Observer {
         let (told, inbox) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let (finished, done) = watch::channel(false);
-        let probes = Probes::new(client.clone(), subscribes_only);
-        let work = Work { client, zero, live: Arc::clone(&live), recording, dirty: true, finished };
+        let probes = Probes::new(client.clone(), &name, ready);
+        let meter = Meter::new(client.clone(), zero);
+        let work = Work { client, meter, zero, live: Arc::clone(&live), recording, dirty: true, finished };
         let thread = std::thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
@@ -127,6 +132,7 @@ impl Drop for Observer {
 
 struct Work {
     client: Client,
+    meter: Meter,
     zero: Zero,
     live: Arc<Live>,
     recording: Option<Recording>,
@@ -195,6 +201,10 @@ impl Work {
                     Some(event) => self.tell(&event),
                     None => {
                         over = true;
+                        // What was told before the end belongs to it.
+                        while let Ok(told) = inbox.try_recv() {
+                            self.note(told);
+                        }
                         self.sample();
                         self.publish();
                         self.finished.send_replace(true);
@@ -242,19 +252,18 @@ impl Work {
         self.dirty = true;
     }
 
-    fn observe(&self) {
-        let now = moment(&self.client, self.zero);
-        self.live.change(|run| run.observe(now));
-    }
-
     fn sample(&mut self) {
-        self.observe();
+        let now = self.meter.sample();
         let now_ms = self.zero.now_ms();
-        self.live.change(|run| run.sample(now_ms));
+        self.live.change(|run| {
+            run.observe(now);
+            run.sample(now_ms);
+        });
     }
 
     fn publish(&mut self) {
-        self.observe();
+        let now = self.meter.moment();
+        self.live.change(|run| run.observe(now));
         self.dirty = false;
         let update = self.live.publish(self.zero.now_ms());
         if let Some(recording) = &mut self.recording

@@ -1,58 +1,46 @@
-//! What Prometheus and Kubernetes ask for.
+//! What Prometheus and Kubernetes ask for: the library's own answers.
 
-use rejoin::{Client, Link};
+use std::sync::Arc;
 
-/// The answer to a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// The HTTP status.
-    pub(crate) status: u16,
-    /// In words.
-    pub(crate) body: String,
-}
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use rejoin::Client;
+use rejoin::health::{self, Answer, Ready};
+use rejoin::metrics::prometheus;
+
+/// What the text of the metrics is.
+pub(crate) const METRICS_TYPE: &str = prometheus::CONTENT_TYPE;
 
 /// Answers for one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Probes {
     client: Client,
-    /// It publishes nothing: ready means subscribed.
-    subscribes_only: bool,
+    registry: Arc<Registry>,
+    ready: Ready,
 }
 
 impl Probes {
-    /// For a client; `subscribes_only` chooses what ready means.
-    pub(crate) const fn new(client: Client, subscribes_only: bool) -> Self {
-        Self { client, subscribes_only }
+    /// For a client; `name` is the label of its metrics, `ready` what it is to be called ready for.
+    pub(crate) fn new(client: Client, name: &str, ready: Ready) -> Self {
+        let mut registry = Registry::default();
+        let registered = prometheus::register(&mut registry, &client, name);
+        debug_assert!(registered.is_ok(), "the registry is new: {registered:?}");
+        Self { client, registry: Arc::new(registry), ready }
     }
 
-    /// OpenMetrics text; `None` where this build has no metrics.
-    pub(crate) const fn metrics(&self) -> Option<String> {
-        None
+    /// OpenMetrics text; `None` if it cannot be written.
+    pub(crate) fn metrics(&self) -> Option<String> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).ok().map(|()| page)
     }
 
-    /// Whether the process should be left alone. The broker has no say in it.
-    pub(crate) fn livez(&self, verbose: bool) -> Answer {
-        let stopped = matches!(self.client.state().link, Link::Stopped { .. });
-        answer(!stopped, "the client stopped", verbose)
+    /// Whether the process should be left alone.
+    pub(crate) fn livez(&self) -> Answer {
+        health::livez(&self.client)
     }
 
     /// Whether work should be given to it.
     pub(crate) fn readyz(&self, verbose: bool) -> Answer {
-        let state = self.client.state();
-        let (ready, why) = if self.subscribes_only {
-            (state.ready(), "not every subscription is granted on an open link")
-        } else {
-            (state.outlook().will_deliver(), "what is handed over would not be delivered")
-        };
-        answer(ready, why, verbose)
-    }
-}
-
-fn answer(well: bool, why: &str, verbose: bool) -> Answer {
-    match (well, verbose) {
-        (true, false) => Answer { status: 200, body: "ok".to_owned() },
-        (true, true) => Answer { status: 200, body: "[+]client ok\nok".to_owned() },
-        (false, false) => Answer { status: 503, body: why.to_owned() },
-        (false, true) => Answer { status: 503, body: format!("[-]client failed: {why}\nfailed") },
+        health::readyz(&self.client, self.ready, verbose)
     }
 }

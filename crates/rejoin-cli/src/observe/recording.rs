@@ -33,11 +33,6 @@ impl Recording {
         self.line(&serde_json::to_vec(update)?)
     }
 
-    /// Adds an update that was written as JSON already.
-    pub(crate) fn append_json(&mut self, update: &[u8]) -> io::Result<()> {
-        self.line(update)
-    }
-
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use rejoin::health::Answer;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ use super::guard::{Guard, Refusal, Wish};
 use super::limits::Limits;
 use super::live::Live;
 use super::page::PageFile;
-use super::probes::{Answer, Probes};
+use super::probes::{METRICS_TYPE, Probes};
 use super::stream::Reader;
 
 /// What may be asked of the program.
@@ -39,7 +40,6 @@ pub(crate) enum Action {
     Restart,
 }
 
-/// The name of an action, as it is asked for.
 impl Action {
     /// All of them by name.
     pub(crate) const ALL: [(&'static str, Self); 5] = [
@@ -241,15 +241,14 @@ async fn control(State(desk): State<Desk>, body: Bytes) -> Response {
 }
 
 async fn metrics(State(desk): State<Desk>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match desk.probes.metrics() {
-        Some(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
-        None => words(StatusCode::NOT_FOUND, "this program was built without metrics"),
+        Some(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        None => words(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
     }
 }
 
-async fn livez(State(desk): State<Desk>, uri: Uri) -> Response {
-    probe(desk.probes.livez(is_verbose(&uri)))
+async fn livez(State(desk): State<Desk>) -> Response {
+    probe(desk.probes.livez())
 }
 
 async fn readyz(State(desk): State<Desk>, uri: Uri) -> Response {

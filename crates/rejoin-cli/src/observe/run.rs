@@ -3,6 +3,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rejoin::alerts::AlertState;
+use rejoin::health::HealthStatus;
 use rejoin::{Event, LossCause, SessionState, StopReason};
 use rejoin_core::error::LocalCause;
 
@@ -49,11 +51,13 @@ pub(crate) struct Moment {
     pub(crate) client_id: String,
     /// Counts since the start; `gaps` is the model's own.
     pub(crate) totals: Totals,
+    /// How many messages the queue holds at most, where it counts messages.
+    pub(crate) queue_limit: Option<u64>,
     /// Messages sent and unacknowledged, where it is known.
     pub(crate) in_flight: Option<u64>,
     /// From publish to acknowledgement since the last sample: p50, p95, p99.
     pub(crate) ack_ms: [Option<Figure>; 3],
-    /// The newest round trip of a ping.
+    /// The longest round trip of a ping since the last sample.
     pub(crate) ping_ms: Option<Figure>,
     /// How well the client is.
     pub(crate) health: HealthView,
@@ -128,6 +132,7 @@ impl Run {
     /// The client told something.
     pub(crate) fn tell(&mut self, at_ms: u64, event: &Event) {
         self.follow(at_ms, event);
+        self.judged(at_ms, event);
         let unix_ms =
             i64::try_from(self.document.clock.started_unix_ms.saturating_add(at_ms)).unwrap_or(i64::MAX);
         let time = Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::MAX).to_zoned(self.zone.clone());
@@ -136,6 +141,40 @@ impl Run {
             if weight != Weight::Debug {
                 self.note(at_ms, level(word), word, text);
             }
+        }
+    }
+
+    /// What the client thinks of itself. Its lines for people are those of the state; here is the page for it.
+    fn judged(&mut self, at_ms: u64, event: &Event) {
+        match event {
+            Event::Health { status, before, why } => {
+                let level = match status {
+                    HealthStatus::Healthy => Level::Good,
+                    HealthStatus::Degraded => Level::Warn,
+                    HealthStatus::Unhealthy => Level::Bad,
+                };
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                self.note(at_ms, level, "health", format!("{}, was {}{why}", status.name(), before.name()));
+            }
+            Event::Alert { alert } => {
+                let text = format!("{}: {}; {}", alert.rule, alert.evidence, alert.hint);
+                match alert.state {
+                    AlertState::Firing => self.note(at_ms, Level::Bad, "alert", text),
+                    AlertState::Resolved => {
+                        self.note(at_ms, Level::Good, "alert", format!("{} is over", alert.rule))
+                    }
+                    _ => {}
+                }
+            }
+            Event::QueueHigh { messages, bytes, limit_bytes } => {
+                let text = format!(
+                    "{messages} messages take {} of {}",
+                    crate::quantity::size(*bytes),
+                    crate::quantity::size(*limit_bytes)
+                );
+                self.note(at_ms, Level::Warn, "queue", text);
+            }
+            _ => {}
         }
     }
 
@@ -213,7 +252,9 @@ impl Run {
         let now_ms = self.document.clock.now_ms.max(now_ms);
         let lanes = self.lane_tails();
         let from = self.outages.changed.take(self.outages.list.len());
+        let mut rows = std::mem::take(&mut self.fresh_rows);
         let moment = &self.moment;
+        rows.queue_limit = moment.queue_limit.map(|limit| Figure::new(limit as f64));
         let update = Update {
             now_ms,
             client: std::mem::take(&mut self.subject_changed).then(|| self.subject.clone()),
@@ -223,7 +264,7 @@ impl Run {
             alerts: moment.alerts.clone(),
             baselines: moment.baselines.clone(),
             totals: Totals { gaps: self.gaps, ..moment.totals },
-            samples: std::mem::take(&mut self.fresh_rows),
+            samples: rows,
             events: std::mem::take(&mut self.fresh_events),
             lanes,
             outages: Tail::of(&self.outages.list, from),

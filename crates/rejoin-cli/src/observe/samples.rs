@@ -56,7 +56,7 @@ pub(crate) struct Samples {
     pub(crate) ack_p95_ms: Column,
     /// The 99th percentile.
     pub(crate) ack_p99_ms: Column,
-    /// The newest round trip of a ping.
+    /// The round trip of a ping in this row.
     pub(crate) ping_ms: Column,
     /// How long nothing was heard from the broker.
     pub(crate) silent_ms: Column,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoin::Client;
+use rejoin::health::Ready;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -54,7 +55,7 @@ impl Served {
         let desk = Desk {
             live: Arc::clone(&live),
             guard: Arc::new(Guard::new(as_if, "127.0.0.1", token)),
-            probes: Probes::new(prepared.client().clone(), false),
+            probes: Probes::new(prepared.client().clone(), "test", Ready::WillDeliver),
             asked: sender,
             streams: Arc::clone(&streams),
             limits,
@@ -195,6 +196,7 @@ async fn every_route_answers_and_forbids_the_browser_what_the_page_does_not_need
         ("/assets/nothing.js", 404, "text/plain; charset=utf-8"),
         ("/assets/../Cargo.toml", 404, "text/plain; charset=utf-8"),
         ("/api/v1/snapshot", 200, "application/json"),
+        ("/metrics", 200, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
         ("/livez", 200, "text/plain; charset=utf-8"),
         ("/readyz?verbose", 200, "text/plain; charset=utf-8"),
         ("/other", 404, "text/plain; charset=utf-8"),
@@ -219,6 +221,9 @@ async fn every_route_answers_and_forbids_the_browser_what_the_page_does_not_need
         let again = served.get(&format!("/assets/{}", file.name), &format!("If-None-Match: {tag}\r\n")).await;
         assert_eq!((again.status, again.body.as_str()), (304, ""), "{}", file.name);
     }
+    let metrics = served.get("/metrics", "").await;
+    assert!(metrics.body.contains("mqtt_client_link_open{client=\"test\"} 0"), "{}", metrics.body);
+    assert!(metrics.body.ends_with("# EOF\n"));
     for (method, path) in [("POST", "/"), ("DELETE", "/api/v1/snapshot"), ("POST", "/metrics")] {
         assert_eq!(served.ask(method, path, "", "").await.status, 405, "{method} {path}");
     }

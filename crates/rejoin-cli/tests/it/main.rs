@@ -1,5 +1,6 @@
 //! The program as people run it: its own process, real sockets on loopback.
 
+mod assets;
 mod demo;
 mod endings;
 mod flags;

@@ -93,12 +93,18 @@ async fn a_subscriber_is_seen_to_lose_its_link_and_to_come_back() {
     assert_eq!(open["answers"]["link"]["word"], "YES", "{open:#}");
     assert_eq!(open["schema"], "rejoin-run/1");
     assert_eq!(open["program"]["verb"], "sub");
+    assert_eq!(open["health"]["status"], "healthy", "{open:#}");
+    assert!(open["alerts"].as_array().is_some_and(|rules| rules.len() >= 6), "{:#}", open["alerts"]);
+    assert!(open["baselines"].as_array().is_some_and(|list| !list.is_empty()), "{:#}", open["baselines"]);
     assert_eq!(open["controls"], serde_json::json!(["nudge"]));
     assert!(open["lanes"].get("truth").is_none(), "without a proxy nobody knows the truth");
     assert_eq!(page.get("/").status, 200);
     assert_eq!(page.get("/livez").status, 200);
+    let metrics = page.get("/metrics").body;
+    assert!(metrics.contains("mqtt_client_link_open{client=\"sub\"} 1"), "{metrics}");
     server.kill(rejoin_lab::Ending::Rst).await;
-    let lost = page.until("loss", |document| document["state"]["is_connection_open"] == false);
+    let lost = page.until("loss", |document| document["health"]["status"] == "degraded");
+    assert_eq!(lost["state"]["is_connection_open"], false, "{lost:#}");
     assert!(lost["state"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{lost:#}");
     assert_eq!(page.get("/livez").status, 200, "a restart of the process would not bring the broker back");
     assert_eq!(page.get("/readyz").status, 503);
@@ -202,6 +208,12 @@ fn the_demo_is_judged_and_goes_on_being_shown_until_ctrl_c() {
     assert!(judged["lanes"]["truth"].as_array().is_some_and(|lane| lane.len() > 4));
     assert!(judged["honesty"]["claimed_open_while_closed_ms"].is_u64());
     assert!(judged["outages"].as_array().is_some_and(|list| list.len() >= 3), "{:#}", judged["outages"]);
+    let measured = |name: &str| {
+        judged["samples"][name].as_array().is_some_and(|column| column.iter().any(Value::is_number))
+    };
+    for column in ["ack_p50_ms", "ack_p99_ms", "in_flight", "oldest_ms", "ping_ms", "silent_ms", "queue"] {
+        assert!(measured(column), "{column}: {:#}", judged["samples"]);
+    }
     assert!(judged["totals"]["accepted"].as_u64().is_some_and(|n| n >= 1_400), "{:#}", judged["totals"]);
     program.told("until Ctrl-C");
     assert_eq!(page.get("/").status, 200, "it is still shown");

@@ -344,6 +344,14 @@ impl Engine {
         }
     }
 
+    /// The link does not do what it is for, as whoever watches it found: ends it as [`LossCause::HealthWatch`].
+    pub fn unwell(&mut self, waited: Duration, now: Now) {
+        self.advance(now);
+        if self.is_up() {
+            self.lose(LossCause::HealthWatch(waited));
+        }
+    }
+
     /// Tells the engine what happened.
     pub fn handle(&mut self, input: Input, now: Now) {
         self.advance(now);
@@ -447,6 +455,11 @@ impl Engine {
         self.present.revision
     }
 
+    /// Messages sent and unacknowledged, as in [`Engine::status`], which costs more to ask.
+    pub fn in_flight(&self) -> usize {
+        self.session.outbox.in_flight.len()
+    }
+
     /// The counters.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -529,6 +542,7 @@ impl Engine {
             None => {}
             Some(Alarm::Dead(cause)) => self.lose(cause),
             Some(Alarm::Ping) => self.ping(),
+            Some(Alarm::Silent(silent_for)) => self.tell(Event::Silent { silent_for }),
             Some(Alarm::Suspect) => {
                 let silent_for = now.since(link.liveness.heard());
                 self.tell(Event::Suspect { silent_for });

@@ -97,8 +97,9 @@ impl Engine {
             }
             Packet::PingResp => {
                 let now = self.now.mono;
-                if let Some(link) = self.link.as_mut() {
-                    link.liveness.pingresp(now);
+                if let Some(took) = self.link.as_mut().and_then(|link| link.liveness.pingresp(now)) {
+                    self.stats.pings_answered += 1;
+                    self.stats.pings_took += took;
                 }
                 self.session.quarantine.proven(now);
             }

@@ -40,6 +40,7 @@ pub enum Call {
     AuthFailed(TransportError),
     Nudge,
     RestartLink,
+    Unwell(std::time::Duration),
     Close { within: std::time::Duration },
 }
 
@@ -76,6 +77,7 @@ impl Call {
                 let _ = engine.nudge(now);
             }
             Self::RestartLink => engine.restart_link(now),
+            Self::Unwell(waited) => engine.unwell(waited, now),
             Self::Close { within } => engine.close(within, now),
         }
     }
@@ -132,6 +134,7 @@ impl Call {
             "auth-failed" => Self::AuthFailed(error(fields)?),
             "nudge" => Self::Nudge,
             "restart-link" => Self::RestartLink,
+            "unwell" => Self::Unwell(fields.seconds("waited")?),
             "close" => Self::Close { within: fields.seconds("within")? },
             _ => return None,
         })

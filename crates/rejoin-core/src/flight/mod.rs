@@ -1,6 +1,6 @@
 //! The flight recorder: everything that goes into an engine and everything that comes out, one line each.
 //!
-//! The engine is a pure function of its inputs, so a file of them is the whole story: [`replay`] rebuilds the engine
+//! The engine is a pure function of its inputs, so a file of them is the whole story: [`replay()`] rebuilds the engine
 //! and sees the same outputs at the same times, on any machine. A user's report becomes a test by copying a file.
 //!
 //! Payloads, the login and authentication data are blanked on the way, byte for byte, by the letter `x`: the engine
@@ -296,6 +296,12 @@ impl Flight {
     pub fn restart_link(&mut self, now: Now) {
         self.note(now, || Some("restart-link".to_owned()));
         self.engine.restart_link(now);
+    }
+
+    /// [`Engine::unwell`].
+    pub fn unwell(&mut self, waited: Duration, now: Now) {
+        self.note(now, || Some(Line::new("unwell").with("waited", line::Seconds(waited)).finish()));
+        self.engine.unwell(waited, now);
     }
 
     /// [`Engine::close`].

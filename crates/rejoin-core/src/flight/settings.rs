@@ -12,6 +12,7 @@ use crate::config::{
     SessionConfig, SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
 use crate::text::Text;
+use crate::topic::TopicFilter;
 
 /// A value as one word.
 trait Value: Sized {
@@ -130,6 +131,16 @@ impl Value for Vec<Text> {
     }
 }
 
+impl Value for Vec<TopicFilter> {
+    fn write(&self) -> String {
+        self.iter().map(|filter| filter.text().clone()).collect::<Vec<_>>().write()
+    }
+    fn read(word: &str) -> Option<Self> {
+        let filter = |text: Text| TopicFilter::new(text.as_bytes().clone()).ok();
+        Vec::<Text>::read(word)?.into_iter().map(filter).collect()
+    }
+}
+
 impl Value for Vec<(Text, Text)> {
     fn write(&self) -> String {
         self.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect::<Vec<_>>().write()
@@ -241,6 +252,8 @@ settings! {
     "link.connect_timeout" => link.connect_timeout;
     "link.connack_timeout" => link.connack_timeout;
     "link.health_watch" => link.health_watch;
+    "link.health_watch_filters" => link.health_watch_filters;
+    "link.health_watch_only_tells" => link.health_watch_only_tells;
     "link.maximum_packet_size" => link.maximum_packet_size;
     "link.receive_maximum" => link.receive_maximum;
     "link.receive_overrun" => link.receive_overrun;
@@ -285,7 +298,8 @@ fn is_complete(config: &Config) {
     let Config { client_id: _, servers: _, version: _, login: _, authentication: _, will: _, user_properties: _,
         link, session, recovery } = config;
     let LinkConfig { keep_alive: _, ping_after: _, ping_timeout: _, write_timeout: _, ack_timeout: _,
-        connect_timeout: _, connack_timeout: _, health_watch: _, maximum_packet_size: _, receive_maximum: _,
+        connect_timeout: _, connack_timeout: _, health_watch: _, health_watch_filters: _,
+        health_watch_only_tells: _, maximum_packet_size: _, receive_maximum: _,
         receive_overrun: _, topic_alias_maximum: _, topic_aliases_used: _, max_user_properties: _,
         write_buffer: _ } = link;
     let SessionConfig { mode: _, adopt: _, clustered: _, in_flight_max: _, on_loss: _, resubscribe: _, durable: _,
@@ -326,6 +340,7 @@ mod tests {
         };
         config.user_properties = vec![(Text::from_static("a"), Text::from_static(""))];
         config.link.health_watch = Some(Duration::from_millis(1));
+        config.link.health_watch_filters = vec![TopicFilter::try_from("a/+/b, c").unwrap()];
         config.session.mode = SessionMode::Kept(Duration::MAX);
         config.session.in_flight_max = Some(3);
         config.recovery.budget = None;

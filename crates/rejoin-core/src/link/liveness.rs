@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::config::LinkConfig;
 use crate::error::LossCause;
 use crate::time::{TimerKind, Timestamp};
+use crate::topic::TopicFilter;
 
 /// The clocks of one link. Any inbound byte is life.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Liveness {
     write_timeout: Duration,
     ack_timeout: Duration,
     health_watch: Option<Duration>,
+    watched: Vec<TopicFilter>,
+    only_tells: bool,
     last_in: Timestamp,
     last_out: Timestamp,
     ping_sent: Option<Timestamp>,
@@ -53,6 +56,8 @@ pub(crate) enum Alarm {
     Ping,
     /// The answer to a ping is late.
     Suspect,
+    /// No message for the time of the health watch, which only tells.
+    Silent(Duration),
     /// The link is dead.
     Dead(LossCause),
 }
@@ -71,6 +76,8 @@ impl Liveness {
             write_timeout: config.write_timeout,
             ack_timeout,
             health_watch: config.health_watch,
+            watched: config.health_watch_filters.clone(),
+            only_tells: config.health_watch_only_tells,
             last_in: now,
             last_out: now,
             ping_sent: None,
@@ -124,8 +131,10 @@ impl Liveness {
         std::mem::take(&mut self.suspect)
     }
 
-    pub(crate) fn publish_received(&mut self, now: Timestamp) {
-        self.last_publish = now;
+    pub(crate) fn publish_received(&mut self, topic: &str, now: Timestamp) {
+        if self.watched.is_empty() || self.watched.iter().any(|filter| filter.matches(topic)) {
+            self.last_publish = now;
+        }
     }
 
     pub(crate) fn handed_over(&mut self, bytes: usize, now: Timestamp) {
@@ -170,10 +179,11 @@ impl Liveness {
         self.ping_mark = Some(self.handed);
     }
 
-    pub(crate) fn pingresp(&mut self, now: Timestamp) {
-        if let Some(sent) = self.ping_sent.take() {
-            self.round_trip.sample(now.since(sent));
-        }
+    /// Gives the round trip, if there was a ping to answer.
+    pub(crate) fn pingresp(&mut self, now: Timestamp) -> Option<Duration> {
+        let took = now.since(self.ping_sent.take()?);
+        self.round_trip.sample(took);
+        Some(took)
     }
 
     pub(crate) fn pause(&mut self, paused: bool, now: Timestamp) {
@@ -235,12 +245,19 @@ impl Liveness {
     pub(crate) fn check(&mut self, now: Timestamp) -> Option<Alarm> {
         let mut due = self.deadlines().into_iter().flatten().filter(|(at, _)| *at <= now).map(|(_, k)| k);
         let first = due.next()?;
-        let grave =
-            [first].into_iter().chain(due).find(|k| !matches!(k, TimerKind::Ping | TimerKind::Suspect));
+        let grave = [first].into_iter().chain(due).find(|k| match k {
+            TimerKind::Ping | TimerKind::Suspect => false,
+            TimerKind::HealthWatch => !self.only_tells,
+            _ => true,
+        });
         Some(match grave.unwrap_or(first) {
             TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
             TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),
             TimerKind::AckProgress => Alarm::Dead(LossCause::AckTimeout(self.ack_timeout)),
+            TimerKind::HealthWatch if self.only_tells => {
+                self.last_publish = now;
+                Alarm::Silent(self.health_watch.unwrap_or_default())
+            }
             TimerKind::HealthWatch => {
                 Alarm::Dead(LossCause::HealthWatch(self.health_watch.unwrap_or_default()))
             }

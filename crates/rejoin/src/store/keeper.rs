@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rejoin_core::{Publication, PublishId, Record, Ticket};
 
 use super::{Store, StoreError, StoreStats};
+use crate::metrics::Cells;
 use crate::sync::lock;
 
 /// Records in one commit.
@@ -65,6 +66,8 @@ impl fmt::Debug for Keeper {
 struct Desk {
     state: Mutex<State>,
     bell: Condvar,
+    /// How long commits take; the thread writes it.
+    syncs: Arc<Cells>,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +151,10 @@ impl Keeper {
 
     pub(crate) fn stats(&self) -> StoreStats {
         lock(&self.desk.state).stats
+    }
+
+    pub(crate) fn syncs(&self) -> Arc<Cells> {
+        Arc::clone(&self.desk.syncs)
     }
 
     /// No more jobs come: what waits is committed, then the store is closed.
@@ -311,8 +318,11 @@ impl Thread {
     fn commit(&mut self, retry_at: &mut Option<Instant>) {
         self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
+        let began = Instant::now();
         match self.store.commit(&self.group) {
             Ok(()) => {
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.desk.syncs.record(took, 1);
                 self.group.clear();
                 self.ticket = None;
                 let mut reports = Vec::from([Report::Persisted(ticket)]);

@@ -4,9 +4,11 @@
 
 mod ending;
 mod flight;
+mod health;
 mod identity;
 mod isolation;
 mod links;
+mod metrics;
 mod peer;
 mod publishing;
 mod queue;
@@ -15,4 +17,6 @@ mod secrets;
 #[cfg(feature = "tls")]
 mod tls;
 mod ways;
+#[cfg(feature = "axum")]
+mod web;
 mod wishes;

@@ -186,6 +186,34 @@ fn the_health_watch_restarts_a_link_without_messages() {
 }
 
 #[test]
+fn the_health_watch_on_named_filters_is_not_calmed_by_other_messages() {
+    let mut config = config();
+    config.link.health_watch = Some(secs(60));
+    config.link.health_watch_filters = vec![TopicFilter::try_from("plant/+/temp").unwrap()];
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.live(50);
+    b.deliver(Qos::AtMostOnce, 0, false, "other");
+    b.live(9);
+    assert_eq!(b.closed, 0);
+    b.live(1);
+    assert_eq!(*b.last_closed(), LossCause::HealthWatch(secs(60)));
+}
+
+#[test]
+fn a_health_watch_that_only_tells_tells_again_each_time_and_keeps_the_link() {
+    let mut config = config();
+    config.link.health_watch = Some(secs(60));
+    config.link.health_watch_only_tells = true;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.live(121);
+    let told =
+        b.events.iter().filter(|e| matches!(e, Event::Silent { silent_for } if *silent_for == secs(60)));
+    assert_eq!((told.count(), b.closed), (2, 0));
+}
+
+#[test]
 fn opening_has_its_limits_and_they_grow() {
     let mut b = Bench::new(config());
     b.input(Input::Tick);

@@ -1,0 +1,376 @@
+//! What the rules see: facts go in with their time, alerts that changed come out. No clock, no IO.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rejoin_core::LossCause;
+
+use super::baseline::{Baseline, Learning};
+use super::patterns::{Finding, Losses, PatternRules};
+use super::rule::{AlertState, Guard, Kind, Rule, WITHIN_MAX};
+use super::signal::{Signal, median, time};
+use super::{AlertStatus, BaselineStatus};
+
+/// What is seen of a client at one look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Look {
+    /// The link is open.
+    pub(crate) open: bool,
+    /// Somebody waits for messages.
+    pub(crate) subscribed: bool,
+    /// Age of the oldest message not answered for; `None` when there is none.
+    pub(crate) queue_age: Option<Duration>,
+    /// When the last message came.
+    pub(crate) last_message: Option<Instant>,
+    /// Round trip of a ping that came back since the last look.
+    pub(crate) ping: Option<Duration>,
+    /// The slowest hundredth of the acknowledgements since the last look.
+    pub(crate) ack: Option<Duration>,
+}
+
+/// Most values of one signal that are remembered: an hour of looks of 5 s.
+const RECENT_MAX: usize = 720;
+/// A median of fewer values is none.
+const MEDIAN_OF: usize = 3;
+/// And of fewer lives of links, which differ more.
+const LIVES_OF: usize = 4;
+/// Values older than so many times the time of a rule do not stand in for newer ones.
+const STALE: u32 = 5;
+
+/// Values of one signal, the newest last.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<(Instant, f64)>);
+
+impl Recent {
+    fn push(&mut self, value: f64, now: Instant) {
+        while self.0.len() >= RECENT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, value));
+    }
+
+    /// The median of what came within this time; of the last three values where fewer did.
+    fn median(&self, within: Duration, now: Instant) -> Option<f64> {
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let fresh = self.0.iter().rev().take_while(|(at, _)| age(at) <= within).count().max(MEDIAN_OF);
+        let mut values: Vec<f64> = self
+            .0
+            .iter()
+            .rev()
+            .take(fresh)
+            .filter(|(at, _)| age(at) <= within.saturating_mul(STALE))
+            .map(|(_, value)| *value)
+            .collect();
+        if values.len() < MEDIAN_OF { None } else { median(&mut values) }
+    }
+
+    /// Exactly what came within this time, if it is enough.
+    fn median_strictly(&self, within: Duration, now: Instant) -> Option<f64> {
+        let fresh = self.0.iter().rev().take_while(|(at, _)| now.saturating_duration_since(*at) <= within);
+        let mut values: Vec<f64> = fresh.map(|(_, value)| *value).collect();
+        if values.len() < LIVES_OF { None } else { median(&mut values) }
+    }
+}
+
+/// The rules of one client with everything they look at.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    learning: Learning,
+    patterns: PatternRules,
+    baselines: [Baseline; 6],
+    recent: [Recent; 6],
+    guards: Vec<Guard>,
+    losses: Losses,
+    /// When links were lost, for counting; the newest last.
+    lost_at: VecDeque<Instant>,
+    last_message: Option<Instant>,
+    /// Since when silence counts: the link opened, or a message came.
+    silent_since: Option<Instant>,
+    now_values: [Option<f64>; 6],
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        rules: Vec<Rule>,
+        patterns: PatternRules,
+        learning: Learning,
+        baselines: Option<[Baseline; 6]>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            learning,
+            patterns,
+            baselines: baselines.unwrap_or_else(|| Signal::ALL.map(|signal| Baseline::new(signal, learning))),
+            recent: Default::default(),
+            guards: rules.into_iter().map(|rule| Guard::new(rule, now)).collect(),
+            losses: Losses::new(),
+            lost_at: VecDeque::new(),
+            last_message: None,
+            silent_since: None,
+            now_values: [None; 6],
+        }
+    }
+
+    /// A link was lost.
+    pub(crate) fn lost(&mut self, cause: &LossCause, lived: Duration, now: Instant) {
+        self.silent_since = None;
+        if super::patterns::is_ours(cause) {
+            return;
+        }
+        self.losses.lost(cause, lived, now);
+        self.lost_at.push_back(now);
+        while self.lost_at.len() > RECENT_MAX {
+            self.lost_at.pop_front();
+        }
+        let lived = lived.as_secs_f64();
+        self.recent[Signal::LinkLife.index()].push(lived, now);
+        self.baselines[Signal::LinkLife.index()].offer(lived, now);
+    }
+
+    /// Looks at everything. Gives the alerts whose state changed.
+    pub(crate) fn look(&mut self, client_id: &str, seen: &Look, now: Instant) -> Vec<AlertStatus> {
+        self.sample(seen, now);
+        let mut changed = Vec::new();
+        for n in 0..self.guards.len() {
+            if self.judge(n, client_id, now) {
+                changed.push(self.status(n));
+            }
+        }
+        for signal in Signal::ALL {
+            let fires = |guard: &Guard| guard.rule.signal == signal && guard.state == AlertState::Firing;
+            let frozen = self.guards.iter().any(fires);
+            self.baselines[signal.index()].freeze(frozen);
+        }
+        changed
+    }
+
+    fn sample(&mut self, seen: &Look, now: Instant) {
+        let mut sample = |signal: Signal, value: f64, learn: bool| {
+            self.recent[signal.index()].push(value, now);
+            self.now_values[signal.index()] = Some(value);
+            if learn {
+                self.baselines[signal.index()].offer(value, now);
+            }
+        };
+        if let Some(ping) = seen.ping {
+            sample(Signal::PingRoundTrip, ping.as_secs_f64(), true);
+        }
+        if let Some(ack) = seen.ack {
+            sample(Signal::AckLatency, ack.as_secs_f64(), true);
+        }
+        sample(Signal::QueueAge, seen.queue_age.unwrap_or_default().as_secs_f64(), true);
+        while self.lost_at.front().is_some_and(|at| now.saturating_duration_since(*at) > WITHIN_MAX) {
+            self.lost_at.pop_front();
+        }
+        sample(Signal::Reconnects, self.lost_at.len() as f64, true);
+        self.now_values[Signal::LinkLife.index()] =
+            self.recent[Signal::LinkLife.index()].0.back().map(|(_, lived)| *lived);
+        self.silence(seen, now);
+    }
+
+    /// Silence counts on an open link on which something is wanted. What is learned are the gaps between messages: the
+    /// silence of now grows with every look and says nothing of how long it usually gets.
+    fn silence(&mut self, seen: &Look, now: Instant) {
+        let index = Signal::MessageSilence.index();
+        if !seen.open || !seen.subscribed {
+            self.silent_since = None;
+            self.last_message = seen.last_message;
+            self.now_values[index] = None;
+            return;
+        }
+        let since = *self.silent_since.get_or_insert(now);
+        let came = seen.last_message.filter(|at| Some(*at) != self.last_message);
+        if let Some(at) = came {
+            self.last_message = Some(at);
+            let gap = at.saturating_duration_since(since).as_secs_f64();
+            // How long a silence was is learned when it is over, also of one that raised an alarm: who pauses for long
+            // would raise it for ever.
+            self.baselines[index].freeze(false);
+            self.baselines[index].offer_length(gap, now);
+            self.silent_since = Some(at);
+        }
+        let since = self.silent_since.unwrap_or(now);
+        self.now_values[index] = Some(now.saturating_duration_since(since).as_secs_f64());
+    }
+
+    /// What a rule compares with its limit.
+    fn value(&self, rule: &Rule, now: Instant) -> Option<f64> {
+        let recent = &self.recent[rule.signal.index()];
+        match rule.signal {
+            Signal::Reconnects => {
+                let within = |at: &&Instant| now.saturating_duration_since(**at) <= rule.within;
+                let count = self.lost_at.iter().filter(within).count() as f64;
+                let per_hour = 3600.0 / rule.within.as_secs_f64().max(1.0);
+                Some(if matches!(rule.kind, Kind::TimesBaseline(_)) { count * per_hour } else { count })
+            }
+            // Lives that ended long ago are no news.
+            Signal::LinkLife => recent.median_strictly(rule.within, now),
+            Signal::PingRoundTrip | Signal::AckLatency => recent.median(rule.within, now),
+            Signal::QueueAge | Signal::MessageSilence => self.now_values[rule.signal.index()],
+        }
+    }
+
+    /// One rule. True when its state changed.
+    fn judge(&mut self, n: usize, client_id: &str, now: Instant) -> bool {
+        let rule = &self.guards[n].rule;
+        let found = match rule.kind {
+            Kind::Contest => Some(self.losses.contest(&self.patterns, client_id, now)),
+            Kind::Flapping => Some(self.losses.flapping(&self.patterns, now)),
+            _ => None,
+        };
+        if let Some(found) = found {
+            return self.judge_pattern(n, found, now);
+        }
+        let usual = self.baselines[rule.signal.index()].usual();
+        let (value, limit) = (self.value(rule, now), rule.limit(usual));
+        let beyond = match (value, limit) {
+            (Some(value), Some(limit)) => Some(rule.is_beyond(value, limit)),
+            // No link ended for a while: lives are as long as they should be.
+            (None, Some(_)) if rule.signal == Signal::LinkLife => Some(false),
+            _ => None,
+        };
+        let evidence = match (value, limit) {
+            (Some(value), Some(limit)) if beyond == Some(true) => self.evidence(rule, value, limit),
+            _ => String::new(),
+        };
+        let hint = rule.hint.clone().unwrap_or_else(|| hint(rule.signal).to_owned());
+        let guard = &mut self.guards[n];
+        (guard.value, guard.limit) = (value, limit);
+        if beyond == Some(true) {
+            (guard.evidence, guard.hint) = (evidence, hint);
+        }
+        let changed = guard.look(beyond, now);
+        let learns_anew = guard.state == AlertState::Firing
+            && matches!(guard.rule.kind, Kind::TimesBaseline(_))
+            && now.saturating_duration_since(guard.since) >= self.learning.frozen_max;
+        if learns_anew {
+            guard.accept(now);
+            let fired = time(self.learning.frozen_max);
+            guard.evidence =
+                format!("it was so for {fired}: taken as the new normal, learned from the start");
+            self.baselines[guard.rule.signal.index()].begin_anew();
+        }
+        changed || learns_anew
+    }
+
+    fn judge_pattern(&mut self, n: usize, found: Option<Finding>, now: Instant) -> bool {
+        let guard = &mut self.guards[n];
+        let (limit, count) = match guard.rule.kind {
+            Kind::Contest => (self.patterns.takeovers, found.as_ref().map_or(0, |found| found.count)),
+            _ => (self.patterns.flaps, found.as_ref().map_or(0, |found| found.count)),
+        };
+        (guard.value, guard.limit) = (Some(count as f64), Some(limit as f64));
+        let beyond = found.is_some();
+        if let Some(found) = found {
+            guard.evidence = found.evidence;
+            guard.hint = guard.rule.hint.clone().unwrap_or(found.hint);
+        }
+        guard.look(Some(beyond), now)
+    }
+
+    fn evidence(&self, rule: &Rule, value: f64, limit: f64) -> String {
+        let signal = rule.signal;
+        let (shown, limit) = (signal.show(value), signal.show(limit));
+        let than = if rule.is_beyond(0.0, 1.0) { "less" } else { "more" };
+        let mut text = match (signal, rule.kind) {
+            (Signal::Reconnects, Kind::TimesBaseline(_)) => {
+                format!("{shown} reconnects per hour, {than} than {limit}")
+            }
+            (Signal::Reconnects, _) => {
+                format!("{shown} reconnects within {}, {than} than {limit}", time(rule.within))
+            }
+            (Signal::QueueAge, _) => {
+                format!("the oldest message waits for its answer for {shown}, {than} than {limit}")
+            }
+            (Signal::MessageSilence, _) => format!("no message came for {shown}, {than} than {limit}"),
+            (Signal::LinkLife, _) => format!("links live {shown} (median), {than} than {limit}"),
+            (signal, _) => format!("{signal} {shown} (median), {than} than {limit}"),
+        };
+        if let (Kind::TimesBaseline(_), Some(usual)) = (rule.kind, self.baselines[signal.index()].usual()) {
+            let usually = signal.show(usual.median);
+            let ratio = super::signal::number(ratio(signal, value, usual.median).unwrap_or(0.0));
+            text.push_str(&match signal.less_is_worse() {
+                true => format!("; usual is {usually}"),
+                false => format!("; {ratio} times the usual {usually}"),
+            });
+        }
+        if matches!(signal, Signal::Reconnects | Signal::LinkLife) && !self.losses.is_empty() {
+            text.push_str("; ");
+            text.push_str(&self.losses.words());
+        }
+        text
+    }
+
+    fn status(&self, n: usize) -> AlertStatus {
+        let guard = &self.guards[n];
+        AlertStatus {
+            rule: guard.rule.to_string(),
+            signal: guard.rule.signal,
+            state: guard.state,
+            since: guard.since,
+            value: guard.value,
+            limit: guard.limit,
+            evidence: if guard.state == AlertState::Ok { String::new() } else { guard.evidence.clone() },
+            hint: if guard.state == AlertState::Ok { String::new() } else { guard.hint.clone() },
+        }
+    }
+
+    /// Where every rule stands, in the order of the settings.
+    pub(crate) fn alerts(&self) -> Vec<AlertStatus> {
+        (0..self.guards.len()).map(|n| self.status(n)).collect()
+    }
+
+    /// What is known of every signal.
+    pub(crate) fn baselines(&self) -> Vec<BaselineStatus> {
+        let of = |signal: Signal| {
+            let baseline = &self.baselines[signal.index()];
+            let usual = baseline.so_far();
+            let now = self.now_values[signal.index()];
+            BaselineStatus {
+                signal,
+                state: baseline.state(),
+                median: usual.map(|usual| usual.median),
+                spread: usual.map(|usual| usual.spread),
+                now,
+                ratio: now.zip(usual).and_then(|(now, usual)| ratio(signal, now, usual.median)),
+                samples: baseline.count(),
+            }
+        };
+        Signal::ALL.map(of).into()
+    }
+
+    /// What the next process need not learn anew.
+    pub(crate) fn record(&self) -> String {
+        super::baseline::record(&self.baselines)
+    }
+}
+
+/// How many times worse than usual; `None` where usual is nothing.
+fn ratio(signal: Signal, now: f64, usual: f64) -> Option<f64> {
+    let (above, below) = if signal.less_is_worse() { (usual, now) } else { (now, usual) };
+    (below > 0.0).then(|| above / below)
+}
+
+/// What a person can do, where the rule says nothing of its own.
+const fn hint(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Reconnects => {
+            "the evidence says how links end: `rejoin explain` knows what to do about each cause"
+        }
+        Signal::LinkLife => {
+            "something ends links sooner than it used to: look at what changed between us and the broker"
+        }
+        Signal::PingRoundTrip => {
+            "the way to the broker, or the broker itself, is slower than usual: look at its load"
+        }
+        Signal::AckLatency => {
+            "the broker takes longer than usual to take messages: look at its disk and its load"
+        }
+        Signal::QueueAge => {
+            "messages are handed over faster than they are taken, or the link is down: look at the link first"
+        }
+        Signal::MessageSilence => {
+            "check that the publishers run, that topic and filter fit, and that nobody else took over the subscription"
+        }
+    }
+}

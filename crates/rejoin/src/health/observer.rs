@@ -1,0 +1,271 @@
+//! The one task that watches a client, once somebody asked for it: it judges health and rules, at each event that matters
+//! and at a slow tick, and tells what changed.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::vitals::Pings;
+use super::{Health, HealthStatus};
+use crate::alerts::{
+    AlertState, AlertStatus, Alerts, BaselineStatus, Look, RECORD_MAX, Signal, Watcher, recall,
+};
+use crate::command::Shared;
+use crate::events::{Event, Events};
+use crate::metrics::{self, Histogram};
+use crate::sync::lock;
+use crate::translate;
+
+/// How often what was learned is written.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+/// The file it is written to.
+const RECORD: &str = "baselines";
+
+/// What the task shows.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    health: watch::Sender<Health>,
+    board: Mutex<Board>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    alerts: Vec<AlertStatus>,
+    baselines: Vec<BaselineStatus>,
+}
+
+impl Watching {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    pub(crate) fn alerts(&self) -> Vec<AlertStatus> {
+        lock(&self.board).alerts.clone()
+    }
+
+    pub(crate) fn baselines(&self) -> Vec<BaselineStatus> {
+        lock(&self.board).baselines.clone()
+    }
+
+    /// What alerts on latencies say.
+    pub(crate) fn slow(&self) -> Vec<String> {
+        let latency =
+            |alert: &&AlertStatus| matches!(alert.signal, Signal::PingRoundTrip | Signal::AckLatency);
+        let board = lock(&self.board);
+        let firing = board.alerts.iter().filter(|alert| alert.state == AlertState::Firing);
+        firing.filter(latency).map(|alert| alert.evidence.clone()).collect()
+    }
+}
+
+/// Starts the task unless it runs.
+pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
+    let mut events = None;
+    let watching = shared.ward.watching.get_or_init(|| {
+        events = Some(shared.events.subscribe());
+        Watching { health: watch::Sender::new(shared.health()), board: Mutex::default() }
+    });
+    if let Some(events) = events {
+        // The task must not keep the client alive; a driver that ends ends the events.
+        shared.runtime.spawn(run(Arc::downgrade(shared), events, alerts));
+    }
+    watching
+}
+
+async fn run(shared: Weak<Shared>, mut events: Events, alerts: Option<Alerts>) {
+    let Some(mut observer) = Observer::new(&shared, alerts).await else { return };
+    loop {
+        let due = tokio::time::Instant::from_std(observer.next_tick);
+        let woken = tokio::time::timeout_at(due, events.next()).await;
+        let Some(strong) = shared.upgrade() else { break };
+        match woken {
+            Ok(None) => break,
+            Ok(Some(event)) => {
+                let mut matters = observer.absorb(&event);
+                while let Some(event) = events.try_next() {
+                    matters |= observer.absorb(&event);
+                }
+                if matters {
+                    observer.look(&strong, Instant::now());
+                }
+            }
+            Err(_) => observer.tick(&strong, Instant::now()),
+        }
+        drop(strong);
+        observer.save_if_due().await;
+    }
+    if let Some(shared) = shared.upgrade() {
+        observer.judge_health(&shared);
+    }
+    observer.save().await;
+}
+
+struct Observer {
+    watcher: Option<Watcher>,
+    every: Duration,
+    next_tick: Instant,
+    keep: Option<PathBuf>,
+    saved: Instant,
+    pings: Pings,
+    acks: Histogram,
+    /// The client stopped; nothing may be told after that.
+    stopped: bool,
+}
+
+impl Observer {
+    async fn new(shared: &Weak<Shared>, alerts: Option<Alerts>) -> Option<Self> {
+        let now = Instant::now();
+        let every = shared.upgrade()?.ward.rules.every;
+        let mut observer = Self {
+            watcher: None,
+            every,
+            next_tick: now,
+            keep: None,
+            saved: now,
+            pings: Pings::default(),
+            acks: Histogram::default(),
+            stopped: false,
+        };
+        if let Some(Alerts { rules, learning, patterns, every, keep_in }) = alerts {
+            let kept = match keep_in.map(|folder| folder.join(RECORD)) {
+                Some(path) => {
+                    observer.keep = Some(path.clone());
+                    tokio::task::spawn_blocking(move || read(&path)).await.ok().flatten()
+                }
+                None => None,
+            };
+            let known = kept.and_then(|text| match recall(&text, learning) {
+                Ok(baselines) => Some(baselines),
+                Err(why) => {
+                    tracing::warn!(target: "rejoin", why, "the file of baselines is damaged: they are learned anew");
+                    None
+                }
+            });
+            observer.every = every.min(observer.every);
+            observer.watcher = Some(Watcher::new(rules, patterns, learning, known, now));
+        }
+        Some(observer)
+    }
+
+    /// Takes a fact in. True when it is worth a look at once.
+    fn absorb(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Closed { cause, lasted, .. } => {
+                if let Some(watcher) = &mut self.watcher {
+                    watcher.lost(cause, *lasted, Instant::now());
+                }
+                true
+            }
+            Event::Stopped { .. } => {
+                self.stopped = true;
+                true
+            }
+            Event::Opened { .. }
+            | Event::AttemptFailed { .. }
+            | Event::Suspect { .. }
+            | Event::Trusted
+            | Event::Resubscribed { .. }
+            | Event::SubscriptionRefused { .. }
+            | Event::QueueHigh { .. }
+            | Event::QueueFull
+            | Event::QueueOk
+            | Event::StoreTrouble { .. }
+            | Event::StoreWell
+            | Event::TakenOver { .. }
+            | Event::Silent { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn tick(&mut self, shared: &Arc<Shared>, now: Instant) {
+        self.next_tick = now + self.every;
+        self.look(shared, now);
+    }
+
+    fn look(&mut self, shared: &Arc<Shared>, now: Instant) {
+        if let Some(watcher) = &mut self.watcher {
+            let acks = metrics::acks(shared);
+            let ack = acks.since(&self.acks).quantile(0.99);
+            self.acks = acks;
+            let ping = self.pings.fresh(&lock(&shared.stats));
+            let state = shared.state();
+            let seen = Look {
+                open: state.is_connection_open(),
+                subscribed: shared.ward.wishes() > 0,
+                queue_age: shared.oldest_age(),
+                last_message: shared.last_message(),
+                ping,
+                ack,
+            };
+            let changed = watcher.look(state.client_id.as_str(), &seen, now);
+            if let Some(watching) = shared.ward.watching.get() {
+                *lock(&watching.board) = Board { alerts: watcher.alerts(), baselines: watcher.baselines() };
+            }
+            for alert in changed {
+                self.tell(shared, &Event::Alert { alert: Box::new(alert) });
+            }
+        }
+        self.judge_health(shared);
+    }
+
+    fn judge_health(&self, shared: &Arc<Shared>) {
+        let Some(watching) = shared.ward.watching.get() else { return };
+        let health = shared.health();
+        let (status, why) = (health.status, health.why());
+        let before: HealthStatus = watching.health.send_replace(health).status;
+        if before != status {
+            self.tell(shared, &Event::Health { status, before, why });
+        }
+    }
+
+    fn tell(&self, shared: &Shared, event: &Event) {
+        if !self.stopped {
+            translate::log(shared.state.borrow().client_id.as_str(), event);
+            shared.events.tell(event);
+        }
+    }
+
+    async fn save_if_due(&mut self) {
+        if self.saved.elapsed() >= SAVE_EVERY {
+            self.save().await;
+        }
+    }
+
+    async fn save(&mut self) {
+        self.saved = Instant::now();
+        let (Some(path), Some(watcher)) = (self.keep.clone(), &self.watcher) else { return };
+        let text = watcher.record();
+        let written = tokio::task::spawn_blocking(move || write(&path, &text)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(target: "rejoin", %error, "what was learned could not be kept for the next start");
+        }
+    }
+}
+
+/// `None` when there is nothing yet.
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(target: "rejoin", %error, "the file of baselines cannot be read: they are learned anew");
+            return None;
+        }
+    };
+    // What is not text is damaged, and found to be.
+    let _ = file.take(RECORD_MAX).read_to_string(&mut text);
+    Some(text)
+}
+
+/// Whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, text)?;
+    std::fs::rename(&unfinished, path)
+}

@@ -1,0 +1,138 @@
+//! What is counted while a client runs. One task writes, anybody reads: an ordinary addition is enough, no lock and no
+//! locked instruction.
+
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::histogram::{BUCKETS, Histogram, bucket};
+use super::names::{FAILURES, LINK_ENDS, PHASES, SESSIONS, STAGES};
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// Only its one writer may do this.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A histogram with one writer. It takes its 2.4 KB when the first duration comes: most clients never need most of them.
+#[derive(Debug, Default)]
+pub(crate) struct Cells(OnceLock<Box<Filled>>);
+
+#[derive(Debug)]
+struct Filled {
+    sum_micros: Count,
+    counts: [Count; BUCKETS],
+}
+
+impl Default for Filled {
+    fn default() -> Self {
+        Self { sum_micros: Count::default(), counts: array::from_fn(|_| Count::default()) }
+    }
+}
+
+impl Cells {
+    /// Only its one writer may do this.
+    pub(crate) fn record(&self, micros: u64, times: u64) {
+        let filled = self.0.get_or_init(Box::default);
+        filled.counts[bucket(micros)].add(times);
+        filled.sum_micros.add(micros.wrapping_mul(times));
+    }
+
+    pub(crate) fn histogram(&self) -> Histogram {
+        let Some(filled) = self.0.get() else { return Histogram::default() };
+        let counts = filled.counts.iter().map(Count::get).collect();
+        Histogram::from_counts(counts, filled.sum_micros.get())
+    }
+}
+
+/// What the driver of one client counts.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    pub(crate) opened: Count,
+    pub(crate) failed_at: [Count; STAGES.len()],
+    pub(crate) link_ends: [Count; LINK_ENDS.len()],
+    pub(crate) sessions: [Count; SESSIONS.len()],
+    pub(crate) gaps: Count,
+    pub(crate) id_conflicts: Count,
+    pub(crate) acked: [Count; 3],
+    pub(crate) failed: [Count; FAILURES.len()],
+    /// By QoS, then by DUP.
+    pub(crate) received: [[Count; 2]; 3],
+    pub(crate) in_flight: Count,
+    /// When the oldest message without an answer was accepted, plus one, in µs of the client's clock; 0: there is none.
+    pub(crate) oldest: Count,
+    /// Since when the state of the link has its name, in µs of the client's clock.
+    pub(crate) state_since: Count,
+    pub(crate) stages: [Cells; STAGES.len()],
+    pub(crate) outage: Cells,
+    pub(crate) recovery: [Cells; PHASES.len()],
+    pub(crate) ping: Cells,
+    pub(crate) ack: [Cells; 3],
+    pub(crate) wait: [Cells; 3],
+    /// Written by the thread of the store, where there is one.
+    pub(crate) syncs: OnceLock<Arc<Cells>>,
+}
+
+/// Durations on their way to a histogram: equal ones in a row are counted first and recorded together, and whatever is
+/// answered for within one turn of the driver mostly waited equally long.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    micros: u64,
+    times: u64,
+}
+
+impl Run {
+    pub(crate) fn record(&mut self, micros: u64, cells: &Cells) {
+        if micros != self.micros {
+            self.flush(cells);
+            self.micros = micros;
+        }
+        self.times += 1;
+    }
+
+    pub(crate) fn flush(&mut self, cells: &Cells) {
+        if self.times > 0 {
+            cells.record(self.micros, std::mem::take(&mut self.times));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_run_of_equal_durations_loses_none() {
+        let (cells, mut run) = (Cells::default(), Run::default());
+        for micros in [7, 7, 7, 9, 7, 0, 0] {
+            run.record(micros, &cells);
+        }
+        run.flush(&cells);
+        run.flush(&cells);
+        let histogram = cells.histogram();
+        assert_eq!((histogram.count(), histogram.sum()), (7, Duration::from_micros(37)));
+        assert_eq!(histogram.quantile(1.0), Some(Duration::from_micros(9)));
+    }
+
+    #[test]
+    fn what_measured_nothing_takes_no_memory() {
+        let cells = Cells::default();
+        assert!(cells.0.get().is_none());
+        assert_eq!(cells.histogram(), Histogram::default());
+        assert!(size_of::<Meters>() < 2048, "{}", size_of::<Meters>());
+    }
+}
