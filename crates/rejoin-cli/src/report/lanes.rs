@@ -72,7 +72,11 @@ fn lanes(facts: &Facts) -> Vec<Lane> {
     }
     lanes.push(Lane { name: "client", spans: facts.client.clone() });
     if facts.truth.is_empty() && facts.samples.has("silent_ms") {
-        lanes.push(Lane { name: "heard", spans: heard(facts) });
+        let spans = heard(facts);
+        // Of a very long run the rows are too far apart to show ticks.
+        if spans.len() <= SPANS {
+            lanes.push(Lane { name: "heard", spans });
+        }
     }
     lanes
 }
@@ -101,6 +105,11 @@ fn gist(facts: &Facts) -> String {
             "Claimed open while closed: {} in all, at most {} in a row (hatched).",
             length(all),
             length(longest)
+        ),
+        None if facts.client.len() > SPANS => format!(
+            "Open for {} of {}; so many changes are drawn as the share of time in which it was open.",
+            length(facts.time_in("open")),
+            length(facts.now_ms)
         ),
         None => format!("Open for {} of {}.", length(facts.time_in("open")), length(facts.now_ms)),
     }

@@ -7,7 +7,6 @@ use super::html;
 /// Thirty seconds with a freeze and a restart, seen through a proxy.
 pub(super) fn drill() -> Value {
     let rows = 120;
-    let t = |n: u32| f64::from(n) * 250.0;
     let down = |n: u32| (20..34).contains(&n) || (60..78).contains(&n);
     let after = |n: u32| (34..37).contains(&n) || (78..82).contains(&n);
     let column = |of: &dyn Fn(u32) -> Value| (0..rows).map(of).collect::<Vec<Value>>();
@@ -41,7 +40,7 @@ pub(super) fn drill() -> Value {
         "honesty": {"claimed_open_while_closed_ms": 1_510, "longest_ms": 1_500},
         "samples": {
             "every_ms": 250,
-            "t_ms": column(&|n| json!(t(n))),
+            "t_ms": column(&|n| json!(f64::from(n) * 250.0)),
             "accepted_per_s": column(&|n| json!(48 + n % 5)),
             "acked_per_s": column(&|n| if down(n) { json!(0) } else if after(n) { json!(270) } else { json!(48 + n % 4) }),
             "received_per_s": column(&|n| if down(n) { json!(0) } else { json!(47 + n % 3) }),
