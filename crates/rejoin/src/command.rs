@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
 use tokio::sync::{oneshot, watch};
 
@@ -392,6 +393,11 @@ impl Shared {
         }
     }
 
+    /// The client id, for the log: a layer of the user's runs there, and no lock may be held across it.
+    pub(crate) fn client_id(&self) -> Text {
+        self.state.borrow().client_id.clone()
+    }
+
     /// The store stands differently now.
     pub(crate) fn set_store(&self, standing: Standing) {
         let waiters = {
@@ -409,11 +415,8 @@ impl Shared {
         if inbox.closed || inbox.store.refusing {
             return true;
         }
-        match inbox.room.take(bytes) {
-            Ok(()) => {
-                let _ = inbox.room.give_back(bytes, 1);
-                true
-            }
+        match inbox.room.fits(bytes) {
+            Ok(()) => true,
             Err(NotAccepted::QueueFull { .. }) => {
                 inbox.room.wait(waker);
                 false

@@ -570,7 +570,7 @@ impl Driver {
         self.publish_state();
         self.recorder.event(event, &self.shared.meters);
         self.shared.ward.note(event);
-        translate::log(self.shared.state.borrow().client_id.as_str(), event);
+        translate::log(&self.shared.client_id(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
     }

@@ -63,8 +63,8 @@ impl Reservation {
         Some((self.messages, self.bytes, self.limit_bytes))
     }
 
-    /// Takes room for one message of `bytes`.
-    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), NotAccepted> {
+    /// Whether there is room for one message of `bytes`.
+    pub(crate) const fn fits(&self, bytes: u64) -> Result<(), NotAccepted> {
         if bytes > self.limit_bytes {
             return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
         }
@@ -75,6 +75,12 @@ impl Reservation {
                 limit_bytes: self.limit_bytes,
             });
         }
+        Ok(())
+    }
+
+    /// Takes room for one message of `bytes`.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), NotAccepted> {
+        self.fits(bytes)?;
         self.bytes += bytes;
         self.messages += 1;
         Ok(())

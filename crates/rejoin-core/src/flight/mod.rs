@@ -170,6 +170,11 @@ impl Flight {
         self.note(now, line);
     }
 
+    /// Whether a line would be taken.
+    fn is_recording(&self) -> bool {
+        self.tape.as_deref().is_some_and(|tape| !tape.ended)
+    }
+
     /// To an engine that refuses it, a request is a look at the clock.
     fn note_accepted(&mut self, now: Now, line: Option<Option<String>>, accepted: bool) {
         if let Some(line) = line {
@@ -203,7 +208,7 @@ impl Flight {
     /// # Errors
     /// As there.
     pub fn publish(&mut self, id: PublishId, publication: Publication, now: Now) -> Result<(), Rejected> {
-        let line = self.tape.is_some().then(|| call::publish(id, &publication));
+        let line = self.is_recording().then(|| call::publish(id, &publication));
         let result = self.engine.publish(id, publication, now);
         self.note_accepted(now, line, result.is_ok());
         result
@@ -214,7 +219,7 @@ impl Flight {
     /// # Errors
     /// As there.
     pub fn subscribe(&mut self, request: SubscribeRequest, now: Now) -> Result<(), Rejected> {
-        let line = self.tape.is_some().then(|| call::subscribe(&request));
+        let line = self.is_recording().then(|| call::subscribe(&request));
         let result = self.engine.subscribe(request, now);
         self.note_accepted(now, line, result.is_ok());
         result

@@ -75,7 +75,7 @@ async fn comes_back(inbox: &mut Subscription, payload: &[u8]) -> bool {
 fn missed(shared: &Arc<Shared>, setting: &Loopback, waited: Duration) {
     let what = format!("the loopback message on `{}` did not come back", setting.topic.text());
     let event = Event::Silent { what, silent_for: waited, restarts: setting.restarts };
-    translate::log(shared.state.borrow().client_id.as_str(), &event);
+    translate::log(&shared.client_id(), &event);
     shared.events.tell(&event);
     if setting.restarts {
         shared.push_always(Command::Unwell(waited));

@@ -222,7 +222,7 @@ impl Observer {
 
     fn tell(&self, shared: &Shared, event: &Event) {
         if !self.stopped {
-            translate::log(shared.state.borrow().client_id.as_str(), event);
+            translate::log(&shared.client_id(), event);
             shared.events.tell(event);
         }
     }

@@ -366,6 +366,34 @@ async fn the_newest_message_is_given_up_or_waits_where_that_is_the_policy() {
 }
 
 #[tokio::test]
+async fn a_small_message_that_finds_room_does_not_make_a_large_one_wait_for_ever() {
+    let listener = Listener::bind().await;
+    let queue = Queue::in_memory().max_bytes(20_000).when_full(WhenFull::Block);
+    let client = listener.client().queue(queue).start().unwrap();
+    let send = |bytes: usize| client.publish("a", vec![b'x'; bytes]).qos(Qos::AtLeastOnce);
+    send(500).enqueue().unwrap();
+    send(19_100).enqueue().unwrap();
+    // Both wait for room, each in a task of its own; when the first message is gone there is enough for the small one.
+    let large = tokio::spawn(limited(send(10_000).into_future()));
+    tokio::task::yield_now().await;
+    let small = tokio::spawn(limited(send(100).into_future()));
+    tokio::task::yield_now().await;
+    let mut peer = listener.open(false).await;
+    let first = peer.publish().await;
+    let second = peer.publish().await;
+    peer.ack(&first).await;
+    let third = peer.publish().await;
+    assert_eq!(third.payload.len(), 100);
+    peer.ack(&second).await;
+    let fourth = peer.publish().await;
+    assert_eq!(fourth.payload.len(), 10_000);
+    peer.ack(&third).await;
+    peer.ack(&fourth).await;
+    limited(large).await.unwrap().unwrap();
+    limited(small).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn of_each_topic_only_the_latest_message_is_sent_in_the_place_of_the_first() {
     for disk in [None, Some(Disk::default())] {
         let listener = Listener::bind().await;
