@@ -22,7 +22,7 @@ use crate::observe::flags::{Places, ServeArgs};
 use crate::observe::observer::{Observer, Plan, Told};
 use crate::output::{Line, Teller};
 use crate::report;
-use crate::running::{Cast, Running, at, exit_of, is_hopeless, stopped};
+use crate::running::{Cast, Running, at, exit_of, is_hopeless, judged, stopped};
 use crate::settings::{Connection, Typed};
 use crate::terminal::{self, Key, Stage, wants_picture};
 
@@ -91,7 +91,8 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         Ok((observer, subscription))
     };
     let cast = Cast {
-        builder: watch.connection.builder(),
+        // It is looked at whether or not it is served.
+        builder: judged(watch.connection.builder()),
         role: watch.role(),
         servers: watch.connection.places(),
         verb: "watch",
