@@ -20,6 +20,7 @@ mod limits;
 pub(crate) mod live;
 mod measure;
 pub(crate) mod observer;
+mod open_time;
 mod outages;
 mod page;
 mod probes;
