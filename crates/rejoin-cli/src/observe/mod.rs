@@ -28,6 +28,7 @@ pub(crate) mod recording;
 pub(crate) mod routes;
 pub(crate) mod run;
 mod samples;
+mod scribe;
 mod stream;
 pub(crate) mod update;
 
