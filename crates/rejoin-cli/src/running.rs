@@ -74,11 +74,7 @@ impl Running {
         let Cast { builder, role, servers: places, verb, places: served } = cast;
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
-        let builder = if served.places.is_empty() {
-            builder
-        } else {
-            judged(builder)
-        };
+        let builder = if served.places.is_empty() { builder } else { judged(builder) };
         let prepared = builder.prepare().map_err(|error| match error {
             BuildError::Store(error) => Failure::local(error.to_string()),
             error => Failure::usage(error.to_string()),

@@ -63,7 +63,7 @@ async fn two_clients_with_one_id_are_recognised_in_words() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for part in [
         "why    1 loss: session taken over ×1",
-        "guess  another client uses id \"gw-17\": 1 of 1 closes were session taken over (0x8E)",
+        "guess  another client may use id \"gw-17\": 1 of 1 closes was session taken over (0x8E)",
         "try    rejoin watch -I probe-",
     ] {
         assert!(ended.stdout.contains(part), "{part} is missing:\n{}", ended.stdout);
@@ -86,7 +86,9 @@ async fn a_link_that_is_cut_again_and_again_is_said_to_be() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains(" losses: ") && ended.stdout.contains("▁"), "{}", ended.stdout);
     let guess = ended.stdout.lines().find(|line| line.starts_with(" guess")).unwrap_or_default();
-    assert!(guess.contains("links within 10 min lived"), "{}", ended.stdout);
+    // Equally long lives look like a contest; on a slow machine they differ, and it flaps.
+    let found = ["closes came", "links within 10 min lived"].iter().any(|part| guess.contains(part));
+    assert!(found, "{}", ended.stdout);
     assert!(ended.stdout.contains("open ") && !ended.stdout.contains("open 100"), "{}", ended.stdout);
 }
 
@@ -157,6 +159,45 @@ fn what_cannot_be_read_or_written_is_named() {
         assert_eq!(ended.code, Some(code), "{given:?}: {ended:?}");
         assert!(ended.stderr.contains(part), "{given:?}: {ended:?}");
     }
+}
+
+/// A pipe that has room for one page more and is never read: to a writer, a disk that hangs.
+#[cfg(target_os = "linux")]
+fn hung(path: &str) -> std::fs::File {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo is needed (coreutils)");
+    // O_NONBLOCK, of this end alone.
+    let mut pipe =
+        std::fs::OpenOptions::new().read(true).write(true).custom_flags(0o4000).open(path).expect("a pipe");
+    let page = [b' '; 4096];
+    let mut pages = 0;
+    while pipe.write(&page).is_ok() {
+        pages += 1;
+        assert!(pages < 1_000, "a pipe has an end");
+    }
+    std::io::Read::read_exact(&mut pipe, &mut [0; 4096]).expect("one page");
+    pipe
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_holds_up_neither_the_watch_nor_its_end() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let files = Files::new("hung-disk");
+    let recorded = files.file("run.jsonl");
+    let pipe = hung(&recorded);
+    let ended = watch(broker.addr(), &["--for", "2s", "--json", "--record", &recorded]).await;
+    drop(pipe);
+    assert_eq!(ended.code, Some(1), "what was to be recorded is not: {ended:?}");
+    assert!(ended.stderr.contains("run.jsonl") && ended.stderr.contains("did not take"), "{}", ended.stderr);
+    let document: Value = serde_json::from_str(&ended.stdout).expect("the document all the same");
+    let now = document["clock"]["now_ms"].as_u64().expect("a time");
+    assert!(now >= 1_900, "it went on to be looked at: {now}");
+    let events = document["events"].as_array().expect("events");
+    assert!(events.iter().any(|event| event["word"] == "recording"), "{events:#?}");
 }
 
 #[cfg(unix)]
