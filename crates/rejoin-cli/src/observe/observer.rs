@@ -62,8 +62,7 @@ pub(crate) struct Observer {
 }
 
 /// How long dropping waits for the thread: it may wait for the disk and for pages that read the last update.
-const ENDS_WITHIN: Duration =
-    Duration::from_millis(2 * LINGER.as_millis() as u64 + scribe::END.as_millis() as u64 + 500);
+const ENDS_WITHIN: Duration = scribe::END.saturating_add(LINGER.saturating_mul(3));
 
 impl Observer {
     /// Begins. `events` must be those of `client` from before it was started, so that nothing is missed.
@@ -273,15 +272,18 @@ impl Work {
             && let Err(lost) = recording.finish().await
         {
             self.unrecorded(lost);
+        }
+        if self.dirty {
             self.publish();
         }
     }
 
     /// The recording ended before the run did.
-    fn unrecorded(&self, text: String) {
+    fn unrecorded(&mut self, text: String) {
         let at = self.zero.now_ms();
         self.live.change(|run| run.note(at, Level::Bad, "recording", text.clone()));
         let _ = self.unrecorded.set(text);
+        self.dirty = true;
     }
 
     fn tell(&mut self, event: &Event) {

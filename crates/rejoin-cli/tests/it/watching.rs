@@ -184,6 +184,17 @@ fn hung(path: &str) -> std::fs::File {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_goes_into_a_pipe_too() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let ended = watch(broker.addr(), &["--for", "1s", "--record", "/dev/stdout"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let head: Value = serde_json::from_str(ended.stdout.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(head["schema"], "rejoin-run/1");
+    assert!(ended.stdout.lines().nth(1).is_some_and(|line| line.contains("now_ms")), "{}", ended.stdout);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_hangs_holds_up_neither_the_watch_nor_its_end() {
     let broker = BrokerServer::start(Manners::default()).await.expect("a port");
     let files = Files::new("hung-disk");
