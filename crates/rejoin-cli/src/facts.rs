@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) alerts: Vec<Alert>,
     /// Counts of the whole run, by name.
     pub(crate) totals: Vec<(String, f64)>,
+    /// Ping round trips of the whole run, in milliseconds: the median, what one in a hundred exceeds, the longest.
+    pub(crate) round_trips: Option<[f64; 3]>,
     /// The verdict of a run that has one.
     pub(crate) verdict: Option<Verdict>,
 }
@@ -124,6 +126,8 @@ pub(crate) struct Samples {
 /// A link that was lost.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outage {
+    /// Its number, which it keeps when older ones are forgotten.
+    pub(crate) number: f64,
     /// When it was lost.
     pub(crate) start: f64,
     /// When all was back; the end of the run if it was not.
@@ -134,6 +138,10 @@ pub(crate) struct Outage {
     pub(crate) cause: String,
     /// The cause in words.
     pub(crate) words: String,
+    /// The reason code of the broker's DISCONNECT.
+    pub(crate) code: Option<u8>,
+    /// How long the link had been open.
+    pub(crate) lived: Option<f64>,
     /// Where the time went: one length for each of [`PHASES`].
     pub(crate) phases: [Option<f64>; PHASES.len()],
     /// All of it.
@@ -277,13 +285,17 @@ impl Facts {
             honesty: number(&honesty["claimed_open_while_closed_ms"])
                 .map(|all| (all, number(&honesty["longest_ms"]).unwrap_or(all))),
             samples: Samples::of(&document["samples"]),
-            outages: list(&document["outages"]).iter().map(|outage| Outage::of(outage, now)).collect(),
+            outages: (1_u32..)
+                .zip(list(&document["outages"]))
+                .map(|(place, outage)| Outage::of(outage, place, now))
+                .collect(),
             events: list(&document["events"]).iter().map(event).collect(),
             health: text(&health["status"]),
             checks: list(&health["checks"]).iter().map(check).collect(),
             baselines: list(&document["baselines"]).iter().map(baseline).collect(),
             alerts: list(&document["alerts"]).iter().map(alert).collect(),
             totals: totals.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect(),
+            round_trips: round_trips(&document["round_trips"]),
             verdict: verdict(&document["verdict"]),
         })
     }
@@ -293,9 +305,20 @@ impl Facts {
         self.totals.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value)
     }
 
-    /// How long the client was in this state.
-    pub(crate) fn time_in(&self, state: &str) -> f64 {
-        self.client.iter().filter(|span| span.what == state).map(|span| span.to - span.from).sum()
+    /// How long the link was open and how long that was watched. The run's own sums, because the lanes forget; where there
+    /// are none, what the lanes hold.
+    pub(crate) fn time_open(&self) -> (f64, f64) {
+        let watched = self.total("watched_ms");
+        if watched > 0.0 {
+            return (self.total("open_ms").min(watched), watched);
+        }
+        let sum = |spans: &mut dyn Iterator<Item = &Span>| spans.map(|span| span.to - span.from).sum();
+        (sum(&mut self.client.iter().filter(|span| span.what == "open")), sum(&mut self.client.iter()))
+    }
+
+    /// How many links were lost, those included that the list of outages forgot.
+    pub(crate) fn losses(&self) -> f64 {
+        self.outages.last().map_or(0.0, |outage| outage.number.max(self.outages.len() as f64))
     }
 
     /// Where the client said open and the proxy knew better.
@@ -342,15 +365,18 @@ impl Samples {
 }
 
 impl Outage {
-    fn of(value: &Value, now: f64) -> Self {
+    fn of(value: &Value, place: u32, now: f64) -> Self {
         let start = value["start_ms"].as_f64().map_or(0.0, sane);
         let end = number(&value["end_ms"]);
         Self {
+            number: number(&value["number"]).unwrap_or_else(|| f64::from(place)),
             start,
             end: end.unwrap_or(now).max(start),
             lasts: end.is_none(),
             cause: text(&value["cause"]),
             words: text(&value["words"]),
+            code: value["code"].as_u64().and_then(|code| u8::try_from(code).ok()),
+            lived: number(&value["lived_ms"]),
             phases: PHASES.map(|(_, field)| number(&value[field])),
             total: number(&value["total_ms"]),
             attempts: number(&value["attempts"]),
@@ -455,6 +481,11 @@ fn alert(value: &Value) -> Alert {
         evidence: text(&value["evidence"]),
         hint: text(&value["hint"]),
     }
+}
+
+fn round_trips(value: &Value) -> Option<[f64; 3]> {
+    let of = |name: &str| number(&value[name]);
+    Some([of("p50_ms")?, of("p99_ms")?, of("max_ms")?])
 }
 
 fn verdict(value: &Value) -> Option<Verdict> {

@@ -13,6 +13,7 @@ mod ledger;
 mod narrator;
 mod observe;
 mod output;
+mod patterns;
 mod picture;
 mod properties;
 mod publish;

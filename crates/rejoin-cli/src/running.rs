@@ -74,11 +74,7 @@ impl Running {
         let Cast { builder, role, servers: places, verb, places: served } = cast;
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
-        let builder = if served.places.is_empty() {
-            builder
-        } else {
-            builder.health(HealthRules::default()).alerts(Alerts::default())
-        };
+        let builder = if served.places.is_empty() { builder } else { judged(builder) };
         let prepared = builder.prepare().map_err(|error| match error {
             BuildError::Store(error) => Failure::local(error.to_string()),
             error => Failure::usage(error.to_string()),
@@ -180,6 +176,11 @@ impl Running {
         }
         Over { teller: self.teller, outages, still_queued: report.still_queued }
     }
+}
+
+/// A client that somebody looks at judges itself: without it there are neither health nor baselines nor alerts to show.
+pub(crate) fn judged(builder: Builder) -> Builder {
+    builder.health(HealthRules::default()).alerts(Alerts::default())
 }
 
 /// Trying again is not expected to help before somebody does something.

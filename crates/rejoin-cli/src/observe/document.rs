@@ -76,6 +76,8 @@ pub(crate) struct Document {
     pub(crate) alerts: Vec<AlertView>,
     /// Counts of the whole run.
     pub(crate) totals: Totals,
+    /// Ping round trips of the whole run, once one was measured.
+    pub(crate) round_trips: Option<RoundTrips>,
     /// What can be asked for by whoever has the token.
     pub(crate) controls: Vec<String>,
     /// The end of a run that is judged.
@@ -292,6 +294,8 @@ pub(crate) struct Honesty {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Outage {
+    /// Grows by one from 1, so that it stays what it was when the oldest outages are forgotten.
+    pub(crate) number: u64,
     /// When the last byte came.
     pub(crate) start_ms: u64,
     /// When everything was back; `None` while it is not.
@@ -300,6 +304,10 @@ pub(crate) struct Outage {
     pub(crate) cause: String,
     /// The cause in words.
     pub(crate) words: String,
+    /// The reason code of the DISCONNECT that ended it, where there was one.
+    pub(crate) code: Option<u8>,
+    /// How long the link had been open.
+    pub(crate) lived_ms: Option<Figure>,
     /// Until the client noticed.
     pub(crate) detect_ms: Option<Figure>,
     /// In attempts that failed.
@@ -447,6 +455,24 @@ pub(crate) struct Totals {
     pub(crate) sessions_lost: u64,
     /// Times in which messages may be missing.
     pub(crate) gaps: u64,
+    /// How long the link was open: a length. What the lanes forgot counts.
+    pub(crate) open_ms: u64,
+    /// Of how long that is known: a length.
+    pub(crate) watched_ms: u64,
+}
+
+/// Ping round trips of the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RoundTrips {
+    /// How many.
+    pub(crate) count: u64,
+    /// The median.
+    pub(crate) p50_ms: Figure,
+    /// What one in a hundred exceeds.
+    pub(crate) p99_ms: Figure,
+    /// The longest.
+    pub(crate) max_ms: Figure,
 }
 
 /// The end of a run that is judged.

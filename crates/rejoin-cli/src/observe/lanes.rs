@@ -1,6 +1,7 @@
 //! The lanes: what was injected, what was true, what the client said; and for how long the last two disagreed.
 
 use super::document::{Honesty, Injection, Lanes, LinkWord, Span};
+use super::open_time::OpenTime;
 
 /// Spans held in each lane at most; above it the older ones are merged, then forgotten. At the fastest flapping the
 /// budget of attempts allows, the last three hours in full.
@@ -38,6 +39,8 @@ pub(crate) struct Recorder {
     pub(crate) client_changed: Changed,
     pub(crate) truth_changed: Changed,
     pub(crate) injected_changed: Changed,
+    /// Of all that was claimed, forgotten or not.
+    pub(crate) time: OpenTime,
     /// Of what was forgotten.
     before: Honesty,
 }
@@ -55,6 +58,7 @@ impl Recorder {
 
     /// The client says something about its link.
     pub(crate) fn claim(&mut self, at_ms: u64, state: LinkWord, reason: Option<String>) {
+        self.time.claim(at_ms, state);
         let lane = &mut self.lanes.client;
         if extend(lane, at_ms, state, reason, &mut self.client_changed) && lane.len() > SPANS_MAX {
             self.bound_claims();
@@ -258,6 +262,10 @@ mod tests {
         // Each closed second began with 100 ms in which the client did not know yet.
         let honesty = lanes.honesty(50_000_000).unwrap();
         assert_eq!((honesty.claimed_open_while_closed_ms, honesty.longest_ms), (25_000 * 100, 100));
+        let seen = lanes.lanes.client[0].from_ms;
+        assert!(seen > 40_000_000, "most of it is forgotten: {seen}");
+        let time = lanes.time;
+        assert_eq!((time.open_ms(50_000_100), time.watched_ms(50_000_100)), (25_000_000, 50_000_000));
         for n in 0..INJECTIONS_MAX as u64 * 3 {
             lanes.inject(n, "cut", "the link is cut");
             lanes.heal(n, "cut");

@@ -6,7 +6,8 @@ use rejoin::metrics::{Histogram, MetricsSnapshot};
 use rejoin::{Client, Link, Obstacle, Outlook, State};
 
 use super::document::{
-    AlertView, BaselineView, CheckView, Figure, HealthView, LinkWord, OutlookWord, StateView, Totals,
+    AlertView, BaselineView, CheckView, Figure, HealthView, LinkWord, OutlookWord, RoundTrips, StateView,
+    Totals,
 };
 use super::run::{Moment, session_word, stop_words};
 
@@ -80,7 +81,7 @@ impl Meter {
             links: stats.links,
             losses: stats.losses,
             sessions_lost: stats.sessions_lost,
-            gaps: 0,
+            ..Totals::default()
         };
         let mut view = view(&state, self.zero);
         view.oldest_ms = metrics.queue_oldest_age.map(millis);
@@ -92,11 +93,18 @@ impl Meter {
             in_flight: Some(metrics.in_flight),
             ack_ms: self.ack_ms,
             ping_ms: self.ping_ms,
+            round_trips: round_trips(&metrics.ping_round_trip),
             health: health(&self.client, self.zero),
             baselines: baselines(&self.client),
             alerts: alerts(&self.client, self.zero),
         }
     }
+}
+
+/// All that were measured, and not the longest of each sample: one in a hundred of those is another one.
+fn round_trips(pings: &Histogram) -> Option<RoundTrips> {
+    let of = |share| pings.quantile(share).map(Figure::ms);
+    Some(RoundTrips { count: pings.count(), p50_ms: of(0.5)?, p99_ms: of(0.99)?, max_ms: of(1.0)? })
 }
 
 fn acks(metrics: &MetricsSnapshot) -> Histogram {

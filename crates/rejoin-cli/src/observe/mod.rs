@@ -20,6 +20,7 @@ mod limits;
 pub(crate) mod live;
 mod measure;
 pub(crate) mod observer;
+mod open_time;
 mod outages;
 mod page;
 mod probes;
@@ -27,6 +28,7 @@ pub(crate) mod recording;
 pub(crate) mod routes;
 pub(crate) mod run;
 mod samples;
+mod scribe;
 mod stream;
 pub(crate) mod update;
 

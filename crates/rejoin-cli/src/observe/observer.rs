@@ -1,7 +1,7 @@
 //! Looks at a client from a thread of its own, and serves what it sees: neither a thousand pages nor a slow disk is
 //! felt by the client.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,7 @@ use super::recording::Recording;
 use super::routes::{self, Action, Asked, Desk, LINGER};
 use super::run::{Head, Run};
 use super::samples::EVERY_MS;
+use super::scribe::{self, Scribe};
 
 /// What a program knows beside the client, such as what it injected.
 #[derive(Debug)]
@@ -56,7 +57,12 @@ pub(crate) struct Observer {
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     done: watch::Receiver<bool>,
+    zero: Zero,
+    unrecorded: Arc<OnceLock<String>>,
 }
+
+/// How long dropping waits for the thread: it may wait for the disk and for pages that read the last update.
+const ENDS_WITHIN: Duration = scribe::END.saturating_add(LINGER.saturating_mul(3));
 
 impl Observer {
     /// Begins. `events` must be those of `client` from before it was started, so that nothing is missed.
@@ -76,6 +82,7 @@ impl Observer {
         let recording = match recording {
             Some(path) => Some(
                 Recording::create(&path, run.document())
+                    .and_then(|recording| Scribe::start(&path, recording))
                     .map_err(|e| format!("cannot record to {}: {e}", path.display()))?,
             ),
             None => None,
@@ -86,7 +93,17 @@ impl Observer {
         let (finished, done) = watch::channel(false);
         let probes = Probes::new(client.clone(), &name, ready);
         let meter = Meter::new(client.clone(), zero);
-        let work = Work { client, meter, zero, live: Arc::clone(&live), recording, dirty: true, finished };
+        let unrecorded = Arc::new(OnceLock::new());
+        let work = Work {
+            client,
+            meter,
+            zero,
+            live: Arc::clone(&live),
+            recording,
+            unrecorded: Arc::clone(&unrecorded),
+            dirty: true,
+            finished,
+        };
         let thread = std::thread::Builder::new()
             .name("observer".to_owned())
             .spawn(move || {
@@ -98,7 +115,17 @@ impl Observer {
                 runtime.shutdown_timeout(LINGER);
             })
             .map_err(|e| format!("no thread for the observer: {e}"))?;
-        Ok(Self { live, told, end: Some(end), thread: Some(thread), done })
+        Ok(Self { live, told, end: Some(end), thread: Some(thread), done, zero, unrecorded })
+    }
+
+    /// Milliseconds of the run now, whatever the observer does: what it shows may be older.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.zero.now_ms()
+    }
+
+    /// Why the recording is not whole, once it is known; everything is known when this observer is dropped.
+    pub(crate) fn unrecorded(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.unrecorded)
     }
 
     /// The run, for whoever shows it in this process.
@@ -124,10 +151,22 @@ impl Drop for Observer {
             let _ = end.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // It ends within LINGER; a recording is whole then.
-            let _ = thread.join();
+            join_within(thread, ENDS_WITHIN);
         }
     }
+}
+
+/// Waits for a thread, but not for ever: one that is held up is left to the end of the process. Tells whether it ended.
+fn join_within(thread: JoinHandle<()>, limit: Duration) -> bool {
+    let begun = Instant::now();
+    while !thread.is_finished() {
+        if begun.elapsed() >= limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = thread.join();
+    true
 }
 
 struct Work {
@@ -135,7 +174,8 @@ struct Work {
     meter: Meter,
     zero: Zero,
     live: Arc<Live>,
-    recording: Option<Recording>,
+    recording: Option<Scribe>,
+    unrecorded: Arc<OnceLock<String>>,
     dirty: bool,
     /// The client told its last event, and it was published.
     finished: watch::Sender<bool>,
@@ -228,10 +268,22 @@ impl Work {
             self.tell(&event);
         }
         self.publish();
-        if let Some(recording) = &self.recording {
-            // The file is there; whether a power cut may still take it is for the disk to say.
-            let _ = recording.finish();
+        if let Some(recording) = self.recording.take()
+            && let Err(lost) = recording.finish().await
+        {
+            self.unrecorded(lost);
         }
+        if self.dirty {
+            self.publish();
+        }
+    }
+
+    /// The recording ended before the run did.
+    fn unrecorded(&mut self, text: String) {
+        let at = self.zero.now_ms();
+        self.live.change(|run| run.note(at, Level::Bad, "recording", text.clone()));
+        let _ = self.unrecorded.set(text);
+        self.dirty = true;
     }
 
     fn tell(&mut self, event: &Event) {
@@ -267,13 +319,10 @@ impl Work {
         self.dirty = false;
         let update = self.live.publish(self.zero.now_ms());
         if let Some(recording) = &mut self.recording
-            && let Err(error) = recording.append(&update)
+            && let Err(lost) = recording.append(&update)
         {
-            let text =
-                format!("cannot write {}: {error}; the recording ends here", recording.path().display());
-            let at = self.zero.now_ms();
             self.recording = None;
-            self.live.change(|run| run.note(at, Level::Bad, "recording", text));
+            self.unrecorded(lost);
         }
     }
 }
@@ -295,5 +344,21 @@ async fn act(mut asking: mpsc::Receiver<Asked>, client: Client, others: Option<m
                 let _ = asked.reply.send(Err("there is no proxy here that could do it".to_owned()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_held_up_is_not_waited_for() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _ = held.recv();
+        });
+        assert!(!join_within(thread, Duration::from_millis(20)));
+        drop(release);
+        assert!(join_within(std::thread::spawn(|| {}), Duration::from_secs(10)));
     }
 }

@@ -1,5 +1,7 @@
 //! Outages with their bills: what the events say while one lasts, what the client's own bill says when it is over.
 
+use std::time::Duration;
+
 use rejoin::{LossCause, OutageBill};
 
 use super::document::{Figure, Outage};
@@ -13,6 +15,8 @@ pub(crate) const OUTAGES_MAX: usize = 1_000;
 pub(crate) struct Accounts {
     pub(crate) list: Vec<Outage>,
     pub(crate) changed: Changed,
+    /// How many there were, forgotten or not.
+    count: u64,
     lasting: Option<Lasting>,
 }
 
@@ -26,13 +30,35 @@ struct Lasting {
     resubscribed_ms: Option<u64>,
 }
 
+/// What came before a loss.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Silence {
+    /// Since when nothing was heard on the link.
+    pub(crate) since_ms: u64,
+    /// The fault behind it.
+    pub(crate) injected: Option<String>,
+}
+
+impl Silence {
+    /// Since then, and nobody injected anything.
+    #[cfg(test)]
+    const fn since(since_ms: u64) -> Self {
+        Self { since_ms, injected: None }
+    }
+}
+
 impl Accounts {
-    /// A link was lost. `silent_ms`: since when nothing was heard on it.
-    pub(crate) fn lost(&mut self, at_ms: u64, silent_ms: u64, cause: &LossCause, injected: Option<String>) {
+    /// A link was lost that had lived for `lived`.
+    pub(crate) fn lost(&mut self, at_ms: u64, lived: Duration, cause: &LossCause, silence: Silence) {
+        let Silence { since_ms: silent_ms, injected } = silence;
         // The drain of the one before did not end: it goes on in this one.
         self.end(at_ms);
         let start_ms = silent_ms.min(at_ms);
+        self.count += 1;
         self.list.push(Outage {
+            number: self.count,
+            code: cause.reason_code().map(|code| code.0),
+            lived_ms: Some(Figure::ms(lived)),
             start_ms,
             cause: cause.name().to_owned(),
             words: cause.to_string(),
@@ -142,15 +168,20 @@ fn sum(outage: &Outage) -> Figure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const LIVED: Duration = Duration::from_secs(20);
 
     #[test]
     fn the_parts_of_an_outage_add_up_to_its_length() {
         let mut accounts = Accounts::default();
         let cause = LossCause::PingTimeout(Duration::from_secs(5));
-        accounts.lost(10_000, 3_000, &cause, Some("freeze".to_owned()));
+        accounts.lost(
+            10_000,
+            LIVED,
+            &cause,
+            Silence { since_ms: 3_000, injected: Some("freeze".to_owned()) },
+        );
         let lasting = &accounts.list[0];
         assert_eq!(
             (lasting.start_ms, lasting.detect_ms, lasting.end_ms),
@@ -183,15 +214,18 @@ mod tests {
     #[test]
     fn a_link_lost_while_the_backlog_drains_ends_one_outage_and_begins_the_next() {
         let mut accounts = Accounts::default();
-        accounts.lost(1_000, 1_000, &LossCause::PeerClosed, None);
+        accounts.lost(1_000, LIVED, &LossCause::PeerClosed, Silence::since(1_000));
         accounts.attempt(1_000);
         accounts.opened(1_010, "lost");
-        accounts.lost(1_500, 1_500, &LossCause::PeerClosed, None);
+        accounts.lost(1_500, LIVED, &LossCause::PeerClosed, Silence::since(1_500));
         assert_eq!((accounts.list[0].end_ms, accounts.list[0].total_ms), (Some(1_500), Some(Figure(500.0))));
         assert_eq!(accounts.list[1].end_ms, None);
         for n in 0..OUTAGES_MAX as u64 * 2 {
-            accounts.lost(2_000 + n, 2_000 + n, &LossCause::PeerClosed, None);
+            accounts.lost(2_000 + n, LIVED, &LossCause::PeerClosed, Silence::since(2_000 + n));
         }
         assert!(accounts.list.len() <= OUTAGES_MAX);
+        let numbers: Vec<u64> = accounts.list.iter().map(|outage| outage.number).collect();
+        assert_eq!(numbers.last(), Some(&(OUTAGES_MAX as u64 * 2 + 2)), "what is forgotten counts");
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "each keeps its number");
     }
 }

@@ -10,13 +10,13 @@ use rejoin_core::error::LocalCause;
 
 use super::answers::answers;
 use super::document::{
-    AlertView, BaselineView, Document, Figure, Happening, HealthView, Level, LinkWord, Program, SCHEMA,
-    StateView, Subject, Totals, VerdictView,
+    AlertView, BaselineView, Document, Figure, Happening, HealthView, Level, LinkWord, Program, RoundTrips,
+    SCHEMA, StateView, Subject, Totals, VerdictView,
 };
 use super::lanes::Recorder;
-use super::outages::Accounts;
+use super::outages::{Accounts, Silence};
 use super::samples::{Row, Samples};
-use super::update::{LaneTails, Tail, Update};
+use super::update::{LaneTails, Tail, Update, fresh, fresh_or_none};
 use crate::narrator::{Narrator, Role, brief};
 use crate::output::{Line, Weight};
 
@@ -59,6 +59,8 @@ pub(crate) struct Moment {
     pub(crate) ack_ms: [Option<Figure>; 3],
     /// The longest round trip of a ping since the last sample.
     pub(crate) ping_ms: Option<Figure>,
+    /// Ping round trips since the start; `None` where none was measured.
+    pub(crate) round_trips: Option<RoundTrips>,
     /// How well the client is.
     pub(crate) health: HealthView,
     /// What is normal.
@@ -255,21 +257,30 @@ impl Run {
         let mut rows = std::mem::take(&mut self.fresh_rows);
         let moment = &self.moment;
         rows.queue_limit = moment.queue_limit.map(|limit| Figure::new(limit as f64));
+        let time = self.lanes.time;
+        let totals = Totals {
+            gaps: self.gaps,
+            open_ms: time.open_ms(now_ms),
+            watched_ms: time.watched_ms(now_ms),
+            ..moment.totals
+        };
+        let known = &self.document;
         let update = Update {
             now_ms,
             client: std::mem::take(&mut self.subject_changed).then(|| self.subject.clone()),
-            state: moment.state.clone(),
-            answers: answers(&moment.state, now_ms),
-            health: moment.health.clone(),
-            alerts: moment.alerts.clone(),
-            baselines: moment.baselines.clone(),
-            totals: Totals { gaps: self.gaps, ..moment.totals },
+            state: fresh(moment.state.clone(), &known.state),
+            answers: fresh(answers(&moment.state, now_ms), &known.answers),
+            health: fresh(moment.health.clone(), &known.health),
+            alerts: fresh(moment.alerts.clone(), &known.alerts),
+            baselines: fresh(moment.baselines.clone(), &known.baselines),
+            totals: fresh(totals, &known.totals),
+            round_trips: fresh_or_none(moment.round_trips, &known.round_trips),
             samples: rows,
             events: std::mem::take(&mut self.fresh_events),
             lanes,
             outages: Tail::of(&self.outages.list, from),
-            honesty: self.lanes.honesty(now_ms),
-            verdict: self.verdict.clone(),
+            honesty: fresh_or_none(self.lanes.honesty(now_ms), &known.honesty),
+            verdict: fresh_or_none(self.verdict.clone(), &known.verdict),
         };
         update.clone().apply(&mut self.document);
         update
@@ -310,11 +321,11 @@ impl Run {
                 self.silent_ms = None;
                 self.lanes.claim(at_ms, LinkWord::Open, None);
             }
-            Event::Closed { cause, next_in, .. } => {
+            Event::Closed { cause, next_in, lasted, .. } => {
                 let silent_ms = self.silent_ms.take().unwrap_or(at_ms);
                 if !matches!(cause, LossCause::Local(LocalCause::Shutdown)) {
-                    let fault = self.lanes.fault_near(silent_ms).map(|fault| fault.what.clone());
-                    self.outages.lost(at_ms, silent_ms, cause, fault);
+                    let injected = self.lanes.fault_near(silent_ms).map(|fault| fault.what.clone());
+                    self.outages.lost(at_ms, *lasted, cause, Silence { since_ms: silent_ms, injected });
                 }
                 self.lanes.claim(at_ms, without_link(next_in.is_some()), Some(cause.to_string()));
             }

@@ -105,6 +105,11 @@ impl Samples {
         self.t_ms.len()
     }
 
+    /// Whether there is none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.t_ms.is_empty()
+    }
+
     /// Adds a row. One that is not later than the last is left out: time does not go back.
     pub(crate) fn push(&mut self, t_ms: u64, row: &Row) {
         if self.t_ms.last().is_some_and(|last| *last >= t_ms) {
@@ -133,7 +138,9 @@ impl Samples {
     pub(crate) fn append(&mut self, later: &Self) {
         let last = self.t_ms.last().copied();
         let first = later.t_ms.partition_point(|t| last.is_some_and(|last| *t <= last));
-        self.queue_limit = later.queue_limit;
+        if !later.is_empty() {
+            self.queue_limit = later.queue_limit;
+        }
         self.t_ms.extend_from_slice(&later.t_ms[first..]);
         let rows = self.rows();
         for ((_, to), from) in self.columns_mut().into_iter().zip(later.columns()) {
@@ -167,11 +174,8 @@ impl Samples {
             }
         }
         let t_ms = std::mem::take(&mut self.t_ms);
-        let every = self.every_ms;
-        let length = |row: usize| match row {
-            0 => every,
-            row => t_ms[row] - t_ms[row - 1],
-        };
+        // A row covers the time since the one before; the first one, which may be a merged one, since the beginning.
+        let length = |row: usize| t_ms[row] - row.checked_sub(1).map_or(0, |before| t_ms[before]);
         for (merge, column) in self.columns_mut() {
             let merged = groups.iter().map(|group| match merge {
                 Merge::Highest => column[group.clone()].iter().copied().flatten().reduce(higher),
@@ -270,6 +274,18 @@ mod tests {
             .sum();
         assert!((sum / 20_000.0 / total - 1.0).abs() < 0.01, "{sum} {total}");
         assert!(samples.ping_ms.iter().all(Option::is_none), "what was not measured stays a hole");
+    }
+
+    #[test]
+    fn the_first_row_weighs_what_it_covers() {
+        let mut samples = Samples::default();
+        for n in 1..=ROWS_MAX as u64 + 1 {
+            // The first row is as long as each after it, and nothing came later.
+            samples.push(n * 20_000, &row(0, if n == 1 { 9.0 } else { 0.0 }));
+        }
+        samples.bound();
+        assert_eq!(samples.t_ms[0], 60_000, "three rows became one");
+        assert_eq!(samples.accepted_per_s[0], Some(Figure(3.0)));
     }
 
     #[test]

@@ -200,6 +200,89 @@ fn a_recording_read_again_is_the_run_and_its_torn_end_is_forgiven() {
     assert!(recording::read(&path).unwrap_err().contains("cannot read"));
 }
 
+/// A folder of one test, gone with it.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("rejoin-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_recording_is_written_anew_at_its_limit_and_loses_nothing_the_run_holds() {
+    let folder = Folder::new("recording-limit");
+    let path = folder.0.join("run.jsonl");
+    let limit = 16_000;
+    let mut run = Run::new(head(false));
+    let mut recording = Recording::within(&path, run.document(), limit).unwrap();
+    run.tell(0, &opened(SessionState::New, None));
+    let (mut before, mut renewed) = (0, 0);
+    for n in 1..=400 {
+        run.observe(moment(LinkWord::Open, n % 3, 10 * n));
+        run.sample(n * 250);
+        recording.append(&run.update(n * 250)).unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        let document = serde_json::to_vec(run.document()).unwrap().len() as u64;
+        assert!(bytes <= limit.max(2 * document) + 2_000, "{bytes} bytes after {n}");
+        renewed += u32::from(bytes < before);
+        before = bytes;
+    }
+    recording.finish().unwrap();
+    assert!((2..=60).contains(&renewed), "{renewed} times");
+    assert_eq!(recording::read(&path).unwrap(), *run.document());
+    let names: Vec<_> =
+        std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["run.jsonl"], "nothing is left beside it");
+}
+
+#[test]
+fn the_first_line_decides_what_a_file_is() {
+    let (document, updates) = scripted_outage();
+    let value = serde_json::to_value(&document).unwrap();
+    let folder = Folder::new("first-line");
+    let path = folder.0.join("run");
+    let mut recording = Recording::create(&path, Run::new(head(true)).document()).unwrap();
+    for update in &updates {
+        recording.append(update).unwrap();
+    }
+    assert_eq!(recording::read_any(&path).unwrap(), value);
+    let odd = serde_json::json!({"schema": "rejoin-run/1", "name of later": 1});
+    for text in [odd.to_string(), format!("{odd}\n"), format!("{odd:#}\n")] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(recording::read_any(&path).unwrap(), odd, "a document alone is handed on as it is");
+    }
+    for (text, part) in
+        [("", "empty"), ("nonsense\n", "line 1"), ("{\n 1", "line 1"), ("{}\n{}\n", "the form is")]
+    {
+        std::fs::write(&path, text).unwrap();
+        let error = recording::read_any(&path).unwrap_err();
+        assert!(error.contains(part) && error.contains("first-line"), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn an_update_holds_only_what_changed() {
+    let mut run = Run::new(head(false));
+    run.tell(0, &opened(SessionState::New, None));
+    run.observe(moment(LinkWord::Open, 0, 5));
+    run.sample(1);
+    run.update(1);
+    run.observe(moment(LinkWord::Open, 0, 5));
+    let update = serde_json::to_value(run.update(1)).unwrap();
+    let mut names: Vec<&str> = update.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["lanes", "now_ms", "outages"], "{update}");
+}
+
 /// One step of a made-up story.
 #[derive(Clone, Debug)]
 enum Step {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{
     AlertView, Answers, BaselineView, Document, Happening, HealthView, Honesty, Injection, Lanes, Outage,
-    Span, StateView, Subject, Totals, VerdictView,
+    RoundTrips, Span, StateView, Subject, Totals, VerdictView,
 };
 use super::run::EVENTS_MAX;
 use super::samples::Samples;
@@ -56,29 +56,57 @@ impl LaneTails {
     }
 }
 
-/// What changed.
+/// What changed; `None` and nothing is what did not, and is left out where it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Update {
     /// When the document became this.
     pub(crate) now_ms: u64,
-    /// Only when it changed: the server assigned a client id, or named another server.
+    /// The server assigned a client id, or named another server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<Subject>,
-    pub(crate) state: StateView,
-    pub(crate) answers: Answers,
-    pub(crate) health: HealthView,
-    pub(crate) alerts: Vec<AlertView>,
-    pub(crate) baselines: Vec<BaselineView>,
-    pub(crate) totals: Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<StateView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<Answers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<HealthView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alerts: Option<Vec<AlertView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) baselines: Option<Vec<BaselineView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) totals: Option<Totals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trips: Option<RoundTrips>,
     /// New rows.
+    #[serde(skip_serializing_if = "Samples::is_empty")]
     pub(crate) samples: Samples,
     /// New events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<Happening>,
     pub(crate) lanes: LaneTails,
     pub(crate) outages: Tail<Outage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) honesty: Option<Honesty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verdict: Option<VerdictView>,
+}
+
+/// What is new, where it is not what is known.
+pub(crate) fn fresh<T: PartialEq>(new: T, known: &T) -> Option<T> {
+    (new != *known).then_some(new)
+}
+
+/// The same for what is known once and then always.
+pub(crate) fn fresh_or_none<T: PartialEq>(new: Option<T>, known: &Option<T>) -> Option<T> {
+    if new == *known { None } else { new }
+}
+
+fn replace<T>(known: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *known = new;
+    }
 }
 
 impl Update {
@@ -97,13 +125,16 @@ impl Update {
         document.samples.bound();
         let many = document.events.len().saturating_sub(EVENTS_MAX);
         document.events.drain(..many);
-        document.state = self.state;
-        document.answers = self.answers;
-        document.health = self.health;
-        document.alerts = self.alerts;
-        document.baselines = self.baselines;
-        document.totals = self.totals;
-        document.honesty = self.honesty;
-        document.verdict = self.verdict;
+        replace(&mut document.state, self.state);
+        replace(&mut document.answers, self.answers);
+        replace(&mut document.health, self.health);
+        replace(&mut document.alerts, self.alerts);
+        replace(&mut document.baselines, self.baselines);
+        replace(&mut document.totals, self.totals);
+        document.round_trips = self.round_trips.or(document.round_trips);
+        document.honesty = self.honesty.or(document.honesty);
+        if self.verdict.is_some() {
+            document.verdict = self.verdict;
+        }
     }
 }

@@ -205,14 +205,10 @@ impl Sheet<'_> {
         if outages.len() <= BANDS {
             return outages
                 .iter()
-                .enumerate()
-                .map(|(n, outage)| {
+                .map(|outage| {
                     let (from, to) = place(outage);
-                    (
-                        from,
-                        to,
-                        format!("outage {}: {}, {}", n + 1, length(outage.end - outage.start), outage.why()),
-                    )
+                    let lasted = length(outage.end - outage.start);
+                    (from, to, format!("outage {}: {lasted}, {}", outage.number, outage.why()))
                 })
                 .collect();
         }

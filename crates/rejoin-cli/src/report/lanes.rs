@@ -108,10 +108,10 @@ fn gist(facts: &Facts) -> String {
         ),
         None if facts.client.len() > SPANS => format!(
             "Open for {} of {}; so many changes are drawn as the share of time in which it was open.",
-            length(facts.time_in("open")),
+            length(facts.time_open().0),
             length(facts.now_ms)
         ),
-        None => format!("Open for {} of {}.", length(facts.time_in("open")), length(facts.now_ms)),
+        None => format!("Open for {} of {}.", length(facts.time_open().0), length(facts.now_ms)),
     }
 }
 

@@ -125,7 +125,7 @@ fn headline(facts: &Facts) -> (Tone, String, Vec<String>) {
     let (tone, title) = match study.open {
         None | Some(0.0) => (Tone::Bad, "Never open".to_owned()),
         Some(open) => {
-            let tone = if study.losses() == 0 { Tone::Good } else { Tone::Wait };
+            let tone = if study.losses < 1.0 { Tone::Good } else { Tone::Wait };
             (tone, format!("Open {} % of {}", percent(open), length(study.watched_ms)))
         }
     };

@@ -38,12 +38,12 @@ pub(crate) fn write(page: &mut Markup, facts: &Facts) {
     let height = (shown.len() as f64 * ROW) as u32;
     let names = |page: &mut Markup| {
         for (row, n) in shown.iter().enumerate() {
-            chart::name(page, row as f64 * ROW + BAR / 2.0, &format!("#{}", n + 1));
+            chart::name(page, row as f64 * ROW + BAR / 2.0, &format!("#{}", facts.outages[*n].number));
         }
     };
     plot(page, height, &format!("One bar per outage. {gist}"), names, |page| {
         for (row, n) in shown.iter().enumerate() {
-            bar(page, &facts.outages[*n], n + 1, row as f64 * ROW, WIDEST / longest);
+            bar(page, &facts.outages[*n], row as f64 * ROW, WIDEST / longest);
         }
     });
     table(page, facts);
@@ -67,8 +67,9 @@ fn whole(outage: &Outage) -> f64 {
     if sum > 0.0 { sum } else { outage.total.unwrap_or(outage.end - outage.start) }
 }
 
-fn bar(page: &mut Markup, outage: &Outage, number: usize, y: f64, scale: f64) {
+fn bar(page: &mut Markup, outage: &Outage, y: f64, scale: f64) {
     let mut left = 0.0;
+    let number = outage.number;
     for ((part, (words, _)), class) in parts(outage).into_iter().zip(PHASES).zip(CLASSES) {
         if part <= 0.0 {
             continue;
@@ -98,6 +99,10 @@ fn gist(facts: &Facts, shown: usize) -> String {
         1 => format!("One outage of {}.", length(longest)),
         n => format!("{} outages, median {}, longest {}.", count(n as f64), length(middle), length(longest)),
     };
+    let losses = facts.losses();
+    if losses > all.len() as f64 {
+        gist = format!("{} links were lost; of the last: {gist}", count(losses));
+    }
     if shown < all.len() {
         gist.push_str(&format!(" The {shown} longest are drawn."));
     }
@@ -117,9 +122,9 @@ fn table(page: &mut Markup, facts: &Facts) {
     head(page, &names);
     page.open("tbody", &[]);
     let skipped = facts.outages.len().saturating_sub(ROWS);
-    for (n, outage) in facts.outages.iter().enumerate().skip(skipped) {
+    for outage in facts.outages.iter().skip(skipped) {
         page.open("tr", &[]);
-        page.element("th", &[("scope", &"row")], &(n + 1).to_string());
+        page.element("th", &[("scope", &"row")], &outage.number.to_string());
         page.element("td", &[], &chart::when(outage.start));
         page.element("td", &[("class", &"words")], outage.why());
         if injected {
@@ -143,7 +148,7 @@ fn table(page: &mut Markup, facts: &Facts) {
         page.element(
             "p",
             &[("class", &"note")],
-            &format!("the first {skipped} are in the data at the end of this page"),
+            &format!("the {skipped} before them are in the data at the end of this page"),
         );
     }
 }

@@ -96,8 +96,8 @@ fn month() -> Value {
         from = lost + 4_000;
     }
     let outage = |lost: &u64| {
-        json!({"start_ms": lost, "end_ms": lost + 4_100, "cause": "reset", "words": "reset by the peer", "detect_ms": 0,
-            "waited_ms": 3_900, "connect_ms": 200, "total_ms": 4_100, "attempts": 1})
+        json!({"start_ms": lost, "end_ms": lost + 4_100, "cause": "ping-timeout", "words": "no PINGRESP within 5.0 s",
+            "lived_ms": hour / 6 - 4_000, "detect_ms": 0, "waited_ms": 3_900, "connect_ms": 200, "total_ms": 4_100, "attempts": 1})
     };
     json!({
         "schema": "rejoin-run/1",
@@ -323,7 +323,8 @@ fn an_empty_run_one_sample_and_a_month_can_be_shown() {
     let drawn = page.len() - month().to_string().len();
     assert!(drawn < 600_000, "{drawn} bytes of drawing");
     assert!(
-        page.contains("The 30 longest are drawn.") && page.contains("ends each link after 9 min 56 s"),
+        page.contains("The 30 longest are drawn.")
+            && page.contains("fell silent 9 min 56 s after our CONNACK"),
         "month"
     );
 }

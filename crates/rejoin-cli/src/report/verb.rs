@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use serde_json::Value;
 
 use super::html;
 use crate::exit::{Exit, Failure};
@@ -31,7 +30,7 @@ pub(crate) struct Args {
 
 /// Renders a run.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let document = read(&args.run)?;
+    let document = recording::read_any(&args.run).map_err(Failure::local)?;
     let name = args.run.display();
     if args.json {
         return print(&format!("{document:#}\n"));
@@ -66,15 +65,4 @@ fn print(text: &str) -> Result<Exit, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure::local(format!("cannot write to stdout: {error}"))),
     }
-}
-
-/// The document of a recorded run, or one that `--json` wrote.
-fn read(path: &Path) -> Result<Value, Failure> {
-    let failed = |error: io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(failed)?;
-    if let Ok(document) = serde_json::from_slice::<Value>(&bytes) {
-        return Ok(document);
-    }
-    let document = recording::read(path).map_err(Failure::local)?;
-    serde_json::to_value(document).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
 }

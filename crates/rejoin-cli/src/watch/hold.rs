@@ -19,15 +19,23 @@ use crate::narrator::Role;
 use crate::observe;
 use crate::observe::document::{Document, Level};
 use crate::observe::flags::{Places, ServeArgs};
+use crate::observe::live::Live;
 use crate::observe::observer::{Observer, Plan, Told};
 use crate::output::{Line, Teller};
 use crate::report;
-use crate::running::{Cast, Running, at, exit_of, is_hopeless, stopped};
+use crate::running::{Cast, Running, at, exit_of, is_hopeless, judged, stopped};
 use crate::settings::{Connection, Typed};
 use crate::terminal::{self, Key, Stage, wants_picture};
 
 /// Between two frames: as often as there is something new.
 const FRAME: Duration = Duration::from_millis(250);
+
+/// Reading a long run for the picture takes at most one part in so many of the time, and waits for this at most.
+const READING_SHARE: u32 = 20;
+const READING_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A picture is called old when nothing new came for longer than this, in milliseconds: twelve updates.
+const OLD_MS: f64 = 3_000.0;
 
 /// `rejoin watch`, checked.
 #[derive(Debug)]
@@ -91,7 +99,8 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         Ok((observer, subscription))
     };
     let cast = Cast {
-        builder: watch.connection.builder(),
+        // It is looked at whether or not it is served.
+        builder: judged(watch.connection.builder()),
         role: watch.role(),
         servers: watch.connection.places(),
         verb: "watch",
@@ -118,13 +127,44 @@ struct Face {
     stage: Stage,
     keys: mpsc::UnboundedReceiver<Key>,
     colour: bool,
+    reading: Reading,
+}
+
+/// The run as the picture shows it.
+#[derive(Debug, Default)]
+struct Reading {
+    facts: Facts,
+    /// When it was read last, and how long that took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Reading {
+    fn is_due(&self, now: Instant) -> bool {
+        self.last.is_none_or(|(at, took)| {
+            now.saturating_duration_since(at) >= (took * READING_SHARE).min(READING_PAUSE_MAX)
+        })
+    }
+
+    /// Reads it anew. The run is only copied while others wait for it.
+    fn take(&mut self, live: &Live) {
+        let begun = Instant::now();
+        let document = live.read(Document::clone);
+        self.facts = facts(&document);
+        self.last = Some((begun, begun.elapsed()));
+    }
+
+    /// For how long nothing new came, where that is too long.
+    fn old(&self, now_ms: u64) -> Option<f64> {
+        Some(now_ms as f64 - self.facts.now_ms).filter(|old| *old > OLD_MS)
+    }
 }
 
 impl Face {
     fn take() -> Result<Self, Failure> {
         let (stage, keys) =
             Stage::take().map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
-        Ok(Self { stage, keys, colour: std::env::var_os("NO_COLOR").is_none() })
+        let colour = std::env::var_os("NO_COLOR").is_none();
+        Ok(Self { stage, keys, colour, reading: Reading::default() })
     }
 }
 
@@ -199,8 +239,11 @@ impl Holding {
 
     fn show(&mut self) -> Result<(), Failure> {
         let Some(face) = &mut self.face else { return Ok(()) };
-        let facts = self.observer.live().read(facts);
-        let view = screen::View { facts: &facts, colour: face.colour };
+        if face.reading.is_due(Instant::now()) {
+            face.reading.take(&self.observer.live());
+        }
+        let old = face.reading.old(self.observer.now_ms());
+        let view = screen::View { facts: &face.reading.facts, colour: face.colour, old };
         face.stage
             .show(|frame| screen::draw(frame, &view))
             .map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))
@@ -213,14 +256,15 @@ impl Holding {
         if let Err(failure) = &ended {
             self.note(Level::Bad, "error", failure.message.clone());
         }
-        let live = self.observer.live();
-        // Its thread writes the last line of the recording.
+        let (live, unrecorded) = (self.observer.live(), self.observer.unrecorded());
+        // Its thread sees to the last line of the recording.
         drop(self.observer);
         let document = live.read(Document::clone);
         drop(self.subscription.take());
         let over = self.running.end(None).await;
         let told = conclude(&self.watch, &document, &over.teller);
-        ended.and_then(|exit| told.map(|()| exit))
+        let recorded = unrecorded.get().map_or(Ok(()), |lost| Err(Failure::local(lost.clone())));
+        ended.and_then(|exit| told.and(recorded).map(|()| exit))
     }
 }
 
@@ -266,5 +310,25 @@ async fn pressed(face: &mut Option<Face>) -> Key {
     match face {
         Some(face) => terminal::pressed(&mut face.keys).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_is_read_less_often_and_what_stands_still_is_old() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let read = |took| Reading { facts: Facts::default(), last: Some((now, took)) };
+        assert!(Reading::default().is_due(now));
+        assert!(read(ms(1)).is_due(now + FRAME), "a short run with each frame");
+        assert!(!read(ms(30)).is_due(now + ms(500)) && read(ms(30)).is_due(now + ms(600)));
+        assert!(read(ms(900)).is_due(now + READING_PAUSE_MAX), "not so seldom that it would be called old");
+        let mut reading = Reading::default();
+        reading.facts.now_ms = 10_000.0;
+        assert_eq!((reading.old(13_000), reading.old(13_001)), (None, Some(3_001.0)));
+        assert_eq!(reading.old(0), None);
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct View<'a> {
     pub(crate) facts: &'a Facts,
     /// Whether colours are wanted.
     pub(crate) colour: bool,
+    /// For how long nothing new came from whoever looks at the client, in milliseconds, where that is too long: what was
+    /// well then is shown without a colour that says it is.
+    pub(crate) old: Option<f64>,
 }
 
 /// Draws one frame. What matters least is left out first where the terminal is small.
@@ -68,7 +71,10 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View<'_>) {
 fn head(view: &View<'_>, width: usize) -> Line<'static> {
     let facts = view.facts;
     let server = facts.servers.first().map(String::as_str).unwrap_or_default();
-    let mut left = format!(" rejoin watch  {}", length(facts.now_ms.max(1_000.0).floor()));
+    let mut left = match view.old {
+        Some(old) => format!(" rejoin watch  OLD, nothing new for {}", length((old / 1e3).floor() * 1e3)),
+        None => format!(" rejoin watch  {}", length(facts.now_ms.max(1_000.0).floor())),
+    };
     for part in [server, facts.client_id.as_str()] {
         if !part.is_empty() && cells(&left) + cells(part) + 2 < width {
             left.push_str("  ");
@@ -86,6 +92,7 @@ fn answers(view: &View<'_>, area: Rect) -> Vec<Line<'static>> {
             Tone::Wait => ("▲", Color::Yellow),
             _ => ("■", Color::Red),
         };
+        let sign = if view.old.is_some() { "?" } else { sign };
         let bold = ink(view, colour).add_modifier(Modifier::BOLD);
         vec![Span::raw(format!(" {name:<13}")), Span::styled(format!("{sign} {}", answer.word), bold)]
     };
@@ -244,7 +251,7 @@ fn found(view: &View<'_>, study: &Study, width: usize, roomy: bool) -> Vec<Line<
 /// The last outages with their bills.
 fn outages(view: &View<'_>, width: usize, rows: usize) -> Vec<Line<'static>> {
     let all = &view.facts.outages;
-    let line = |(n, outage): (usize, &Outage)| {
+    let line = |outage: &Outage| {
         let spent = PHASES.iter().zip(outage.phases).filter_map(|((name, _), part)| {
             part.filter(|part| *part >= 1.0).map(|part| format!("{name} {}", length(part)))
         });
@@ -254,12 +261,12 @@ fn outages(view: &View<'_>, width: usize, rows: usize) -> Vec<Line<'static>> {
         let text = format!("{whole}  {}{equals}{}", class(outage), spent.join(" + "));
         let text = cut(&text, width.saturating_sub(NAME + 2));
         Line::from(vec![
-            Span::raw(format!(" {:<NAME$}", format!("outage {}", n + 1))),
+            Span::raw(format!(" {:<NAME$}", format!("outage {}", outage.number))),
             Span::styled(text, ink(view, if outage.lasts { Color::Red } else { Color::Reset })),
         ])
     };
     let skipped = all.len().saturating_sub(rows);
-    all.iter().enumerate().skip(skipped).map(line).collect()
+    all.iter().skip(skipped).map(line).collect()
 }
 
 fn event(view: &View<'_>, told: &Event) -> Line<'static> {
@@ -289,7 +296,11 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 fn ink(view: &View<'_>, colour: Color) -> Style {
-    if view.colour { Style::new().fg(colour) } else { Style::new() }
+    match view.old {
+        Some(_) => dim(),
+        None if view.colour => Style::new().fg(colour),
+        None => Style::new(),
+    }
 }
 
 #[cfg(test)]
@@ -304,7 +315,8 @@ mod tests {
     fn flapping() -> Facts {
         let outage = |n: u64| {
             json!({"start_ms": 31_000 * n, "end_ms": 31_000 * n + 900, "cause": "server-disconnect", "detect_ms": 0,
-                "words": "the broker disconnected: session taken over (0x8E)", "waited_ms": 880, "connect_ms": 20})
+                "words": "the broker disconnected: session taken over (0x8E)", "code": 0x8E, "lived_ms": 30_100,
+                "waited_ms": 880, "connect_ms": 20, "number": 40 + n})
         };
         let open = |n: u64| json!({"from_ms": 31_000 * n + 900, "to_ms": 31_000 * (n + 1), "state": "open"});
         let shut = |n: u64| json!({"from_ms": 31_000 * n, "to_ms": 31_000 * n + 900, "state": "waiting"});
@@ -328,7 +340,7 @@ mod tests {
 
     fn picture(facts: &Facts, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, &View { facts, colour: true })).unwrap();
+        terminal.draw(|frame| draw(frame, &View { facts, colour: true, old: None })).unwrap();
         let cells = terminal.backend().buffer().content();
         cells
             .chunks(usize::from(width.max(1)))
@@ -356,7 +368,7 @@ mod tests {
                 "alert",
                 "firing: reconnects",
                 "why",
-                "3 losses",
+                "43 losses",
                 "guess",
                 "another client",
             ] {
@@ -372,7 +384,7 @@ mod tests {
                     "now 12 ms",
                     "open 97.0 %",
                     "every 31 s",
-                    "outage 3",
+                    "outage 43",
                     "waited 880 ms + connect 20 ms",
                     "number 39",
                 ] {
@@ -380,6 +392,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_picture_that_is_old_says_so_and_shines_no_more() {
+        let facts = flapping();
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        let view = View { facts: &facts, colour: true, old: Some(5_400.0) };
+        terminal.draw(|frame| draw(frame, &view)).unwrap();
+        let cells = terminal.backend().buffer().content();
+        let text: String = cells.iter().map(|cell| cell.symbol()).collect();
+        assert!(text.contains("OLD, nothing new for 5 s") && !text.contains('●'), "{text}");
+        assert!(cells.iter().all(|cell| cell.fg == Color::Reset), "no colour");
+        let answer = cells.iter().position(|cell| cell.symbol() == "?").expect("a sign before the answer");
+        assert!(cells[answer].modifier.contains(Modifier::DIM));
     }
 
     #[test]

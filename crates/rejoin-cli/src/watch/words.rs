@@ -54,11 +54,15 @@ pub(crate) fn strip(spans: &[Span], from: f64, to: f64, width: usize) -> Vec<Opt
 /// What was found, each with the word before it.
 pub(crate) fn findings(study: &Study) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
-    let losses = study.losses();
-    if losses > 0 {
+    if study.losses > 0.0 {
         let causes: Vec<String> = study.causes.iter().map(cause).collect();
-        let losses = if losses == 1 { "1 loss".to_owned() } else { format!("{losses} losses") };
-        found.push(("why", format!("{losses}: {}", causes.join(", "))));
+        let losses = match study.losses {
+            ..1.5 => "1 loss".to_owned(),
+            losses => format!("{losses:.0} losses"),
+        };
+        let known = study.told_apart();
+        let last = if study.losses > known as f64 { format!("; of the last {known}") } else { String::new() };
+        found.push(("why", format!("{losses}{last}: {}", causes.join(", "))));
     } else if study.links > 0.0 {
         found.push(("why", "no loss".to_owned()));
     }
@@ -142,7 +146,7 @@ mod tests {
     fn the_summary_says_all_of_it_in_five_lines() {
         let taken = |n: u64| {
             json!({"start_ms": 31_000 * n, "end_ms": 31_000 * n + 500, "cause": "server-disconnect",
-                "words": "session taken over (0x8E)"})
+                "words": "session taken over (0x8E)", "code": 0x8E, "lived_ms": 30_500})
         };
         let open = |n: u64| json!({"from_ms": 31_000 * n + 500, "to_ms": 31_000 * (n + 1), "state": "open"});
         let shut = |n: u64| json!({"from_ms": 31_000 * n, "to_ms": 31_000 * n + 500, "state": "connecting"});
@@ -150,7 +154,7 @@ mod tests {
             "schema": SCHEMA, "clock": {"now_ms": 124_000}, "client": {"id": "gw-17"},
             "lanes": {"client": (0..4).flat_map(|n| [shut(n), open(n)]).collect::<Vec<_>>()},
             "outages": (1..4).map(taken).collect::<Vec<_>>(),
-            "samples": {"t_ms": [1], "ping_ms": [12]},
+            "round_trips": {"count": 9, "p50_ms": 12, "p99_ms": 31, "max_ms": 2_100},
             "totals": {"attempts": 4, "links": 4},
         }))
         .unwrap();
@@ -159,12 +163,24 @@ mod tests {
             " state  ▁",
             "open 98.3 % of 2 min 4 s",
             " why    3 losses: session taken over ×3 (every 31 s)",
-            " guess  another client uses id \"gw-17\": 3 of 3 closes",
+            " guess  another client uses id \"gw-17\": 3 of 3 closes came",
             " try    rejoin watch -I probe-",
-            " rtt    p50 12 ms  p99 12 ms  max 12 ms      attempts 4  refused 0",
+            " rtt    p50 12 ms  p99 31 ms  max 2.1 s      attempts 4  refused 0",
         ] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
         assert_eq!(text.lines().count(), 5, "{text}");
+    }
+
+    #[test]
+    fn of_a_long_watch_all_losses_are_counted_and_the_last_told_apart() {
+        let lost = |n: u64| json!({"number": 2_000 + n, "start_ms": n * 100, "end_ms": n * 100 + 1, "cause": "reset"});
+        let facts = Facts::of(&json!({
+            "schema": SCHEMA, "clock": {"now_ms": 1_000},
+            "outages": (1..=3).map(lost).collect::<Vec<_>>(), "totals": {"links": 9},
+        }))
+        .unwrap();
+        let text = summary(&facts);
+        assert!(text.contains(" why    2003 losses; of the last 3: reset ×3"), "{text}");
     }
 }

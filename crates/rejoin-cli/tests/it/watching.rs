@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rejoin_lab::{BrokerServer, Manners, ScriptedBroker};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::program::{Ended, place, run, start, words};
 
@@ -63,7 +63,7 @@ async fn two_clients_with_one_id_are_recognised_in_words() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for part in [
         "why    1 loss: session taken over ×1",
-        "guess  another client uses id \"gw-17\": 1 of 1 closes were session taken over (0x8E)",
+        "guess  another client may use id \"gw-17\": 1 of 1 closes was session taken over (0x8E)",
         "try    rejoin watch -I probe-",
     ] {
         assert!(ended.stdout.contains(part), "{part} is missing:\n{}", ended.stdout);
@@ -86,15 +86,18 @@ async fn a_link_that_is_cut_again_and_again_is_said_to_be() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains(" losses: ") && ended.stdout.contains("▁"), "{}", ended.stdout);
     let guess = ended.stdout.lines().find(|line| line.starts_with(" guess")).unwrap_or_default();
-    assert!(guess.contains("ends each link after") || guess.contains("the link flaps"), "{}", ended.stdout);
+    // Equally long lives look like a contest; on a slow machine they differ, and it flaps.
+    let found = ["closes came", "links within 10 min lived"].iter().any(|part| guess.contains(part));
+    assert!(found, "{}", ended.stdout);
     assert!(ended.stdout.contains("open ") && !ended.stdout.contains("open 100"), "{}", ended.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_not_there_ends_with_three_and_the_reason() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let addr = listener.local_addr().expect("bound");
-    drop(listener);
+    // Taken and never listened on, so that no other test gets it while this one counts on a refusal.
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let addr = held.local_addr().expect("bound");
     for rest in [&["--deadline", "1"][..], &["--for", "1s"]] {
         let ended = watch(addr, &[&QUICK[..], rest].concat()).await;
         assert_eq!(ended.code, Some(3), "{ended:?}");
@@ -116,6 +119,10 @@ async fn the_recording_the_document_and_the_report_have_the_same_numbers() {
     let document: Value = serde_json::from_str(&ended.stdout).expect("one JSON document");
     assert_eq!((&document["schema"], &document["totals"]["links"]), (&"rejoin-run/1".into(), &1.into()));
     assert!(document["samples"]["t_ms"].as_array().is_some_and(|rows| rows.len() >= 4), "{document:#}");
+    for judged in ["alerts", "baselines"] {
+        let found = document[judged].as_array().expect("a list");
+        assert!(!found.is_empty(), "the client judges itself while it is watched: no {judged}");
+    }
     let again = run(&["report", &recorded, "--json"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     assert_eq!(serde_json::from_str::<Value>(&again.stdout).expect("JSON"), document);
@@ -124,9 +131,9 @@ async fn the_recording_the_document_and_the_report_have_the_same_numbers() {
     let rendered = run(&["report", &recorded, "-o", "-"]);
     let written = std::fs::read_to_string(&page).expect("the report");
     assert_eq!(rendered.stdout, written, "the recording makes the page of the run");
-    assert!(
-        written.contains("\"rejoin-run/1\"") && written.contains("Open 9") || written.contains("Open 100")
-    );
+    let study = written.split_once("<strong>Open ").and_then(|(_, rest)| rest.split_once("</strong>"));
+    // How much of two seconds the first attempt takes is for the machine to say.
+    assert!(study.is_some_and(|(open, _)| open.contains(" % of ") && !open.starts_with("0.0 ")), "{study:?}");
     let inside = written.split_once("id=\"run\">").and_then(|(_, rest)| rest.split_once("</script>"));
     let inside: Value = serde_json::from_str(inside.expect("data").0).expect("JSON");
     assert_eq!(inside, document);
@@ -152,6 +159,56 @@ fn what_cannot_be_read_or_written_is_named() {
         assert_eq!(ended.code, Some(code), "{given:?}: {ended:?}");
         assert!(ended.stderr.contains(part), "{given:?}: {ended:?}");
     }
+}
+
+/// A pipe that has room for one page more and is never read: to a writer, a disk that hangs.
+#[cfg(target_os = "linux")]
+fn hung(path: &str) -> std::fs::File {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo is needed (coreutils)");
+    // O_NONBLOCK, of this end alone.
+    let mut pipe =
+        std::fs::OpenOptions::new().read(true).write(true).custom_flags(0o4000).open(path).expect("a pipe");
+    let page = [b' '; 4096];
+    let mut pages = 0;
+    while pipe.write(&page).is_ok() {
+        pages += 1;
+        assert!(pages < 1_000, "a pipe has an end");
+    }
+    std::io::Read::read_exact(&mut pipe, &mut [0; 4096]).expect("one page");
+    pipe
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_goes_into_a_pipe_too() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let ended = watch(broker.addr(), &["--for", "1s", "--record", "/dev/stdout"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let head: Value = serde_json::from_str(ended.stdout.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(head["schema"], "rejoin-run/1");
+    assert!(ended.stdout.lines().nth(1).is_some_and(|line| line.contains("now_ms")), "{}", ended.stdout);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_holds_up_neither_the_watch_nor_its_end() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let files = Files::new("hung-disk");
+    let recorded = files.file("run.jsonl");
+    let pipe = hung(&recorded);
+    let ended = watch(broker.addr(), &["--for", "2s", "--json", "--record", &recorded]).await;
+    drop(pipe);
+    assert_eq!(ended.code, Some(1), "what was to be recorded is not: {ended:?}");
+    assert!(ended.stderr.contains("run.jsonl") && ended.stderr.contains("did not take"), "{}", ended.stderr);
+    let document: Value = serde_json::from_str(&ended.stdout).expect("the document all the same");
+    let now = document["clock"]["now_ms"].as_u64().expect("a time");
+    assert!(now >= 1_900, "it went on to be looked at: {now}");
+    let events = document["events"].as_array().expect("events");
+    assert!(events.iter().any(|event| event["word"] == "recording"), "{events:#?}");
 }
 
 #[cfg(unix)]
