@@ -285,6 +285,7 @@ async fn away_from_loopback_everything_needs_the_token() {
     let acting = served.ask("POST", "/api/v1/control", &shown, r#"{"action": "cut"}"#).await;
     assert_eq!(acting.status, 401, "a cookie is sent by any page; it does not act");
 }
+    assert!(!cookie.contains(TOKEN), "other ports of this host get the cookie: {cookie}");
 
 #[tokio::test]
 async fn a_request_to_act_is_answered_when_it_was_done() {
