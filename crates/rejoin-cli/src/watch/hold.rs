@@ -80,9 +80,9 @@ impl Watch {
 /// Watches until somebody or a limit ends it.
 pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
     let places = watch.serve.take()?;
-    if !watch.picture {
-        observe::announce(&places, &teller);
-    }
+    // Before the terminal is taken: the line stands there again when the picture is gone.
+    observe::announce(&places, &teller);
+    let urls = places.urls();
     let head = observe::head("watch", watch.connection.places(), watch.role());
     let plan = Plan { head, places, recording: watch.record.clone(), asked: None };
     let before = |client: &Client| {
@@ -99,7 +99,7 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         places: Places::default(),
     };
     let (running, (observer, subscription)) = Running::start(cast, teller, before)?;
-    let face = watch.picture.then(Face::take).transpose()?;
+    let face = watch.picture.then(|| Face::take(urls)).transpose()?;
     let mut holding = Holding { watch, running, observer, subscription, face, opened: false };
     let ended = holding.hold().await;
     holding.end(ended).await
@@ -118,13 +118,15 @@ struct Face {
     stage: Stage,
     keys: mpsc::UnboundedReceiver<Key>,
     colour: bool,
+    /// Where else it is shown, with the token.
+    urls: Vec<String>,
 }
 
 impl Face {
-    fn take() -> Result<Self, Failure> {
+    fn take(urls: Vec<String>) -> Result<Self, Failure> {
         let (stage, keys) =
             Stage::take().map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
-        Ok(Self { stage, keys, colour: std::env::var_os("NO_COLOR").is_none() })
+        Ok(Self { stage, keys, colour: std::env::var_os("NO_COLOR").is_none(), urls })
     }
 }
 
@@ -200,7 +202,7 @@ impl Holding {
     fn show(&mut self) -> Result<(), Failure> {
         let Some(face) = &mut self.face else { return Ok(()) };
         let facts = self.observer.live().read(facts);
-        let view = screen::View { facts: &facts, colour: face.colour };
+        let view = screen::View { facts: &facts, colour: face.colour, urls: &face.urls };
         face.stage
             .show(|frame| screen::draw(frame, &view))
             .map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))
