@@ -154,7 +154,7 @@ export function outages(run, timeline, onPick) {
   byId("no-outages").hidden = !none;
   byId("recovery").hidden = none;
   byId("outage-rows").closest(".scroll").hidden = none;
-  rows(byId("outage-rows"), numbered, ({ outage }) => outage.start_ms, () => {
+  rows(byId("outage-rows"), numbered, ({ outage, number }) => `${number}/${outage.start_ms}`, () => {
     const row = el("tr", { "data-testid": "outage-row" });
     const button = el("button", { type: "button", class: "link", on: { click: () => onPick(row.outage) } });
     for (let index = 0; index < 13; index += 1) row.append(el("td", { class: index >= 3 && index <= 11 ? "num" : null }));

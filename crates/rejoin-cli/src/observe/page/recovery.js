@@ -22,7 +22,7 @@ export function phaseLegend(node) {
 export function drawBars(node, run, onPick) {
   const numbered = run.outages.map((outage, index) => ({ outage, number: index + 1 })).slice(-BARS_MAX).reverse();
   const longest = Math.max(1, ...numbered.map(({ outage }) => lengthOf(outage, run.nowMs)));
-  rows(node, numbered, ({ outage }) => outage.start_ms, () => makeBar(onPick), (row, { outage, number }) => {
+  rows(node, numbered, ({ outage, number }) => `${number}/${outage.start_ms}`, () => makeBar(onPick), (row, { outage, number }) => {
     const length = lengthOf(outage, run.nowMs);
     const phases = PHASES.map(([name]) => [name, outage[`${name}_ms`] ?? 0]);
     say(row.querySelector(".bill-number"), `#${number}`);
