@@ -216,6 +216,11 @@ impl Run {
             self.subject_changed = true;
         }
         self.moment = moment;
+        let state = &mut self.moment.state;
+        // The client tells no time for these two: that of the event which brought them is in the lane.
+        if matches!(state.link, LinkWord::Waiting | LinkWord::Stopped) {
+            state.since_ms = self.lanes.lanes.client.last().map_or(0, |span| span.from_ms);
+        }
     }
 
     /// One row of measurements, from what was observed last.

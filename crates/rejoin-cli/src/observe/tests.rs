@@ -173,6 +173,21 @@ fn the_document_of_a_scripted_outage_is_the_one_in_the_file() {
 }
 
 #[test]
+fn the_state_says_since_when_also_between_attempts_and_after_the_end() {
+    let mut run = Run::new(head(false));
+    run.tell(0, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(12, &opened(SessionState::New, None));
+    run.tell(2_500, &closed());
+    run.observe(moment(LinkWord::Waiting, 0, 0));
+    run.update(9_000);
+    assert_eq!(run.document().state.since_ms, 2_500);
+    run.tell(9_100, &Event::Stopped { reason: StopReason::Shutdown });
+    run.observe(moment(LinkWord::Stopped, 0, 0));
+    run.update(9_900);
+    assert_eq!(run.document().state.since_ms, 9_100);
+}
+
+#[test]
 fn a_recording_read_again_is_the_run_and_its_torn_end_is_forgiven() {
     let (document, updates) = scripted_outage();
     let path = std::env::temp_dir().join(format!("rejoin-recording-{}.jsonl", std::process::id()));
