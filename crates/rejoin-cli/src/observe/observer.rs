@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rejoin::health::Ready;
 use rejoin::{Client, Event, Events};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::document::{Level, VerdictView};
-use super::door::Door;
+use super::door::{self, Door};
 use super::flags::{Place, Places, Shown};
 use super::live::Live;
 use super::measure::{Meter, Zero};
@@ -114,7 +115,7 @@ impl Observer {
 
     /// Waits until everything the client told until its end is in the document, but not for long.
     pub(crate) async fn settle(&mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.done.wait_for(|done| *done)).await;
+        let _ = timeout(Duration::from_secs(1), self.done.wait_for(|done| *done)).await;
     }
 }
 
@@ -155,6 +156,8 @@ impl Work {
         let (sender, asking) = mpsc::channel(limits.asked);
         tokio::spawn(act(asking, self.client.clone(), asked));
         let streams = Arc::new(tokio::sync::Semaphore::new(limits.streams));
+        let (over, closing) = watch::channel(());
+        let mut doors = JoinSet::new();
         for Place { listener, guard, shown, .. } in places.places {
             let desk = Desk {
                 live: Arc::clone(&self.live),
@@ -170,7 +173,7 @@ impl Work {
             };
             match Door::open(listener, limits) {
                 Ok(door) => {
-                    tokio::spawn(async move { axum::serve(door, router).await });
+                    doors.spawn(door::serve(door, router, closing.clone()));
                 }
                 Err(error) => {
                     let at = self.zero.now_ms();
@@ -180,6 +183,10 @@ impl Work {
             }
         }
         self.look(events, inbox, ended, limits.apart).await;
+        // Whoever looks on gets the last update, and answers under way are finished: not longer than LINGER.
+        self.live.end();
+        drop(over);
+        let _ = timeout(LINGER, doors.join_all()).await;
     }
 
     async fn look(
