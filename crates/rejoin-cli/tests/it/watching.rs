@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rejoin_lab::{BrokerServer, Manners, ScriptedBroker};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::program::{Ended, place, run, start, words};
 
@@ -92,9 +92,10 @@ async fn a_link_that_is_cut_again_and_again_is_said_to_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_not_there_ends_with_three_and_the_reason() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let addr = listener.local_addr().expect("bound");
-    drop(listener);
+    // Held and not listened on: nobody else gets the port, and whoever connects is refused.
+    let nobody = TcpSocket::new_v4().expect("a socket");
+    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let addr = nobody.local_addr().expect("bound");
     for rest in [&["--deadline", "1"][..], &["--for", "1s"]] {
         let ended = watch(addr, &[&QUICK[..], rest].concat()).await;
         assert_eq!(ended.code, Some(3), "{ended:?}");
