@@ -67,8 +67,7 @@ impl Observer {
     pub(crate) fn start(client: Client, events: Events, plan: Plan) -> Result<Self, String> {
         let Plan { mut head, places, recording, asked } = plan;
         let zero = Zero(Instant::now());
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        head.started_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        head.started_unix_ms = unix_ms();
         let ready = if head.role.publishes { Ready::WillDeliver } else { Ready::Subscribed };
         // The label of every metric: what people call it, never the client id, which may be new in each run.
         let name =
@@ -243,7 +242,10 @@ impl Work {
 
     fn tell(&mut self, event: &Event) {
         let at = self.zero.now_ms();
-        self.live.change(|run| run.tell(at, event));
+        self.live.change(|run| {
+            run.wall(at, unix_ms());
+            run.tell(at, event);
+        });
         self.dirty = true;
     }
 
@@ -270,7 +272,11 @@ impl Work {
 
     fn publish(&mut self) {
         let now = self.meter.moment();
-        self.live.change(|run| run.observe(now));
+        let at = self.zero.now_ms();
+        self.live.change(|run| {
+            run.observe(now);
+            run.wall(at, unix_ms());
+        });
         self.dirty = false;
         let update = self.live.publish(self.zero.now_ms());
         if let Some(recording) = &mut self.recording
@@ -283,6 +289,12 @@ impl Work {
             self.live.change(|run| run.note(at, Level::Bad, "recording", text));
         }
     }
+}
+
+/// The clock on the wall.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Does what is asked for, in order.

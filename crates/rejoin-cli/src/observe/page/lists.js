@@ -204,7 +204,7 @@ export class Log {
 
   draw(run) {
     this.run = run;
-    const key = `${run.lastEvent}/${run.events.length}/${this.words}/${this.level}/${this.shown}/${this.timeline.ofDay}/${run.startedUnixMs}`;
+    const key = `${run.lastEvent}/${run.events.length}/${this.words}/${this.level}/${this.shown}/${this.timeline.ofDay}/${run.startedUnixMs}/${run.steps.at(-1)?.at_ms}`;
     if (key === this.drawn) return;
     this.drawn = key;
     const found = run.events.filter((event) => this.#wanted(event));
