@@ -247,11 +247,18 @@ async function nothingPilesUpWhereTwoOutagesBeginAtOnce(page) {
     const first = [...list.children];
     for (let time = 0; time < 20; time += 1) drawBars(list, run, () => {});
     const kept = [...list.children].every((child, index) => child === first[index]);
+    // The oldest is forgotten; the others keep their numbers and elements.
+    const numbered = [7, 8, 9].map((number) => ({ number, start_ms: number * 1000, end_ms: number * 1000 + 5, cause: "a" }));
+    drawBars(list, { nowMs: 9500, outages: numbered }, () => {});
+    const newest = list.firstElementChild;
+    drawBars(list, { nowMs: 9500, outages: numbered.slice(1) }, () => {});
+    const stays = list.firstElementChild === newest && newest.querySelector(".bill-number").textContent === "#9";
+    drawBars(list, run, () => {});
     const plain = document.createElement("ol");
     for (let time = 0; time < 20; time += 1) rows(plain, ["x", "x", "y"], (item) => item, () => el("li"));
-    return { bars: list.children.length, kept, plain: plain.children.length };
+    return { bars: list.children.length, kept, stays, plain: plain.children.length };
   });
-  check("each outage has one row, which stays", seen.bars === 2 && seen.kept && seen.plain === 3, seen);
+  check("each outage has one row, which stays", seen.bars === 2 && seen.kept && seen.stays && seen.plain === 3, seen);
 }
 
 async function nothingStandsOutAtAnyWidth(page) {
