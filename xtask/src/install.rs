@@ -1,24 +1,51 @@
-//! What the tests need from the system: a real broker, two proxies, the judge of Prometheus rules, the tool that makes
-//! network namespaces, and a browser with what drives it.
+//! What the tests need from the system: a real broker, the tool that makes network namespaces; and, better than nothing,
+//! two proxies, a browser with what drives it, the judge of Prometheus rules.
 
-use crate::{run, say};
+use crate::{run, say, tree};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The program a test looks for, and the Debian package that brings it.
-const NEEDED: [(&str, &str); 8] = [
-    ("mosquitto", "mosquitto"),
-    ("ip", "iproute2"),
-    ("microsocks", "microsocks"),
-    ("tinyproxy", "tinyproxy"),
-    ("chromium", "chromium"),
-    ("node", "nodejs"),
-    ("npm", "npm"),
-    // 19 MB to fetch and 96 MB on disk, for the judge of our rules; its server never starts.
-    ("promtool", "prometheus"),
+#[path = "../../crates/rejoin-cli/tests/browser/browsers.rs"]
+mod browsers;
+
+/// A program that tests look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Need {
+    /// Its names; one of them is enough.
+    programs: &'static [&'static str],
+    /// The Debian package that brings it.
+    package: &'static str,
+    /// Without it the step fails; without the others some tests are skipped aloud.
+    required: bool,
+    /// The service the package switches on at the next boot, which nobody asked for.
+    service: Option<&'static str>,
+    /// For bringing it.
+    limit: Duration,
+}
+
+const SMALL: Duration = Duration::from_secs(300);
+/// For hundreds of megabytes over a slow line.
+const BIG: Duration = Duration::from_secs(1_800);
+
+const fn need(program: &'static [&'static str], package: &'static str) -> Need {
+    Need { programs: program, package, required: false, service: None, limit: SMALL }
+}
+
+const NEEDED: [Need; 7] = [
+    Need { required: true, service: Some("mosquitto"), ..need(&["mosquitto"], "mosquitto") },
+    Need { required: true, ..need(&["ip"], "iproute2") },
+    need(&["microsocks"], "microsocks"),
+    Need { service: Some("tinyproxy"), ..need(&["tinyproxy"], "tinyproxy") },
+    Need { limit: BIG, ..need(&browsers::BROWSERS, "chromium") },
+    Need { limit: BIG, ..need(&["node"], "nodejs") },
+    Need { limit: BIG, ..need(&["npm"], "npm") },
 ];
-/// Asked by maintainer scripts before they start a daemon; 101 means "no".
+/// The judge of our rules is one program of a package that is a server besides: it is taken out and not installed. 19 MB
+/// to fetch.
+const JUDGE: (&str, &str) = ("promtool", "prometheus");
+/// Asked by maintainer scripts before they start a daemon; 101 means "no". It does not ask before one is switched on for
+/// the next boot.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBIDDEN: i32 = 101;
 /// Stands in the policy that we write, so that one left behind by an interrupted run is known as ours.
@@ -26,46 +53,147 @@ const MARK: &str =
     "# Written by rejoin's `cargo xtask test` for the time of an installation. Safe to remove.";
 /// Says that this machine's packages are none of our business.
 const SWITCH: &str = "REJOIN_TEST_INSTALL";
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// How the step ended when nothing went wrong.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Installed {
     /// Everything is there; the text says since when.
     Ready(String),
-    /// Something is missing and we may not bring it; the text says why and what to do.
+    /// Something is missing and we may not or could not bring it; the text says why and what to do.
     Without(String),
 }
 
-/// Installs what is missing when we are root on a Debian system, and never lets a package start its daemon.
+/// Runs a program of the system with these words within a limit.
+type System<'a> = dyn FnMut(&str, &[&str], Duration) -> Result<(), String> + 'a;
+
+/// Installs what is missing when we are root on a Debian system, and never lets a package start its daemon, neither now
+/// nor at the next boot.
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
-    let missing = missing();
-    if missing.is_empty() {
-        let all: Vec<&str> = NEEDED.iter().map(|(program, _)| *program).collect();
-        return Ok(Installed::Ready(format!("{} are there", all.join(", "))));
-    }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    let remedy = format!("run as root: apt-get install --no-install-recommends {}", packages.join(" "));
-    if let Some(reason) = may_not() {
-        return Ok(Installed::Without(format!("{} missing: {reason}; {remedy}", packages.join(" and "))));
-    }
-    let _silence = match Silence::begin() {
-        Ok(silence) => silence,
-        Err(reason) => return Ok(Installed::Without(format!("{reason}; {remedy}"))),
+    let judge = bring_judge();
+    let missing = missing(|program| run::find(program).is_some());
+    let system = &mut |program: &str, words: &[&str], limit: Duration| {
+        run::within(run::command(program, words).env("DEBIAN_FRONTEND", "noninteractive"), limit)
     };
-    say::line(&format!("installing {} (daemons stay off; {SWITCH}=no forbids this)", packages.join(" ")));
-    // The lists of a fresh image are empty and those of an old one stale: refresh them only when needed.
-    if apt_install(&packages).is_err() {
-        run::within(&mut run::command("apt-get", &["update", "-qq"]), LIMIT)?;
-        apt_install(&packages)?;
+    let end = if missing.is_empty() {
+        Installed::Ready("all packages are there".to_owned())
+    } else {
+        let remedy = format!("run as root: apt-get install --no-install-recommends {}", names(&missing, " "));
+        if let Some(reason) = may_not() {
+            Installed::Without(format!("{} missing: {reason}; {remedy}", names(&missing, " and ")))
+        } else {
+            match Silence::begin() {
+                Ok(_silence) => install(&missing, system)?,
+                Err(reason) => Installed::Without(format!("{reason}; {remedy}")),
+            }
+        }
+    };
+    Ok(match (end, judge) {
+        (end, Ok(())) => end,
+        (Installed::Ready(text) | Installed::Without(text), Err(why)) => {
+            Installed::Without(format!("{text}; no promtool: {why}"))
+        }
+    })
+}
+
+/// The required ones must be there at its end; one of the others that cannot be brought keeps no other from coming.
+fn install(missing: &[Need], system: &mut System<'_>) -> Result<Installed, String> {
+    let switch = format!("daemons stay off; {SWITCH}=no forbids this");
+    say::line(&format!("installing {} ({switch})", names(missing, " ")));
+    let mut fresh = false;
+    let required: Vec<Need> = missing.iter().copied().filter(|need| need.required).collect();
+    if !required.is_empty() {
+        let brought = bring(&required, &mut fresh, system);
+        switch_off(&required, brought.is_ok(), system);
+        brought?;
     }
-    match self::missing().as_slice() {
-        [] => Ok(Installed::Ready(format!("installed {}", packages.join(" and ")))),
-        [(program, package), ..] => Err(format!("package {package} is installed but brought no `{program}`")),
+    let mut without = Vec::new();
+    for need in missing.iter().filter(|need| !need.required) {
+        let brought = bring(&[*need], &mut fresh, system);
+        switch_off(&[*need], brought.is_ok(), system);
+        if let Err(why) = brought {
+            without.push(format!("no {}: {why}", need.package));
+        }
+    }
+    Ok(if without.is_empty() {
+        Installed::Ready(format!("installed {}", names(missing, " and ")))
+    } else {
+        Installed::Without(format!("{}; tests that need it are skipped", without.join("; ")))
+    })
+}
+
+/// The lists of a fresh image are empty and those of an old one stale: refreshed once, and only when needed.
+fn bring(needs: &[Need], fresh: &mut bool, system: &mut System<'_>) -> Result<(), String> {
+    let limit = needs.iter().map(|need| need.limit).max().unwrap_or(SMALL);
+    // The lock: a fresh machine often runs its own updates in the background.
+    let mut words = vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60"];
+    words.extend(needs.iter().map(|need| need.package));
+    let brought = system("apt-get", &words, limit);
+    if brought.is_ok() || *fresh {
+        return brought;
+    }
+    system("apt-get", &["update", "-qq"], SMALL)?;
+    *fresh = true;
+    system("apt-get", &words, limit)
+}
+
+/// Where an installation switched a service on, it would start at the next boot. Both programs also work where no init
+/// runs, as in an image that is booted later; where systemd is not there at all, the first fails.
+fn switch_off(needs: &[Need], brought: bool, system: &mut System<'_>) {
+    for service in needs.iter().filter_map(|need| need.service) {
+        let unit = format!("{service}.service");
+        let by_unit = system("systemctl", &["--quiet", "--root=/", "disable", &unit], SMALL);
+        let by_script = system("update-rc.d", &[service, "disable"], SMALL);
+        if let (Err(_), Err(why), true) = (by_unit, by_script, brought) {
+            say::line(&format!("{service} may start at the next boot: {why}; systemctl disable {service}"));
+        }
     }
 }
 
-fn missing() -> Vec<(&'static str, &'static str)> {
-    NEEDED.into_iter().filter(|(program, _)| run::find(program).is_none()).collect()
+fn missing(found: impl Fn(&str) -> bool) -> Vec<Need> {
+    NEEDED.into_iter().filter(|need| !need.programs.iter().any(|program| found(program))).collect()
+}
+
+fn names(needs: &[Need], between: &str) -> String {
+    needs.iter().map(|need| need.package).collect::<Vec<_>>().join(between)
+}
+
+/// Where programs lie that belong to no package of this machine; [`run`] looks there, too.
+pub(crate) fn tools() -> PathBuf {
+    tree::root().join("target/tools")
+}
+
+/// Takes the judge out of its package, without the server and as any user.
+fn bring_judge() -> Result<(), String> {
+    let (program, package) = JUDGE;
+    if run::find(program).is_some() {
+        return Ok(());
+    }
+    if std::env::var(SWITCH).is_ok_and(|answer| answer == "no") {
+        return Err(format!("{SWITCH}=no is set"));
+    }
+    let tools = tools();
+    let folder = tools.join("unpacked");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    say::line(&format!("taking {program} out of Debian's package {package} ({SWITCH}=no forbids this)"));
+    let taken = take_out(&folder, package)
+        .and_then(|from| fs::rename(from, tools.join(program)).map_err(|error| error.to_string()));
+    let _ = fs::remove_dir_all(&folder);
+    taken
+}
+
+fn take_out(folder: &Path, package: &str) -> Result<PathBuf, String> {
+    let within = |program: &str, words: &[&str], limit| {
+        run::within(run::command(program, words).current_dir(folder), limit)
+    };
+    within("apt-get", &["download", "-qq", package], BIG)?;
+    let file = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let file = file
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
+        .ok_or_else(|| format!("apt-get brought no package {package}"))?;
+    within("dpkg-deb", &["-x", &file.to_string_lossy(), "."], SMALL)?;
+    Ok(folder.join("usr/bin").join(JUDGE.0))
 }
 
 fn may_not() -> Option<&'static str> {
@@ -77,14 +205,6 @@ fn may_not() -> Option<&'static str> {
     }
     let user = run::answer(&mut run::command("id", &["-u"]));
     (user.as_deref().map(str::trim) != Some("0")).then_some("not root")
-}
-
-fn apt_install(packages: &[&str]) -> Result<(), String> {
-    // The lock: a fresh machine often runs its own updates in the background.
-    let mut arguments =
-        vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60"];
-    arguments.extend(packages);
-    run::within(run::command("apt-get", &arguments).env("DEBIAN_FRONTEND", "noninteractive"), LIMIT)
 }
 
 /// While it lives, maintainer scripts are told not to start anything: the tests run their own brokers on their own
@@ -106,7 +226,7 @@ impl Silence {
         let script = format!("#!/bin/sh\n{MARK}\nexit {FORBIDDEN}\n");
         fs::write(POLICY, script).map_err(|error| format!("{POLICY} cannot be written: {error}"))?;
         let silence = Self { ours: true };
-        run::within(&mut run::command("chmod", &["755", POLICY]), LIMIT)?;
+        run::within(&mut run::command("chmod", &["755", POLICY]), SMALL)?;
         Ok(silence)
     }
 }
@@ -116,5 +236,54 @@ impl Drop for Silence {
         if self.ours {
             let _ = fs::remove_file(POLICY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that has these programs; some packages cannot be had.
+    fn installed(have: &[&str], gone: &[&str]) -> (Result<Installed, String>, Vec<String>) {
+        let mut ran = Vec::new();
+        let system = &mut |program: &str, words: &[&str], limit: Duration| {
+            ran.push(format!("{program} {} within {} s", words.join(" "), limit.as_secs()));
+            match words.iter().find(|word| gone.contains(word)) {
+                Some(package) => Err(format!("unable to locate package {package}")),
+                None => Ok(()),
+            }
+        };
+        (install(&missing(|program| have.contains(&program)), system), ran)
+    }
+
+    #[test]
+    fn one_package_that_cannot_be_had_keeps_no_other_away() {
+        let (end, ran) = installed(&["ip", "tinyproxy", "node", "npm"], &["microsocks"]);
+        let Ok(Installed::Without(text)) = end else { panic!("{end:?}") };
+        assert!(text.contains("no microsocks: unable to locate") && text.contains("skipped"), "{text}");
+        assert!(ran.iter().any(|line| line.contains("apt-get install") && line.contains("mosquitto")));
+        assert!(ran.iter().any(|line| line.contains("chromium within 1800 s")), "{ran:#?}");
+        assert_eq!(ran.iter().filter(|line| line.contains("update -qq")).count(), 1, "{ran:#?}");
+        let (end, _) = installed(&["ip"], &["mosquitto"]);
+        assert!(end.unwrap_err().contains("mosquitto"), "without the broker the step fails");
+    }
+
+    #[test]
+    fn no_service_is_left_on_for_the_next_boot() {
+        let (end, ran) = installed(&["ip", "microsocks", "google-chrome", "node", "npm"], &[]);
+        assert_eq!(end, Ok(Installed::Ready("installed mosquitto and tinyproxy".to_owned())));
+        for service in ["mosquitto", "tinyproxy"] {
+            let at = |part: &str| ran.iter().position(|line| line.contains(part)).expect(part);
+            let installed = at(&format!("DPkg::Lock::Timeout=60 {service}"));
+            assert!(at(&format!("disable {service}.service")) > installed, "{ran:#?}");
+            assert!(at(&format!("update-rc.d {service} disable")) > installed, "{ran:#?}");
+        }
+        assert!(!ran.iter().any(|line| line.contains("prometheus") || line.contains("chromium")), "{ran:#?}");
+        let (end, ran) = installed(&["ip", "microsocks", "chromium", "node", "npm"], &["tinyproxy"]);
+        assert!(matches!(end, Ok(Installed::Without(_))));
+        assert!(
+            ran.iter().any(|line| line.contains("disable tinyproxy.service")),
+            "half an installation, too"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Child processes: their PATH, their time limit, how they ended.
 
+use crate::install;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub(crate) fn answer(command: &mut Command) -> Option<String> {
 fn search_path() -> OsString {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    for folder in SERVER_FOLDERS.map(PathBuf::from) {
+    for folder in SERVER_FOLDERS.map(PathBuf::from).into_iter().chain([install::tools()]) {
         if !folders.contains(&folder) {
             folders.push(folder);
         }

@@ -16,6 +16,8 @@ pub(crate) struct Facts {
     pub(crate) program: Program,
     /// When it began, in milliseconds since the Unix epoch.
     pub(crate) started_unix_ms: f64,
+    /// Where the clock on the wall moved since then: when, and how far it is from then on from where it would be.
+    pub(crate) steps: Vec<(f64, f64)>,
     /// How long it has lasted.
     pub(crate) now_ms: f64,
     /// The client id.
@@ -273,6 +275,7 @@ impl Facts {
                 machine: text(&program["machine"]),
             },
             started_unix_ms: document["clock"]["started_unix_ms"].as_f64().map_or(0.0, sane),
+            steps: steps(&document["clock"]["steps"]),
             now_ms: now,
             client_id: text(&document["client"]["id"]),
             servers: list(&document["client"]["servers"]).iter().map(text).collect(),
@@ -428,6 +431,15 @@ fn spans(value: &Value, what: &str, now: f64) -> Vec<Span> {
     list(value).iter().map(span).collect()
 }
 
+/// Where the clock on the wall moved: from when on, and how far it is then from where the start would have it.
+fn steps(value: &Value) -> Vec<(f64, f64)> {
+    let step = |value: &Value| {
+        let offset = value["offset_ms"].as_f64().filter(|offset| offset.is_finite())?;
+        Some((value["at_ms"].as_f64().map_or(0.0, sane), offset.clamp(-LATEST_MS, LATEST_MS)))
+    };
+    list(value).iter().filter_map(step).collect()
+}
+
 fn tone(word: &str) -> Tone {
     match word {
         "good" => Tone::Good,
@@ -520,7 +532,7 @@ mod tests {
     fn what_is_missing_or_odd_is_read_as_nothing() {
         let facts = Facts::of(&json!({
             "schema": SCHEMA,
-            "clock": {"now_ms": 1_000, "started_unix_ms": "yesterday"},
+            "clock": {"now_ms": 1_000, "started_unix_ms": "yesterday", "steps": [{"at_ms": -1, "offset_ms": -5}, 7]},
             "lanes": {"client": [{"from_ms": 900, "to_ms": 100, "state": 7}, "x"], "truth": 3},
             "samples": {"t_ms": [0, 250], "queue": [1], "every_ms": -1},
             "outages": [{"start_ms": 5_000}],
@@ -532,6 +544,7 @@ mod tests {
         assert!(facts.samples.column("none").is_empty() && facts.samples.every_ms > 0.0);
         assert!(facts.outages[0].lasts && facts.outages[0].end >= facts.outages[0].start);
         assert_eq!((facts.total("acked"), facts.total("odd")), (4.0, 0.0));
+        assert_eq!(facts.steps, [(0.0, -5.0)]);
         assert!(facts.verdict.is_none());
     }
 }

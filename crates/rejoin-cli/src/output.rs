@@ -33,7 +33,7 @@ pub(crate) enum Weight {
     Debug,
     /// A change: everybody who did not say `--quiet`.
     State,
-    /// Told whatever was asked for.
+    /// Told whatever was asked for: what went wrong, and what nobody finds out otherwise.
     Error,
     /// Only for people: the journal has the fact already.
     Echo,

@@ -1,24 +1,70 @@
 //! The command line as a document may show it: what proves who somebody is stands there as `***`.
 
-/// Words after which something stands that proves who somebody is, or may.
-const SECRET: [&str; 4] = ["--pw", "--ws-header", "--password-command", "authentication-data"];
+/// Flags after which something stands that proves who somebody is, or that belongs to the messages: a document holds no
+/// payload and no topic.
+const HIDDEN: [&str; 9] = [
+    "--pw",
+    "--ws-header",
+    "--password-command",
+    "--message",
+    "--topic",
+    "--will-topic",
+    "--will-payload",
+    "--loopback",
+    "authentication-data",
+];
+
+/// The same in one letter: password, message, topic.
+const HIDDEN_LETTERS: &str = "Pmt";
+
+/// Letters that take a value that may be shown: what stands after them in the same word is it.
+const SHOWN_LETTERS: &str = "hpLViIkxuqfCWF";
 
 /// The words of this process.
 pub(crate) fn own() -> String {
     shown(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
 
+/// What becomes of the next words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Next {
+    /// They are looked at.
+    #[default]
+    Look,
+    /// The next one is hidden.
+    Hide,
+    /// It is the command of a property, `publish`.
+    Command,
+    /// It is the name of a property.
+    Name,
+    /// It is the key of a user property; its value comes then.
+    Key,
+}
+
 fn shown(words: impl Iterator<Item = String>) -> String {
-    let mut hide_next = false;
+    let mut next = Next::Look;
     let mut shown = Vec::new();
     for (index, word) in words.enumerate() {
-        let word = match (index, std::mem::take(&mut hide_next)) {
+        let now = std::mem::take(&mut next);
+        let word = match now {
             // The folder the program lies in is nobody's business.
-            (0, _) => "rejoin".to_owned(),
-            (_, true) => "***".to_owned(),
-            _ => {
-                let (word, next) = masked(&word);
-                hide_next = next;
+            _ if index == 0 => "rejoin".to_owned(),
+            Next::Hide => "***".to_owned(),
+            Next::Command => {
+                next = Next::Name;
+                word
+            }
+            Next::Name => {
+                next = if word.eq_ignore_ascii_case("user-property") { Next::Key } else { Next::Hide };
+                word
+            }
+            Next::Key => {
+                next = Next::Hide;
+                word
+            }
+            Next::Look => {
+                let (word, then) = masked(&word);
+                next = then;
                 word
             }
         };
@@ -31,42 +77,67 @@ fn shown(words: impl Iterator<Item = String>) -> String {
     shown.join(" ")
 }
 
-/// The word, and whether the next one is a secret.
-fn masked(word: &str) -> (String, bool) {
-    if SECRET.contains(&word) {
-        return (word.to_owned(), true);
+/// The word, and what becomes of the next one.
+fn masked(word: &str) -> (String, Next) {
+    if HIDDEN.contains(&word) {
+        return (word.to_owned(), Next::Hide);
     }
-    if let Some((flag, _)) = word.split_once('=').filter(|(flag, _)| SECRET.contains(flag)) {
-        return (format!("{flag}=***"), false);
+    if let Some((flag, _)) = word.split_once('=').filter(|(flag, _)| HIDDEN.contains(flag)) {
+        return (format!("{flag}=***"), Next::Look);
     }
-    if let Some(flags) = word.strip_prefix('-').filter(|flags| !flags.starts_with('-'))
-        && let Some(at) = flags.find('P')
-    {
-        // Flags without a value may stand before it; a value that looks so is hidden once too often.
-        let rest = &flags[at + 1..];
-        return (format!("-{}P{}", &flags[..at], if rest.is_empty() { "" } else { "***" }), rest.is_empty());
+    if word == "--property" {
+        return (word.to_owned(), Next::Command);
     }
-    (urls(word), false)
+    if word.starts_with("--property=") {
+        return (word.to_owned(), Next::Name);
+    }
+    // Flags without a value may stand before the one that has it.
+    let flags = word.strip_prefix('-').filter(|flags| !flags.starts_with('-')).unwrap_or_default();
+    for (at, letter) in flags.char_indices() {
+        let (before, rest) = flags.split_at(at + letter.len_utf8());
+        match letter {
+            _ if HIDDEN_LETTERS.contains(letter) && rest.is_empty() => return (word.to_owned(), Next::Hide),
+            _ if HIDDEN_LETTERS.contains(letter) => return (format!("-{before}***"), Next::Look),
+            'D' if rest.is_empty() => return (word.to_owned(), Next::Command),
+            'D' => return (word.to_owned(), Next::Name),
+            _ if SHOWN_LETTERS.contains(letter) => break,
+            _ => {}
+        }
+    }
+    (urls(word), Next::Look)
 }
 
-/// Passwords in addresses, several of which may stand in one word.
+/// Passwords and topics in addresses, several of which may stand in one word.
 fn urls(word: &str) -> String {
     let mut out = String::new();
     let mut rest = word;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
+        // In the others the path is that of a socket or of a web server.
+        let topics = before.ends_with("mqtt://") || before.ends_with("mqtts://");
         let end = after.find(' ').unwrap_or(after.len());
         let (authority, tail) = after.split_at(end);
         // A password may hold an @ or / that should have been escaped; a path with an @ is hidden once too often.
-        match authority.rsplit_once('@') {
+        let host = match authority.rsplit_once('@') {
             Some((login, host)) => {
-                let user = login.split_once(':');
-                out.push_str(&user.map_or_else(|| login.to_owned(), |(user, _)| format!("{user}:***")));
+                match login.split_once(':') {
+                    Some((user, _)) => out.push_str(&format!("{user}:***")),
+                    // Of a topic with an @ in it.
+                    None if login.contains('/') => out.push_str("***"),
+                    None => out.push_str(login),
+                }
                 out.push('@');
-                out.push_str(host);
+                host
             }
-            None => out.push_str(authority),
+            None => authority,
+        };
+        match host.split_once('/') {
+            Some((host, topic)) if topics && !topic.is_empty() => {
+                out.push_str(host);
+                out.push_str("/***");
+            }
+            _ => out.push_str(host),
         }
         rest = tail;
     }
@@ -79,14 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_shown() {
+    fn no_secret_no_payload_and_no_topic_is_shown() {
         for (line, expected) in [
-            ("/x/y/rejoin pub -t a -m b", "rejoin pub -t a -m b"),
-            ("rejoin sub -P secret -t a", "rejoin sub -P *** -t a"),
+            ("/x/y/rejoin pub -q 1 -r", "rejoin pub -q 1 -r"),
+            ("rejoin sub -P secret -c", "rejoin sub -P *** -c"),
             ("rejoin sub -Psecret", "rejoin sub -P***"),
             ("rejoin sub -lPsecret", "rejoin sub -lP***"),
             ("rejoin sub --pw secret --pw=secret", "rejoin sub --pw *** --pw=***"),
-            ("rejoin sub -L mqtt://me:secret@host:1/a", "rejoin sub -L mqtt://me:***@host:1/a"),
+            ("rejoin sub -L mqtt://me:secret@host:1", "rejoin sub -L mqtt://me:***@host:1"),
+            ("rejoin sub -Lmqtt://me:secret@host:1", "rejoin sub -Lmqtt://me:***@host:1"),
             ("rejoin sub -L mqtts://me:se@cret@host", "rejoin sub -L mqtts://me:***@host"),
             ("rejoin sub --url=mqtt://u:se/cret:secret@a", "rejoin sub --url=mqtt://u:***@a"),
             (
@@ -94,6 +166,41 @@ mod tests {
                 "rejoin sub -D connect authentication-data ***",
             ),
             ("rejoin watch mqtt://me@host", "rejoin watch mqtt://me@host"),
+            ("rejoin sub -iPAUL -L unix:///run/mqtt", "rejoin sub -iPAUL -L unix:///run/mqtt"),
+            ("rejoin sub -L wss://host/mqtt", "rejoin sub -L wss://host/mqtt"),
+        ] {
+            let words = shown(line.split(' ').map(str::to_owned));
+            assert!(!words.contains("secret"), "{words}");
+            assert_eq!(words, expected);
+        }
+        for (line, expected) in [
+            ("rejoin pub -t secret/1 -m secret", "rejoin pub -t *** -m ***"),
+            ("rejoin pub -tsecret/1 -rmsecret", "rejoin pub -t*** -rm***"),
+            ("rejoin pub --topic secret --message -Psecret", "rejoin pub --topic *** --message ***"),
+            ("rejoin sub --topic=secret/# -t secret", "rejoin sub --topic=*** -t ***"),
+            (
+                "rejoin pub --will-topic secret --will-payload=secret",
+                "rejoin pub --will-topic *** --will-payload=***",
+            ),
+            (
+                "rejoin pub -D publish user-property key secret -l",
+                "rejoin pub -D publish user-property key *** -l",
+            ),
+            (
+                "rejoin pub -dD PUBLISH User-Property key secret -l",
+                "rejoin pub -dD PUBLISH User-Property key *** -l",
+            ),
+            (
+                "rejoin pub --property publish response-topic secret",
+                "rejoin pub --property publish response-topic ***",
+            ),
+            (
+                "rejoin pub -Dpublish correlation-data secret -P secret",
+                "rejoin pub -Dpublish correlation-data *** -P ***",
+            ),
+            ("rejoin watch mqtt://host:1/secret/#", "rejoin watch mqtt://host:1/***"),
+            ("rejoin watch mqtt://u:secret@host/secret", "rejoin watch mqtt://u:***@host/***"),
+            ("rejoin watch mqtt://host/secret@x", "rejoin watch mqtt://***@x"),
         ] {
             let words = shown(line.split(' ').map(str::to_owned));
             assert!(!words.contains("secret"), "{words}");

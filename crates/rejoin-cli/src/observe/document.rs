@@ -101,13 +101,28 @@ pub(crate) struct Program {
 }
 
 /// When.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Clock {
     /// The start, in milliseconds since the Unix epoch, UTC.
     pub(crate) started_unix_ms: u64,
-    /// Since then, at the last update.
+    /// Since then, at the last update. Does not count while the machine sleeps.
     pub(crate) now_ms: u64,
+    /// The same moment by the clock on the wall, in milliseconds since the Unix epoch.
+    pub(crate) now_unix_ms: u64,
+    /// Where the clock on the wall moved otherwise than time passed, oldest first, at most
+    /// [`super::run::STEPS_MAX`].
+    pub(crate) steps: Vec<ClockStep>,
+}
+
+/// From a moment on, the clock on the wall is this far from where the start and the time since then would have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClockStep {
+    /// From when.
+    pub(crate) at_ms: u64,
+    /// Ahead, or behind if less than zero; of all steps until here.
+    pub(crate) offset_ms: i64,
 }
 
 /// Whose run it is.

@@ -4,13 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::limits::Limits;
@@ -103,10 +106,45 @@ impl Listener for Door {
     }
 }
 
+/// Serves until `closing` has no sender any more, and then until the answers under way are out.
+pub(crate) async fn serve(door: Door, router: Router, mut closing: watch::Receiver<()>) {
+    let service = router.into_make_service_with_connect_info::<Caller>();
+    let closed = async move { while closing.changed().await.is_ok() {} };
+    let served = axum::serve(door, service).with_graceful_shutdown(closed).await;
+    debug_assert!(served.is_ok(), "a door never fails: {served:?}");
+}
+
+/// Whoever asks, for whom something may be in the works that takes long.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    working: Arc<AtomicUsize>,
+}
+
+impl Caller {
+    /// While this lives, nothing has to be written to him.
+    pub(crate) fn working(&self) -> impl Drop + use<> {
+        struct Working(Arc<AtomicUsize>);
+        impl Drop for Working {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.working.fetch_add(1, Ordering::Relaxed);
+        Working(Arc::clone(&self.working))
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().caller.clone()
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Visit {
     stream: TcpStream,
+    caller: Caller,
     /// Fires when nothing was written for too long: reading fails then.
     quiet: Pin<Box<Sleep>>,
     /// Fires when what is to be written waits for too long.
@@ -119,7 +157,8 @@ impl Visit {
     fn new(stream: TcpStream, slot: OwnedSemaphorePermit, limits: Limits) -> Self {
         // Updates are small and wait for nobody; a socket that refuses is slower, not wrong.
         let _ = stream.set_nodelay(true);
-        Self { stream, quiet: Box::pin(sleep(limits.quiet)), stalled: None, limits, _slot: slot }
+        let quiet = Box::pin(sleep(limits.quiet));
+        Self { stream, caller: Caller::default(), quiet, stalled: None, limits, _slot: slot }
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -142,7 +181,13 @@ impl AsyncRead for Visit {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Looked at first: a byte now and then must not keep the connection.
-        if self.quiet.as_mut().poll(cx).is_ready() {
+        while self.quiet.as_mut().poll(cx).is_ready() {
+            // His answer is being worked on, within a limit of its own.
+            if self.caller.working.load(Ordering::Relaxed) > 0 {
+                let end = Instant::now() + self.limits.quiet;
+                self.quiet.as_mut().reset(end);
+                continue;
+            }
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request came")));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)

@@ -100,6 +100,9 @@ pub(crate) enum Wish {
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     token: Token,
+    /// What the cookie holds. It lets read and nothing else: a browser sends a cookie to every port of this host, so
+    /// that whoever serves another one gets to see it.
+    reader: Token,
     /// Reading needs no token.
     open: bool,
     /// The name the user gave as the address, besides `localhost` and addresses.
@@ -115,6 +118,7 @@ impl Guard {
         let loopback = addr.ip().is_loopback();
         Self {
             token,
+            reader: Token::drawn(),
             open: loopback,
             name: name.to_ascii_lowercase(),
             loopback,
@@ -130,14 +134,23 @@ impl Guard {
     /// Lets a request pass or says why not. `query` is that of the address asked for.
     pub(crate) fn check(&self, headers: &HeaderMap, query: &str, wish: Wish) -> Result<(), Refusal> {
         self.check_host(headers)?;
+        let token = |shown| (shown, &self.token);
         let shown = match wish {
             Wish::Read if self.open => return Ok(()),
-            Wish::Read => bearer(headers).or_else(|| token_in(query)).or_else(|| self.cookie_in(headers)),
+            Wish::Read => bearer(headers)
+                .or_else(|| token_in(query))
+                .map(token)
+                .or_else(|| self.cookie_in(headers).map(|shown| (shown, &self.reader))),
             // Neither a cookie nor an address may act: both are sent by pages that were tricked into it.
-            Wish::Act => bearer(headers),
+            Wish::Act => bearer(headers).map(token),
         };
         match shown {
-            Some(shown) if self.token.is(shown) => Ok(()),
+            Some((shown, secret)) if secret.is(shown) => Ok(()),
+            Some((_, secret)) if std::ptr::eq(secret, &raw const self.reader) => Err(Refusal {
+                status: StatusCode::UNAUTHORIZED,
+                text: "the cookie is of an earlier run; open the address with the token on stderr of the program"
+                    .to_owned(),
+            }),
             Some(_) => Err(Refusal {
                 status: StatusCode::FORBIDDEN,
                 text: "this is not the token of this program".to_owned(),
@@ -149,9 +162,9 @@ impl Guard {
         }
     }
 
-    /// What makes a browser that showed the token in the address show it by itself from now on.
+    /// What lets a browser that showed the token in the address read by itself from now on. The token is not in it.
     pub(crate) fn set_cookie(&self) -> String {
-        format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie, self.token.reveal())
+        format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie, self.reader.reveal())
     }
 
     /// The token in the query, if it is the right one.
@@ -280,7 +293,9 @@ mod tests {
         let bearer =
             |token: &str| headers(&[("host", "10.0.0.1"), ("authorization", &format!("Bearer {token}"))]);
         let plain = headers(&[("host", "127.0.0.1")]);
-        let cookie = headers(&[("host", "10.0.0.1"), ("cookie", &format!("a=b; rejoin-9090={TOKEN}"))]);
+        let given = remote.set_cookie();
+        let given = given.split(';').next().unwrap();
+        let cookie = headers(&[("host", "10.0.0.1"), ("cookie", &format!("a=b; {given}"))]);
         let query = format!("snapshot=1&token={TOKEN}");
         assert!(local.check(&plain, "", Wish::Read).is_ok());
         assert_eq!(local.check(&plain, &query, Wish::Act).unwrap_err().status, StatusCode::UNAUTHORIZED);
@@ -298,6 +313,32 @@ mod tests {
         assert!(remote.check(&cookie, "", Wish::Read).is_ok());
         assert!(remote.check(&plain, &query, Wish::Read).is_ok());
         assert_eq!(remote.check(&cookie, &query, Wish::Act).unwrap_err().status, StatusCode::UNAUTHORIZED);
+    }
+
+    #[test]
+    fn whoever_sees_the_cookie_can_read_and_cannot_act() {
+        let remote = guard("10.0.0.1:9090", "");
+        let given = remote.set_cookie();
+        assert!(!given.contains(TOKEN), "{given}");
+        let (name, seen) = given.split(';').next().unwrap().split_once('=').unwrap();
+        let stolen = headers(&[("host", "10.0.0.1"), ("authorization", &format!("Bearer {seen}"))]);
+        for wish in [Wish::Read, Wish::Act] {
+            assert_eq!(remote.check(&stolen, "", wish).unwrap_err().status, StatusCode::FORBIDDEN);
+        }
+        let with = |value: &str| headers(&[("host", "10.0.0.1"), ("cookie", &format!("{name}={value}"))]);
+        assert!(remote.check(&with(seen), "", Wish::Read).is_ok());
+        let query = format!("token={TOKEN}");
+        assert!(
+            remote.check(&with("old"), &query, Wish::Read).is_ok(),
+            "the address wins over an old cookie"
+        );
+        for wrong in ["old", TOKEN] {
+            let refusal = remote.check(&with(wrong), "", Wish::Read).unwrap_err();
+            assert_eq!(refusal.status, StatusCode::UNAUTHORIZED);
+            assert!(refusal.text.contains("of an earlier run"), "{refusal:?}");
+        }
+        assert_ne!(guard("10.0.0.1:9090", "").set_cookie(), given, "each run has its own");
+        assert!(!format!("{remote:?}").contains(seen));
     }
 
     #[test]

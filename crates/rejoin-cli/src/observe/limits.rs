@@ -12,7 +12,7 @@ pub(crate) struct Limits {
     /// and probes.
     pub(crate) streams: usize,
     /// How long a connection may go on reading without anything having been written to it: for a request that comes
-    /// slowly, for one that never comes, for a body.
+    /// slowly, for one that never comes, for a body. While somebody acts on what was asked for, `act` is the limit.
     pub(crate) quiet: Duration,
     /// How long a written byte may wait for a reader who does not read.
     pub(crate) write: Duration,

@@ -28,6 +28,8 @@ struct Inner {
     ring: VecDeque<Frame>,
     bytes: usize,
     newest: u64,
+    /// No update comes any more.
+    over: bool,
     /// The document as JSON, written at most once for each update.
     snapshot: Option<(u64, Bytes)>,
 }
@@ -47,13 +49,15 @@ pub(crate) enum Next {
     Reset(u64, Bytes),
     /// Nothing yet.
     Nothing,
+    /// That was the last one.
+    Over,
 }
 
 impl Live {
     /// A run nobody has read yet.
     pub(crate) fn new(run: Run, limits: Limits) -> Self {
         let name = format!("{:x}", run.document().clock.started_unix_ms);
-        let inner = Inner { run, ring: VecDeque::new(), bytes: 0, newest: 0, snapshot: None };
+        let inner = Inner { run, ring: VecDeque::new(), bytes: 0, newest: 0, over: false, snapshot: None };
         Self { inner: Mutex::new(inner), newest: watch::Sender::new(0), name, limits }
     }
 
@@ -85,6 +89,12 @@ impl Live {
         drop(inner);
         self.newest.send_replace(number);
         update
+    }
+
+    /// No update comes any more: whoever has the last one is let go.
+    pub(crate) fn end(&self) {
+        self.lock().over = true;
+        self.newest.send_modify(|_| {});
     }
 
     /// Follows the number of the newest update.
@@ -125,7 +135,7 @@ impl Live {
         };
         let Some(seen) = seen else { return reset() };
         if seen >= inner.newest {
-            return Next::Nothing;
+            return if inner.over { Next::Over } else { Next::Nothing };
         }
         let oldest = inner.ring.front().map_or(u64::MAX, |frame| frame.number);
         match seen.checked_add(1).and_then(|next| next.checked_sub(oldest)) {

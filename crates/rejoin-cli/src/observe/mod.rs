@@ -43,7 +43,7 @@ use self::document::{Program, Subject};
 use self::flags::Places;
 use self::run::Head;
 use crate::narrator::Role;
-use crate::output::{Line, Teller};
+use crate::output::{Line, Teller, Weight};
 
 /// What the document of this process begins with.
 pub(crate) fn head(verb: &str, servers: Vec<String>, role: Role) -> Head {
@@ -65,11 +65,13 @@ pub(crate) fn head(verb: &str, servers: Vec<String>, role: Role) -> Head {
     }
 }
 
-/// Tells where to look, once: the line for people holds the token, the fields for programs do not.
+/// Tells where to look, once: the line for people holds the token, the fields for programs do not. `--quiet` does not
+/// keep it back: the port may be a free one and the token a new one, and nobody finds them out otherwise.
 pub(crate) fn announce(places: &Places, teller: &Teller) {
     for place in &places.places {
         let (url, plain) = place.told();
         let line = Line::state("serving", "serving", url);
-        teller.tell(&line.with("url", plain).with("address", place.addr.to_string()));
+        let line = line.with("url", plain).with("address", place.addr.to_string());
+        teller.tell(&line.weighing(Weight::Error));
     }
 }

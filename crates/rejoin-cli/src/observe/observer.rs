@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rejoin::health::Ready;
 use rejoin::{Client, Event, Events};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::document::{Level, VerdictView};
-use super::door::Door;
+use super::door::{self, Door};
 use super::flags::{Place, Places, Shown};
 use super::live::Live;
 use super::measure::{Meter, Zero};
@@ -72,8 +73,7 @@ impl Observer {
     pub(crate) fn start(client: Client, events: Events, plan: Plan) -> Result<Self, String> {
         let Plan { mut head, places, recording, asked } = plan;
         let zero = Zero(Instant::now());
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        head.started_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        head.started_unix_ms = unix_ms();
         let ready = if head.role.publishes { Ready::WillDeliver } else { Ready::Subscribed };
         // The label of every metric: what people call it, never the client id, which may be new in each run.
         let name =
@@ -141,7 +141,7 @@ impl Observer {
 
     /// Waits until everything the client told until its end is in the document, but not for long.
     pub(crate) async fn settle(&mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.done.wait_for(|done| *done)).await;
+        let _ = timeout(Duration::from_secs(1), self.done.wait_for(|done| *done)).await;
     }
 }
 
@@ -195,6 +195,8 @@ impl Work {
         let (sender, asking) = mpsc::channel(limits.asked);
         tokio::spawn(act(asking, self.client.clone(), asked));
         let streams = Arc::new(tokio::sync::Semaphore::new(limits.streams));
+        let (over, closing) = watch::channel(());
+        let mut doors = JoinSet::new();
         for Place { listener, guard, shown, .. } in places.places {
             let desk = Desk {
                 live: Arc::clone(&self.live),
@@ -210,7 +212,7 @@ impl Work {
             };
             match Door::open(listener, limits) {
                 Ok(door) => {
-                    tokio::spawn(async move { axum::serve(door, router).await });
+                    doors.spawn(door::serve(door, router, closing.clone()));
                 }
                 Err(error) => {
                     let at = self.zero.now_ms();
@@ -220,6 +222,10 @@ impl Work {
             }
         }
         self.look(events, inbox, ended, limits.apart).await;
+        // Whoever looks on gets the last update, and answers under way are finished: not longer than LINGER.
+        self.live.end();
+        drop(over);
+        let _ = timeout(LINGER, doors.join_all()).await;
     }
 
     async fn look(
@@ -288,7 +294,10 @@ impl Work {
 
     fn tell(&mut self, event: &Event) {
         let at = self.zero.now_ms();
-        self.live.change(|run| run.tell(at, event));
+        self.live.change(|run| {
+            run.wall(at, unix_ms());
+            run.tell(at, event);
+        });
         self.dirty = true;
     }
 
@@ -315,7 +324,11 @@ impl Work {
 
     fn publish(&mut self) {
         let now = self.meter.moment();
-        self.live.change(|run| run.observe(now));
+        let at = self.zero.now_ms();
+        self.live.change(|run| {
+            run.observe(now);
+            run.wall(at, unix_ms());
+        });
         self.dirty = false;
         let update = self.live.publish(self.zero.now_ms());
         if let Some(recording) = &mut self.recording
@@ -325,6 +338,12 @@ impl Work {
             self.unrecorded(lost);
         }
     }
+}
+
+/// The clock on the wall.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Does what is asked for, in order.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next as Rest};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::assets;
+use super::door::Caller;
 use super::guard::{Guard, Refusal, Wish};
 use super::limits::Limits;
 use super::live::Live;
@@ -209,7 +210,11 @@ async fn stream(State(desk): State<Desk>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(reader)).into_response()
 }
 
-async fn control(State(desk): State<Desk>, body: Bytes) -> Response {
+async fn control(
+    State(desk): State<Desk>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Response {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Wanted {
@@ -232,6 +237,7 @@ async fn control(State(desk): State<Desk>, body: Bytes) -> Response {
             "too many requests to act are waiting, or the run is over",
         );
     }
+    let _working = caller.working();
     match timeout(desk.limits.act, answer).await {
         Ok(Ok(Ok(()))) => Json(serde_json::json!({ "done": name })).into_response(),
         Ok(Ok(Err(why))) => words(StatusCode::CONFLICT, why),

@@ -1,6 +1,8 @@
 //! The model of a run: facts and measurements go in with their time, the document and what changed in it come out.
 //! Without a clock, a client or a socket, so that a test tells it any story.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rejoin::alerts::AlertState;
@@ -10,8 +12,8 @@ use rejoin_core::error::LocalCause;
 
 use super::answers::answers;
 use super::document::{
-    AlertView, BaselineView, Document, Figure, Happening, HealthView, Level, LinkWord, Program, RoundTrips,
-    SCHEMA, StateView, Subject, Totals, VerdictView,
+    AlertView, BaselineView, ClockStep, Document, Figure, Happening, HealthView, Level, LinkWord, Program,
+    RoundTrips, SCHEMA, StateView, Subject, Totals, VerdictView,
 };
 use super::lanes::Recorder;
 use super::outages::{Accounts, Silence};
@@ -22,6 +24,12 @@ use crate::output::{Line, Weight};
 
 /// Events held at most; the oldest go first. A day of a link that is lost every five minutes.
 pub(crate) const EVENTS_MAX: usize = 2_000;
+
+/// Steps of the clock on the wall held at most; the oldest go first. A laptop that sleeps twice a day, for a month.
+pub(crate) const STEPS_MAX: usize = 64;
+
+/// The clock on the wall may be off by so much before it counts as a step. It is read beside the other, not with it.
+const STEP_MS: u64 = 1_000;
 
 /// What a run begins with.
 #[derive(Clone, Debug)]
@@ -89,6 +97,10 @@ pub(crate) struct Run {
     heard_ms: Option<u64>,
     silent_ms: Option<u64>,
     subject_changed: bool,
+    steps: Vec<ClockStep>,
+    steps_changed: bool,
+    /// What was read last, as a distance like that of a step.
+    wall_ms: i64,
 }
 
 impl Run {
@@ -123,6 +135,9 @@ impl Run {
             heard_ms: None,
             silent_ms: None,
             subject_changed: false,
+            steps: Vec::new(),
+            steps_changed: false,
+            wall_ms: 0,
         }
     }
 
@@ -135,8 +150,7 @@ impl Run {
     pub(crate) fn tell(&mut self, at_ms: u64, event: &Event) {
         self.follow(at_ms, event);
         self.judged(at_ms, event);
-        let unix_ms =
-            i64::try_from(self.document.clock.started_unix_ms.saturating_add(at_ms)).unwrap_or(i64::MAX);
+        let unix_ms = i64::try_from(self.unix_ms(at_ms, self.offset_ms())).unwrap_or(i64::MAX);
         let time = Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::MAX).to_zoned(self.zone.clone());
         for Line { word, text, weight, .. } in self.narrator.tell(event, &time) {
             self.gaps += u64::from(word == "gap");
@@ -144,6 +158,38 @@ impl Run {
                 self.note(at_ms, level(word), word, text);
             }
         }
+    }
+
+    /// The clock on the wall says this. A run measures time by a clock that nobody sets and that stands still while the
+    /// machine sleeps: where the two part, times of day are told anew from there on.
+    pub(crate) fn wall(&mut self, at_ms: u64, unix_ms: u64) {
+        let expected = self.document.clock.started_unix_ms.saturating_add(at_ms);
+        let distance = i128::from(unix_ms) - i128::from(expected);
+        self.wall_ms = i64::try_from(distance).unwrap_or(if distance < 0 { i64::MIN } else { i64::MAX });
+        let moved = self.wall_ms.saturating_sub(self.offset_ms());
+        if moved.unsigned_abs() <= STEP_MS {
+            return;
+        }
+        self.steps.push(ClockStep { at_ms, offset_ms: self.wall_ms });
+        let many = self.steps.len().saturating_sub(STEPS_MAX);
+        self.steps.drain(..many);
+        self.steps_changed = true;
+        let by = crate::quantity::short(Duration::from_millis(moved.unsigned_abs()));
+        let text = if moved > 0 {
+            format!("the clock moved forward by {by}: it was set, or this machine slept")
+        } else {
+            format!("the clock moved back by {by}: it was set")
+        };
+        self.note(at_ms, Level::Warn, "clock", text);
+    }
+
+    /// How far the clock on the wall is from where the start would have it.
+    fn offset_ms(&self) -> i64 {
+        self.steps.last().map_or(0, |step| step.offset_ms)
+    }
+
+    fn unix_ms(&self, at_ms: u64, offset_ms: i64) -> u64 {
+        self.document.clock.started_unix_ms.saturating_add(at_ms).saturating_add_signed(offset_ms)
     }
 
     /// What the client thinks of itself. Its lines for people are those of the state; here is the page for it.
@@ -218,6 +264,11 @@ impl Run {
             self.subject_changed = true;
         }
         self.moment = moment;
+        let state = &mut self.moment.state;
+        // The client tells no time for these two: that of the event which brought them is in the lane.
+        if matches!(state.link, LinkWord::Waiting | LinkWord::Stopped) {
+            state.since_ms = self.lanes.lanes.client.last().map_or(0, |span| span.from_ms);
+        }
     }
 
     /// One row of measurements, from what was observed last.
@@ -267,6 +318,8 @@ impl Run {
         let known = &self.document;
         let update = Update {
             now_ms,
+            now_unix_ms: self.unix_ms(now_ms, self.wall_ms),
+            steps: std::mem::take(&mut self.steps_changed).then(|| self.steps.clone()),
             client: std::mem::take(&mut self.subject_changed).then(|| self.subject.clone()),
             state: fresh(moment.state.clone(), &known.state),
             answers: fresh(answers(&moment.state, now_ms), &known.answers),

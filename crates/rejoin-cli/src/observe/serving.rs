@@ -10,14 +10,16 @@ use rejoin::Client;
 use rejoin::health::Ready;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::document::{Document, Level};
 use super::door::{self, Door};
+use super::flags::ServeArgs;
 use super::guard::{Guard, Token};
 use super::limits::Limits;
 use super::live::Live;
+use super::observer::{Observer, Plan, Told};
 use super::page::FILES;
 use super::probes::Probes;
 use super::routes::{self, Asked, Desk};
@@ -36,6 +38,8 @@ struct Served {
     streams: Arc<Semaphore>,
     asked: mpsc::Receiver<Asked>,
     now_ms: u64,
+    /// Dropping it closes the door.
+    closing: watch::Sender<()>,
 }
 
 impl Served {
@@ -61,8 +65,9 @@ impl Served {
             limits,
         };
         std::mem::forget(prepared);
-        tokio::spawn(async move { axum::serve(door, routes::all(desk)).await });
-        Self { addr, live, streams, asked, now_ms: 0 }
+        let (closing, closed) = watch::channel(());
+        tokio::spawn(door::serve(door, routes::all(desk), closed));
+        Self { addr, live, streams, asked, now_ms: 0, closing }
     }
 
     /// One more update, with one event in it.
@@ -280,6 +285,7 @@ async fn away_from_loopback_everything_needs_the_token() {
     );
     let cookie = moved.header("set-cookie").unwrap();
     assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    assert!(!cookie.contains(TOKEN), "other ports of this host get the cookie: {cookie}");
     let shown = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
     assert_eq!(served.get("/", &shown).await.status, 200);
     let acting = served.ask("POST", "/api/v1/control", &shown, r#"{"action": "cut"}"#).await;
@@ -288,7 +294,7 @@ async fn away_from_loopback_everything_needs_the_token() {
 
 #[tokio::test]
 async fn a_request_to_act_is_answered_when_it_was_done() {
-    let Served { addr, live, streams, asked, now_ms } = Served::start(Limits::default(), None);
+    let Served { addr, live, streams, asked, now_ms, closing } = Served::start(Limits::default(), None);
     let mut asked = asked;
     let doing = tokio::spawn(async move {
         let first = asked.recv().await.unwrap();
@@ -299,7 +305,7 @@ async fn a_request_to_act_is_answered_when_it_was_done() {
         action
     });
     let (_, nobody) = mpsc::channel(1);
-    let served = Served { addr, live, streams, asked: nobody, now_ms };
+    let served = Served { addr, live, streams, asked: nobody, now_ms, closing };
     let cut = r#"{"action": "cut"}"#;
     let done = served.ask("POST", "/api/v1/control", &bearer(TOKEN), cut).await;
     assert_eq!((done.status, done.body.as_str()), (200, r#"{"done":"cut"}"#));
@@ -308,6 +314,51 @@ async fn a_request_to_act_is_answered_when_it_was_done() {
     assert_eq!(limited("the action", doing).await.unwrap(), "cut");
     let late = served.ask("POST", "/api/v1/control", &bearer(TOKEN), cut).await;
     assert_eq!(late.status, 503, "whoever did it is gone: {late:?}");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_what_he_asked_for_is_not_taken_for_silent() {
+    let limits = Limits { quiet: Duration::from_millis(300), ..Limits::default() };
+    let Served { addr, live, streams, asked, now_ms, closing } = Served::start(limits, None);
+    let mut asked = asked;
+    let doing = tokio::spawn(async move {
+        let asked = asked.recv().await.unwrap();
+        // waits: an action that takes longer than somebody may be silent is what is tested
+        sleep(Duration::from_millis(1_000)).await;
+        asked.reply.send(Ok(())).unwrap();
+    });
+    let (_, nobody) = mpsc::channel(1);
+    let served = Served { addr, live, streams, asked: nobody, now_ms, closing };
+    let done = served.ask("POST", "/api/v1/control", &bearer(TOKEN), r#"{"action": "cut"}"#).await;
+    assert_eq!((done.status, done.body.as_str()), (200, r#"{"done":"cut"}"#), "{done:?}");
+    limited("the action", doing).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_update_reaches_whoever_looks_on_and_ends_his_stream() {
+    let asked_for = ServeArgs { serve: Some("127.0.0.1:0".to_owned()), ..ServeArgs::default() };
+    let places = asked_for.take().unwrap();
+    let addr = places.places[0].addr;
+    let prepared = Client::builder("mqtt://127.0.0.1:1").prepare().unwrap();
+    let client = prepared.client().clone();
+    let plan = Plan { head: head(false), places, recording: None, asked: None };
+    let observer = Observer::start(client.clone(), client.events(), plan).unwrap();
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET /api/v1/stream HTTP/1.0\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut events = Events::of(stream).await;
+    assert_eq!(events.next().await.1, "update");
+    let idle = TcpStream::connect(addr).await.unwrap();
+    let text = "the very last words".to_owned();
+    observer.tell(Told::Note { at: Instant::now(), level: Level::Info, word: "note", text });
+    let begin = Instant::now();
+    limited("the end", tokio::task::spawn_blocking(|| drop(observer))).await.unwrap();
+    eprintln!("it ended after {:?}", begin.elapsed());
+    let mut rest = events.text.into_bytes();
+    limited("the end of the stream", events.stream.read_to_end(&mut rest)).await.unwrap();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.contains("the very last words") && rest.ends_with("\n\n"), "{rest}");
+    drop(idle);
 }
 
 #[tokio::test]

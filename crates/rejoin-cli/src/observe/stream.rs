@@ -58,6 +58,7 @@ async fn follow(live: &Live, mut seen: Option<u64>, limits: Limits, to: &mpsc::S
                 seen = Some(number);
                 place.send(event);
             }
+            Next::Over => return,
             Next::Nothing => {
                 tokio::select! {
                     changed = timeout(limits.keep_alive, newest.changed()) => match changed {

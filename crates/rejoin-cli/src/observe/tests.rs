@@ -9,10 +9,11 @@ use rejoin_core::TransportError;
 use rejoin_core::error::Stage;
 
 use super::document::{
-    Document, Figure, HealthView, LinkWord, OutlookWord, Program, StateView, Subject, Totals, VerdictView,
+    ClockStep, Document, Figure, HealthView, LinkWord, OutlookWord, Program, StateView, Subject, Totals,
+    VerdictView,
 };
 use super::recording::{self, Recording};
-use super::run::{Head, Moment, Run};
+use super::run::{Head, Moment, Run, STEPS_MAX};
 use super::update::Update;
 use crate::narrator::Role;
 
@@ -173,6 +174,56 @@ fn the_document_of_a_scripted_outage_is_the_one_in_the_file() {
 }
 
 #[test]
+fn the_state_says_since_when_also_between_attempts_and_after_the_end() {
+    let mut run = Run::new(head(false));
+    run.tell(0, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(12, &opened(SessionState::New, None));
+    run.tell(2_500, &closed());
+    run.observe(moment(LinkWord::Waiting, 0, 0));
+    run.update(9_000);
+    assert_eq!(run.document().state.since_ms, 2_500);
+    run.tell(9_100, &Event::Stopped { reason: StopReason::Shutdown });
+    run.observe(moment(LinkWord::Stopped, 0, 0));
+    run.update(9_900);
+    assert_eq!(run.document().state.since_ms, 9_100);
+}
+
+#[test]
+fn a_clock_that_is_set_and_a_machine_that_slept_are_told_and_times_of_day_follow() {
+    let mut run = Run::new(head(false));
+    let started = run.document().clock.started_unix_ms;
+    // 900 ms are the clocks being read one after another, or a clock that is drawn slowly to where it should be.
+    for (at, ahead) in [(1_000, 0), (2_000, 900), (3_000, -900), (4_000, 0)] {
+        run.wall(at, started.saturating_add(at).saturating_add_signed(ahead));
+    }
+    run.update(4_000);
+    assert_eq!((run.document().clock.steps.len(), run.document().events.len()), (0, 0));
+    assert_eq!(run.document().clock.now_unix_ms, started + 4_000);
+    let hours = 3 * 3_600_000;
+    run.wall(5_000, started + 5_000 + hours);
+    run.tell(5_000, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(5_100, &failed());
+    let update = run.update(5_200);
+    assert_eq!(update.now_unix_ms, started + 5_200 + hours);
+    assert_eq!(update.steps.unwrap(), [ClockStep { at_ms: 5_000, offset_ms: hours as i64 }]);
+    let told = &run.document().events[0];
+    assert_eq!((told.word.as_str(), told.at_ms), ("clock", 5_000));
+    assert!(told.text.contains("forward by 3h") && told.text.contains("slept"), "{told:?}");
+    run.wall(6_000, started + 6_000);
+    let told = run.update(6_000).events.pop().unwrap();
+    assert!(told.text.contains("back by 3h"), "{told:?}");
+    assert_eq!(run.document().clock.steps[1], ClockStep { at_ms: 6_000, offset_ms: 0 });
+    assert_eq!(run.update(6_250).steps, None, "only what is new");
+    for n in 0..STEPS_MAX as u64 * 2 {
+        run.wall(7_000 + n, started + n % 2 * hours);
+    }
+    run.wall(10_000, u64::MAX);
+    run.wall(10_001, 0);
+    run.update(10_001);
+    assert_eq!(run.document().clock.steps.len(), STEPS_MAX, "what is held is bounded");
+}
+
+#[test]
 fn a_recording_read_again_is_the_run_and_its_torn_end_is_forgiven() {
     let (document, updates) = scripted_outage();
     let path = std::env::temp_dir().join(format!("rejoin-recording-{}.jsonl", std::process::id()));
@@ -292,6 +343,7 @@ enum Step {
     Truth(bool),
     Inject,
     Heal,
+    Wall(i32),
     Update,
 }
 
@@ -303,6 +355,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Truth),
         1 => Just(Step::Inject),
         1 => Just(Step::Heal),
+        1 => any::<i32>().prop_map(Step::Wall),
         4 => Just(Step::Update),
     ]
 }
@@ -343,6 +396,9 @@ proptest! {
                 Step::Truth(passing) => run.truth(now, passing),
                 Step::Inject => run.inject(now, "cut", "the link is cut"),
                 Step::Heal => run.heal(now, "cut", "it is whole"),
+                Step::Wall(ahead) => {
+                    run.wall(now, (1_764_150_000_000 + now).saturating_add_signed(i64::from(ahead)));
+                }
                 Step::Update => {
                     let text = serde_json::to_string(&run.update(now)).unwrap();
                     let update: Update = serde_json::from_str(&text).unwrap();

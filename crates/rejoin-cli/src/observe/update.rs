@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::{
-    AlertView, Answers, BaselineView, Document, Happening, HealthView, Honesty, Injection, Lanes, Outage,
-    RoundTrips, Span, StateView, Subject, Totals, VerdictView,
+    AlertView, Answers, BaselineView, ClockStep, Document, Happening, HealthView, Honesty, Injection, Lanes,
+    Outage, RoundTrips, Span, StateView, Subject, Totals, VerdictView,
 };
 use super::run::EVENTS_MAX;
 use super::samples::Samples;
@@ -62,7 +62,12 @@ impl LaneTails {
 pub(crate) struct Update {
     /// When the document became this.
     pub(crate) now_ms: u64,
-    /// The server assigned a client id, or named another server.
+    /// The same by the clock on the wall.
+    pub(crate) now_unix_ms: u64,
+    /// All steps of that clock, only when there is a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<Vec<ClockStep>>,
+    /// Only when it changed: the server assigned a client id, or named another server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<Subject>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +118,10 @@ impl Update {
     /// Makes a document that of this update; it must be that of the update before.
     pub(crate) fn apply(mut self, document: &mut Document) {
         document.clock.now_ms = self.now_ms;
+        document.clock.now_unix_ms = self.now_unix_ms;
+        if let Some(steps) = self.steps.take() {
+            document.clock.steps = steps;
+        }
         if let Some(subject) = self.client.take() {
             document.client = subject;
         }

@@ -67,14 +67,19 @@ pub(crate) struct Tick {
 #[derive(Clone, Debug)]
 pub(crate) struct TimeAxis {
     length: f64,
-    /// The Unix time of its left end, in milliseconds.
-    epoch: f64,
+    /// Where the clock on the wall goes on evenly: from when on, and the Unix time of the left end by that clock.
+    epochs: Vec<(f64, f64)>,
 }
 
 impl TimeAxis {
-    /// An axis from the start of a run to its end, both in milliseconds.
-    pub(crate) fn new(started_unix_ms: f64, now_ms: f64) -> Self {
-        Self { length: now_ms.max(1.0), epoch: started_unix_ms }
+    /// An axis from the start of a run to its end, both in milliseconds. From each of the steps on, the clock on the
+    /// wall was so far from where the start would have it.
+    pub(crate) fn new(started_unix_ms: f64, steps: &[(f64, f64)], now_ms: f64) -> Self {
+        let steps = steps.iter().map(|(at, offset)| (*at, started_unix_ms + offset));
+        Self {
+            length: now_ms.max(1.0),
+            epochs: std::iter::once((0.0, started_unix_ms)).chain(steps).collect(),
+        }
     }
 
     /// Where a time is: from 0 to 1.
@@ -95,17 +100,31 @@ impl TimeAxis {
         };
         let fine = step(MARKS.1, 1.0);
         let coarse = step(MARKS.0, fine);
-        let zero = if self.length > BY_CLOCK { self.epoch } else { 0.0 };
-        let first = (zero / fine).ceil() as i64;
+        if self.length <= BY_CLOCK {
+            return self.even(0.0, (0.0, f64::INFINITY), fine, coarse, since_start);
+        }
+        let ends = self.epochs.iter().skip(1).map(|(at, _)| *at).chain([f64::INFINITY]);
+        let parts = self.epochs.iter().zip(ends);
+        parts.flat_map(|((from, zero), to)| self.even(*zero, (*from, to), fine, coarse, clock)).collect()
+    }
+
+    /// Marks at whole steps of a clock that shows `zero` at the left end, where it goes on evenly.
+    fn even(
+        &self,
+        zero: f64,
+        (from, to): (f64, f64),
+        fine: f64,
+        coarse: f64,
+        label: fn(f64, f64) -> String,
+    ) -> Vec<Tick> {
+        let first = ((zero + from) / fine).ceil() as i64;
         let count = (self.length / fine) as i64 + 1;
         let tick = |n: i64| {
             let place = n as f64 * fine;
-            let at = (place - zero) / self.length;
-            (0.0..=1.0).contains(&at).then(|| Tick {
-                at,
-                label: if self.length > BY_CLOCK { clock(place, fine) } else { since_start(place, fine) },
-                minor: (place / coarse).fract() != 0.0,
-            })
+            let since = place - zero;
+            let at = since / self.length;
+            let here = (from..to).contains(&since) && (0.0..=1.0).contains(&at);
+            here.then(|| Tick { at, label: label(place, fine), minor: (place / coarse).fract() != 0.0 })
         };
         (first..=first.saturating_add(count)).filter_map(tick).collect()
     }
@@ -220,7 +239,7 @@ mod tests {
     use super::*;
 
     fn labels(length: f64) -> Vec<(String, bool)> {
-        let ticks = TimeAxis::new(1_764_150_000_000.0, length).ticks();
+        let ticks = TimeAxis::new(1_764_150_000_000.0, &[], length).ticks();
         assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at), "{ticks:?}");
         assert!(ticks.len() <= 12, "{ticks:?}");
         assert!(ticks.iter().filter(|tick| !tick.minor).count() <= 5, "{ticks:?}");
@@ -239,6 +258,23 @@ mod tests {
         for length in [0.0, 7.0, 1_234.0, 59_999.0, 7_200_001.0, 1e10, 1e11, 1e13, 1e14] {
             labels(length);
         }
+    }
+
+    #[test]
+    fn marks_of_the_clock_follow_it_where_it_was_set() {
+        // From 09:40 on, ten hours; after four of them the machine slept for eight.
+        let steps = [(4.0 * HOUR, 8.0 * HOUR)];
+        let ticks = TimeAxis::new(1_764_150_000_000.0, &steps, 10.0 * HOUR).ticks();
+        let label = |at: f64| {
+            let near = |tick: &&Tick| (tick.at * 10.0 - at).abs() < 1e-6;
+            ticks.iter().find(near).map(|tick| tick.label.as_str())
+        };
+        let even = |hour: f64| label(hour + 20.0 / 60.0);
+        assert_eq!((even(2.0), even(3.0)), (Some("12:00"), Some("13:00")), "{ticks:?}");
+        assert_eq!((even(4.0), even(5.0)), (Some("22:00"), Some("23:00")), "{ticks:?}");
+        assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at), "{ticks:?}");
+        let odd = [(f64::MAX, f64::MAX), (0.0, -1e14), (5.0, 1e14)];
+        TimeAxis::new(1e14, &odd, 1e14).ticks();
     }
 
     #[test]

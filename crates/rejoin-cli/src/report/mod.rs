@@ -53,7 +53,8 @@ pub(crate) fn html(document: &Value) -> Result<String, String> {
     page.open("div", &[("class", &"columns")]);
     page.open("section", &[("class", &"charts")]);
     page.element("h2", &[], "The run on one time axis");
-    let sheet = Sheet { facts: &facts, time: TimeAxis::new(facts.started_unix_ms, facts.now_ms) };
+    let sheet =
+        Sheet { facts: &facts, time: TimeAxis::new(facts.started_unix_ms, &facts.steps, facts.now_ms) };
     lanes::write(&mut page, &sheet);
     curves::write(&mut page, &sheet);
     recovery::write(&mut page, &facts);

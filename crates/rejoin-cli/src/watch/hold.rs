@@ -88,9 +88,9 @@ impl Watch {
 /// Watches until somebody or a limit ends it.
 pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
     let places = watch.serve.take()?;
-    if !watch.picture {
-        observe::announce(&places, &teller);
-    }
+    // Before the terminal is taken: the line stands there again when the picture is gone.
+    observe::announce(&places, &teller);
+    let urls = places.urls();
     let head = observe::head("watch", watch.connection.places(), watch.role());
     let plan = Plan { head, places, recording: watch.record.clone(), asked: None };
     let before = |client: &Client| {
@@ -108,7 +108,7 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         places: Places::default(),
     };
     let (running, (observer, subscription)) = Running::start(cast, teller, before)?;
-    let face = watch.picture.then(Face::take).transpose()?;
+    let face = watch.picture.then(|| Face::take(urls)).transpose()?;
     let mut holding = Holding { watch, running, observer, subscription, face, opened: false };
     let ended = holding.hold().await;
     holding.end(ended).await
@@ -127,6 +127,8 @@ struct Face {
     stage: Stage,
     keys: mpsc::UnboundedReceiver<Key>,
     colour: bool,
+    /// Where else it is shown, with the token.
+    urls: Vec<String>,
     reading: Reading,
 }
 
@@ -160,11 +162,11 @@ impl Reading {
 }
 
 impl Face {
-    fn take() -> Result<Self, Failure> {
+    fn take(urls: Vec<String>) -> Result<Self, Failure> {
         let (stage, keys) =
             Stage::take().map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))?;
         let colour = std::env::var_os("NO_COLOR").is_none();
-        Ok(Self { stage, keys, colour, reading: Reading::default() })
+        Ok(Self { stage, keys, colour, reading: Reading::default(), urls })
     }
 }
 
@@ -243,7 +245,7 @@ impl Holding {
             face.reading.take(&self.observer.live());
         }
         let old = face.reading.old(self.observer.now_ms());
-        let view = screen::View { facts: &face.reading.facts, colour: face.colour, old };
+        let view = screen::View { facts: &face.reading.facts, colour: face.colour, urls: &face.urls, old };
         face.stage
             .show(|frame| screen::draw(frame, &view))
             .map_err(|e| Failure::local(format!("terminal: {e}; try --no-tui")))

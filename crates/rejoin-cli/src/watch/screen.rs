@@ -28,6 +28,8 @@ pub(crate) struct View<'a> {
     /// For how long nothing new came from whoever looks at the client, in milliseconds, where that is too long: what was
     /// well then is shown without a colour that says it is.
     pub(crate) old: Option<f64>,
+    /// Where else it is shown.
+    pub(crate) urls: &'a [String],
 }
 
 /// Draws one frame. What matters least is left out first where the terminal is small.
@@ -36,6 +38,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View<'_>) {
     let width = usize::from(area.width);
     let study = Study::of(view.facts);
     let mut lines = vec![head(view, width)];
+    // An address with a token that is cut opens nothing: it has a line of its own, and is left out where it has no room.
+    let fits = view.urls.iter().map(|url| format!(" {url}")).filter(|line| cells(line) <= width);
+    lines.extend(fits.map(|line| Line::styled(line, dim())));
     lines.extend(answers(view, area));
     lines.extend(state(view, &study, width));
     let spare = usize::from(area.height).saturating_sub(lines.len());
@@ -340,7 +345,7 @@ mod tests {
 
     fn picture(facts: &Facts, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, &View { facts, colour: true, old: None })).unwrap();
+        terminal.draw(|frame| draw(frame, &View { facts, colour: true, urls: &[], old: None })).unwrap();
         let cells = terminal.backend().buffer().content();
         cells
             .chunks(usize::from(width.max(1)))
@@ -398,7 +403,7 @@ mod tests {
     fn a_picture_that_is_old_says_so_and_shines_no_more() {
         let facts = flapping();
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        let view = View { facts: &facts, colour: true, old: Some(5_400.0) };
+        let view = View { facts: &facts, colour: true, urls: &[], old: Some(5_400.0) };
         terminal.draw(|frame| draw(frame, &view)).unwrap();
         let cells = terminal.backend().buffer().content();
         let text: String = cells.iter().map(|cell| cell.symbol()).collect();
@@ -406,6 +411,22 @@ mod tests {
         assert!(cells.iter().all(|cell| cell.fg == Color::Reset), "no colour");
         let answer = cells.iter().position(|cell| cell.symbol() == "?").expect("a sign before the answer");
         assert!(cells[answer].modifier.contains(Modifier::DIM));
+    }
+
+    #[test]
+    fn where_else_it_is_shown_stands_on_the_picture_whole_or_not_at_all() {
+        let facts = flapping();
+        let urls = ["http://127.0.0.1:43210/#token=0123456789abcdef0123456789abcdef".to_owned()];
+        let shown = |width| {
+            let mut terminal = Terminal::new(TestBackend::new(width, 24)).unwrap();
+            terminal
+                .draw(|frame| draw(frame, &View { facts: &facts, colour: true, urls: &urls, old: None }))
+                .unwrap();
+            let cells = terminal.backend().buffer().content();
+            cells.iter().map(|cell| cell.symbol()).collect::<String>()
+        };
+        assert!(shown(80).contains(&urls[0]), "{}", shown(80));
+        assert!(!shown(40).contains("http://"), "half a token opens nothing");
     }
 
     #[test]

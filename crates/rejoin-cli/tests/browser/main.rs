@@ -2,6 +2,7 @@
 //! link runs through the lab's proxy. What this machine cannot do is skipped aloud, with the reason.
 #![cfg(unix)]
 
+mod browsers;
 mod program;
 mod tools;
 

@@ -54,6 +54,27 @@ const tests = {
     const run = new Run({ clock: { now_ms: 100 }, lanes: { truth: [{ from_ms: 0, to_ms: 40, state: "open" }, { from_ms: 40, to_ms: null, state: "closed" }], client: [{ from_ms: 0, to_ms: 60, state: "open" }, { from_ms: 60, to_ms: 70, state: "suspect" }, { from_ms: 70, to_ms: null, state: "waiting" }] } });
     assert.deepEqual(run.claims(), [{ from_ms: 40, to_ms: 60 }, { from_ms: 60, to_ms: 70 }]);
   },
+  "times of day follow a clock that was set"() {
+    const hour = 3_600_000;
+    const started = new Date(2026, 10, 26, 9, 59, 0).getTime();
+    const run = new Run({ clock: { started_unix_ms: started, now_ms: 60_000, steps: [] } });
+    const timeline = new Timeline();
+    timeline.run = run;
+    timeline.ofDay = true;
+    assert.equal(timeline.label(30_000), "09:59:30");
+    assert.ok(run.apply({ now_ms: 240_000, steps: [{ at_ms: 60_000, offset_ms: 2 * hour }, { at_ms: 120_000, offset_ms: -hour - 500 }] }));
+    const labels = () => [59_999, 60_000, 119_000, 120_500].map((ms) => timeline.label(ms));
+    assert.deepEqual(labels(), ["09:59:59", "12:00:00", "12:00:59", "09:01:00"], "from each step on, and not before");
+    assert.ok(run.apply({ now_ms: 240_250 }));
+    assert.equal(run.steps.length, 2, "an update without them changes nothing");
+    timeline.settle(run, 1280);
+    [timeline.from, timeline.to] = [0, 240_000];
+    const ticks = timeline.ticks();
+    assert.ok(ticks.length > 3 && ticks.every((at, index) => index === 0 || at > ticks[index - 1]), ticks);
+    assert.ok(ticks.every((at) => timeline.label(at, { tenths: true }).endsWith("0.0")), ticks.map((at) => timeline.label(at, { tenths: true })));
+    timeline.ofDay = false;
+    assert.equal(timeline.label(90_000), "1:30");
+  },
   "nothing at all is a run too"() {
     const run = new Run(null);
     assert.ok(run.apply({}));

@@ -236,6 +236,31 @@ async function readersFindNoBarrierInAnOutage(page) {
   await link(page, "open");
 }
 
+async function nothingPilesUpWhereTwoOutagesBeginAtOnce(page) {
+  await open(page);
+  const seen = await page.evaluate(async () => {
+    const { drawBars } = await import("/assets/recovery.js");
+    const { el, rows } = await import("/assets/dom.js");
+    const list = document.createElement("ol");
+    const run = { nowMs: 9000, outages: [{ start_ms: 1000, end_ms: 1000, cause: "a" }, { start_ms: 1000, end_ms: 5000, cause: "b" }] };
+    drawBars(list, run, () => {});
+    const first = [...list.children];
+    for (let time = 0; time < 20; time += 1) drawBars(list, run, () => {});
+    const kept = [...list.children].every((child, index) => child === first[index]);
+    // The oldest is forgotten; the others keep their numbers and elements.
+    const numbered = [7, 8, 9].map((number) => ({ number, start_ms: number * 1000, end_ms: number * 1000 + 5, cause: "a" }));
+    drawBars(list, { nowMs: 9500, outages: numbered }, () => {});
+    const newest = list.firstElementChild;
+    drawBars(list, { nowMs: 9500, outages: numbered.slice(1) }, () => {});
+    const stays = list.firstElementChild === newest && newest.querySelector(".bill-number").textContent === "#9";
+    drawBars(list, run, () => {});
+    const plain = document.createElement("ol");
+    for (let time = 0; time < 20; time += 1) rows(plain, ["x", "x", "y"], (item) => item, () => el("li"));
+    return { bars: list.children.length, kept, stays, plain: plain.children.length };
+  });
+  check("each outage has one row, which stays", seen.bars === 2 && seen.kept && seen.stays && seen.plain === 3, seen);
+}
+
 async function nothingStandsOutAtAnyWidth(page) {
   await open(page);
   for (const width of [320, 768, 1440, 2560]) {
@@ -260,6 +285,7 @@ const passed = await judge([
   ["the tables say what the charts show", theTablesSayWhatTheChartsShow],
   ["readers find no barrier", readersFindNoBarrier],
   ["readers find no barrier in an outage", readersFindNoBarrierInAnOutage],
+  ["nothing piles up where two outages begin at once", nothingPilesUpWhereTwoOutagesBeginAtOnce],
   ["nothing stands out at any width", nothingStandsOutAtAnyWidth],
 ]);
 process.exit(passed ? 0 : 1);

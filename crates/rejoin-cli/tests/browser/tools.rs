@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
-/// Names under which systems have it.
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+use crate::browsers::BROWSERS;
+
 /// The scripts, built in so that the test binary needs no source folder.
 const FILES: [(&str, &str); 10] = [
     ("package.json", include_str!("package.json")),

@@ -158,6 +158,48 @@ async fn an_address_in_use_is_told_before_anything_starts() {
     assert_eq!(server.connections(), 0, "the client was never started");
 }
 
+/// A free port and a new token are told by this one line only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_is_told_whatever_is_kept_quiet() {
+    let server = BrokerServer::start(Manners::default()).await.expect("a port");
+    let at = place(server.addr());
+    for (verb, rest) in [
+        ("sub", &["-t", "a", "--quiet", "--serve", "127.0.0.1:0"][..]),
+        ("watch", &["--quiet", "--serve", "127.0.0.1:0"]),
+    ] {
+        let mut program = start(&words(verb, &at, rest));
+        let page = Page::of(&mut program);
+        assert_eq!(page.token.len(), 32, "{verb}");
+        page.until("open link", |document| document["state"]["link"] == "open");
+        program.signal("INT");
+        let ended = program.end();
+        assert_eq!(ended.stderr.lines().count(), 1, "the rest is kept quiet: {}", ended.stderr);
+    }
+}
+
+/// With the picture, which goes over another screen of a terminal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_picture_says_where_else_it_is_shown() {
+    let server = BrokerServer::start(Manners::default()).await.expect("a port");
+    let at = place(server.addr()).join(" ");
+    let rejoin = env!("CARGO_BIN_EXE_rejoin");
+    let line = format!("stty cols 100 rows 30; '{rejoin}' watch {at} --serve 127.0.0.1:0 --for 1s");
+    let script = std::process::Command::new("script")
+        .args(["-qfec", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(script) = script else {
+        eprintln!("SKIPPED the picture: script is missing; apt-get install bsdutils");
+        return;
+    };
+    let seen = String::from_utf8_lossy(&script.stdout);
+    let (before, picture) = seen.split_once("\u{1b}[?1049h").expect("the picture has a screen of its own");
+    let page = Page::read(before.lines().find(|line| line.contains("http://")).expect("told before"));
+    assert_eq!(page.token.len(), 32, "{before}");
+    assert!(picture.contains(&page.token), "and in the picture: {picture}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn away_from_loopback_nothing_is_shown_without_the_token() {
     let server = BrokerServer::start(Manners::default()).await.expect("a port");

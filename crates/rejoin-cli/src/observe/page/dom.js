@@ -31,8 +31,12 @@ export function mark(node, name, value) {
 export function rows(parent, items, keyOf, make, update) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = parent.firstElementChild;
+  const seen = new Set();
   for (const item of items) {
-    const key = String(keyOf(item));
+    let key = String(keyOf(item));
+    // Two rows of one key would be two elements of which only one is ever found again.
+    while (seen.has(key)) key += "'";
+    seen.add(key);
     let row = old.get(key);
     if (row) old.delete(key);
     else {

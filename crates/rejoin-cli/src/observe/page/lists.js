@@ -2,7 +2,7 @@
 
 import { byId, cells, el, icon, mark, rows, say, svg } from "./dom.js";
 import { NOTHING, bytes, count, harmless, measured, seconds, span, words } from "./format.js";
-import { lengthOf } from "./recovery.js";
+import { lengthOf, newest } from "./recovery.js";
 
 const OUTAGES_SHOWN = 200;
 const ANOMALIES_SHOWN = 20;
@@ -145,7 +145,7 @@ export function baselines(run) {
 }
 
 export function outages(run, timeline, onPick) {
-  const numbered = run.outages.map((outage, index) => ({ outage, number: index + 1 })).slice(-OUTAGES_SHOWN).reverse();
+  const numbered = newest(run, OUTAGES_SHOWN);
   const present = run.outages.at(-1);
   const lasting = present && isOpen(present);
   say(byId("outage-count"), run.outages.length === 0 ? "" : `${count(run.outages.length)}${lasting ? ", one lasting" : ""}`);
@@ -154,7 +154,7 @@ export function outages(run, timeline, onPick) {
   byId("no-outages").hidden = !none;
   byId("recovery").hidden = none;
   byId("outage-rows").closest(".scroll").hidden = none;
-  rows(byId("outage-rows"), numbered, ({ outage }) => outage.start_ms, () => {
+  rows(byId("outage-rows"), numbered, ({ key }) => key, () => {
     const row = el("tr", { "data-testid": "outage-row" });
     const button = el("button", { type: "button", class: "link", on: { click: () => onPick(row.outage) } });
     for (let index = 0; index < 13; index += 1) row.append(el("td", { class: index >= 3 && index <= 11 ? "num" : null }));
@@ -204,7 +204,7 @@ export class Log {
 
   draw(run) {
     this.run = run;
-    const key = `${run.lastEvent}/${run.events.length}/${this.words}/${this.level}/${this.shown}/${this.timeline.ofDay}/${run.startedUnixMs}`;
+    const key = `${run.lastEvent}/${run.events.length}/${this.words}/${this.level}/${this.shown}/${this.timeline.ofDay}/${run.startedUnixMs}/${run.steps.at(-1)?.at_ms}`;
     if (key === this.drawn) return;
     this.drawn = key;
     const found = run.events.filter((event) => this.#wanted(event));

@@ -40,7 +40,7 @@ export class Picture {
   // in the legends are always the latest.
   follow(run) {
     const { timeline } = this;
-    const key = `${run.lanes.client.length}/${run.lanes.truth.length}/${run.lanes.injected.length}/${run.outages.length}/${run.outages.at(-1)?.end_ms}/${run.startedUnixMs}`;
+    const key = `${run.lanes.client.length}/${run.lanes.truth.length}/${run.lanes.injected.length}/${run.outages.length}/${run.outages.at(-1)?.end_ms}/${run.startedUnixMs}/${run.steps.at(-1)?.at_ms}`;
     const moved = Math.abs(run.nowMs - this.drawnAt);
     if (run === this.run && key === this.drawnKey && moved < Math.min(PIXEL_MOST_MS, (timeline.to - timeline.from) / timeline.plotWidth)) {
       this.#drawCursor();

@@ -18,11 +18,21 @@ export function phaseLegend(node) {
     el("span", { class: "item", title }, svg("svg", { class: "phase-swatch", viewBox: "0 0 14 10", "aria-hidden": "true" }, ...phaseRects(name, 0, 14, 10)), word)));
 }
 
+// So many outages, the newest first, with their numbers. A program that gives them none is counted along: the numbers change
+// when it forgets the oldest then, and the start tells which is which.
+export function newest(run, most) {
+  const numbered = run.outages.map((outage, index) => {
+    const number = outage.number || index + 1;
+    return { outage, number, key: outage.number ? number : `${number}/${outage.start_ms}` };
+  });
+  return numbered.slice(-most).reverse();
+}
+
 // One row per outage, the newest first, all to one scale.
 export function drawBars(node, run, onPick) {
-  const numbered = run.outages.map((outage, index) => ({ outage, number: index + 1 })).slice(-BARS_MAX).reverse();
+  const numbered = newest(run, BARS_MAX);
   const longest = Math.max(1, ...numbered.map(({ outage }) => lengthOf(outage, run.nowMs)));
-  rows(node, numbered, ({ outage }) => outage.start_ms, () => makeBar(onPick), (row, { outage, number }) => {
+  rows(node, numbered, ({ key }) => key, () => makeBar(onPick), (row, { outage, number }) => {
     const length = lengthOf(outage, run.nowMs);
     const phases = PHASES.map(([name]) => [name, outage[`${name}_ms`] ?? 0]);
     say(row.querySelector(".bill-number"), `#${number}`);

@@ -23,6 +23,7 @@ export class Run {
     this.client = given.client ?? {};
     this.startedUnixMs = given.clock?.started_unix_ms ?? null;
     this.nowMs = given.clock?.now_ms ?? 0;
+    this.steps = given.clock?.steps ?? [];
     for (const name of PLAIN) this[name] = given[name] ?? null;
     this.lanes = {};
     for (const name of LANES) this.lanes[name] = [...(given.lanes?.[name] ?? [])];
@@ -38,6 +39,7 @@ export class Run {
   // Takes what came after. False when it does not fit what is here, so that the whole must be fetched again.
   apply(update) {
     this.nowMs = update.now_ms ?? this.nowMs;
+    this.steps = update.steps ?? this.steps;
     for (const name of PLAIN) if (name in update) this[name] = update[name];
     if (update.client) this.client = update.client;
     let fits = true;
@@ -47,6 +49,17 @@ export class Run {
     this.#takeEvents(update.events ?? []);
     this.#appendRows(update.samples ?? {});
     return fits;
+  }
+
+  // Where the clock on the wall goes on evenly: from when on, and what it would have shown at the start.
+  evenly() {
+    if (this.startedUnixMs === null) return [];
+    return [{ from: -Infinity, started: this.startedUnixMs }, ...this.steps.map(({ at_ms: from, offset_ms: offset }) => ({ from, started: this.startedUnixMs + offset }))];
+  }
+
+  // What the clock that shows the time of a moment would have shown at the start.
+  startedBy(ms) {
+    return this.evenly().findLast(({ from }) => from <= ms)?.started ?? null;
   }
 
   get rows() {

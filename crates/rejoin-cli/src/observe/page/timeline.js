@@ -63,14 +63,19 @@ export class Timeline {
     const wanted = Math.max(2, this.plotWidth / PIXELS_PER_LABEL);
     const least = (this.to - this.from) / 1000 / wanted;
     const step = (STEPS_S.find((step) => step >= least) ?? Math.ceil(least / 604800) * 604800) * 1000;
-    const shift = this.ofDay && this.run?.startedUnixMs ? wallShift(this.run.startedUnixMs) : 0;
+    const even = this.ofDay ? this.run?.evenly() ?? [] : [];
+    const parts = even.length > 0 ? even.map(({ from, started }) => [from, wallShift(started)]) : [[-Infinity, 0]];
     const ticks = [];
-    for (let at = Math.ceil((this.from + shift) / step) * step - shift; at <= this.to; at += step) ticks.push(at);
+    parts.forEach(([from, shift], index) => {
+      const first = Math.max(this.from, from);
+      const next = parts[index + 1]?.[0] ?? Infinity;
+      for (let at = Math.ceil((first + shift) / step) * step - shift; at <= this.to && at < next; at += step) ticks.push(at);
+    });
     return ticks;
   }
 
   label(ms, options) {
-    return moment(ms, this.run?.startedUnixMs, this.ofDay, options);
+    return moment(ms, this.run?.startedBy(ms), this.ofDay, options);
   }
 }
 
