@@ -402,6 +402,11 @@ pub enum Event {
         /// It was a re-authentication on an open link.
         again: bool,
     },
+    /// The credentials of the link are about to end. Get new ones and call [`crate::Engine::renewed`] or
+    /// [`crate::Engine::renewal_failed`].
+    RenewalDue,
+    /// The link stays and must prove anew who we are: call [`crate::Engine::reauthenticate`].
+    ReauthenticationDue,
     /// A broker named a server that was not in the list and may be followed.
     ServerAdded {
         /// Its index from now on.

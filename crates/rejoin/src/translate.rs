@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_core::{Event as Core, LossCause, Timestamp, TransportErrorKind};
+use rejoin_core::{Event as Core, LossCause, Timestamp, TransportError, TransportErrorKind};
 
 use crate::alerts::AlertState;
 use crate::events::Event;
@@ -89,6 +89,11 @@ pub(crate) fn blames_the_login(event: &Core) -> bool {
             matches!(code, ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED)
         }),
     }
+}
+
+/// The old credentials are still good for a while, so this is no event yet.
+pub(crate) fn not_renewed(error: &TransportError) {
+    tracing::warn!(target: "rejoin", %error, "no new credentials; they are asked for again");
 }
 
 /// Link up, link down and gave up are info; refusals debug; surprising but survived warn.

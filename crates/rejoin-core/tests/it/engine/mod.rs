@@ -9,6 +9,7 @@ mod inbound;
 mod liveness;
 mod outbound;
 mod quarantine;
+mod renewal;
 mod servers;
 mod session;
 mod subscriptions;
