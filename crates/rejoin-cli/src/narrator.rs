@@ -414,6 +414,11 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             format!("the session stays on {at}: it does not follow to another server unless they share their sessions"),
         )
         .with("at", at.as_str()),
+        Event::Downgraded { .. } => Line::state(
+            "note",
+            event.name(),
+            "this broker takes QoS 2 as QoS 1: delivered at least once, not exactly once; -q 1 says the same",
+        ),
         Event::Qos2MayRepeat => Line::state(
             "note",
             event.name(),

@@ -74,6 +74,7 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
         Core::Conflict { evidence } => Event::TakenOver { evidence },
         Core::FellBack { server } => Event::FellBack { server },
         Core::SessionLeftBehind { server, at } => Event::SessionLeftBehind { server, at },
+        Core::Downgraded { id } => Event::Downgraded { id },
         Core::Qos2MayRepeat => Event::Qos2MayRepeat,
         Core::Stopped { reason } => Event::Stopped { reason },
         _ => return None,
@@ -135,6 +136,9 @@ pub(crate) fn log(client: &str, event: &Event) {
         }
         Event::SessionLeftBehind { at, .. } => {
             tracing::warn!(target: "rejoin", client, at, "the session stays on the server before");
+        }
+        Event::Downgraded { .. } => {
+            tracing::warn!(target: "rejoin", client, "the broker takes QoS 2 as QoS 1: at least once, not exactly once");
         }
         Event::Qos2MayRepeat => tracing::warn!(
             target: "rejoin", client, "QoS 2 may repeat after a cut: MQTT 3.1.1 without a kept session"

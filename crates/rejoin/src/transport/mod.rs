@@ -26,6 +26,7 @@ pub(crate) mod ws;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub(crate) struct Dial {
     pub(crate) login: Option<CredentialSource>,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) connector: Option<Connector>,
+    /// The address of ours to connect from.
+    pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: tls::Shop,
     #[cfg(feature = "ws")]

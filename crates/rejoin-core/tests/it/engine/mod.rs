@@ -3,6 +3,7 @@
 mod auth;
 pub(crate) mod bench;
 mod conduct;
+mod downgraded;
 mod durable;
 mod found;
 mod inbound;
