@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use rejoin::{AuthStep, Authentication, Credentials, Event, LossCause, Qos, ReasonCode, Secret};
+use rejoin::{
+    AuthStep, Authentication, Client, Credentials, Event, Events, LossCause, Qos, ReasonCode, Secret,
+};
 use rejoin_core::codec::packet::{Auth, ConnAck, ConnAckProperties, Packet};
 use rejoin_core::{Budget, LocalCause, Text};
 
@@ -73,6 +75,39 @@ async fn serve(peer: &mut Peer, end: Instant, seen: &mut Seen) {
     }
 }
 
+/// How long the link was open, and why it ended each time.
+async fn watch(events: &mut Events, until: Instant) -> (Duration, Vec<&'static str>) {
+    let (mut open, mut since, mut causes) = (Duration::ZERO, None, Vec::new());
+    let so_far = |since: Option<Instant>| since.map_or(Duration::ZERO, |at| at.elapsed());
+    while let Ok(Some(event)) = tokio::time::timeout_at(until.into(), events.next()).await {
+        match event {
+            Event::Opened { .. } => since = Some(Instant::now()),
+            Event::Closed { cause, .. } => {
+                open += so_far(since.take());
+                causes.push(cause.name());
+            }
+            _ => {}
+        }
+    }
+    (open + so_far(since), causes)
+}
+
+/// Publishes all the time and gives the number of messages, each of which was acknowledged.
+async fn publish(client: Client, until: Instant) -> usize {
+    let mut deliveries = Vec::new();
+    while Instant::now() < until {
+        let payload = deliveries.len().to_string();
+        deliveries.push(client.publish("t", payload).qos(Qos::AtLeastOnce).enqueue().unwrap());
+        // waits: a rate of messages, so that some are under way at each change-over
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let handed_over = deliveries.len();
+    for delivery in deliveries {
+        limited(delivery).await.unwrap();
+    }
+    handed_over
+}
+
 #[tokio::test]
 async fn a_token_that_ends_again_and_again_costs_neither_the_link_nor_a_message() {
     let listener = Listener::bind().await;
@@ -86,8 +121,8 @@ async fn a_token_that_ends_again_and_again_costs_neither_the_link_nor_a_message(
         .config(|config| config.recovery.budget = Some(BUDGET))
         .login_with(move || {
             count.fetch_add(1, Ordering::Relaxed);
-            // waits: a provider is somewhere in the network
             async move {
+                // waits: a provider is somewhere in the network
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 let end = start.elapsed() + LIFE;
                 Ok(Credentials::token(end.as_micros().to_string()).expires_at(wall + end))
@@ -96,37 +131,8 @@ async fn a_token_that_ends_again_and_again_costs_neither_the_link_nor_a_message(
         .start()
         .unwrap();
     let mut events = client.events();
-    let watcher = tokio::spawn(async move {
-        let (mut open, mut since, mut causes) = (Duration::ZERO, None, Vec::new());
-        while let Ok(Some(event)) = tokio::time::timeout_at((until - LIFE / 2).into(), events.next()).await {
-            match event {
-                Event::Opened { .. } => since = Some(Instant::now()),
-                Event::Closed { cause, .. } => {
-                    open += since.take().map_or(Duration::ZERO, |at: Instant| at.elapsed());
-                    causes.push(cause.name());
-                }
-                _ => {}
-            }
-        }
-        (open + since.map_or(Duration::ZERO, |at: Instant| at.elapsed()), causes)
-    });
-    let publisher = {
-        let client = client.clone();
-        tokio::spawn(async move {
-            let (mut handed_over, mut deliveries) = (0, Vec::new());
-            while Instant::now() < until - LIFE {
-                let payload = handed_over.to_string();
-                deliveries.push(client.publish("t", payload).qos(Qos::AtLeastOnce).enqueue().unwrap());
-                handed_over += 1;
-                // waits: a rate of messages, so that some are under way at each change-over
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            for delivery in deliveries {
-                limited(delivery).await.unwrap();
-            }
-            handed_over
-        })
-    };
+    let watcher = tokio::spawn(async move { watch(&mut events, until - LIFE / 2).await });
+    let publisher = tokio::spawn(publish(client.clone(), until - LIFE));
     let seen = broker(listener, start, until).await;
     let (handed_over, (open, causes)) = (publisher.await.unwrap(), watcher.await.unwrap());
     let share = open.as_secs_f64() / (until - LIFE / 2 - start).as_secs_f64() * 100.0;
