@@ -137,7 +137,7 @@ async fn a_token_that_ends_again_and_again_costs_neither_the_link_nor_a_message(
     let (handed_over, (open, causes)) = (publisher.await.unwrap(), watcher.await.unwrap());
     let share = open.as_secs_f64() / (until - LIFE / 2 - start).as_secs_f64() * 100.0;
     let twice = seen.messages.values().filter(|times| **times > 1).count();
-    println!(
+    let told = format!(
         "{share:.1} % of the time open, {} links ({} ended in order, {} expired), {} refused, asked {} times; {handed_over} \
          messages, {twice} of them twice; {causes:?}",
         seen.links,
@@ -146,11 +146,11 @@ async fn a_token_that_ends_again_and_again_costs_neither_the_link_nor_a_message(
         seen.refused,
         asked.load(Ordering::Relaxed)
     );
-    assert!(share > 90.0, "{share} %");
-    assert_eq!(seen.messages.len(), handed_over, "nothing lost");
-    assert!(seen.links >= 7, "{} links", seen.links);
-    assert!(causes.contains(&"renewal") && !causes.contains(&"reset"), "{causes:?}");
-    assert_eq!(seen.refused, 0);
+    assert!(share > 90.0, "{told}");
+    assert_eq!(seen.messages.len(), handed_over, "nothing lost: {told}");
+    assert!(seen.links >= 7, "{told}");
+    assert!(causes.contains(&"renewal") && !causes.contains(&"reset"), "{told}");
+    assert_eq!(seen.refused, 0, "{told}");
 }
 
 #[tokio::test]

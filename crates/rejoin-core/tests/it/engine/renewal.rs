@@ -184,8 +184,7 @@ fn a_token_of_five_seconds_just_fits_the_budget() {
         assert!(window[12] - window[0] >= 60_000_000, "more than 12 in a minute");
     }
     let share = open_us * 100 / b.at;
-    println!("{} links in {} s, {share} % of the time open", reached.len(), b.at / 1_000_000);
-    assert!(share >= 95, "{share} %");
+    assert!(share >= 95, "{share} % of the time open, with {} links", reached.len());
 }
 
 #[test]
