@@ -50,6 +50,7 @@ const CAUSES: &[(&str, &str)] = &[
     ("shutdown", "we ended the link ourselves"),
     ("restart", "we restarted the link ourselves"),
     ("foreign-session", "the broker kept a session this process does not know; it is ended first"),
+    ("renewal", "the credentials were about to end; the next link opens with new ones"),
 ];
 
 /// The text for what was asked; everything, if nothing was.

@@ -378,6 +378,11 @@ impl Narrator {
     }
 }
 
+/// What exactly once is worth here.
+const DOWNGRADED: &str =
+    "this broker takes QoS 2 as QoS 1: delivered at least once, not exactly once; -q 1 says the same";
+const QOS2_MAY_REPEAT: &str = "QoS 2 at 3.1.1 without a kept session may repeat after a cut; add -c -i NAME";
+
 /// What happens seldom and needs no memory.
 fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
     match event {
@@ -414,11 +419,8 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             format!("the session stays on {at}: it does not follow to another server unless they share their sessions"),
         )
         .with("at", at.as_str()),
-        Event::Qos2MayRepeat => Line::state(
-            "note",
-            event.name(),
-            "QoS 2 at 3.1.1 without a kept session may repeat after a cut; add -c -i NAME",
-        ),
+        Event::Downgraded { .. } => Line::state("note", event.name(), DOWNGRADED),
+        Event::Qos2MayRepeat => Line::state("note", event.name(), QOS2_MAY_REPEAT),
         Event::Found { messages } => {
             let text = format!("{messages} messages of an earlier run are in the queue; they go out first");
             Line::state("found", event.name(), text).with("messages", *messages)

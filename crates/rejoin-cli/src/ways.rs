@@ -1,5 +1,6 @@
 //! The flags for the way to a broker: TLS, WebSocket, proxy, socket file, and where the password comes from.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -31,6 +32,9 @@ pub(crate) struct WaysArgs {
     /// No proxy, whatever the environment says
     #[arg(long, help_heading = "Connection")]
     pub(crate) no_proxy: bool,
+    /// Connect from this address of this machine, IPv4 or IPv6 [default: the system chooses]
+    #[arg(short = 'A', long, value_name = "ADDR", conflicts_with = "unix", help_heading = "Connection")]
+    pub(crate) bind: Option<IpAddr>,
     /// WebSocket to -h and -p (as -L ws://..., or wss://... with the flags of TLS)
     #[arg(long, conflicts_with_all = ["url", "unix"], help_heading = "Connection")]
     pub(crate) ws: bool,
@@ -192,6 +196,9 @@ impl WaysArgs {
             builder = builder.no_proxy();
         } else if let Ok(Some(proxy)) = self.parsed_proxy() {
             builder = builder.proxy(proxy);
+        }
+        if let Some(address) = self.bind {
+            builder = builder.bind(address);
         }
         if let Some(choice) = self.servers {
             builder = builder.server_policy(match choice {

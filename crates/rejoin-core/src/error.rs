@@ -151,6 +151,8 @@ pub enum LocalCause {
     Restart,
     /// A session nobody here knows was found and had to be ended first (3.1.1, rule of [MQTT-3.2.2-4]).
     ForeignSession,
+    /// The credentials were about to end: the next link opens with new ones.
+    Renewal,
 }
 
 /// Why a link, or an attempt to open one, ended. The key of the recovery table.
@@ -213,7 +215,7 @@ pub enum LossCause {
 impl LossCause {
     /// The names of all that can end a link that was open, for whoever counts them. [`LossCause::name`] has more: those
     /// of attempts that failed.
-    pub const ENDS_OF_LINKS: [&'static str; 13] = [
+    pub const ENDS_OF_LINKS: [&'static str; 14] = [
         "peer-closed",
         "reset",
         "transport-timeout",
@@ -227,6 +229,7 @@ impl LossCause {
         "shutdown",
         "restart",
         "foreign-session",
+        "renewal",
     ];
 
     /// A short stable name of the class, for scripts, logs and metrics.
@@ -268,6 +271,7 @@ impl LossCause {
             Self::Local(LocalCause::Shutdown) => "shutdown",
             Self::Local(LocalCause::Restart) => "restart",
             Self::Local(LocalCause::ForeignSession) => "foreign-session",
+            Self::Local(LocalCause::Renewal) => "renewal",
         }
     }
 
@@ -307,6 +311,7 @@ impl fmt::Display for LossCause {
             Self::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
             Self::Local(LocalCause::Shutdown) => f.write_str("shut down"),
             Self::Local(LocalCause::Restart) => f.write_str("restart asked for"),
+            Self::Local(LocalCause::Renewal) => f.write_str("the credentials were about to end"),
             Self::Local(LocalCause::ForeignSession) => {
                 f.write_str("the broker kept a session this process does not know; it is ended first")
             }
@@ -412,6 +417,7 @@ mod tests {
             LossCause::Local(LocalCause::Shutdown),
             LossCause::Local(LocalCause::Restart),
             LossCause::Local(LocalCause::ForeignSession),
+            LossCause::Local(LocalCause::Renewal),
         ];
         assert_eq!(ends.map(|cause| cause.name()), LossCause::ENDS_OF_LINKS);
     }

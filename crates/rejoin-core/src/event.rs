@@ -1,5 +1,6 @@
 //! What the engine tells: facts as events, the present as status, answers as outcomes.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -103,7 +104,7 @@ pub struct Message {
 }
 
 /// What the broker said of a delivered message, and how it got there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The code of PUBACK or PUBCOMP; 0x10 (no matching subscribers) is a success.
@@ -114,6 +115,22 @@ pub struct Receipt {
     pub possible_duplicate: bool,
     /// How often the broker refused it with a passing reason before, and it was sent again out of order.
     pub refusals: u32,
+    /// It was published at QoS 2, and the broker took it with a PUBACK, as one of QoS 1: it has the message, but may pass
+    /// it on more than once.
+    pub downgraded: bool,
+}
+
+/// Shows what is rare only where it is so: recordings of earlier versions compare with these words.
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Receipt");
+        shown.field("reason", &self.reason).field("attempts", &self.attempts);
+        shown.field("possible_duplicate", &self.possible_duplicate).field("refusals", &self.refusals);
+        if self.downgraded {
+            shown.field("downgraded", &true);
+        }
+        shown.finish()
+    }
 }
 
 /// The one final answer for a [`PublishId`].
@@ -230,8 +247,8 @@ pub struct OutageBill {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AuthData(pub Option<Bytes>);
 
-impl std::fmt::Debug for AuthData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for AuthData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "***" } else { "none" })
     }
 }
@@ -402,6 +419,11 @@ pub enum Event {
         /// It was a re-authentication on an open link.
         again: bool,
     },
+    /// The credentials of the link are about to end. Get new ones and call [`crate::Engine::renewed`] or
+    /// [`crate::Engine::renewal_failed`].
+    RenewalDue,
+    /// The link stays and must prove anew who we are: call [`crate::Engine::reauthenticate`].
+    ReauthenticationDue,
     /// A broker named a server that was not in the list and may be followed.
     ServerAdded {
         /// Its index from now on.
@@ -417,6 +439,12 @@ pub enum Event {
         server: usize,
         /// The server that has the session.
         at: String,
+    },
+    /// The broker answers QoS 2 with PUBACK: what it takes that way is delivered at least once, not exactly once. Told
+    /// once a link, with the first such message.
+    Downgraded {
+        /// Which.
+        id: PublishId,
     },
     /// QoS 2 at 3.1.1 without a kept session: may repeat after a cut. Told once.
     Qos2MayRepeat,

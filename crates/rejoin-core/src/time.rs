@@ -86,4 +86,6 @@ pub enum TimerKind {
     Control,
     /// The shutdown deadline.
     Shutdown,
+    /// Credentials are about to end, or the change-over to new ones is due.
+    Renewal,
 }

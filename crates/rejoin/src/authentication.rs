@@ -60,6 +60,8 @@ type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub struct Authentication {
     method: String,
     answer: Arc<dyn Fn(AuthStep) -> Answering + Send + Sync>,
+    /// How long what a [`AuthStep::Begin`] gave is good for.
+    pub(crate) good_for: Option<Duration>,
 }
 
 impl fmt::Debug for Authentication {
@@ -75,7 +77,16 @@ impl Authentication {
         F: Fn(AuthStep) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Answer> + Send + 'static,
     {
-        Self { method: method.into(), answer: Arc::new(move |step| Box::pin(answer(step))) }
+        Self { method: method.into(), answer: Arc::new(move |step| Box::pin(answer(step))), good_for: None }
+    }
+
+    /// What [`AuthStep::Begin`] answers is good for this long: the client authenticates anew on the open link when 30 s
+    /// of it, or a tenth if that is less, are left. Default: nobody knows, and [`crate::Client::reauthenticate`] is the
+    /// application's to call; with [`crate::Builder::login_from`] beside it, when those credentials end.
+    #[must_use]
+    pub const fn good_for(mut self, life: Duration) -> Self {
+        self.good_for = Some(life);
+        self
     }
 
     /// As the settings of the core want it.

@@ -12,6 +12,7 @@ use rejoin_core::text::Text;
 use rejoin_core::{Login, TransportError, TransportErrorKind};
 use tokio::sync::Mutex;
 
+use crate::renewal::Identity;
 use crate::secret::Secret;
 
 /// Kept credentials are asked for anew this long before they expire, or at nine tenths of their life if that is
@@ -28,7 +29,8 @@ pub struct Credentials {
     pub user: Option<String>,
     /// Password or token.
     pub password: Option<Secret>,
-    /// Until when they are good, if that is known. Without it they are asked for again before each attempt.
+    /// Until when they are good, if that is known: new ones are asked for before, and the link changes over to them.
+    /// Without it they are asked for again before each attempt.
     pub expires: Option<SystemTime>,
 }
 
@@ -43,7 +45,9 @@ impl Credentials {
         Self { user: None, password: Some(token.into()), expires: None }
     }
 
-    /// They are good until then.
+    /// They are good until then. New ones are asked for when 30 s, or a tenth of their life if that is less, are left;
+    /// the client then changes over to a new link in order ([`rejoin_core::LocalCause::Renewal`]), or repeats the
+    /// enhanced authentication on the same one.
     #[must_use]
     pub const fn expires_at(mut self, time: SystemTime) -> Self {
         self.expires = Some(time);
@@ -115,26 +119,26 @@ impl CredentialSource {
         self.0.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) async fn login(&self) -> Result<Login, TransportError> {
+    pub(crate) async fn login(&self) -> Result<Identity, TransportError> {
         let mut kept = self.0.kept.lock().await;
         let now = SystemTime::now();
         let refusals = self.0.refusals.load(Ordering::Relaxed);
         let known = kept.as_ref().filter(|kept| kept.refusals == refusals && kept.is_fresh(now));
         if let Some(known) = known {
-            return login(&known.credentials);
+            return identity(&known.credentials);
         }
         *kept = None;
         let credentials = (self.0.ask)().await.map_err(|error| {
             let words: String = error.to_string().chars().take(SHOWN).collect();
             no_credentials(format!("the credential provider failed: {}", words.escape_debug()))
         })?;
-        let login = login(&credentials);
+        let identity = identity(&credentials);
         *kept = Some(Kept { credentials, got: SystemTime::now(), refusals });
-        login
+        identity
     }
 }
 
-fn login(credentials: &Credentials) -> Result<Login, TransportError> {
+fn identity(credentials: &Credentials) -> Result<Identity, TransportError> {
     let user_name = match &credentials.user {
         None => None,
         Some(user) => Some(
@@ -142,7 +146,8 @@ fn login(credentials: &Credentials) -> Result<Login, TransportError> {
                 .map_err(|error| no_credentials(format!("the user name the provider gave: {error}")))?,
         ),
     };
-    Ok(Login { user_name, password: credentials.password.clone().map(Secret::into_bytes) })
+    let login = Login { user_name, password: credentials.password.clone().map(Secret::into_bytes) };
+    Ok(Identity { login: Some(login), data: None, ends: credentials.expires })
 }
 
 pub(crate) fn no_credentials(what: impl Into<String>) -> TransportError {
@@ -191,7 +196,7 @@ mod tests {
             })
             .collect();
         for asker in askers {
-            let login = asker.await.unwrap().unwrap();
+            let login = asker.await.unwrap().unwrap().login.unwrap();
             assert_eq!(login.password.unwrap(), "token 0");
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);

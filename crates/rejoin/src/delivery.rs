@@ -30,6 +30,9 @@ pub struct Receipt {
     pub possible_duplicate: bool,
     /// How often the broker refused it with a passing reason before, and it was sent again out of order.
     pub refusals: u32,
+    /// It was published at QoS 2, and the broker took it with a PUBACK, as RabbitMQ does: it has the message, but may
+    /// pass it on more than once. Told by [`crate::Event::Downgraded`], too, once a link.
+    pub downgraded: bool,
     /// From acceptance until it was first written.
     pub queued_for: Duration,
     /// From acceptance until the answer.
@@ -279,13 +282,15 @@ pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<Publ
         attempts,
         possible_duplicate,
         refusals,
+        downgraded: false,
         queued_for: times.queued_for,
         took: times.took,
     };
     let error = match outcome {
         Outcome::Sent => return Ok(receipt(ReasonCode::SUCCESS, times.attempts.max(1), false, 0)),
         Outcome::Delivered(core) => {
-            return Ok(receipt(core.reason, core.attempts, core.possible_duplicate, core.refusals));
+            let receipt = receipt(core.reason, core.attempts, core.possible_duplicate, core.refusals);
+            return Ok(Receipt { downgraded: core.downgraded, ..receipt });
         }
         Outcome::Refused { reason, text } => PublishError::Refused { reason, text },
         Outcome::Expired => PublishError::Expired,

@@ -30,6 +30,7 @@ use crate::events::Event;
 use crate::health::Gaps;
 use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
+use crate::renewal::{self, Renewing};
 use crate::routes::{Parting, Routes};
 use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
@@ -63,6 +64,8 @@ pub(crate) struct Driver {
     stages: Stages,
     /// A step of enhanced authentication under way.
     step: Option<Step>,
+    /// New credentials being asked for, before the old ones end.
+    renewing: Option<Renewing>,
     wire: Wire,
     pub(crate) routes: Routes,
     pub(crate) gaps: Gaps,
@@ -118,6 +121,7 @@ impl Driver {
             targets,
             stages: Stages::default(),
             step: None,
+            renewing: None,
             wire: Wire::None,
             routes: Routes::new(unrouted_after, now.mono),
             gaps: Gaps::default(),
@@ -158,6 +162,7 @@ impl Driver {
         self.pending.drop_cells(self.shared.forgotten());
         busy |= self.poll_opening(cx);
         busy |= self.poll_step(cx);
+        busy |= self.poll_renewing(cx);
         busy |= self.poll_read(cx);
         busy |= self.poll_timer(cx);
         busy |= self.poll_write(cx);
@@ -305,12 +310,13 @@ impl Driver {
             }
             Progress::Done(opened) => *opened,
         };
-        let Opened { result, stages, login, auth_data } = opened;
+        let Opened { result, stages, identity } = opened;
         self.stages = stages;
-        if let Some(login) = login {
+        self.engine.credentials_end(identity.good_for(), self.now);
+        if let Some(login) = identity.login {
             self.engine.set_login(login);
         }
-        self.engine.set_auth_data(auth_data);
+        self.engine.set_auth_data(identity.data);
         let input = match result {
             Ok(stream) => {
                 self.wire = Wire::Open(Open::new(stream));
@@ -336,13 +342,26 @@ impl Driver {
         let Poll::Ready((purpose, answered)) = step.poll(cx) else { return false };
         self.step = None;
         match (purpose, answered) {
+            // What we have is still good for a while.
+            (For::Again, Err(error)) if self.engine.renewal_failed(self.now) => {
+                translate::not_renewed(&error)
+            }
             (_, Err(error)) => self.engine.auth_failed(error, self.now),
             (For::Challenge, Ok(data)) => self.engine.authenticate(data, self.now),
             (For::Again, Ok(data)) => {
-                let _ = self.engine.reauthenticate(data, self.now);
+                renewal::reauthenticate(data, &self.dial, &mut self.engine, self.now);
             }
             (For::Proof { again }, Ok(_)) => self.publish_event(&Event::Authenticated { again }),
         }
+        self.drain();
+        true
+    }
+
+    fn poll_renewing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(renewing) = &mut self.renewing else { return false };
+        let Poll::Ready(answered) = renewing.poll(cx) else { return false };
+        self.renewing = None;
+        renewal::answered(answered, &mut self.engine, self.now);
         self.drain();
         true
     }
@@ -481,6 +500,7 @@ impl Driver {
             }
             Output::Close { graceful } => {
                 self.step = None;
+                self.renewing = None;
                 if let (Wire::Open(open), true) = (std::mem::take(&mut self.wire), graceful) {
                     self.lingering = Some(open.finish(self.linger()));
                 }
@@ -509,11 +529,12 @@ impl Driver {
 
     fn open(&mut self, server: usize, clocks: Clocks) {
         self.stages = Stages::default();
+        let before = self.lingering.take();
         let Some(target) = self.targets.get(server) else {
             tracing::error!(target: "rejoin", server, "the engine asked for a server that does not exist");
             return;
         };
-        self.wire = Wire::Opening(Opening::begin(&self.dial, target.clone(), clocks));
+        self.wire = Wire::Opening(Opening::begin(&self.dial, target.clone(), clocks, before));
     }
 
     fn server_name(&self, server: usize) -> Text {
@@ -549,6 +570,8 @@ impl Driver {
             Core::AuthProof { data, again } => {
                 self.begin_step(AuthStep::Proof { data: data.0.map(Secret::from), again });
             }
+            Core::RenewalDue => self.renewing = renewal::begin(&self.dial, &mut self.engine, self.now),
+            Core::ReauthenticationDue => self.begin_step(AuthStep::Begin { again: true }),
             Core::ServerAdded { server, name, by } => self.add_server(server, &name, by),
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),

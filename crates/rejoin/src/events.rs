@@ -248,6 +248,12 @@ pub enum Event {
         /// On an open link.
         again: bool,
     },
+    /// The broker answers QoS 2 with PUBACK: what it takes that way is delivered at least once, not exactly once, and each
+    /// receipt says so ([`crate::Receipt::downgraded`]). Told once a link, with the first such message.
+    Downgraded {
+        /// Which.
+        id: PublishId,
+    },
     /// QoS 2 at 3.1.1 without a kept session: may repeat after a cut. Told once.
     Qos2MayRepeat,
     /// The client stopped for good. The last event.
@@ -292,6 +298,7 @@ impl Event {
             Self::ServerAdded { .. } => "server-added",
             Self::SessionLeftBehind { .. } => "session-left-behind",
             Self::Authenticated { .. } => "authenticated",
+            Self::Downgraded { .. } => "downgraded",
             Self::Qos2MayRepeat => "qos2-may-repeat",
             Self::Stopped { .. } => "stopped",
             Self::Lagged(_) => "lagged",

@@ -50,6 +50,7 @@ mod pending;
 mod publish;
 mod queue;
 mod recorder;
+mod renewal;
 mod reservation;
 mod route;
 mod routes;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_core::{Event as Core, LossCause, Timestamp, TransportErrorKind};
+use rejoin_core::{Event as Core, LossCause, Timestamp, TransportError, TransportErrorKind};
 
 use crate::alerts::AlertState;
 use crate::events::Event;
@@ -74,6 +74,7 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
         Core::Conflict { evidence } => Event::TakenOver { evidence },
         Core::FellBack { server } => Event::FellBack { server },
         Core::SessionLeftBehind { server, at } => Event::SessionLeftBehind { server, at },
+        Core::Downgraded { id } => Event::Downgraded { id },
         Core::Qos2MayRepeat => Event::Qos2MayRepeat,
         Core::Stopped { reason } => Event::Stopped { reason },
         _ => return None,
@@ -89,6 +90,11 @@ pub(crate) fn blames_the_login(event: &Core) -> bool {
             matches!(code, ReasonCode::BAD_USER_NAME_OR_PASSWORD | ReasonCode::NOT_AUTHORIZED)
         }),
     }
+}
+
+/// The old credentials are still good for a while, so this is no event yet.
+pub(crate) fn not_renewed(error: &TransportError) {
+    tracing::warn!(target: "rejoin", %error, "no new credentials; they are asked for again");
 }
 
 /// Link up, link down and gave up are info; refusals debug; surprising but survived warn.
@@ -130,6 +136,9 @@ pub(crate) fn log(client: &str, event: &Event) {
         }
         Event::SessionLeftBehind { at, .. } => {
             tracing::warn!(target: "rejoin", client, at, "the session stays on the server before");
+        }
+        Event::Downgraded { .. } => {
+            tracing::warn!(target: "rejoin", client, "the broker takes QoS 2 as QoS 1: at least once, not exactly once");
         }
         Event::Qos2MayRepeat => tracing::warn!(
             target: "rejoin", client, "QoS 2 may repeat after a cut: MQTT 3.1.1 without a kept session"

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 
 use rejoin_core::Config;
 #[cfg(any(feature = "tls", feature = "ws"))]
@@ -32,6 +33,7 @@ pub(crate) struct Ways {
     /// `None`: the environment decides. `Some(None)`: none at all.
     proxy: Option<Option<Proxy>>,
     connector: Option<Connector>,
+    bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
     tls: Tls,
     #[cfg(feature = "ws")]
@@ -90,6 +92,7 @@ impl Ways {
             resolver: Resolver::default(),
             proxies,
             connector: self.connector,
+            bind: self.bind,
             login: self.login,
             authentication: self.authentication,
             #[cfg(feature = "tls")]
@@ -119,6 +122,14 @@ impl Builder {
     /// No proxy, whatever the environment says.
     pub fn no_proxy(mut self) -> Self {
         self.ways.proxy = Some(None);
+        self
+    }
+
+    /// The address of this machine that TCP connects from, to servers and to a proxy; only addresses of its family are
+    /// tried. Default: the system chooses by its routes. Where it is not ours, attempts fail with an error that names it
+    /// and are repeated like those to an absent broker: its network may come up.
+    pub fn bind(mut self, address: IpAddr) -> Self {
+        self.ways.bind = Some(address);
         self
     }
 

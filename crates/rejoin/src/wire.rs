@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use rejoin_core::{Login, Stage, TransportError, TransportErrorKind};
+use rejoin_core::{Stage, TransportError, TransportErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use zeroize::Zeroize;
 
+use crate::renewal::Identity;
 use crate::stages::Stages;
 use crate::transport::{self, BoxStream, Clocks, Dial, Meter, OpenError, Trip, Way, transport_error};
 use crate::url::ServerUrl;
@@ -24,6 +25,8 @@ const READ_MIN: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 /// Chunks handed to the system in one call.
 const CHUNKS: usize = 64;
+/// How long the next link waits for the broker to end the one before.
+const PARTING: Duration = Duration::from_millis(250);
 
 /// One transport, or none.
 #[derive(Default)]
@@ -39,10 +42,8 @@ pub(crate) struct Opened {
     pub(crate) result: Result<Way, OpenError>,
     /// How long its stages took, also when it failed.
     pub(crate) stages: Stages,
-    /// Credentials asked for this attempt.
-    pub(crate) login: Option<Login>,
-    /// Authentication Data for its CONNECT.
-    pub(crate) auth_data: Option<Bytes>,
+    /// Who we are for its CONNECT.
+    pub(crate) identity: Identity,
 }
 
 /// How an attempt is going.
@@ -59,20 +60,31 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Begins in a task of its own: what it waits for never holds up the driver.
-    pub(crate) fn begin(dial: &Arc<Dial>, target: ServerUrl, clocks: Clocks) -> Self {
+    ///
+    /// `before`: the end of the link before, where it was an orderly one. A broker that sees the new CONNECT first takes
+    /// the old link for one that broke off, and sends its will.
+    pub(crate) fn begin(
+        dial: &Arc<Dial>,
+        target: ServerUrl,
+        clocks: Clocks,
+        before: Option<JoinHandle<bool>>,
+    ) -> Self {
         let (told, stages) = unbounded_channel();
         let dial = Arc::clone(dial);
         let task = tokio::spawn(async move {
             let mut trip = Trip::new(told);
-            let (mut login, mut auth_data) = (None, None);
+            let mut identity = Identity::default();
             let result = match transport::credentials(&dial, clocks, &mut trip).await {
                 Ok(asked) => {
-                    (login, auth_data) = asked;
+                    identity = asked;
+                    if let Some(before) = before {
+                        let _ = tokio::time::timeout(PARTING, before).await;
+                    }
                     transport::open(&dial, &target, clocks, &mut trip).await
                 }
                 Err(error) => Err(error),
             };
-            Opened { result, stages: trip.stages, login, auth_data }
+            Opened { result, stages: trip.stages, identity }
         });
         Self { task, stages }
     }
@@ -86,7 +98,7 @@ impl Opening {
             let error =
                 TransportError::new(TransportErrorKind::Other, format!("the attempt broke off: {error}"));
             let result = Err(OpenError { stage: Stage::Tcp, error });
-            Opened { result, stages: Stages::default(), login: None, auth_data: None }
+            Opened { result, stages: Stages::default(), identity: Identity::default() }
         });
         Poll::Ready(Progress::Done(Box::new(done)))
     }

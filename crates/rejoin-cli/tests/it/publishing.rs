@@ -86,6 +86,28 @@ async fn every_source_of_a_message_arrives_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_without_qos_2_has_the_message_and_one_line_says_how() {
+    let broker = broker(|manners| manners.downgrades_qos2 = true).await;
+    let ended = run(broker.addr(), rest(&["-t", "t", "-q", "2", "-l"]), b"one\ntwo\n".to_vec()).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("takes QoS 2 as QoS 1").count(), 1, "{ended:?}");
+    assert!(broker.with(|broker| broker.violations().next().is_none()));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_to_connect_from_can_be_chosen() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("its address");
+    let flags = rest(&["-t", "t", "-m", "x", "-A", "127.0.0.2", "--deadline", "1"]);
+    let running = tokio::spawn(run(addr, flags, Vec::new()));
+    let (_, from) =
+        tokio::time::timeout(LIMIT, listener.accept()).await.expect("in time").expect("a connection");
+    assert_eq!(from.ip().to_string(), "127.0.0.2");
+    assert_eq!(running.await.expect("the run ends").code, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_lines_are_no_failure() {
     let broker = broker(|_| {}).await;
     let ended = run(broker.addr(), rest(&["-t", "t", "-l"]), Vec::new()).await;

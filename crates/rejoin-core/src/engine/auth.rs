@@ -42,6 +42,7 @@ impl Engine {
             return false;
         }
         link.reauthenticating = true;
+        self.reauthentication_begun();
         self.send_auth(ReasonCode::REAUTHENTICATE, data); // [MQTT-4.12.1-1]
         true
     }

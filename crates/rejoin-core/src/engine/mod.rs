@@ -13,6 +13,7 @@ mod open;
 mod outage;
 mod receive;
 mod redirect;
+mod renew;
 mod send;
 mod stop;
 
@@ -34,6 +35,7 @@ use crate::session::{Parking, Record, Recovered, Session, earlier};
 use crate::text::Text;
 use crate::time::{Now, TimerKind, Timestamp};
 use outage::Outage;
+use renew::Renewal;
 
 /// The largest packet MQTT can carry, in bytes: a remaining length of four bytes, and the header.
 const LARGEST_PACKET: u64 = 268_435_455;
@@ -85,6 +87,7 @@ pub struct Engine {
     told_qos2: bool,
     /// Servers in the list because a broker named them.
     added_servers: usize,
+    renewal: Renewal,
     present: Present,
     stats: Stats,
 }
@@ -189,6 +192,7 @@ impl Engine {
             stopped: None,
             told_qos2: false,
             added_servers: 0,
+            renewal: Renewal::default(),
             present,
             stats: Stats::default(),
             config,
@@ -414,6 +418,7 @@ impl Engine {
             with(redo.filter(|_| up), TimerKind::Redo),
             with(self.session.quarantine.control_until().filter(|_| up), TimerKind::Control),
             with(self.closing, TimerKind::Shutdown),
+            self.renewal_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -523,6 +528,7 @@ impl Engine {
             self.finish(id, Outcome::Expired);
         }
         self.check_link();
+        self.check_renewal();
         self.send_connect();
         if self.link.is_none() && self.recovery.due().is_some_and(|at| at <= now) {
             self.begin_attempt();

@@ -157,6 +157,7 @@ impl Engine {
         self.link = Some(link);
         self.begun = true;
         self.recovery.link_up(now);
+        self.plan_renewal();
         self.stats.links += 1;
         self.present.resubscribed = false;
         self.warn_of_session(server);
@@ -257,9 +258,11 @@ impl Engine {
             unacked: unacked > 0,
             version: link.version(),
             local_evidence: is_local_evidence(&cause),
+            credentials_ended: self.renewal.has_ended(link.up_since, now),
         };
         self.note_reference(&cause);
         let plan = self.recovery.lost(&cause, context, now);
+        self.renewal.link_down();
         if link.is_up() {
             self.link_lost(&mut link, &cause, unacked, &plan);
         } else {
@@ -285,7 +288,7 @@ impl Engine {
             let longest = self.config.link.ack_timeout * ACK_TIMEOUT_GROWTH;
             self.ack_timeout = (self.ack_timeout * 2).min(longest);
         }
-        let parked = self.suspect(cause, unacked);
+        let parked = self.suspect(cause, unacked, plan);
         let lasted = link.up_since.map_or(Duration::ZERO, |since| now.since(since));
         let unsent: Vec<(PublishId, bool)> = link.never_sent().collect();
         for id in self.session.link_down() {
@@ -324,7 +327,7 @@ impl Engine {
     }
 
     /// Feeds the quarantine. Gives the message to park, already set aside.
-    fn suspect(&mut self, cause: &LossCause, unacked: usize) -> Option<(PublishId, u32)> {
+    fn suspect(&mut self, cause: &LossCause, unacked: usize, plan: &Plan) -> Option<(PublishId, u32)> {
         let code = match cause {
             LossCause::ServerDisconnect { reason, .. } => Some(*reason),
             _ => None,
@@ -370,7 +373,7 @@ impl Engine {
         let sole = self.session.outbox.in_flight.sole_on_wire().map(|(packet, e)| (packet, e.id));
         let alone = self.session.subscriptions.awaiting() == 0;
         let cut = Cut {
-            by_peer: ended_by_peer && doubtful_code,
+            by_peer: ended_by_peer && doubtful_code && plan.verdict != Verdict::Credentials,
             names_publish,
             unacknowledged: unacked,
             sole: sole.filter(|_| alone).map(|(_, id)| id),
@@ -392,7 +395,7 @@ impl Engine {
                 link.send(&packet, &mut self.wire, self.now.mono);
                 true
             }
-            LossCause::Local(LocalCause::ForeignSession | LocalCause::Shutdown) => true,
+            LossCause::Local(LocalCause::ForeignSession | LocalCause::Renewal | LocalCause::Shutdown) => true,
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::error::LossCause;
 use crate::event::{Event, Message, Outcome, PublishId, SubscribeResult};
-use crate::link::Arrived;
+use crate::link::{Arrived, Qos2};
 use crate::session::{Answered, Arrival, Record, SubscriptionAnswer};
 
 impl Engine {
@@ -134,6 +134,18 @@ impl Engine {
         let now = self.now.mono;
         let session = &mut self.session;
         let charged = session.outbox.is_charged(ack.packet_id);
+        if let Some(id) = session.outbox.waits_for_pubrec(ack.packet_id)
+            && !ack.reason.is_error()
+            && let Some(link) = self.link.as_mut()
+            && link.qos2 != Qos2::Spoken
+        {
+            let first = std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown;
+            let answered = session.outbox.downgraded(ack, &mut session.ids);
+            if first {
+                self.tell(Event::Downgraded { id });
+            }
+            return self.answered(answered, charged);
+        }
         let answered = session.outbox.puback(ack, &self.config.session, &mut session.ids, now);
         self.answered(answered, charged);
     }
@@ -144,6 +156,9 @@ impl Engine {
             Some(id) if !ack.reason.is_error() => journal.note(|| Record::Received { id }),
             _ => journal.durable,
         };
+        if let Some(link) = self.link.as_mut() {
+            link.qos2 = Qos2::Spoken;
+        }
         let charged = self.session.outbox.is_charged(ack.packet_id);
         let answered = self.session.outbox.pubrec(ack, needs, &mut self.session.ids);
         // An error ends the exchange and gives the quota back; a success does neither [MQTT-4.9.0-1].

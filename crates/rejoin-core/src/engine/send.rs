@@ -161,7 +161,7 @@ impl Engine {
         let now = self.now.mono;
         let Some(entry) = self.session.outbox.waiting.front() else { return false };
         let qos = entry.publication.qos;
-        if qos != Qos::AtMostOnce && !self.may_send() {
+        if qos != Qos::AtMostOnce && (self.renewal.is_draining() || !self.may_send()) {
             return false;
         }
         // [MQTT-4.3.2-1] [MQTT-4.3.3-1]

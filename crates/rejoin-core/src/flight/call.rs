@@ -1,5 +1,7 @@
 //! What goes into an engine, as a line and back.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 use super::blank::BLANK;
@@ -38,10 +40,13 @@ pub enum Call {
     Authenticate(Option<Bytes>),
     Reauthenticate(Option<Bytes>),
     AuthFailed(TransportError),
+    CredentialsEnd(Option<Duration>),
+    Renewed { login: Option<Login>, good_for: Option<Duration> },
+    RenewalFailed,
     Nudge,
     RestartLink,
-    Unwell(std::time::Duration),
-    Close { within: std::time::Duration },
+    Unwell(Duration),
+    Close { within: Duration },
 }
 
 impl Call {
@@ -73,6 +78,11 @@ impl Call {
                 let _ = engine.reauthenticate(data, now);
             }
             Self::AuthFailed(error) => engine.auth_failed(error, now),
+            Self::CredentialsEnd(good_for) => engine.credentials_end(good_for, now),
+            Self::Renewed { login, good_for } => engine.renewed(login, good_for, now),
+            Self::RenewalFailed => {
+                let _ = engine.renewal_failed(now);
+            }
             Self::Nudge => {
                 let _ = engine.nudge(now);
             }
@@ -117,17 +127,13 @@ impl Call {
             "cancel" => Self::Cancel(publish_id()?),
             "evict-oldest" => Self::EvictOldest,
             "decide" => Self::Decide { id: publish_id()?, resend: fields.flag("resend") },
-            "login" => {
-                let blank = |name| match fields.maybe(name)? {
-                    None => Some(None),
-                    Some(length) => blanks(length).map(Some),
-                };
-                let user_name = match blank("user")? {
-                    None => None,
-                    Some(bytes) => Some(Text::new(bytes).ok()?),
-                };
-                Self::SetLogin(Login { user_name, password: blank("password")? })
-            }
+            "login" => Self::SetLogin(read_login(fields)?),
+            "credentials-end" => Self::CredentialsEnd(good_for(fields)?),
+            "renewed" => Self::Renewed {
+                login: if fields.flag("login") { Some(read_login(fields)?) } else { None },
+                good_for: good_for(fields)?,
+            },
+            "renewal-failed" => Self::RenewalFailed,
             "auth-data" => Self::SetAuthData(data()?),
             "authenticate" => Self::Authenticate(data()?),
             "reauthenticate" => Self::Reauthenticate(data()?),
@@ -207,10 +213,45 @@ fn read_subscribe(fields: &Fields<'_>) -> Option<SubscribeRequest> {
 }
 
 pub(super) fn login(login: &Login) -> String {
-    Line::new("login")
-        .maybe("user", login.user_name.as_ref().map(Text::len))
+    lengths(Line::new("login"), login).finish()
+}
+
+fn lengths(line: Line, login: &Login) -> Line {
+    line.maybe("user", login.user_name.as_ref().map(Text::len))
         .maybe("password", login.password.as_ref().map(Bytes::len))
-        .finish()
+}
+
+fn read_login(fields: &Fields<'_>) -> Option<Login> {
+    let blank = |name| match fields.maybe(name)? {
+        None => Some(None),
+        Some(length) => blanks(length).map(Some),
+    };
+    let user_name = match blank("user")? {
+        None => None,
+        Some(bytes) => Some(Text::new(bytes).ok()?),
+    };
+    Some(Login { user_name, password: blank("password")? })
+}
+
+/// How long credentials are good for, as a line.
+pub(super) fn credentials_end(good_for: Option<Duration>) -> String {
+    Line::new("credentials-end").maybe("good-for", good_for.map(Seconds)).finish()
+}
+
+/// New credentials: their lengths, and how long they are good for.
+pub(super) fn renewed(login: Option<&Login>, good_for: Option<Duration>) -> String {
+    let line = Line::new("renewed").maybe("good-for", good_for.map(Seconds)).flag("login", login.is_some());
+    match login {
+        Some(login) => lengths(line, login).finish(),
+        None => line.finish(),
+    }
+}
+
+fn good_for(fields: &Fields<'_>) -> Option<Option<Duration>> {
+    match fields.get("good-for") {
+        None | Some("-") => Some(None),
+        Some(_) => fields.seconds("good-for").map(Some),
+    }
 }
 
 /// Authentication data: its length.

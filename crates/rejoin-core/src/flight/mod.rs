@@ -291,6 +291,24 @@ impl Flight {
         self.engine.auth_failed(error, now);
     }
 
+    /// [`Engine::credentials_end`].
+    pub fn credentials_end(&mut self, good_for: Option<Duration>, now: Now) {
+        self.note(now, || Some(call::credentials_end(good_for)));
+        self.engine.credentials_end(good_for, now);
+    }
+
+    /// [`Engine::renewed`]. The length of the login is recorded, nothing else of it.
+    pub fn renewed(&mut self, login: Option<Login>, good_for: Option<Duration>, now: Now) {
+        self.note(now, || Some(call::renewed(login.as_ref(), good_for)));
+        self.engine.renewed(login, good_for, now);
+    }
+
+    /// [`Engine::renewal_failed`].
+    pub fn renewal_failed(&mut self, now: Now) -> bool {
+        self.note(now, || Some("renewal-failed".to_owned()));
+        self.engine.renewal_failed(now)
+    }
+
     /// [`Engine::nudge`].
     pub fn nudge(&mut self, now: Now) -> Option<Timestamp> {
         self.note(now, || Some("nudge".to_owned()));

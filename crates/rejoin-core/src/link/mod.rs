@@ -72,6 +72,8 @@ pub(crate) struct Link {
     pub(crate) challenged: bool,
     /// AUTH 0x19 was sent and not answered for yet.
     pub(crate) reauthenticating: bool,
+    /// What this broker makes of QoS 2, as far as it has shown it on this link.
+    pub(crate) qos2: Qos2,
     /// How far opening the transport is.
     pub(crate) stage: Stage,
     /// When the first handshake began: the clock of all of them, up to CONNACK.
@@ -96,6 +98,17 @@ pub(crate) struct Link {
     unsent: VecDeque<(u64, PublishId, bool)>,
 }
 
+/// What a broker makes of QoS 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Qos2 {
+    #[default]
+    Unknown,
+    /// It said PUBREC: a PUBACK for a QoS 2 message is a stray from then on.
+    Spoken,
+    /// It said PUBACK.
+    Downgraded,
+}
+
 impl Link {
     pub(crate) fn new(config: &LinkConfig, attempt: Attempt, ack_timeout: Duration, now: Timestamp) -> Self {
         let limits = Limits {
@@ -118,6 +131,7 @@ impl Link {
             auth_method: None,
             challenged: false,
             reauthenticating: false,
+            qos2: Qos2::default(),
             stage: Stage::Tcp,
             reached: None,
             phase_since: now,

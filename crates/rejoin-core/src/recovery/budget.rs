@@ -16,11 +16,13 @@ pub(super) struct Meter {
     leave: VecDeque<Timestamp>,
     /// When the last one is far enough away.
     spaced: Timestamp,
+    /// When it is so far away that attempts at this distance never fill the period.
+    paced: Timestamp,
 }
 
 impl Meter {
     pub(super) const fn new(budget: Option<Budget>) -> Self {
-        Self { budget, leave: VecDeque::new(), spaced: Timestamp::ZERO }
+        Self { budget, leave: VecDeque::new(), spaced: Timestamp::ZERO, paced: Timestamp::ZERO }
     }
 
     fn per_period(budget: Budget) -> usize {
@@ -38,9 +40,14 @@ impl Meter {
         let Some(budget) = self.budget else { return };
         self.leave.push_back(now + budget.period.saturating_sub(age));
         self.spaced = now + budget.spacing.saturating_sub(age);
+        self.paced = now + (budget.period / budget.per_period.max(1)).saturating_sub(age);
         while self.leave.len() > Self::per_period(budget) {
             self.leave.pop_front();
         }
+    }
+
+    pub(super) const fn pace(&self) -> Timestamp {
+        self.paced
     }
 
     /// The first moment another attempt may reach a broker; in the past when it may now.

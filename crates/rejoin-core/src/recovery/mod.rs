@@ -44,6 +44,8 @@ pub struct LossContext {
     pub version: Version,
     /// We saw the end ourselves (a time-out, an address that went away), so other clients were not cut with us.
     pub local_evidence: bool,
+    /// The credentials it was opened with have just ended, or were about to.
+    pub credentials_ended: bool,
 }
 
 /// When the next attempt comes, and why then.
@@ -195,12 +197,17 @@ impl Recovery {
         if self.phase == Phase::Stopped {
             return self.plan(Verdict::Stop, None, now);
         }
+        let context = LossContext {
+            credentials_ended: context.credentials_ended && verdict::may_end_credentials(cause),
+            ..context
+        };
         let life = self.life(context.lasted);
         let nth = self.remember(cause, &context, life, now);
         let facts = Facts {
             life,
             nth,
             unacked: context.unacked,
+            credentials_ended: context.credentials_ended,
             fresh_credentials: self.config.fresh_credentials
                 && self.credentials_tried < FRESH_CREDENTIALS_TRIES,
             may_speak_v311: self.may_speak_v311(cause, context.version),
@@ -242,6 +249,16 @@ impl Recovery {
     /// The cause told next names this server, which may be followed.
     pub const fn name_server(&mut self, server: usize) {
         self.named = Some(server);
+    }
+
+    /// The first moment another attempt may reach a broker; in the past when it may now.
+    pub fn free_at(&self) -> Timestamp {
+        self.budget.free_at()
+    }
+
+    /// When the next attempt would keep the pace that the budget bears for ever.
+    pub const fn pace(&self) -> Timestamp {
+        self.budget.pace()
     }
 
     /// No more attempts.
@@ -315,7 +332,10 @@ impl Recovery {
             self.redirects = 0;
             self.servers.now().settled();
         }
-        if !matches!(cause, LossCause::Local(_)) && !no_credentials(cause) && life != Life::Stable {
+        if context.credentials_ended {
+            // They were good to their end: nothing speaks against the next ones, nor against the server.
+            self.credentials_tried = 0;
+        } else if !matches!(cause, LossCause::Local(_)) && !no_credentials(cause) && life != Life::Stable {
             self.servers.now().troubled(now);
         }
         let nth = match life {
@@ -474,7 +494,10 @@ impl Recovery {
             || matches!(cause, LossCause::Transport(e)
                 if matches!(e.kind, TransportErrorKind::Reset | TransportErrorKind::Closed));
         // The first wait of a duel measures how fast the other side fights; both scale together.
-        let soon = closed && context.version == Version::V311 && lasted < self.config.takeover_wait;
+        let soon = closed
+            && !context.credentials_ended
+            && context.version == Version::V311
+            && lasted < self.config.takeover_wait;
         let times = self.servers.now().closed_soon(soon);
         (times >= CLOSED_SOON_BEFORE_SUSPICION).then(|| {
             let or = if context.unacked { ", or a message the broker refuses" } else { "" };

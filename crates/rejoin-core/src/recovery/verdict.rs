@@ -2,8 +2,9 @@
 //!
 //! Read it like this: each row names what to do ([`Verdict`]); `.or(..)` what to do instead where the first is not
 //! possible (no other server, no fresh credentials, no other version); `.from(n, ..)` what to do from the n-th
-//! time in a row; `.with(..)` what changes on the next link. Two rules stand above all rows, in [`judge`]: a link
-//! that did not live counts as *overloaded*, and the slow lane waits until a suspect message was set aside.
+//! time in a row; `.with(..)` what changes on the next link. Three rules stand above all rows, in [`judge`]: a link
+//! that did not live counts as *overloaded*, one that lived to the known end of its credentials does not, and the slow
+//! lane waits until a suspect message was set aside.
 //!
 //! How long each verdict waits is in `mod.rs`; nothing else in rejoin decides about trying again.
 
@@ -213,6 +214,7 @@ const fn without_code(cause: &LossCause) -> Row {
         LossCause::Protocol(_)         => row(Now, "corruption on the way is the common case, and passes"),
         LossCause::Local(LocalCause::Shutdown)       => row(Stop, "asked for"),
         LossCause::Local(LocalCause::Restart)        => row(Now, "asked for"),
+        LossCause::Local(LocalCause::Renewal)        => row(Now, "on our own terms, with new credentials at hand"),
         LossCause::Local(LocalCause::ForeignSession) => row(Now, "the second half of opening the link")
                                             .from(FOREIGN_AGAIN, Overloaded),
         LossCause::Refused { .. } | LossCause::ServerDisconnect { .. } => row(Overloaded, "judged by its code"),
@@ -324,6 +326,8 @@ pub(super) struct Facts {
     pub(super) nth: u32,
     /// Messages were sent and unacknowledged.
     pub(super) unacked: bool,
+    /// The credentials had just ended, and a broker that sees that may end a link like this.
+    pub(super) credentials_ended: bool,
     /// Fresh credentials can still be had.
     pub(super) fresh_credentials: bool,
     /// 5.0 was spoken and 3.1.1 may be.
@@ -369,6 +373,10 @@ pub(super) const FOREIGN_AGAIN: u32 = 3;
 /// Looks the cause up.
 pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
     let row = row_of(cause, facts.life != Life::Never);
+    if facts.credentials_ended && facts.life != Life::Never {
+        // Whatever it said: they were good until then, so this was no failure, however short the link.
+        return Judgement { verdict: Credentials, adapt: None, stay: true };
+    }
     let mut verdict = possible(row.nth(facts.nth), &row, cause, facts);
     let cut = matches!(cause, LossCause::ServerDisconnect { .. }) && facts.unacked;
     let isolates = row.later[0].1 == Quarantine && matches!(verdict, SlowLane | Unauthorized);
@@ -401,6 +409,25 @@ fn possible(verdict: Verdict, row: &Row, cause: &LossCause, facts: &Facts) -> Ve
             _ => row.or,
         },
         other => other,
+    }
+}
+
+/// Whether this may be how a broker ends a link whose credentials have ended.
+pub(super) const fn may_end_credentials(cause: &LossCause) -> bool {
+    match cause {
+        LossCause::PeerClosed => true,
+        LossCause::Transport(error) => matches!(error.kind, T::Reset | T::Closed),
+        LossCause::ServerDisconnect { reason, .. } => matches!(
+            *reason,
+            R::SUCCESS
+                | R::UNSPECIFIED_ERROR
+                | R::IMPLEMENTATION_SPECIFIC_ERROR
+                | R::BAD_USER_NAME_OR_PASSWORD
+                | R::NOT_AUTHORIZED
+                | R::ADMINISTRATIVE_ACTION
+                | R::MAXIMUM_CONNECT_TIME
+        ),
+        _ => false,
     }
 }
 

@@ -82,6 +82,11 @@ impl InFlight {
         !self.resend.is_empty()
     }
 
+    /// Whether a PUBREL still has to leave on this link.
+    pub(crate) fn has_releases(&self) -> bool {
+        !self.release.is_empty()
+    }
+
     pub(crate) fn push(&mut self, exchange: Exchange) {
         let seq = self.base + self.slots.len() as u64;
         self.by_id.insert(exchange.packet_id, seq);

@@ -56,6 +56,7 @@ impl Entry {
             attempts: self.attempts,
             possible_duplicate: self.possible_duplicate,
             refusals: self.refusals,
+            downgraded: false,
         }
     }
 
@@ -148,6 +149,19 @@ impl Outbox {
     /// took one [MQTT-3.3.4-7].
     pub(crate) fn is_charged(&mut self, id: PacketId) -> bool {
         self.in_flight.exchange(id).is_some_and(|x| x.charged)
+    }
+
+    /// PUBACK for a QoS 2 message that waits for PUBREC, as brokers without QoS 2 give it: it says that the broker has the
+    /// message, and there is nothing to release.
+    pub(crate) fn downgraded(&mut self, ack: &Ack, ids: &mut PacketIds) -> Answered {
+        match self.in_flight.remove(ack.packet_id) {
+            Some(Stage::Published(entry)) => {
+                ids.free(ack.packet_id);
+                let receipt = Receipt { downgraded: true, ..entry.receipt(ack.reason) };
+                Answered::Finished(entry.id, Outcome::Delivered(receipt))
+            }
+            _ => Answered::Unexpected,
+        }
     }
 
     /// PUBACK.

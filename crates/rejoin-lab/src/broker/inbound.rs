@@ -243,8 +243,12 @@ impl Broker {
 
     /// Takes a new message over, or answers with the code the manners ask for.
     fn take_or_refuse(&mut self, id: ConnectionId, packet_id: PacketId, publish: Publish) {
+        let qos = match self.manners.downgrades_qos2 {
+            true => publish.qos.min(Qos::AtLeastOnce),
+            false => publish.qos,
+        };
         let topic = publish.topic.as_str();
-        let code = match publish.qos {
+        let code = match qos {
             Qos::ExactlyOnce => Answer::for_topic(&mut self.manners.pubrec, topic),
             _ => Answer::for_topic(&mut self.manners.puback, topic),
         };
@@ -252,9 +256,8 @@ impl Broker {
             if let Some(exchange) = self.session_of(id).and_then(|s| s.inbound.get_mut(&packet_id)) {
                 exchange.refused = true;
             }
-            return self.reply(id, publish.qos, packet_id, reason);
+            return self.reply(id, qos, packet_id, reason);
         }
-        let qos = publish.qos;
         let mut reason = code.unwrap_or(ReasonCode::SUCCESS);
         if qos == Qos::ExactlyOnce && self.manners.forwards_qos2 == Forward::AtPubrel {
             let message = self.message_of(id, publish);
@@ -274,9 +277,11 @@ impl Broker {
 
     /// A PUBLISH came again in an exchange that goes on.
     fn on_resend(&mut self, id: ConnectionId, packet_id: PacketId, publish: Publish) {
+        let downgrades = self.manners.downgrades_qos2;
         let Some(exchange) = self.session_of(id).and_then(|s| s.inbound.get_mut(&packet_id)) else { return };
         exchange.seen_on = id;
-        if publish.qos == Qos::ExactlyOnce {
+        let anew = downgrades && exchange.stage == Stage::Open;
+        if publish.qos == Qos::ExactlyOnce && !anew {
             // Recorded once, answered each time [MQTT-4.3.3-10].
             let refused = exchange.refused;
             let reason = if refused { ReasonCode::UNSPECIFIED_ERROR } else { ReasonCode::SUCCESS };

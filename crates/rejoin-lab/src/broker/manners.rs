@@ -73,6 +73,8 @@ pub struct Manners {
     pub puback: Option<Answer>,
     /// Answer PUBLISH at QoS 2 with a code instead of taking the message.
     pub pubrec: Option<Answer>,
+    /// Take PUBLISH at QoS 2 as if it were QoS 1 and answer PUBACK, as RabbitMQ does. Default false.
+    pub downgrades_qos2: bool,
     /// Answer filters in SUBSCRIBE with a code instead of subscribing.
     pub suback: Option<Answer>,
     /// Answer filters in UNSUBSCRIBE with a code instead of unsubscribing.
@@ -121,6 +123,7 @@ impl Default for Manners {
             losses_end_at_connect: false,
             puback: None,
             pubrec: None,
+            downgrades_qos2: false,
             suback: None,
             unsuback: None,
             ack_delay: Duration::ZERO,

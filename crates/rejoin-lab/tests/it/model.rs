@@ -8,7 +8,7 @@ use rejoin_core::codec::reason::ReasonCode;
 use rejoin_lab::broker::{Answer, Manners, Refusal};
 use rejoin_lab::wire::{Ending, PacketKind, Times};
 
-use crate::peer::{World, ack, connect, goodbye, publish, publish_to, subscribe, text};
+use crate::peer::{World, ack, connect, goodbye, id, publish, publish_to, subscribe, text};
 
 fn payloads(packets: &[Packet]) -> Vec<String> {
     packets
@@ -355,5 +355,21 @@ fn losses_can_end_with_the_connection_they_belong_to() {
     let mut peer = world.kept(false);
     let resend = publish(Qos::AtLeastOnce, 1, true, "a");
     assert!(matches!(&world.ask(&mut peer, &resend)[..], [Packet::PubAck(_)]));
+    world.assert_clean();
+}
+
+#[test]
+fn a_broker_without_qos_2_answers_it_with_puback() {
+    let mut world = World::new(Manners { downgrades_qos2: true, ..Manners::default() });
+    let mut peer = world.kept(true);
+    let answers = world.ask(&mut peer, &publish(Qos::ExactlyOnce, 1, false, "x"));
+    assert!(matches!(&answers[..], [Packet::PubAck(ack)] if ack.packet_id == id(1)), "{answers:?}");
+    // The acknowledgement is lost: the same message is taken a second time, as at QoS 1.
+    world.broker.manners_mut().lose(PacketKind::PubAck, Times::ONCE);
+    assert_eq!(world.ask(&mut peer, &publish(Qos::ExactlyOnce, 2, false, "x")), []);
+    world.drop_connection(peer);
+    let mut peer = world.kept(false);
+    let answers = world.ask(&mut peer, &publish(Qos::ExactlyOnce, 2, true, "x"));
+    assert!(matches!(&answers[..], [Packet::PubAck(_)]), "{answers:?}");
     world.assert_clean();
 }

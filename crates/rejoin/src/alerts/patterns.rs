@@ -263,7 +263,7 @@ impl Losses {
 
 /// We ended it: no illness of the link.
 pub(crate) const fn is_ours(cause: &LossCause) -> bool {
-    matches!(cause, LossCause::Local(LocalCause::Shutdown | LocalCause::Restart))
+    matches!(cause, LossCause::Local(LocalCause::Shutdown | LocalCause::Restart | LocalCause::Renewal))
 }
 
 fn words_of(cause: &LossCause) -> &'static str {

@@ -26,10 +26,11 @@ pub(crate) mod ws;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rejoin_core::{Login, Stage, TransportError, TransportErrorKind};
+use rejoin_core::{Stage, TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -43,6 +44,7 @@ pub(crate) use trip::Trip;
 
 use crate::authentication::{AuthStep, Authentication};
 use crate::credentials::{CredentialSource, no_credentials};
+use crate::renewal::Identity;
 use crate::url::{Scheme, ServerUrl};
 use limits::StageLimits;
 
@@ -64,6 +66,8 @@ pub(crate) struct Dial {
     pub(crate) login: Option<CredentialSource>,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) connector: Option<Connector>,
+    /// The address of ours to connect from.
+    pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: tls::Shop,
     #[cfg(feature = "ws")]
@@ -123,25 +127,22 @@ impl OpenError {
 }
 
 /// Asks for credentials, where somebody is there to ask. Whatever goes wrong, no broker is to blame.
-pub(crate) async fn credentials(
-    dial: &Dial,
-    clocks: Clocks,
-    trip: &mut Trip,
-) -> Result<(Option<Login>, Option<Bytes>), OpenError> {
+pub(crate) async fn credentials(dial: &Dial, clocks: Clocks, trip: &mut Trip) -> Result<Identity, OpenError> {
     if dial.login.is_none() && dial.authentication.is_none() {
-        return Ok((None, None));
+        return Ok(Identity::default());
     }
     let until = Instant::now() + dial.limits.credentials.min(clocks.connect);
     let asking = async {
-        let login = match &dial.login {
-            Some(source) => Some(source.login().await?),
-            None => None,
+        let mut identity = match &dial.login {
+            Some(source) => source.login().await?,
+            None => Identity::default(),
         };
-        let data = match &dial.authentication {
-            Some(authentication) => authentication.step(AuthStep::Begin { again: false }).await?,
-            None => None,
-        };
-        Ok((login, data))
+        if let Some(authentication) = &dial.authentication {
+            identity.data = authentication.step(AuthStep::Begin { again: false }).await?;
+            let ends = authentication.good_for.map(|life| SystemTime::now() + life);
+            identity.ends = identity.ends.into_iter().chain(ends).min();
+        }
+        Ok(identity)
     };
     trip.within(Stage::Credentials, until, asking).await.map_err(|failed| OpenError {
         error: no_credentials(match failed.error.kind {

@@ -1,11 +1,12 @@
 //! Several addresses of one server: each gets a head start, then the next is tried beside it, and the first that
 //! answers is taken [RFC 8305].
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rejoin_core::{TransportError, TransportErrorKind};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,6 +21,8 @@ pub(super) struct Rules {
     pub(super) each: Duration,
     /// The end of the race.
     pub(super) until: Instant,
+    /// The address of ours to connect from.
+    pub(super) from: Option<IpAddr>,
 }
 
 /// What came of it.
@@ -42,7 +45,8 @@ pub(super) async fn run(addresses: &[SocketAddr], rules: Rules) -> Outcome {
         if let Some(address) = next {
             running.push(address);
             let end = rules.until.min(Instant::now() + rules.each);
-            race.spawn(async move { (address, connect(address, end).await) });
+            let from = rules.from;
+            race.spawn(async move { (address, connect(address, from, end).await) });
         }
         // With nobody left to start, only the results are waited for; each ends at its limit.
         let patience = if waiting.len() > 0 { rules.head_start } else { Duration::from_secs(24 * 3600) };
@@ -75,8 +79,18 @@ pub(super) async fn run(addresses: &[SocketAddr], rules: Rules) -> Outcome {
     Outcome { result: Err(telling.unwrap_or_else(none)), failed }
 }
 
-async fn connect(address: SocketAddr, until: Instant) -> Result<TcpStream, TransportError> {
-    match timeout_at(until, TcpStream::connect(address)).await {
+async fn connect(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    until: Instant,
+) -> Result<TcpStream, TransportError> {
+    let connecting = async {
+        match from {
+            None => TcpStream::connect(address).await,
+            Some(from) => bound(from)?.connect(address).await,
+        }
+    };
+    match timeout_at(until, connecting).await {
         Ok(Ok(stream)) if is_self(&stream) => Err(TransportError::new(
             TransportErrorKind::Refused,
             format!("{address}: the socket met itself, nobody listens"),
@@ -85,6 +99,21 @@ async fn connect(address: SocketAddr, until: Instant) -> Result<TcpStream, Trans
         Ok(Err(error)) => Err(transport_error(&address.to_string(), &error)),
         Err(_) => Err(TransportError::new(TransportErrorKind::TimedOut, format!("{address}: no answer"))),
     }
+}
+
+/// A socket that connects from this address, whatever the port.
+fn bound(from: IpAddr) -> io::Result<TcpSocket> {
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0)).map_err(|error| {
+        let kind = match error.kind() {
+            // It may be ours again when its network is up.
+            io::ErrorKind::AddrNotAvailable => TransportErrorKind::Resources,
+            _ => TransportErrorKind::Other,
+        };
+        let what = format!("cannot bind to {from}: {error}; give an address of this machine");
+        io::Error::other(TransportError::new(kind, what))
+    })?;
+    Ok(socket)
 }
 
 /// Dialling a free port of this very machine again and again ends, by chance, in a connection of a socket with
@@ -105,6 +134,7 @@ mod tests {
             head_start: Duration::from_millis(250),
             each: Duration::from_secs(5),
             until: Instant::now() + Duration::from_secs(5),
+            from: None,
         }
     }
 

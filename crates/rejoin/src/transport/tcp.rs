@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use rejoin_core::Stage;
+use rejoin_core::{Stage, TransportErrorKind};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ pub(super) async fn open(
     until: Instant,
     trip: &mut Trip,
 ) -> Result<TcpStream, OpenError> {
-    let found = match host.parse() {
+    let mut found = match host.parse() {
         Ok(address) => Found::one(address, port),
         Err(_) => {
             let names_until = until.min(Instant::now() + dial.limits.dns);
@@ -49,7 +49,16 @@ pub(super) async fn open(
     if trip.stages.get(Stage::Dns).is_some() {
         trip.stages.addresses = found.addresses.len();
     }
-    let rules = Rules { head_start: dial.limits.head_start, each: dial.limits.tcp, until };
+    if let Some(from) = dial.bind {
+        found.addresses.retain(|address| address.is_ipv4() == from.is_ipv4());
+        if found.addresses.is_empty() {
+            let family = if from.is_ipv4() { "IPv4" } else { "IPv6" };
+            let what =
+                format!("{host} has no {family} address to reach from {from}, which is to be bound to");
+            return Err(OpenError::new(Stage::Tcp, TransportErrorKind::Unreachable, what));
+        }
+    }
+    let rules = Rules { head_start: dial.limits.head_start, each: dial.limits.tcp, until, from: dial.bind };
     // The race, too, ends by itself, so that it can tell which addresses failed.
     let race = async { Ok(race::run(&found.addresses, rules).await) };
     let outcome = trip.within(Stage::Tcp, until + LATE, race).await?;

@@ -13,6 +13,7 @@ mod peer;
 mod publishing;
 mod queue;
 mod receiving;
+mod renewal;
 mod secrets;
 #[cfg(feature = "tls")]
 mod tls;

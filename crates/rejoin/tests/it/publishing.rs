@@ -172,3 +172,25 @@ async fn a_listener_that_says_nothing_is_not_a_connection() {
     assert_eq!((report.lost, report.delivered), (0, 0));
     assert!(!client.is_connected());
 }
+
+#[tokio::test]
+async fn a_broker_that_takes_qos_2_as_qos_1_delivers_and_the_receipt_says_so() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.open(false).await;
+    for (n, told) in [(1, true), (2, false)] {
+        let delivery = client.publish("a", "x").qos(Qos::ExactlyOnce).enqueue().unwrap();
+        let publish = peer.publish().await;
+        assert_eq!((publish.qos, publish.dup), (Qos::ExactlyOnce, false));
+        peer.ack(&publish).await;
+        let receipt = limited(delivery.acked()).await.unwrap();
+        assert!(receipt.downgraded && receipt.is_acknowledged(), "{receipt:?}");
+        if told {
+            crate::links::event(&mut events, "downgraded").await;
+        }
+        assert_eq!(client.stats().engine.delivered, n);
+    }
+    peer.nothing_for(std::time::Duration::from_millis(100)).await;
+    assert_eq!(client.stats().engine.losses, 0);
+}

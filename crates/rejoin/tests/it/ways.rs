@@ -182,3 +182,31 @@ async fn where_an_attempt_is_can_be_seen_while_it_lasts() {
     assert_eq!(cause.name(), "no-credentials");
     assert!(cause.to_string().contains("not today"), "{cause}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_connects_from_the_address_it_was_bound_to() {
+    // On Linux all of 127.0.0.0/8 is ours.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Both families: the other one is not tried.
+    let url = format!("mqtt://localhost:{}", listener.local_addr().unwrap().port());
+    let client = Client::builder(&url).bind("127.0.0.2".parse().unwrap()).start().unwrap();
+    let (stream, from) = limited(listener.accept()).await.unwrap();
+    assert_eq!(from.ip().to_string(), "127.0.0.2");
+    drop((stream, client));
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_ours_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    // One of the addresses kept for documentation [RFC 5737], and one of the wrong family.
+    for (address, expected) in [("192.0.2.1", "cannot bind to 192.0.2.1"), ("::1", "no IPv6 address")] {
+        let client = Client::builder(&url).bind(address.parse().unwrap()).start().unwrap();
+        let mut events = client.events();
+        let failed = event(&mut events, "attempt-failed").await;
+        let Event::AttemptFailed { cause, verdict, .. } = failed else { unreachable!() };
+        assert!(cause.to_string().contains(expected), "{cause}");
+        assert_eq!(verdict, Verdict::Absent, "no broker is to blame");
+    }
+}

@@ -83,7 +83,13 @@ impl World {
     }
 
     fn context(&self, lasted: Option<Duration>) -> LossContext {
-        LossContext { lasted, unacked: false, version: self.version, local_evidence: false }
+        LossContext {
+            lasted,
+            unacked: false,
+            version: self.version,
+            local_evidence: false,
+            credentials_ended: false,
+        }
     }
 
     /// The next attempt, which fails without reaching a broker.

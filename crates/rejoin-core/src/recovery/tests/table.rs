@@ -46,6 +46,7 @@ fn causes() -> Vec<(LossCause, bool, bool)> {
         (LossCause::Local(LocalCause::Shutdown), true, true),
         (LossCause::Local(LocalCause::Restart), true, true),
         (LossCause::Local(LocalCause::ForeignSession), true, true),
+        (LossCause::Local(LocalCause::Renewal), false, true),
     ]);
     all
 }
@@ -69,6 +70,7 @@ fn number(cause: &LossCause) -> usize {
         LossCause::Local(LocalCause::Shutdown) => 13,
         LossCause::Local(LocalCause::Restart) => 14,
         LossCause::Local(LocalCause::ForeignSession) => 15,
+        LossCause::Local(LocalCause::Renewal) => 16,
     }
 }
 
@@ -76,6 +78,7 @@ const ALONE: Facts = Facts {
     life: Life::Never,
     nth: 1,
     unacked: false,
+    credentials_ended: false,
     fresh_credentials: false,
     may_speak_v311: false,
     another_server: false,
@@ -212,7 +215,7 @@ fn the_walk_has_every_cause() {
     seen.extend([number(&refused(ReasonCode::BANNED)), number(&disconnected(ReasonCode::BANNED))]);
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(seen, (0..=15).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=16).collect::<Vec<_>>());
 }
 
 #[test]

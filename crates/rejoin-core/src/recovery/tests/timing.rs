@@ -341,7 +341,13 @@ fn an_announced_shutdown_and_a_fleet_are_spread_over_two_seconds() {
 #[test]
 fn our_own_evidence_is_never_spread() {
     let mut world = World::new(&RecoveryConfig { fleet: true, ..defaults() }, 8);
-    let context = LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: true };
+    let context = LossContext {
+        lasted: None,
+        unacked: false,
+        version: Version::V5,
+        local_evidence: true,
+        credentials_ended: false,
+    };
     let plan = world.link_ending(secs(60), &LossCause::PingTimeout(secs(5)), context);
     assert_eq!((plan.verdict, world.wait(&plan)), (Verdict::Now, Duration::ZERO));
 }
@@ -354,16 +360,26 @@ fn the_limits_double_on_expiry_and_halve_on_success() {
     for _ in 0..4 {
         let attempt = world.begin();
         limits.push((attempt.connect_limit.as_secs(), attempt.connack_limit.as_secs()));
-        let context =
-            LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: false };
+        let context = LossContext {
+            lasted: None,
+            unacked: false,
+            version: Version::V5,
+            local_evidence: false,
+            credentials_ended: false,
+        };
         world.recovery.lost(&LossCause::ConnectTimeout(attempt.connect_limit), context, world.now);
     }
     assert_eq!(limits, [(10, 30); 4]);
     for _ in 0..2 {
         world.begin();
         world.reach();
-        let context =
-            LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: false };
+        let context = LossContext {
+            lasted: None,
+            unacked: false,
+            version: Version::V5,
+            local_evidence: false,
+            credentials_ended: false,
+        };
         world.recovery.lost(&LossCause::ConnackTimeout(secs(30)), context, world.now);
     }
     let mut limits = Vec::new();
@@ -378,6 +394,7 @@ fn the_limits_double_on_expiry_and_halve_on_success() {
             unacked: false,
             version: Version::V5,
             local_evidence: false,
+            credentials_ended: false,
         };
         world.recovery.lost(&LossCause::PeerClosed, context, world.now);
     }
@@ -394,8 +411,13 @@ fn a_short_limit_of_opening_grows_to_ten_seconds_and_no_further() {
         for _ in 0..9 {
             now = recovery.due().expect("an attempt is planned");
             recovery.begin_attempt(now);
-            let context =
-                LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: false };
+            let context = LossContext {
+                lasted: None,
+                unacked: false,
+                version: Version::V5,
+                local_evidence: false,
+                credentials_ended: false,
+            };
             recovery.lost(&LossCause::ConnectTimeout(set), context, now);
         }
         assert_eq!(recovery.begin_attempt(now).connect_limit, most);
@@ -412,8 +434,13 @@ fn scaled_down_limits_stay_scaled_down_and_longer_ones_stay_long() {
         for _ in 0..9 {
             now = recovery.due().expect("an attempt is planned");
             recovery.begin_attempt(now);
-            let context =
-                LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: false };
+            let context = LossContext {
+                lasted: None,
+                unacked: false,
+                version: Version::V5,
+                local_evidence: false,
+                credentials_ended: false,
+            };
             recovery.lost(&LossCause::ConnackTimeout(set), context, now);
         }
         assert_eq!(recovery.begin_attempt(now).connack_limit, most);
@@ -426,8 +453,13 @@ fn attempts_are_numbered_from_the_last_link() {
     for number in 1..=3 {
         assert_eq!(world.begin().number, number);
         assert_eq!(world.recovery.attempts(), number);
-        let context =
-            LossContext { lasted: None, unacked: false, version: Version::V5, local_evidence: false };
+        let context = LossContext {
+            lasted: None,
+            unacked: false,
+            version: Version::V5,
+            local_evidence: false,
+            credentials_ended: false,
+        };
         world.recovery.lost(&nobody_listens(), context, world.now);
     }
     world.link(secs(1), &LossCause::PeerClosed);

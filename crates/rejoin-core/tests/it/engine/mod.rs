@@ -3,12 +3,14 @@
 mod auth;
 pub(crate) mod bench;
 mod conduct;
+mod downgraded;
 mod durable;
 mod found;
 mod inbound;
 mod liveness;
 mod outbound;
 mod quarantine;
+mod renewal;
 mod servers;
 mod session;
 mod subscriptions;

@@ -252,7 +252,7 @@ fn unknown_acknowledgements_change_nothing() {
     let mut b = Bench::new(config());
     b.connect(false);
     let id = b.publish(Qos::ExactlyOnce);
-    b.puback(1, ReasonCode::SUCCESS);
+    b.puback(7, ReasonCode::SUCCESS);
     b.pubcomp(1);
     b.pubrec(9, ReasonCode::SUCCESS);
     assert!(b.outcomes.is_empty());

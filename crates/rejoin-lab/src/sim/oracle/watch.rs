@@ -148,7 +148,10 @@ impl Watch {
         self.retry_at = self.due;
         let wait = Duration::from_micros(self.due.saturating_sub(now));
         let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window * 2));
-        let ours = matches!(cause, LossCause::Local(LocalCause::Restart | LocalCause::ForeignSession));
+        let ours = matches!(
+            cause,
+            LossCause::Local(LocalCause::Restart | LocalCause::ForeignSession | LocalCause::Renewal)
+        );
         if lasted.is_some() && !stable && !ours && is_quick(verdict) {
             let what = format!("{verdict:?} after a link of {lasted:?}: it was not stable ({cause})");
             return Err(Alarm::new("O17", what));

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use rejoin_core::{TransportError, TransportErrorKind};
 use rustls::ClientConfig;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
-use rustls::crypto::ring;
+#[cfg(feature = "aws-lc")]
+use rustls::crypto::aws_lc_rs as cryptography;
+#[cfg(not(feature = "aws-lc"))]
+use rustls::crypto::ring as cryptography;
 use rustls::version::{TLS12, TLS13};
 
 use super::files::{self, Print};
@@ -103,7 +106,7 @@ impl Tls {
 }
 
 fn make(settings: &Tls) -> Result<ClientConfig, TransportError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(cryptography::default_provider());
     let versions = match settings.lowest {
         TlsVersion::From12 => &[&TLS13, &TLS12][..],
         TlsVersion::From13 => &[&TLS13][..],
