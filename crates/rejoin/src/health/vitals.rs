@@ -14,7 +14,7 @@ use super::{Health, HealthRules, HealthStatus};
 use crate::alerts::{Finding, Losses};
 use crate::command::{Command, Shared};
 use crate::events::Event;
-use crate::status::State;
+use crate::status::{Link, State};
 use crate::sync::lock;
 
 /// Most refused filters that are remembered by name.
@@ -242,6 +242,10 @@ impl Shared {
     /// an idle client is woken no more than once in the time of the rule, and only while somebody looks.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let ward = &self.ward;
+        // One that ended in order has nothing left to answer.
+        if matches!(self.state.borrow().link, Link::Stopped { .. }) {
+            return None;
+        }
         let (now, limit) = (self.clock.timestamp(), ward.rules.stuck_after);
         let pulse = Timestamp::from_micros(ward.pulse.load(Ordering::Relaxed));
         if now.since(pulse) < limit {
