@@ -378,6 +378,31 @@ impl Shared {
         Ok(Delivery::new(cell, Arc::clone(self), id))
     }
 
+    /// Accepts a message of the client itself, which must be in nobody's way: only while no more than `behind_max` bytes
+    /// wait or are unanswered. `None`: not now. It neither evicts anything nor is it kept.
+    pub(crate) fn enqueue_beside(
+        self: &Arc<Self>,
+        publication: Publication,
+        behind_max: u64,
+    ) -> Result<Option<Delivery>, NotAccepted> {
+        let bytes = cost(&publication);
+        let mut inbox = lock(&self.inbox);
+        if inbox.closed {
+            return Err(NotAccepted::Stopped);
+        }
+        if inbox.room.bytes() > behind_max || inbox.room.take(bytes).is_err() {
+            return Ok(None);
+        }
+        let cell = Arc::new(Cell::accepted(inbox.stamp(&self.clock), false));
+        let id = inbox.next_publish();
+        inbox.accepted[publication.qos as usize] += 1;
+        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
+        let driver = inbox.driver.take();
+        drop(inbox);
+        wake(driver);
+        Ok(Some(Delivery::new(cell, Arc::clone(self), id)))
+    }
+
     /// The newest message is given up because the queue is full.
     fn evicted(&self, id: PublishId, cell: &Cell) {
         let why = Box::new(PublishError::Evicted);

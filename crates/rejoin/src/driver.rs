@@ -178,7 +178,7 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
-        self.shared.ward.wanted(self.routes.wanted());
+        self.shared.ward.wanted(self.routes.wanted(self.shared.ward.loopback_topic()));
         self.drain();
         self.evict();
         true
@@ -524,7 +524,7 @@ impl Driver {
         match event {
             Core::Message(message) => {
                 self.recorder.received(&message, &self.shared.meters);
-                self.shared.ward.message_came(self.now.mono);
+                self.shared.ward.message_came(&message.topic, self.now.mono);
                 self.routes.dispatch(message, self.now.mono, &self.shared.counters);
             }
             Core::Transmitted { id, attempts } => {

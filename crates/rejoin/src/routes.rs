@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rejoin_core::codec::packet::{Qos, SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
 use rejoin_core::{
     Message, MessageId, SubscribeRequest, SubscribeResult, SubscriptionId, Timestamp, TopicFilter,
 };
@@ -252,9 +253,9 @@ impl Routes {
         Some(&wish.filter)
     }
 
-    /// How many filters are wanted.
-    pub(crate) fn wanted(&self) -> usize {
-        self.wishes.len()
+    /// How many filters are wanted, this one not counted.
+    pub(crate) fn wanted(&self, but: Option<&Text>) -> usize {
+        self.wishes.values().filter(|wish| but != Some(wish.filter.text())).count()
     }
 
     /// Whether the broker had granted it before the present answer.

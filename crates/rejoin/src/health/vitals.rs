@@ -37,6 +37,8 @@ pub(crate) struct Ward {
     message: AtomicU64,
     /// Filters somebody wants.
     wishes: AtomicU64,
+    /// The topic of the message to ourselves: what comes on it is no news.
+    loopback: Option<Text>,
     pub(crate) watching: OnceLock<Watching>,
 }
 
@@ -51,7 +53,7 @@ struct Notes {
     clock: WallClock,
     /// Of each stream: how many messages it was done with, and since when that has not changed.
     streams: BTreeMap<u64, (u64, Instant)>,
-    loopback: Option<(Instant, Option<Duration>)>,
+    loopback: Option<(Instant, Loop)>,
     pings: Pings,
     since: BTreeMap<&'static str, (HealthStatus, Instant)>,
 }
@@ -128,6 +130,16 @@ pub(crate) struct IdleStream {
     pub(crate) idle: Duration,
 }
 
+/// What became of a message to ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Loop {
+    /// It came back after this time.
+    Back(Duration),
+    Missed,
+    /// The broker refuses its topic, in these words; no more are sent.
+    Refused(String),
+}
+
 /// What is seen of a client at one look.
 #[derive(Clone, Debug)]
 pub(crate) struct Vitals {
@@ -139,8 +151,8 @@ pub(crate) struct Vitals {
     pub(crate) limit_messages: Option<u64>,
     pub(crate) oldest: Option<Duration>,
     pub(crate) ping: Option<Duration>,
-    /// The last loopback message: `None` when it did not come back.
-    pub(crate) loopback: Option<Option<Duration>>,
+    /// What became of the last loopback message.
+    pub(crate) loopback: Option<Loop>,
     /// What alerts on latencies say.
     pub(crate) slow: Vec<String>,
     pub(crate) flapping: Option<Finding>,
@@ -151,10 +163,11 @@ pub(crate) struct Vitals {
 }
 
 impl Ward {
-    pub(crate) fn new(rules: HealthRules) -> Self {
+    pub(crate) fn new(rules: HealthRules, loopback: Option<Text>) -> Self {
         let now = Instant::now();
         Self {
             rules,
+            loopback,
             notes: Mutex::new(Notes {
                 losses: Losses::new(),
                 closed_since: Some(now),
@@ -181,7 +194,14 @@ impl Ward {
         self.pulse.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    pub(crate) fn message_came(&self, now: Timestamp) {
+    pub(crate) const fn loopback_topic(&self) -> Option<&Text> {
+        self.loopback.as_ref()
+    }
+
+    pub(crate) fn message_came(&self, topic: &Text, now: Timestamp) {
+        if self.loopback.as_ref() == Some(topic) {
+            return;
+        }
         self.message.store(now.as_micros() + 1, Ordering::Relaxed);
     }
 
@@ -203,8 +223,8 @@ impl Ward {
         self.gone.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_loopback(&self, took: Option<Duration>) {
-        lock(&self.notes).loopback = Some((Instant::now(), took));
+    pub(crate) fn note_loopback(&self, seen: Loop) {
+        lock(&self.notes).loopback = Some((Instant::now(), seen));
     }
 
     /// The broker granted a filter.
@@ -260,6 +280,12 @@ impl Shared {
         }
         let waited = now.since(Timestamp::from_micros(asked - 1));
         (waited >= limit).then_some(waited)
+    }
+
+    /// The window towards us is full of messages nobody took: nothing more comes until somebody does.
+    pub(crate) fn is_held_up(&self) -> bool {
+        let waiting: u64 = self.streams().iter().map(|stream| stream.waiting).sum();
+        waiting >= u64::from(self.receive_maximum)
     }
 
     /// When the last message came.
@@ -329,7 +355,11 @@ impl Shared {
             limit_messages: queue.limit_messages,
             oldest: self.oldest_age(),
             ping: notes.pings.look(&stats),
-            loopback: notes.loopback.filter(|(at, _)| fresh(*at)).map(|(_, took)| took),
+            loopback: notes
+                .loopback
+                .clone()
+                .filter(|(at, seen)| matches!(seen, Loop::Refused(_)) || fresh(*at))
+                .map(|(_, seen)| seen),
             slow,
             flapping: notes.losses.flapping(&rules.patterns, now),
             contest: notes.losses.contest(&rules.patterns, state.client_id.as_str(), now),
