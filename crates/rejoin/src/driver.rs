@@ -178,7 +178,9 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
-        self.shared.ward.wanted(self.routes.wanted(self.shared.ward.loopback_topic()));
+        if self.routes.take_changed() {
+            self.shared.ward.wanted(&self.routes);
+        }
         self.drain();
         self.evict();
         true

@@ -73,6 +73,8 @@ pub(crate) struct Routes {
     fallback: Option<usize>,
     targets: Vec<usize>,
     touched: Vec<usize>,
+    /// Other filters are wanted than before.
+    changed: bool,
     /// To be acknowledged.
     pub(crate) acks: Vec<(MessageId, ReasonCode)>,
 }
@@ -91,6 +93,7 @@ impl Routes {
             fallback: None,
             targets: Vec::new(),
             touched: Vec::new(),
+            changed: false,
             acks: Vec::new(),
         }
     }
@@ -118,6 +121,7 @@ impl Routes {
 
     /// A stream for some filters. Returns what the broker has to be asked; equal filters are asked once.
     pub(crate) fn subscribe(&mut self, wishes: Wishes) -> Vec<SubscribeRequest> {
+        self.changed = true;
         let slot = self.add_slot(wishes.route);
         let mut requests = Vec::new();
         for wish in wishes.filters {
@@ -202,6 +206,7 @@ impl Routes {
             if wish.listeners.len() == before || !wish.listeners.is_empty() {
                 return true;
             }
+            self.changed = true;
             partings.push(if detach { Parting::Detach(*id) } else { Parting::Unsubscribe(*id) });
             false
         });
@@ -256,6 +261,16 @@ impl Routes {
     /// How many filters are wanted, this one not counted.
     pub(crate) fn wanted(&self, but: Option<&Text>) -> usize {
         self.wishes.values().filter(|wish| but != Some(wish.filter.text())).count()
+    }
+
+    /// Whether this filter is wanted.
+    pub(crate) fn wants(&self, filter: &Text) -> bool {
+        self.wishes.values().any(|wish| wish.filter.text() == filter)
+    }
+
+    /// Whether other filters are wanted than when this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Whether the broker had granted it before the present answer.

@@ -14,11 +14,10 @@ use super::{Health, HealthRules, HealthStatus};
 use crate::alerts::{Finding, Losses};
 use crate::command::{Command, Shared};
 use crate::events::Event;
+use crate::routes::Routes;
 use crate::status::{Link, State};
 use crate::sync::lock;
 
-/// Most refused filters that are remembered by name.
-const REFUSED_MAX: usize = 64;
 /// What adjusting a clock may do to it: 500 ppm, as the kernel allows.
 const SLEW: f64 = 0.0005;
 
@@ -47,8 +46,8 @@ struct Notes {
     losses: Losses,
     /// Since when there is no open link.
     closed_since: Option<Instant>,
+    /// Filters that are wanted and were refused: no more than there are wishes.
     refused: BTreeMap<Text, String>,
-    refused_more: bool,
     taken_over: Option<(Instant, String)>,
     clock: WallClock,
     /// Of each stream: how many messages it was done with, and since when that has not changed.
@@ -172,7 +171,6 @@ impl Ward {
                 losses: Losses::new(),
                 closed_since: Some(now),
                 refused: BTreeMap::new(),
-                refused_more: false,
                 taken_over: None,
                 clock: WallClock::new(now, SystemTime::now()),
                 streams: BTreeMap::new(),
@@ -194,10 +192,6 @@ impl Ward {
         self.pulse.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    pub(crate) const fn loopback_topic(&self) -> Option<&Text> {
-        self.loopback.as_ref()
-    }
-
     pub(crate) fn message_came(&self, topic: &Text, now: Timestamp) {
         if self.loopback.as_ref() == Some(topic) {
             return;
@@ -205,9 +199,10 @@ impl Ward {
         self.message.store(now.as_micros() + 1, Ordering::Relaxed);
     }
 
-    /// So many filters are wanted now.
-    pub(crate) fn wanted(&self, filters: usize) {
-        self.wishes.store(filters as u64, Ordering::Relaxed);
+    /// What is wanted now. A refusal goes with the wish.
+    pub(crate) fn wanted(&self, routes: &Routes) {
+        self.wishes.store(routes.wanted(self.loopback.as_ref()) as u64, Ordering::Relaxed);
+        lock(&self.notes).refused.retain(|filter, _| routes.wants(filter));
     }
 
     pub(crate) fn wishes(&self) -> usize {
@@ -243,11 +238,7 @@ impl Ward {
                 notes.losses.lost(cause, *lasted, now);
             }
             Event::SubscriptionRefused { filter, why } => {
-                let mut notes = lock(&self.notes);
-                notes.refused_more = notes.refused.len() >= REFUSED_MAX;
-                if !notes.refused_more {
-                    notes.refused.insert(filter.clone(), why.to_string());
-                }
+                lock(&self.notes).refused.insert(filter.clone(), why.to_string());
             }
             Event::TakenOver { evidence } => {
                 lock(&self.notes).taken_over = Some((now, evidence.clone()));

@@ -67,16 +67,22 @@ async fn a_refused_loopback_topic_is_told_and_the_client_is_ready() {
 }
 
 #[tokio::test]
-async fn a_refused_filter_of_the_application_does_not_stop_the_loopback() {
+async fn a_refused_filter_of_the_program_does_not_stop_the_loopback_and_is_forgotten_with_its_stream() {
     let listener = Listener::bind().await;
     let client = listener.client().client_id("own").health_watch(watch()).start().unwrap();
-    let _stream = client.subscribe("secret", Qos::AtLeastOnce).declare().unwrap();
+    let stream = client.subscribe("secret", Qos::AtLeastOnce).declare().unwrap();
     let mut peer = listener.open(false).await;
     for _ in 0..2 {
         answer(&mut peer, "secret").await;
     }
     assert_eq!(peer.publish().await.topic.as_str(), OWN);
     assert_eq!(detail(&client, "subscriptions").0, HealthStatus::Degraded);
+    drop(stream);
+    let began = Instant::now();
+    while detail(&client, "subscriptions").0 == HealthStatus::Degraded {
+        assert!(began.elapsed() < LIMIT, "the refusal goes with the wish");
+        tokio::time::sleep(Duration::from_millis(5)).await; // waits: the driver has to hear of it
+    }
 }
 
 /// Behind a backlog it would measure the backlog, and a full queue ended the watch for good.
