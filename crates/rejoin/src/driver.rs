@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rejoin_core::codec::packet::Qos;
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
@@ -571,7 +572,7 @@ impl Driver {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
         self.recorder.event(event, &self.shared.meters);
-        self.shared.ward.note(event);
+        self.shared.ward.note(event, &self.engine.stats());
         translate::log(&self.shared.client_id(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
@@ -622,7 +623,13 @@ impl Driver {
         let done = answer(times);
         let meters = &self.shared.meters;
         match &done {
-            Ok(_) => self.recorder.delivered(entry.qos, entry.took_micros(now), meters),
+            Ok(_) => {
+                self.recorder.delivered(entry.qos, entry.took_micros(now), meters);
+                // Sent again, nobody knows which one is answered, nor how long the link was down between them.
+                if entry.attempts == 1 && entry.qos != Qos::AtMostOnce {
+                    self.recorder.in_transit(now.since(entry.first_sent), meters);
+                }
+            }
             Err(why) => self.recorder.failed(why, meters),
         }
         self.shared.events.tell_delivery(|| match &done {

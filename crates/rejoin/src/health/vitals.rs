@@ -99,14 +99,25 @@ impl WallClock {
 pub(crate) struct Pings {
     answered: u64,
     took: Duration,
-    last: Option<Duration>,
+    last: Option<(Instant, Duration)>,
 }
 
+/// How long a round trip says how the link is.
+const PING_SHOWN: Duration = Duration::from_secs(600);
+
 impl Pings {
-    /// Those answered since the last look (their mean), or what was seen then.
-    pub(crate) fn look(&mut self, stats: &Stats) -> Option<Duration> {
+    /// Those answered since the last look (their mean), or what was seen not long ago.
+    pub(crate) fn look(&mut self, stats: &Stats, now: Instant) -> Option<Duration> {
+        if let Some(took) = self.fresh(stats) {
+            self.last = Some((now, took));
+        }
+        self.last.filter(|(at, _)| now.saturating_duration_since(*at) <= PING_SHOWN).map(|(_, took)| took)
+    }
+
+    /// What was seen says nothing of the next link.
+    fn link_ended(&mut self, stats: &Stats) {
         self.fresh(stats);
-        self.last
+        self.last = None;
     }
 
     /// Only those answered since the last look.
@@ -116,7 +127,7 @@ impl Pings {
             return None;
         }
         let mean = stats.pings_took.saturating_sub(self.took) / answered;
-        (self.answered, self.took, self.last) = (stats.pings_answered, stats.pings_took, Some(mean));
+        (self.answered, self.took) = (stats.pings_answered, stats.pings_took);
         Some(mean)
     }
 }
@@ -227,8 +238,8 @@ impl Ward {
         lock(&self.notes).refused.remove(filter);
     }
 
-    /// Notes what an event says about health.
-    pub(crate) fn note(&self, event: &Event) {
+    /// Notes what an event says about health; `stats` are those of the engine by then.
+    pub(crate) fn note(&self, event: &Event, stats: &Stats) {
         let now = Instant::now();
         match event {
             Event::Opened { .. } => lock(&self.notes).closed_since = None,
@@ -236,6 +247,7 @@ impl Ward {
                 let mut notes = lock(&self.notes);
                 notes.closed_since = Some(now);
                 notes.losses.lost(cause, *lasted, now);
+                notes.pings.link_ended(stats);
             }
             Event::SubscriptionRefused { filter, why } => {
                 lock(&self.notes).refused.insert(filter.clone(), why.to_string());
@@ -345,7 +357,7 @@ impl Shared {
             limit_bytes: queue.limit_bytes,
             limit_messages: queue.limit_messages,
             oldest: self.oldest_age(),
-            ping: notes.pings.look(&stats),
+            ping: notes.pings.look(&stats, now),
             loopback: notes
                 .loopback
                 .clone()
@@ -365,6 +377,23 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_trip_is_forgotten_with_its_link_and_after_ten_minutes() {
+        let now = Instant::now();
+        let stats = |answered: u64, millis: u64| {
+            let mut stats = Stats::default();
+            (stats.pings_answered, stats.pings_took) = (answered, Duration::from_millis(millis));
+            stats
+        };
+        let mut pings = Pings::default();
+        assert_eq!(pings.look(&stats(2, 80), now), Some(Duration::from_millis(40)));
+        assert_eq!(pings.look(&stats(2, 80), now + PING_SHOWN), Some(Duration::from_millis(40)));
+        assert_eq!(pings.look(&stats(2, 80), now + PING_SHOWN + Duration::from_millis(1)), None, "old");
+        assert_eq!(pings.look(&stats(3, 90), now), Some(Duration::from_millis(10)));
+        pings.link_ended(&stats(4, 5000));
+        assert_eq!(pings.look(&stats(4, 5000), now), None, "of the link before");
+    }
 
     #[test]
     fn a_step_of_the_wall_clock_is_seen_and_an_adjustment_is_not() {
