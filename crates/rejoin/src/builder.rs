@@ -577,7 +577,7 @@ impl Builder {
         let clock = Clock::start();
         let mut opened = storage::open(store, &queue, clock.now().mono)?;
         let watches = watched.health.is_some();
-        let rules = watched.health.unwrap_or_default();
+        let rules = HealthRules::in_force(watched.health, watched.alerts.as_ref());
         opened.accounts.0.high_from(rules.queue_high_percent);
         let own_topic = loopback.as_ref().map(|loopback| loopback.topic.text().clone());
         let ward = (Ward::new(rules, own_topic), config.link.receive_maximum);

@@ -121,9 +121,10 @@ impl Alerts {
         self
     }
 
-    /// How often the rules look. Default 5 s; not below 10 ms.
+    /// How often the rules look. Default 5 s; not below 10 ms nor above 1 h, nor more seldom than
+    /// [`HealthRules::every`](crate::health::HealthRules::every) where health is watched, too.
     pub fn every(mut self, time: Duration) -> Self {
-        self.every = time.max(Duration::from_millis(10));
+        self.every = crate::health::pause(time);
         self
     }
 

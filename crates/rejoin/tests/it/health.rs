@@ -114,6 +114,21 @@ async fn a_client_that_was_shut_down_is_alive_and_takes_nothing() {
     }
 }
 
+/// Looks that are asked for all the time, or never, are bounded.
+#[tokio::test]
+async fn any_pause_between_two_looks_can_be_asked_for() {
+    let listener = Listener::bind().await;
+    for every in [Duration::ZERO, Duration::MAX] {
+        let mut rules = HealthRules::default();
+        rules.every = every;
+        let client = listener.client().health(rules).alerts(Alerts::default().every(every)).start().unwrap();
+        let mut watch = client.health_watch();
+        let _peer = listener.open(false).await;
+        let well = |health: &rejoin::health::Health| health.status == HealthStatus::Healthy;
+        limited(watch.wait_for(well)).await.expect("the task looks");
+    }
+}
+
 /// The runtime of the driver is dropped under the client: only a restart mends that.
 #[test]
 fn livez_fails_when_the_driver_is_gone() {
