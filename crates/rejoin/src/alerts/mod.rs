@@ -48,7 +48,6 @@ pub(crate) use watcher::{Look, Watcher};
 pub struct Alerts {
     pub(crate) rules: Vec<Rule>,
     pub(crate) learning: Learning,
-    pub(crate) patterns: PatternRules,
     pub(crate) every: Duration,
     pub(crate) keep_in: Option<PathBuf>,
 }
@@ -97,7 +96,6 @@ impl Alerts {
         Self {
             rules: Vec::new(),
             learning: Learning::default(),
-            patterns: PatternRules::default(),
             every: EVERY,
             keep_in: None,
         }
@@ -112,12 +110,6 @@ impl Alerts {
     /// How baselines learn. Default: 5 min or 200 samples, see [`Learning`].
     pub fn learning(mut self, change: impl FnOnce(&mut Learning)) -> Self {
         change(&mut self.learning);
-        self
-    }
-
-    /// When lost links make a pattern. See [`PatternRules`].
-    pub fn patterns(mut self, change: impl FnOnce(&mut PatternRules)) -> Self {
-        change(&mut self.patterns);
         self
     }
 

@@ -9,8 +9,8 @@ use rejoin_core::{LocalCause, LossCause, ReasonCode, TransportErrorKind};
 
 use super::signal::{median, seconds, spread_about, time};
 
-/// When links that end make a pattern. Given to [`Alerts::patterns`](super::Alerts::patterns) and
-/// [`HealthRules::patterns`](crate::health::HealthRules::patterns).
+/// When links that end make a pattern, for alerts and for health alike. Set in
+/// [`HealthRules::patterns`](crate::health::HealthRules::patterns), so that both say the same of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PatternRules {

@@ -117,7 +117,10 @@ struct Observer {
 impl Observer {
     async fn new(shared: &Weak<Shared>, alerts: Option<Alerts>) -> Option<Self> {
         let now = Instant::now();
-        let every = shared.upgrade()?.ward.rules.every;
+        let (every, patterns) = {
+            let shared = shared.upgrade()?;
+            (shared.ward.rules.every, shared.ward.rules.patterns)
+        };
         let mut observer = Self {
             watcher: None,
             every,
@@ -128,7 +131,7 @@ impl Observer {
             acks: Histogram::default(),
             stopped: false,
         };
-        if let Some(Alerts { rules, learning, patterns, every, keep_in }) = alerts {
+        if let Some(Alerts { rules, learning, every, keep_in }) = alerts {
             let kept = match keep_in.map(|folder| folder.join(RECORD)) {
                 Some(path) => {
                     observer.keep = Some(path.clone());

@@ -257,10 +257,13 @@ async fn taken_over(mut peer: Peer) {
 async fn a_contest_about_the_client_id_is_recognised_and_fires() {
     let listener = Listener::bind().await;
     let alerts = Alerts::none().rule(Rule::contest().hint("ask the plant")).every(Duration::from_millis(20));
-    let builder = listener.client().client_id("gw-17").alerts(alerts);
+    // One setting for both: four are one more than the default asks for.
+    let mut rules = HealthRules::default();
+    rules.patterns.takeovers = 4;
+    let builder = listener.client().client_id("gw-17").alerts(alerts).health(rules);
     let client = builder.slow_lane(Duration::from_millis(50), Duration::from_millis(50)).start().unwrap();
     let mut events = client.events();
-    for n in 0..3 {
+    for n in 0..4 {
         let peer = listener.open(n > 0).await;
         taken_over(peer).await;
         drop(client.nudge());
@@ -276,11 +279,11 @@ async fn a_contest_about_the_client_id_is_recognised_and_fires() {
     })
     .await;
     assert!(
-        firing.evidence.starts_with("another client uses id \"gw-17\": 3 of 3 closes came "),
+        firing.evidence.starts_with("another client uses id \"gw-17\": 4 of 4 closes came "),
         "{}",
         firing.evidence
     );
-    assert!(firing.evidence.contains("session taken over ×3"), "{}", firing.evidence);
+    assert!(firing.evidence.contains("session taken over ×4"), "{}", firing.evidence);
     assert_eq!((firing.rule.as_str(), firing.hint.as_str()), ("client id contest", "ask the plant"));
     let (identity, detail) = status(&client, "identity");
     assert_eq!(identity, HealthStatus::Degraded, "{detail}");
