@@ -34,7 +34,7 @@ mod watcher;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use baseline::{BaselineState, Learning};
+pub use baseline::{BaselineState, Learning, WINDOW_MAX};
 pub(crate) use baseline::{RECORD_MAX, recall};
 pub use patterns::{Finding, Losses, PatternRules};
 pub use rule::{AlertState, RESOLVED_SHOWN, Rule};
@@ -107,9 +107,11 @@ impl Alerts {
         self
     }
 
-    /// How baselines learn. Default: 5 min or 200 samples, see [`Learning`].
+    /// How baselines learn. Default: 5 min or 200 samples, see [`Learning`]. A window beyond [`WINDOW_MAX`] is as long as
+    /// that.
     pub fn learning(mut self, change: impl FnOnce(&mut Learning)) -> Self {
         change(&mut self.learning);
+        self.learning.window = self.learning.window.min(WINDOW_MAX);
         self
     }
 
@@ -121,7 +123,9 @@ impl Alerts {
     }
 
     /// Keeps what was learned in this folder, in the file `baselines`, so that the next process need not learn it anew.
-    /// Default: the folder of the queue, where there is one; else nothing is kept. Written every 5 min and at the end.
+    /// Default: the folder of the queue, where there is one; else nothing is kept. Written every 5 min and at the end: a
+    /// shutdown waits for it, for 1 s at most. The folder is made at the start and not again. Each client needs its own:
+    /// of two in one folder the first one keeps, the other one says so in the log.
     pub fn keep_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.keep_in = Some(folder.into());
         self

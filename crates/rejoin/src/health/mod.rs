@@ -19,6 +19,7 @@
 
 mod gap;
 mod judge;
+mod keep;
 pub(crate) mod loopback;
 pub(crate) mod observer;
 mod probe;
