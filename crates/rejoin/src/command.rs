@@ -646,6 +646,18 @@ impl Shared {
 mod tests {
     use super::*;
 
+    impl Shared {
+        /// Without a driver, and with a queue of ten messages that is high with the first one.
+        pub(crate) fn for_tests(runtime: tokio::runtime::Handle) -> Arc<Self> {
+            let mut room = Reservation::new(10_000, 10);
+            room.high_from(10);
+            let terms = Terms { when_full: WhenFull::Reject, expires_after: None, latest_only: false };
+            let queue = (room, Standing::default(), terms, PublishId(0));
+            let ward = (Ward::new(crate::health::HealthRules::default(), None), 64);
+            Arc::new(Self::new(State::for_tests(), Clock::start(), false, queue, ward, runtime))
+        }
+    }
+
     /// A driver that answers for everything the moment it is woken: before the sender told that the queue is high.
     struct Quick(Weak<Shared>);
 
@@ -659,13 +671,7 @@ mod tests {
 
     #[tokio::test]
     async fn that_a_queue_has_room_again_is_never_told_before_that_it_was_high() {
-        let mut room = Reservation::new(10_000, 10);
-        room.high_from(10);
-        let terms = Terms { when_full: WhenFull::Reject, expires_after: None, latest_only: false };
-        let queue = (room, Standing::default(), terms, PublishId(0));
-        let ward = (Ward::new(crate::health::HealthRules::default(), None), 64);
-        let runtime = tokio::runtime::Handle::current();
-        let shared = Arc::new(Shared::new(State::for_tests(), Clock::start(), false, queue, ward, runtime));
+        let shared = Shared::for_tests(tokio::runtime::Handle::current());
         let mut events = shared.events.subscribe();
         assert!(shared.sleep(&Waker::from(Arc::new(Quick(Arc::downgrade(&shared))))));
         let topic = rejoin_core::TopicName::try_from("a").unwrap();
