@@ -676,6 +676,7 @@ impl Driver {
             state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }
+        self.shared.ward.waits_twice(self.routes.waits_twice());
         let stats = self.engine.stats();
         let oldest = self.pending.oldest_accepted();
         self.recorder.turn(&stats, self.engine.in_flight(), oldest, &self.shared.meters);

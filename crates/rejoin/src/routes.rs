@@ -66,6 +66,8 @@ pub(crate) struct Routes {
     leaving: HashMap<SubscriptionId, oneshot::Sender<ReasonCode>>,
     slots: Vec<Option<Slot>>,
     shares: HashMap<MessageId, Share>,
+    /// How many streams wait for a message that another one waits for, too.
+    waits_twice: u64,
     held: VecDeque<Held>,
     hold: Duration,
     /// Until then a subscription may still come for what a kept session delivers.
@@ -87,6 +89,7 @@ impl Routes {
             leaving: HashMap::new(),
             slots: Vec::new(),
             shares: HashMap::new(),
+            waits_twice: 0,
             held: VecDeque::new(),
             hold,
             grace_until: now + hold,
@@ -328,6 +331,7 @@ impl Routes {
             [one] => self.give(*one, message),
             many => {
                 if let Some(id) = message.id {
+                    self.waits_twice += many.len() as u64 - 1;
                     self.shares.insert(id, Share { left: many.len(), reason: ReasonCode::SUCCESS });
                 }
                 for slot in many {
@@ -417,11 +421,18 @@ impl Routes {
         if reason.is_error() {
             share.reason = reason;
         }
-        if share.left == 0 {
+        if share.left > 0 {
+            self.waits_twice = self.waits_twice.saturating_sub(1);
+        } else {
             let reason = share.reason;
             self.shares.remove(&id);
             self.acks.push((id, reason));
         }
+    }
+
+    /// Summed over all streams, messages that wait count so many times too often: the window counts each of them once.
+    pub(crate) const fn waits_twice(&self) -> u64 {
+        self.waits_twice
     }
 
     /// Messages nobody came for are acknowledged and counted.

@@ -14,6 +14,7 @@ use super::{Health, HealthRules, HealthStatus};
 use crate::alerts::{Finding, Losses};
 use crate::command::{Command, Shared};
 use crate::events::Event;
+use crate::route::StreamFigures;
 use crate::routes::Routes;
 use crate::status::{Link, State};
 use crate::sync::lock;
@@ -36,6 +37,8 @@ pub(crate) struct Ward {
     message: AtomicU64,
     /// Filters somebody wants.
     wishes: AtomicU64,
+    /// How often messages that wait in several streams count too often.
+    waits_twice: AtomicU64,
     /// The topic of the message to ourselves: what comes on it is no news.
     loopback: Option<Text>,
     pub(crate) watching: OnceLock<Watching>,
@@ -194,6 +197,7 @@ impl Ward {
             gone: AtomicBool::new(false),
             message: AtomicU64::new(0),
             wishes: AtomicU64::new(0),
+            waits_twice: AtomicU64::new(0),
             watching: OnceLock::new(),
         }
     }
@@ -214,6 +218,10 @@ impl Ward {
     pub(crate) fn wanted(&self, routes: &Routes) {
         self.wishes.store(routes.wanted(self.loopback.as_ref()) as u64, Ordering::Relaxed);
         lock(&self.notes).refused.retain(|filter, _| routes.wants(filter));
+    }
+
+    pub(crate) fn waits_twice(&self, times: u64) {
+        self.waits_twice.store(times, Ordering::Relaxed);
     }
 
     pub(crate) fn wishes(&self) -> usize {
@@ -287,8 +295,13 @@ impl Shared {
 
     /// The window towards us is full of messages nobody took: nothing more comes until somebody does.
     pub(crate) fn is_held_up(&self) -> bool {
-        let waiting: u64 = self.streams().iter().map(|stream| stream.waiting).sum();
-        waiting >= u64::from(self.receive_maximum)
+        self.is_full_of(&self.streams())
+    }
+
+    fn is_full_of(&self, streams: &[StreamFigures]) -> bool {
+        let waiting: u64 = streams.iter().map(|stream| stream.waiting).sum();
+        let once = waiting.saturating_sub(self.ward.waits_twice.load(Ordering::Relaxed));
+        once >= u64::from(self.receive_maximum)
     }
 
     /// When the last message came.
@@ -336,7 +349,7 @@ impl Shared {
         let mut notes = lock(&self.ward.notes);
         let notes = &mut *notes;
         let mut idle = Vec::new();
-        let outstanding: u64 = streams.iter().map(|stream| stream.waiting).sum();
+        let full = self.is_full_of(&streams);
         notes.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
         for stream in streams {
             let known = notes.streams.entry(stream.id).or_insert((stream.done, now));
@@ -344,7 +357,7 @@ impl Shared {
                 *known = (stream.done, now);
             }
             let idle_for = now.saturating_duration_since(known.1);
-            let holds_up = outstanding >= u64::from(self.receive_maximum) && stream.waiting > 0;
+            let holds_up = full && stream.waiting > 0;
             if holds_up && idle_for >= rules.stream_idle {
                 idle.push(IdleStream { filters: stream.filters, waiting: stream.waiting, idle: idle_for });
             }
