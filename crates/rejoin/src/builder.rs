@@ -569,7 +569,8 @@ impl Builder {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
         let recorder = self.recorder.clone();
-        let Resolved { config, targets, callbacks, ways, queue, store, watched, loopback } = self.resolve()?;
+        let Resolved { config, targets, callbacks, ways, queue, store, watched, loopback } =
+            self.resolve()?;
         let servers = config.servers.clone();
         let unverified = ways.is_unverified();
         let dial = ways.dial(&config, targets.iter().any(|target| target.scheme.is_secure()))?;
@@ -663,7 +664,8 @@ impl Builder {
                 ConfigError::new("session.durable", "give a store with queue(), not with config()").into()
             );
         }
-        let loopback = watched.loopback.take().map(|asked| asked.resolve(config.client_id.as_str())).transpose()?;
+        let loopback =
+            watched.loopback.take().map(|asked| asked.resolve(config.client_id.as_str())).transpose()?;
         config.link.health_watch_ignored.extend(loopback.as_ref().and_then(Loopback::filter));
         config.check()?;
         let (callbacks, ways) = (self.callbacks, self.ways);

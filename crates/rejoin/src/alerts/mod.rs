@@ -93,12 +93,7 @@ impl Default for Alerts {
 impl Alerts {
     /// No rules yet: baselines are learned, nothing fires.
     pub fn none() -> Self {
-        Self {
-            rules: Vec::new(),
-            learning: Learning::default(),
-            every: EVERY,
-            keep_in: None,
-        }
+        Self { rules: Vec::new(), learning: Learning::default(), every: EVERY, keep_in: None }
     }
 
     /// One more rule.

@@ -401,8 +401,7 @@ mod tests {
     fn after_the_last(signal: Signal, then: Look) -> Vec<AlertState> {
         let start = Instant::now();
         let rule = Rule::over(signal, SECOND / 2);
-        let mut watcher =
-            Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
+        let mut watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
         let slow = Look { open: true, ping: Some(SECOND), ack: Some(SECOND), ..Look::default() };
         let mut states = Vec::new();
         for look in 0..12 * 15 {

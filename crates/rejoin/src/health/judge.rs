@@ -114,8 +114,7 @@ fn latency(seen: &Vitals, rules: &HealthRules) -> Judged {
     };
     let ping = seen.ping.filter(|_| seen.state.is_connection_open());
     let worst = ping.max(loopback);
-    let mut detail =
-        ping.map_or_else(|| "no ping lately".to_owned(), |ping| format!("ping {}", time(ping)));
+    let mut detail = ping.map_or_else(|| "no ping lately".to_owned(), |ping| format!("ping {}", time(ping)));
     if let Some(loopback) = loopback {
         detail.push_str(&format!(", loopback {}", time(loopback)));
     }

@@ -141,7 +141,12 @@ fn rows() -> Vec<(Vitals, &'static str, HealthStatus, &'static str)> {
         (with(|v| v.ping = Some(SECOND * 2 + SECOND / 10)), "latency", Degraded, "more than 2.0 s"),
         (with(|v| v.loopback = Some(Loop::Back(SECOND * 3))), "latency", Degraded, "loopback 3.0 s"),
         (with(|v| v.loopback = Some(Loop::Missed)), "latency", Degraded, "did not come back"),
-        (with(|v| v.loopback = Some(Loop::Refused("`a`: no".to_owned()))), "latency", Degraded, "sent: `a`: no;"),
+        (
+            with(|v| v.loopback = Some(Loop::Refused("`a`: no".to_owned()))),
+            "latency",
+            Degraded,
+            "sent: `a`: no;",
+        ),
         (with(|v| v.slow = vec!["slow".into()]), "latency", Degraded, "slow"),
         (with(|v| v.flapping = Some(found())), "flapping", Degraded, "4 links"),
         (with(|v| v.contest = Some(found())), "identity", Degraded, "links"),

@@ -52,7 +52,8 @@ impl Asked {
             return Err(wrong("the times of the loopback message must be longer than zero"));
         }
         let topic = topic.or_else(|| own_topic(client_id));
-        let topic = topic.ok_or_else(|| wrong("the client id makes no topic; name one with loopback_topic()"))?;
+        let topic =
+            topic.ok_or_else(|| wrong("the client id makes no topic; name one with loopback_topic()"))?;
         Ok(Loopback { topic, every, within, restarts })
     }
 }
@@ -222,7 +223,8 @@ fn missed(shared: &Arc<Shared>, setting: &Loopback, waited: Duration, restarts: 
 
 /// Starts the task; it does not keep the client alive.
 pub(crate) fn start(client: &Client, setting: Loopback) -> Result<(), BuildError> {
-    let inbox = client.subscribe(setting.topic.text().as_str(), Qos::AtMostOnce).capacity(64).declare_unowned();
+    let inbox =
+        client.subscribe(setting.topic.text().as_str(), Qos::AtMostOnce).capacity(64).declare_unowned();
     let inbox = inbox.map_err(|error| ConfigError::new("health_watch", error.to_string()))?;
     let shared = client.shared();
     shared.runtime.spawn(run(Arc::downgrade(shared), setting, inbox));

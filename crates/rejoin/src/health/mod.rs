@@ -233,7 +233,10 @@ mod tests {
         let minute = Duration::from_secs(60);
         let alerts = Alerts::default().every(minute);
         assert_eq!(HealthRules::in_force(None, Some(&alerts)).every, minute);
-        assert_eq!(HealthRules::in_force(Some(HealthRules::default()), Some(&alerts)).every, crate::alerts::EVERY);
+        assert_eq!(
+            HealthRules::in_force(Some(HealthRules::default()), Some(&alerts)).every,
+            crate::alerts::EVERY
+        );
         assert_eq!(HealthRules::in_force(None, None), HealthRules::default());
     }
 }

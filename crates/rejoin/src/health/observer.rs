@@ -10,9 +10,7 @@ use tokio::sync::watch;
 use super::keep::Keep;
 use super::vitals::Pings;
 use super::{Health, HealthStatus};
-use crate::alerts::{
-    AlertState, AlertStatus, Alerts, BaselineStatus, Look, Signal, Watcher, recall,
-};
+use crate::alerts::{AlertState, AlertStatus, Alerts, BaselineStatus, Look, Signal, Watcher, recall};
 use crate::command::Shared;
 use crate::events::{Event, Events};
 use crate::metrics::{self, Histogram};
@@ -73,7 +71,11 @@ pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
     let mut events = None;
     let watching = shared.ward.watching.get_or_init(|| {
         events = Some(shared.events.subscribe());
-        Watching { health: watch::Sender::new(shared.health()), board: Mutex::default(), over: watch::Sender::new(false) }
+        Watching {
+            health: watch::Sender::new(shared.health()),
+            board: Mutex::default(),
+            over: watch::Sender::new(false),
+        }
     });
     if let Some(events) = events {
         // The task must not keep the client alive; a driver that ends ends the events.

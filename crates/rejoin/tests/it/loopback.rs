@@ -99,8 +99,12 @@ async fn behind_a_backlog_and_in_a_full_queue_it_waits_and_goes_on_after() {
         match peer.next_or_end().await {
             Some(Packet::Subscribe(subscribe)) => {
                 let reasons = vec![ReasonCode::SUCCESS];
-                peer.send(Packet::SubAck(SubAck { packet_id: subscribe.packet_id, properties: None, reasons }))
-                    .await;
+                peer.send(Packet::SubAck(SubAck {
+                    packet_id: subscribe.packet_id,
+                    properties: None,
+                    reasons,
+                }))
+                .await;
             }
             Some(Packet::Publish(backlog)) => publish = Some(backlog),
             other => panic!("{other:?}"),
