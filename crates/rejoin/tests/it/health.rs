@@ -318,6 +318,28 @@ async fn an_alert_fires_while_it_is_so_and_is_resolved_after() {
     assert_eq!(states, [AlertState::Pending, AlertState::Firing, AlertState::Resolved]);
 }
 
+/// What waits for a link waits for us: it is no latency of the broker.
+#[tokio::test]
+async fn ack_latency_begins_when_a_message_is_sent() {
+    let listener = Listener::bind().await;
+    let client = listener.client().alerts(Alerts::none().every(Duration::from_millis(10))).start().unwrap();
+    let delivery = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await; // waits: the message has to be old
+    let mut peer = listener.open(false).await;
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(delivery).await.unwrap();
+    let began = Instant::now();
+    let latency = loop {
+        if let Some(latency) = client.baselines().get(3).and_then(|baseline| baseline.now) {
+            break latency;
+        }
+        assert!(began.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(5)).await; // waits: the next look
+    };
+    assert!(latency < 0.5, "{latency} s");
+}
+
 #[tokio::test]
 async fn what_was_learned_is_kept_over_a_restart_and_a_broken_file_is_learned_anew() {
     let folder = Folder::new();
