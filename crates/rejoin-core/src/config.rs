@@ -196,6 +196,9 @@ pub struct LinkConfig {
     pub health_watch_filters: Vec<TopicFilter>,
     /// What the health watch finds is only told, by [`crate::Event::Silent`]; the link stays. Default off.
     pub health_watch_only_tells: bool,
+    /// PUBLISH packets that match one of these are never news to the health watch: what we sent ourselves, for example.
+    /// Default empty.
+    pub health_watch_ignored: Vec<TopicFilter>,
     /// Largest packet accepted from the server, in bytes. Default 1 MiB; announced at 5.0.
     pub maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages the server may have unacknowledged towards us. Default 64; announced at
@@ -230,6 +233,7 @@ impl Default for LinkConfig {
             health_watch: None,
             health_watch_filters: Vec::new(),
             health_watch_only_tells: false,
+            health_watch_ignored: Vec::new(),
             maximum_packet_size: 1024 * 1024,
             receive_maximum: 64,
             receive_overrun: 65_535,

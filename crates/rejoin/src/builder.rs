@@ -22,7 +22,8 @@ use crate::credentials::{CredentialSource, Credentials};
 use crate::driver::Driver;
 use crate::error::{BuildError, ConnectError};
 use crate::events::Event;
-use crate::health::{HealthRules, HealthWatch, Ward, loopback, observer};
+use crate::health::loopback::{self, Loopback};
+use crate::health::{HealthRules, HealthWatch, Ward, observer};
 use crate::queue::{Place, Queue};
 use crate::recorder::FlightRecorder;
 use crate::secret::Secret;
@@ -179,7 +180,7 @@ pub struct Builder {
 struct Watched {
     health: Option<HealthRules>,
     alerts: Option<Alerts>,
-    loopback: Option<(Option<TopicName>, Duration, Duration, bool)>,
+    loopback: Option<loopback::Asked>,
 }
 
 impl fmt::Debug for Builder {
@@ -370,7 +371,8 @@ impl Builder {
     /// Default off.
     pub fn health_watch(mut self, watch: impl Into<HealthWatch>) -> Self {
         let HealthWatch { silence, filters, restarts, loopback, topic } = watch.into();
-        self.watched.loopback = loopback.map(|(every, within)| (topic, every, within, restarts));
+        self.watched.loopback =
+            loopback.map(|(every, within)| loopback::Asked { topic, every, within, restarts });
         self.set(move |config| {
             config.link.health_watch = silence;
             config.link.health_watch_filters = filters;
@@ -567,7 +569,8 @@ impl Builder {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (own_thread, unrouted_after) = (self.own_thread, self.unrouted_after);
         let recorder = self.recorder.clone();
-        let Resolved { config, targets, callbacks, ways, queue, store, watched } = self.resolve()?;
+        let Resolved { config, targets, callbacks, ways, queue, store, watched, loopback } =
+            self.resolve()?;
         let servers = config.servers.clone();
         let unverified = ways.is_unverified();
         let dial = ways.dial(&config, targets.iter().any(|target| target.scheme.is_secure()))?;
@@ -575,9 +578,10 @@ impl Builder {
         let clock = Clock::start();
         let mut opened = storage::open(store, &queue, clock.now().mono)?;
         let watches = watched.health.is_some();
-        let rules = watched.health.unwrap_or_default();
+        let rules = HealthRules::in_force(watched.health, watched.alerts.as_ref());
         opened.accounts.0.high_from(rules.queue_high_percent);
-        let ward = (Ward::new(rules), config.link.receive_maximum);
+        let own_topic = loopback.as_ref().map(|loopback| loopback.topic.text().clone());
+        let ward = (Ward::new(rules, own_topic), config.link.receive_maximum);
         let (kept, seed, now) = (opened.recovered, fastrand::u64(..), clock.now());
         let engine = match recorder {
             None => Flight::new(Engine::new(config, kept, seed, now)?),
@@ -594,8 +598,8 @@ impl Builder {
             observer::start(&shared, watched.alerts);
         }
         let client = Client::new(shared);
-        if let Some((topic, every, within, restarts)) = watched.loopback {
-            loopback::start(&client, topic, every, within, restarts)?;
+        if let Some(setting) = loopback {
+            loopback::start(&client, setting)?;
         }
         Ok(Prepared { client, driver, own_thread })
     }
@@ -660,8 +664,12 @@ impl Builder {
                 ConfigError::new("session.durable", "give a store with queue(), not with config()").into()
             );
         }
+        let loopback =
+            watched.loopback.take().map(|asked| asked.resolve(config.client_id.as_str())).transpose()?;
+        config.link.health_watch_ignored.extend(loopback.as_ref().and_then(Loopback::filter));
         config.check()?;
-        Ok(Resolved { config, targets, callbacks: self.callbacks, ways: self.ways, queue, store, watched })
+        let (callbacks, ways) = (self.callbacks, self.ways);
+        Ok(Resolved { config, targets, callbacks, ways, queue, store, watched, loopback })
     }
 }
 
@@ -674,6 +682,7 @@ struct Resolved {
     queue: Queue,
     store: Option<Box<dyn Store>>,
     watched: Watched,
+    loopback: Option<Loopback>,
 }
 
 fn text(field: &'static str, given: &str) -> Result<Text, ConfigError> {

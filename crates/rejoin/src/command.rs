@@ -201,6 +201,9 @@ struct Inbox {
     /// Messages accepted, by QoS, and how many of them were given up at once.
     accepted: [u64; 3],
     evicted: u64,
+    /// What became of the queue and is not told yet, in order; and whether somebody is telling it.
+    notices: VecDeque<Event>,
+    telling: bool,
     /// Nothing more is accepted.
     closed: bool,
     /// The driver is gone.
@@ -291,6 +294,8 @@ impl Shared {
                 stamp: Stamp::default(),
                 accepted: [0; 3],
                 evicted: 0,
+                notices: VecDeque::new(),
+                telling: false,
                 closed: false,
                 ended: false,
                 driver: None,
@@ -359,9 +364,10 @@ impl Shared {
                 return Ok(Delivery::new(cell, Arc::clone(self), id));
             }
             let tell = tell && matches!(reason, NotAccepted::QueueFull { .. }) && inbox.room.tell_full();
+            inbox.notices.extend(tell.then_some(Event::QueueFull));
             drop(inbox);
             if tell {
-                self.events.tell(&Event::QueueFull);
+                self.tell_notices();
             }
             return Err(Box::new((reason, publication)));
         }
@@ -370,12 +376,40 @@ impl Shared {
         inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
         let driver = inbox.driver.take();
         let high = inbox.room.tell_high();
+        if let Some((messages, bytes, limit_bytes)) = high {
+            inbox.notices.push_back(Event::QueueHigh { messages, bytes, limit_bytes });
+        }
         drop(inbox);
         wake(driver);
-        if let Some((messages, bytes, limit_bytes)) = high {
-            self.events.tell(&Event::QueueHigh { messages, bytes, limit_bytes });
+        if high.is_some() {
+            self.tell_notices();
         }
         Ok(Delivery::new(cell, Arc::clone(self), id))
+    }
+
+    /// Accepts a message of the client itself, which must be in nobody's way: only while no more than `behind_max` bytes
+    /// wait or are unanswered. `None`: not now. It neither evicts anything nor is it kept.
+    pub(crate) fn enqueue_beside(
+        self: &Arc<Self>,
+        publication: Publication,
+        behind_max: u64,
+    ) -> Result<Option<Delivery>, NotAccepted> {
+        let bytes = cost(&publication);
+        let mut inbox = lock(&self.inbox);
+        if inbox.closed {
+            return Err(NotAccepted::Stopped);
+        }
+        if inbox.room.bytes() > behind_max || inbox.room.take(bytes).is_err() {
+            return Ok(None);
+        }
+        let cell = Arc::new(Cell::accepted(inbox.stamp(&self.clock), false));
+        let id = inbox.next_publish();
+        inbox.accepted[publication.qos as usize] += 1;
+        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
+        let driver = inbox.driver.take();
+        drop(inbox);
+        wake(driver);
+        Ok(Some(Delivery::new(cell, Arc::clone(self), id)))
     }
 
     /// The newest message is given up because the queue is full.
@@ -383,6 +417,23 @@ impl Shared {
         let why = Box::new(PublishError::Evicted);
         self.events.tell_delivery(|| Event::Failed { id, why: why.clone() });
         cell.finish(Err(why));
+    }
+
+    /// Tells what became of the queue in the order in which it did, without the lock: one at a time, whoever comes.
+    fn tell_notices(&self) {
+        loop {
+            let notice = {
+                let mut inbox = lock(&self.inbox);
+                if inbox.telling {
+                    return;
+                }
+                let Some(notice) = inbox.notices.pop_front() else { return };
+                inbox.telling = true;
+                notice
+            };
+            self.events.tell(&notice);
+            lock(&self.inbox).telling = false;
+        }
     }
 
     /// How far the queue is beyond its limits, in bytes and messages.
@@ -428,10 +479,15 @@ impl Shared {
 
     /// Gives room back, once for a whole batch.
     pub(crate) fn give_back(&self, bytes: u64, messages: u64) {
-        let Released { waiters, no_longer_full } = lock(&self.inbox).room.give_back(bytes, messages);
+        let Released { waiters, no_longer_full } = {
+            let mut inbox = lock(&self.inbox);
+            let released = inbox.room.give_back(bytes, messages);
+            inbox.notices.extend(released.no_longer_full.then_some(Event::QueueOk));
+            released
+        };
         waiters.into_iter().for_each(Waker::wake);
         if no_longer_full {
-            self.events.tell(&Event::QueueOk);
+            self.tell_notices();
         }
     }
 
@@ -589,6 +645,40 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Shared {
+        /// Without a driver, and with a queue of ten messages that is high with the first one.
+        pub(crate) fn for_tests(runtime: tokio::runtime::Handle) -> Arc<Self> {
+            let mut room = Reservation::new(10_000, 10);
+            room.high_from(10);
+            let terms = Terms { when_full: WhenFull::Reject, expires_after: None, latest_only: false };
+            let queue = (room, Standing::default(), terms, PublishId(0));
+            let ward = (Ward::new(crate::health::HealthRules::default(), None), 64);
+            Arc::new(Self::new(State::for_tests(), Clock::start(), false, queue, ward, runtime))
+        }
+    }
+
+    /// A driver that answers for everything the moment it is woken: before the sender told that the queue is high.
+    struct Quick(Weak<Shared>);
+
+    impl std::task::Wake for Quick {
+        fn wake(self: Arc<Self>) {
+            if let Some(shared) = self.0.upgrade() {
+                shared.give_back(10_000, 10);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_a_queue_has_room_again_is_never_told_before_that_it_was_high() {
+        let shared = Shared::for_tests(tokio::runtime::Handle::current());
+        let mut events = shared.events.subscribe();
+        assert!(shared.sleep(&Waker::from(Arc::new(Quick(Arc::downgrade(&shared))))));
+        let topic = rejoin_core::TopicName::try_from("a").unwrap();
+        assert!(shared.enqueue(Publication::new(topic, "1")).is_ok());
+        let told = [events.try_next(), events.try_next()].map(|event| event.map(|event| event.name()));
+        assert_eq!(told, [Some("queue-high"), Some("queue-ok")]);
+    }
 
     #[test]
     fn a_far_moment_does_not_overflow() {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rejoin_core::codec::packet::Qos;
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
@@ -183,7 +184,9 @@ impl Driver {
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
-        self.shared.ward.wanted(self.routes.wanted());
+        if self.routes.take_changed() {
+            self.shared.ward.wanted(&self.routes);
+        }
         self.drain();
         self.evict();
         true
@@ -545,7 +548,7 @@ impl Driver {
         match event {
             Core::Message(message) => {
                 self.recorder.received(&message, &self.shared.meters);
-                self.shared.ward.message_came(self.now.mono);
+                self.shared.ward.message_came(&message.topic, self.now.mono);
                 self.routes.dispatch(message, self.now.mono, &self.shared.counters);
             }
             Core::Transmitted { id, attempts } => {
@@ -592,7 +595,7 @@ impl Driver {
         // Who is woken by an event and looks at the state finds it changed already.
         self.publish_state();
         self.recorder.event(event, &self.shared.meters);
-        self.shared.ward.note(event);
+        self.shared.ward.note(event, &self.engine.stats());
         translate::log(&self.shared.client_id(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
         self.shared.events.tell(event);
@@ -643,7 +646,13 @@ impl Driver {
         let done = answer(times);
         let meters = &self.shared.meters;
         match &done {
-            Ok(_) => self.recorder.delivered(entry.qos, entry.took_micros(now), meters),
+            Ok(_) => {
+                self.recorder.delivered(entry.qos, entry.took_micros(now), meters);
+                // Sent again, nobody knows which one is answered, nor how long the link was down between them.
+                if entry.attempts == 1 && entry.qos != Qos::AtMostOnce {
+                    self.recorder.in_transit(now.since(entry.first_sent), meters);
+                }
+            }
             Err(why) => self.recorder.failed(why, meters),
         }
         self.shared.events.tell_delivery(|| match &done {
@@ -690,6 +699,7 @@ impl Driver {
             state.revision += self.storage.as_ref().map_or(0, Storage::changes);
             self.shared.state.send_replace(self.shared.complete(state));
         }
+        self.shared.ward.waits_twice(self.routes.waits_twice());
         let stats = self.engine.stats();
         let oldest = self.pending.oldest_accepted();
         self.recorder.turn(&stats, self.engine.in_flight(), oldest, &self.shared.meters);

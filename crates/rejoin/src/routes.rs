@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rejoin_core::codec::packet::{Qos, SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
+use rejoin_core::text::Text;
 use rejoin_core::{
     Message, MessageId, SubscribeRequest, SubscribeResult, SubscriptionId, Timestamp, TopicFilter,
 };
@@ -65,6 +66,8 @@ pub(crate) struct Routes {
     leaving: HashMap<SubscriptionId, oneshot::Sender<ReasonCode>>,
     slots: Vec<Option<Slot>>,
     shares: HashMap<MessageId, Share>,
+    /// How many streams wait for a message that another one waits for, too.
+    waits_twice: u64,
     held: VecDeque<Held>,
     hold: Duration,
     /// Until then a subscription may still come for what a kept session delivers.
@@ -72,6 +75,8 @@ pub(crate) struct Routes {
     fallback: Option<usize>,
     targets: Vec<usize>,
     touched: Vec<usize>,
+    /// Other filters are wanted than before.
+    changed: bool,
     /// To be acknowledged.
     pub(crate) acks: Vec<(MessageId, ReasonCode)>,
 }
@@ -84,12 +89,14 @@ impl Routes {
             leaving: HashMap::new(),
             slots: Vec::new(),
             shares: HashMap::new(),
+            waits_twice: 0,
             held: VecDeque::new(),
             hold,
             grace_until: now + hold,
             fallback: None,
             targets: Vec::new(),
             touched: Vec::new(),
+            changed: false,
             acks: Vec::new(),
         }
     }
@@ -117,6 +124,7 @@ impl Routes {
 
     /// A stream for some filters. Returns what the broker has to be asked; equal filters are asked once.
     pub(crate) fn subscribe(&mut self, wishes: Wishes) -> Vec<SubscribeRequest> {
+        self.changed = true;
         let slot = self.add_slot(wishes.route);
         let mut requests = Vec::new();
         for wish in wishes.filters {
@@ -201,6 +209,7 @@ impl Routes {
             if wish.listeners.len() == before || !wish.listeners.is_empty() {
                 return true;
             }
+            self.changed = true;
             partings.push(if detach { Parting::Detach(*id) } else { Parting::Unsubscribe(*id) });
             false
         });
@@ -252,9 +261,19 @@ impl Routes {
         Some(&wish.filter)
     }
 
-    /// How many filters are wanted.
-    pub(crate) fn wanted(&self) -> usize {
-        self.wishes.len()
+    /// How many filters are wanted, this one not counted.
+    pub(crate) fn wanted(&self, but: Option<&Text>) -> usize {
+        self.wishes.values().filter(|wish| but != Some(wish.filter.text())).count()
+    }
+
+    /// Whether this filter is wanted.
+    pub(crate) fn wants(&self, filter: &Text) -> bool {
+        self.wishes.values().any(|wish| wish.filter.text() == filter)
+    }
+
+    /// Whether other filters are wanted than when this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Whether the broker had granted it before the present answer.
@@ -312,6 +331,7 @@ impl Routes {
             [one] => self.give(*one, message),
             many => {
                 if let Some(id) = message.id {
+                    self.waits_twice += many.len() as u64 - 1;
                     self.shares.insert(id, Share { left: many.len(), reason: ReasonCode::SUCCESS });
                 }
                 for slot in many {
@@ -401,11 +421,18 @@ impl Routes {
         if reason.is_error() {
             share.reason = reason;
         }
-        if share.left == 0 {
+        if share.left > 0 {
+            self.waits_twice = self.waits_twice.saturating_sub(1);
+        } else {
             let reason = share.reason;
             self.shares.remove(&id);
             self.acks.push((id, reason));
         }
+    }
+
+    /// Summed over all streams, messages that wait count so many times too often: the window counts each of them once.
+    pub(crate) const fn waits_twice(&self) -> u64 {
+        self.waits_twice
     }
 
     /// Messages nobody came for are acknowledged and counted.

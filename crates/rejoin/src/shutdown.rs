@@ -73,6 +73,17 @@ impl IntoFuture for Shutdown {
             self.shared.push_always(Command::Close { within: self.within });
             // The sender lives in `shared`, which this future holds, so the wait cannot fail.
             let found = report.wait_for(Option::is_some).await.map(|report| *report);
+            if self.shared.ward.watching.get().is_some() {
+                // What was learned is for the next start, which may come at once. On the client's runtime, because who
+                // waits here need not have one.
+                let shared = Arc::clone(&self.shared);
+                let written = async move {
+                    if let Some(watching) = shared.ward.watching.get() {
+                        watching.written().await;
+                    }
+                };
+                let _ = self.shared.runtime.spawn(written).await;
+            }
             found.ok().flatten().unwrap_or_default()
         })
     }

@@ -179,6 +179,14 @@ impl State {
         matches!(self.link, Link::Open { .. })
     }
 
+    /// Since when the link is open, if it is: another one has another moment.
+    pub(crate) const fn open_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Open { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
     /// Open, and every subscription granted on this link.
     pub const fn ready(&self) -> bool {
         self.ready && self.is_connection_open()

@@ -238,17 +238,12 @@ impl Subscription {
     /// The next message, or a gap before it.
     pub(crate) fn poll_item(&mut self, cx: &Context<'_>) -> Poll<Option<Item>> {
         self.take_handed_out();
+        // First what came, then the gaps: one before it is known by then, and it stands before it.
+        let filled = self.poll_fill(cx);
         if let Some(gap) = self.route.take_gap() {
             return Poll::Ready(Some(Item::Gap(gap)));
         }
-        match self.poll_message(cx) {
-            Poll::Ready(message) => Poll::Ready(message.map(Item::Message)),
-            // One that came between the look and the waker.
-            Poll::Pending => match self.route.take_gap() {
-                Some(gap) => Poll::Ready(Some(Item::Gap(gap))),
-                None => Poll::Pending,
-            },
-        }
+        filled.map(|filled| filled.and_then(|()| self.hand_out()).map(Item::Message))
     }
 
     /// The filters.
@@ -337,6 +332,11 @@ impl Subscription {
 
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.take_handed_out();
+        self.poll_fill(cx).map(|filled| filled.and_then(|()| self.hand_out()))
+    }
+
+    /// Ready when there is a message to hand out, or with `None` when none follows.
+    fn poll_fill(&mut self, cx: &Context<'_>) -> Poll<Option<()>> {
         if self.stretch >= STRETCH {
             self.stretch = 0;
             cx.waker().wake_by_ref();
@@ -353,11 +353,15 @@ impl Subscription {
                 Some(false) => {}
             }
         }
-        let Some(message) = self.local.pop_front() else { return Poll::Pending };
+        Poll::Ready(Some(()))
+    }
+
+    fn hand_out(&mut self) -> Option<Message> {
+        let message = self.local.pop_front()?;
         self.route.handed_out.add(1);
         self.stretch += if message.id.is_some() { ACKED_COUNTS } else { 1 };
         self.handed_out = message.id.is_some() && !self.route.manual;
-        Poll::Ready(Some(Message::new(message, self.route.manual.then_some((&self.shared, &self.route)))))
+        Some(Message::new(message, self.route.manual.then_some((&self.shared, &self.route))))
     }
 }
 
@@ -387,5 +391,58 @@ pub(crate) fn refusal(answer: &SubscribeResult, filter: impl Fn() -> String) -> 
         SubscribeResult::Rejected(why) => {
             Some(SubscribeError::Rejected { filter: filter(), why: why.clone() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::health::{Gap, GapCause};
+
+    /// Each gap is given just before its message, while the reader looks all the time.
+    #[tokio::test]
+    async fn a_gap_comes_before_the_message_that_followed_it() {
+        const TIMES: u64 = 20_000;
+        let shared = Shared::for_tests(tokio::runtime::Handle::current());
+        let route = Arc::new(Route::new(1, false, 64));
+        let mut stream = Subscription::new(shared, None, Arc::clone(&route), Vec::new());
+        let driver = std::thread::spawn(move || {
+            let now = std::time::SystemTime::now();
+            for n in 0..TIMES {
+                route.gap(Gap { from: None, to: now, cause: GapCause::QosZero });
+                route.give(&mut vec![rejoin_core::Message {
+                    id: None,
+                    topic: Text::from_static("t"),
+                    payload: bytes::Bytes::new(),
+                    qos: Qos::AtMostOnce,
+                    retain: false,
+                    dup: false,
+                    properties: None,
+                }]);
+                while route.unread() > 0 {
+                    std::thread::yield_now();
+                }
+                // Not always at the same moment of the reader.
+                (0..n % 64).for_each(|_| std::hint::spin_loop());
+            }
+            route.end();
+        });
+        let cx = Context::from_waker(Waker::noop());
+        let (mut gaps, mut messages) = (0u64, 0u64);
+        loop {
+            match stream.poll_item(&cx) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Item::Gap(_))) => gaps += 1,
+                Poll::Ready(Some(Item::Message(_))) => {
+                    messages += 1;
+                    assert_eq!(gaps, messages, "a message before its gap");
+                }
+                Poll::Ready(None) => break,
+            }
+        }
+        driver.join().unwrap();
+        assert_eq!(messages, TIMES);
     }
 }

@@ -254,6 +254,7 @@ settings! {
     "link.health_watch" => link.health_watch;
     "link.health_watch_filters" => link.health_watch_filters;
     "link.health_watch_only_tells" => link.health_watch_only_tells;
+    "link.health_watch_ignored" => link.health_watch_ignored;
     "link.maximum_packet_size" => link.maximum_packet_size;
     "link.receive_maximum" => link.receive_maximum;
     "link.receive_overrun" => link.receive_overrun;
@@ -299,7 +300,7 @@ fn is_complete(config: &Config) {
         link, session, recovery } = config;
     let LinkConfig { keep_alive: _, ping_after: _, ping_timeout: _, write_timeout: _, ack_timeout: _,
         connect_timeout: _, connack_timeout: _, health_watch: _, health_watch_filters: _,
-        health_watch_only_tells: _, maximum_packet_size: _, receive_maximum: _,
+        health_watch_only_tells: _, health_watch_ignored: _, maximum_packet_size: _, receive_maximum: _,
         receive_overrun: _, topic_alias_maximum: _, topic_aliases_used: _, max_user_properties: _,
         write_buffer: _ } = link;
     let SessionConfig { mode: _, adopt: _, clustered: _, in_flight_max: _, on_loss: _, resubscribe: _, durable: _,

@@ -23,6 +23,7 @@ pub(crate) struct Liveness {
     ack_timeout: Duration,
     health_watch: Option<Duration>,
     watched: Vec<TopicFilter>,
+    ignored: Vec<TopicFilter>,
     only_tells: bool,
     last_in: Timestamp,
     last_out: Timestamp,
@@ -80,6 +81,7 @@ impl Liveness {
             ack_timeout,
             health_watch: config.health_watch,
             watched: config.health_watch_filters.clone(),
+            ignored: config.health_watch_ignored.clone(),
             only_tells: config.health_watch_only_tells,
             last_in: now,
             last_out: now,
@@ -136,7 +138,8 @@ impl Liveness {
     }
 
     pub(crate) fn publish_received(&mut self, topic: &str, now: Timestamp) {
-        if self.watched.is_empty() || self.watched.iter().any(|filter| filter.matches(topic)) {
+        let is_of = |filters: &[TopicFilter]| filters.iter().any(|filter| filter.matches(topic));
+        if (self.watched.is_empty() || is_of(&self.watched)) && !is_of(&self.ignored) {
             self.last_publish = now;
         }
     }

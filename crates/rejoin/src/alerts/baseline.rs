@@ -26,7 +26,7 @@ pub struct Learning {
     /// One sample is the median of what was seen in this time. Default 30 s.
     pub every: Duration,
     /// How many samples count. Default 480: four hours of samples of 30 s, so that the shape of a day is followed and an
-    /// outage of an hour is not learned. Also the bound of memory: 8 bytes for each.
+    /// outage of an hour is not learned. Also the bound of memory: 8 bytes for each. At most [`WINDOW_MAX`].
     pub window: usize,
     /// After an alert fired for this long, what it complains of is taken as the new normal and learned from the start.
     /// Default 24 h.
@@ -45,6 +45,10 @@ impl Default for Learning {
         }
     }
 }
+
+/// The longest window of a baseline: 7,200 samples, two days and a half of samples of 30 s. More would not fit the file it
+/// is kept in.
+pub const WINDOW_MAX: usize = 7200;
 
 /// How far a baseline is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,6 +349,23 @@ mod tests {
         let mut crowded = Baseline::new(Signal::QueueAge, Learning::default());
         (0..100_000).for_each(|_| crowded.offer(1.0, start));
         assert_eq!(crowded.bucket.len(), BUCKET_MAX);
+    }
+
+    #[test]
+    fn the_longest_window_fits_its_file() {
+        let learning = each_sample(WINDOW_MAX);
+        let baselines = Signal::ALL.map(|signal| {
+            let mut baseline = Baseline::new(signal, learning);
+            // The longest number there is.
+            baseline.samples = std::iter::repeat_n(1.234_567_890_123_456_7e-300, WINDOW_MAX).collect();
+            (baseline.count, baseline.learned) = (u64::MAX, true);
+            baseline
+        });
+        let text = record(&baselines);
+        assert!((text.len() as u64) < RECORD_MAX, "{}", text.len());
+        assert_eq!(recall(&text, learning).unwrap()[0].samples.len(), WINDOW_MAX);
+        let alerts = super::super::Alerts::none().learning(|learning| learning.window = usize::MAX);
+        assert_eq!(alerts.learning.window, WINDOW_MAX);
     }
 
     #[test]

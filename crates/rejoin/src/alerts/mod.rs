@@ -34,7 +34,7 @@ mod watcher;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use baseline::{BaselineState, Learning};
+pub use baseline::{BaselineState, Learning, WINDOW_MAX};
 pub(crate) use baseline::{RECORD_MAX, recall};
 pub use patterns::{Finding, Losses, PatternRules};
 pub use rule::{AlertState, RESOLVED_SHOWN, Rule};
@@ -48,7 +48,6 @@ pub(crate) use watcher::{Look, Watcher};
 pub struct Alerts {
     pub(crate) rules: Vec<Rule>,
     pub(crate) learning: Learning,
-    pub(crate) patterns: PatternRules,
     pub(crate) every: Duration,
     pub(crate) keep_in: Option<PathBuf>,
 }
@@ -94,13 +93,7 @@ impl Default for Alerts {
 impl Alerts {
     /// No rules yet: baselines are learned, nothing fires.
     pub fn none() -> Self {
-        Self {
-            rules: Vec::new(),
-            learning: Learning::default(),
-            patterns: PatternRules::default(),
-            every: EVERY,
-            keep_in: None,
-        }
+        Self { rules: Vec::new(), learning: Learning::default(), every: EVERY, keep_in: None }
     }
 
     /// One more rule.
@@ -109,26 +102,25 @@ impl Alerts {
         self
     }
 
-    /// How baselines learn. Default: 5 min or 200 samples, see [`Learning`].
+    /// How baselines learn. Default: 5 min or 200 samples, see [`Learning`]. A window beyond [`WINDOW_MAX`] is as long as
+    /// that.
     pub fn learning(mut self, change: impl FnOnce(&mut Learning)) -> Self {
         change(&mut self.learning);
+        self.learning.window = self.learning.window.min(WINDOW_MAX);
         self
     }
 
-    /// When lost links make a pattern. See [`PatternRules`].
-    pub fn patterns(mut self, change: impl FnOnce(&mut PatternRules)) -> Self {
-        change(&mut self.patterns);
-        self
-    }
-
-    /// How often the rules look. Default 5 s; not below 10 ms.
+    /// How often the rules look. Default 5 s; not below 10 ms nor above 1 h, nor more seldom than
+    /// [`HealthRules::every`](crate::health::HealthRules::every) where health is watched, too.
     pub fn every(mut self, time: Duration) -> Self {
-        self.every = time.max(Duration::from_millis(10));
+        self.every = crate::health::pause(time);
         self
     }
 
     /// Keeps what was learned in this folder, in the file `baselines`, so that the next process need not learn it anew.
-    /// Default: the folder of the queue, where there is one; else nothing is kept. Written every 5 min and at the end.
+    /// Default: the folder of the queue, where there is one; else nothing is kept. Written every 5 min and at the end: a
+    /// shutdown waits for it, for 1 s at most. The folder is made at the start and not again. Each client needs its own:
+    /// of two in one folder the first one keeps, the other one says so in the log.
     pub fn keep_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.keep_in = Some(folder.into());
         self

@@ -9,8 +9,8 @@ use rejoin_core::{LocalCause, LossCause, ReasonCode, TransportErrorKind};
 
 use super::signal::{median, seconds, spread_about, time};
 
-/// When links that end make a pattern. Given to [`Alerts::patterns`](super::Alerts::patterns) and
-/// [`HealthRules::patterns`](crate::health::HealthRules::patterns).
+/// When links that end make a pattern, for alerts and for health alike. Set in
+/// [`HealthRules::patterns`](crate::health::HealthRules::patterns), so that both say the same of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PatternRules {
@@ -22,6 +22,13 @@ pub struct PatternRules {
     pub silent_closes: usize,
     /// Losses older than this belong to no contest any more, unless the contest itself is slower. Default 10 min.
     pub contest_memory: Duration,
+    /// Takeovers further apart than this are no contest, and three times the period of one are remembered for no longer:
+    /// what is taken over once a night is restarted once a night. Default 2 h: a client that backs off for an hour is
+    /// still in its contest.
+    pub contest_period: Duration,
+    /// The same for closes without a word. Default 10 min: what closes links after half an hour or an hour is a load
+    /// balancer, which is not asked for a second client.
+    pub silent_period: Duration,
     /// So many short links within [`PatternRules::flap_within`] are flapping. Default 4.
     pub flaps: usize,
     /// A link that lived shorter than this is short. Default 60 s.
@@ -36,6 +43,8 @@ impl Default for PatternRules {
             takeovers: 3,
             silent_closes: 5,
             contest_memory: Duration::from_secs(600),
+            contest_period: Duration::from_secs(7200),
+            silent_period: Duration::from_secs(600),
             flaps: 4,
             short_link: Duration::from_secs(60),
             flap_within: Duration::from_secs(600),
@@ -61,6 +70,10 @@ const LOSSES_MAX: usize = 64;
 const EQUAL: f64 = 0.1;
 /// So many of a hundred have to be equal.
 const EQUAL_PERCENT: usize = 80;
+
+/// In a contest we come back at once, or after as long as the link lived: longer pauses than this and that are something
+/// else. Twice what recovery waits at most for a server that is there.
+const PAUSE_MAX: Duration = Duration::from_secs(120);
 
 /// How a link ended, as far as patterns care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,18 +199,25 @@ impl Losses {
         self.takeovers(rules, client_id, now).or_else(|| self.silent_contest(rules, client_id, now))
     }
 
-    /// Those of a kind, unless the last of them is long past.
-    fn of_kind(&self, end: End, rules: &PatternRules, now: Instant) -> Vec<Loss> {
-        let found: Vec<Loss> = self.losses.iter().filter(|loss| loss.end == end).copied().collect();
-        let at: Vec<Instant> = found.iter().map(|loss| loss.at).collect();
-        let period = median(&mut distances(&at)).unwrap_or(0.0);
-        let memory = rules.contest_memory.as_secs_f64().max(3.0 * period);
+    /// The last of a kind that came one after the other, no further apart than `period`; none when they are long past.
+    fn run_of(&self, end: End, rules: &PatternRules, period: Duration, now: Instant) -> Vec<Loss> {
+        let mut run: Vec<Loss> = Vec::new();
+        for loss in self.losses.iter().rev().filter(|loss| loss.end == end) {
+            if run.last().is_some_and(|later| later.at.saturating_duration_since(loss.at) > period) {
+                break;
+            }
+            run.push(*loss);
+        }
+        run.reverse();
+        let at: Vec<Instant> = run.iter().map(|loss| loss.at).collect();
+        let usual = median(&mut distances(&at)).unwrap_or(0.0);
+        let memory = (3.0 * usual).min(period.as_secs_f64()).max(rules.contest_memory.as_secs_f64());
         let last = at.last().map_or(f64::INFINITY, |at| now.saturating_duration_since(*at).as_secs_f64());
-        if last <= memory { found } else { Vec::new() }
+        if last <= memory { run } else { Vec::new() }
     }
 
     fn takeovers(&self, rules: &PatternRules, client_id: &str, now: Instant) -> Option<Finding> {
-        let found = self.of_kind(End::TakenOver, rules, now);
+        let found = self.run_of(End::TakenOver, rules, rules.contest_period, now);
         (!found.is_empty() && found.len() >= rules.takeovers).then(|| {
             let lives: Vec<f64> = found.iter().map(|loss| loss.lived.as_secs_f64()).collect();
             let (all, count) = (self.losses.len(), found.len());
@@ -217,8 +237,11 @@ impl Losses {
     }
 
     fn silent_contest(&self, rules: &PatternRules, client_id: &str, now: Instant) -> Option<Finding> {
-        let found = self.of_kind(End::Silent, rules, now);
+        let found = self.run_of(End::Silent, rules, rules.silent_period, now);
         // A contest fills the time: a close now and then is something else, however equal.
+        if !fills_the_time(&found) {
+            return None;
+        }
         let lives: Vec<f64> = found.iter().rev().take(12).map(|loss| loss.lived.as_secs_f64()).collect();
         let rhythm = Rhythm::of(&lives, rules.silent_closes)?;
         let (all, count) = (self.losses.len(), found.len());
@@ -278,6 +301,17 @@ fn words_of(cause: &LossCause) -> &'static str {
         "transport-error" => "transport error",
         name => name,
     }
+}
+
+/// Whether most of these links were opened soon after the one before was lost.
+fn fills_the_time(losses: &[Loss]) -> bool {
+    let pairs = losses.windows(2);
+    let all = pairs.len();
+    let soon = pairs.filter(|pair| {
+        let apart = pair[1].at.saturating_duration_since(pair[0].at);
+        apart.saturating_sub(pair[1].lived) <= PAUSE_MAX.max(pair[1].lived)
+    });
+    soon.count() * 100 >= all * EQUAL_PERCENT
 }
 
 fn distances(at: &[Instant]) -> Vec<f64> {
@@ -404,6 +438,30 @@ mod tests {
         assert!(losses.contest(&rules, "gw-17", now).is_none(), "four are too few");
         let (losses, now) = lives(&LossCause::PeerClosed, &[3.0, 50.0, 11.0, 200.0, 31.0, 7.0], 10.0);
         assert!(losses.contest(&rules, "gw-17", now).is_none(), "no rhythm");
+    }
+
+    /// A restart each night, and a load balancer that ends links after a time.
+    #[test]
+    fn what_ends_links_seldom_is_no_contest() {
+        let rules = PatternRules::default();
+        let (night, hour) = (24.0 * 3600.0, 3600.0);
+        for cause in [taken_over(), LossCause::PeerClosed] {
+            let (losses, now) = lives(&cause, &[night - 5.0; 9], 5.0);
+            assert_eq!(losses.contest(&rules, "a", now), None, "a restart each night: {cause:?}");
+        }
+        for age in [0.5 * hour, hour, 12.0 * hour] {
+            let (losses, now) = lives(&LossCause::PeerClosed, &[age; 30], 1.0);
+            assert_eq!(losses.contest(&rules, "a", now), None, "links end after {age} s");
+        }
+        let (losses, now) = lives(&LossCause::PeerClosed, &[30.0; 9], 300.0);
+        assert_eq!(losses.contest(&rules, "a", now), None, "a close now and then, however equal");
+        let (losses, now) = lives(&taken_over(), &[60.0; 3], hour);
+        assert!(losses.contest(&rules, "a", now + secs(hour)).is_some(), "in the slow lane");
+        assert_eq!(losses.contest(&rules, "a", now + secs(2.0 * hour + 1.0)), None, "and it is forgotten");
+        // Those of last week are not counted with those of today.
+        let mut losses = losses;
+        losses.lost(&taken_over(), secs(20.0), now + secs(7.0 * night));
+        assert_eq!(losses.contest(&rules, "a", now + secs(7.0 * night)), None, "one");
     }
 
     #[test]

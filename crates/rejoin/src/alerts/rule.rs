@@ -86,12 +86,14 @@ impl Rule {
         Self::new(signal, Kind::TimesBaseline(if times >= 1.0 { times } else { 1.0 }))
     }
 
-    /// Another client uses our client id; see [`Losses::contest`](super::Losses::contest).
+    /// Another client uses our client id; see [`Losses::contest`](super::Losses::contest). What makes one is set in
+    /// [`HealthRules::patterns`](crate::health::HealthRules::patterns).
     pub const fn contest() -> Self {
         Self::new(Signal::Reconnects, Kind::Contest)
     }
 
-    /// The link flaps; see [`Losses::flapping`](super::Losses::flapping).
+    /// The link flaps; see [`Losses::flapping`](super::Losses::flapping). What makes it is set in
+    /// [`HealthRules::patterns`](crate::health::HealthRules::patterns).
     pub const fn flapping() -> Self {
         Self::new(Signal::LinkLife, Kind::Flapping)
     }

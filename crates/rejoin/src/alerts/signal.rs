@@ -10,7 +10,7 @@ use std::time::Duration;
 /// | `Reconnects` | per hour | links lost, those we ended ourselves not counted | more |
 /// | `LinkLife` | seconds | how long a link lived, once it is gone | less |
 /// | `PingRoundTrip` | seconds | from PINGREQ to PINGRESP | more |
-/// | `AckLatency` | seconds | from sending to the acknowledgement, the slowest hundredth since the last look | more |
+/// | `AckLatency` | seconds | from sending to the acknowledgement of what was sent once, the slowest hundredth since the last look | more |
 /// | `QueueAge` | seconds | how long the oldest accepted message waits for its answer | more |
 /// | `MessageSilence` | seconds | since the last message came, on an open link with subscriptions | more |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ pub enum Signal {
     LinkLife,
     /// From PINGREQ to PINGRESP, in seconds.
     PingRoundTrip,
-    /// From sending to the acknowledgement, in seconds.
+    /// From sending to the acknowledgement, in seconds: how long the broker takes. What waits for us is in `QueueAge`.
     AckLatency,
     /// Age of the oldest message not answered for, in seconds.
     QueueAge,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rejoin_core::{LossCause, ReasonCode};
 
-use super::{AlertState, Alerts, Look, Watcher, seconds};
+use super::{AlertState, Alerts, Look, PatternRules, Watcher, seconds};
 
 const PAGE: &str = include_str!("../../../../docs/alerts.md");
 const TICK: u32 = 5;
@@ -257,8 +257,8 @@ fn ill_links() -> [Series; 4] {
 }
 
 fn watcher(start: Instant) -> Watcher {
-    let Alerts { rules, patterns, learning, .. } = Alerts::default();
-    Watcher::new(rules, patterns, learning, None, start)
+    let Alerts { rules, learning, .. } = Alerts::default();
+    Watcher::new(rules, PatternRules::default(), learning, None, start)
 }
 
 /// The alerts that fired: when, and which.

@@ -87,6 +87,8 @@ pub(crate) struct Watcher {
     /// Since when silence counts: the link opened, or a message came.
     silent_since: Option<Instant>,
     now_values: [Option<f64>; 6],
+    /// The link is open.
+    open: bool,
 }
 
 impl Watcher {
@@ -108,6 +110,7 @@ impl Watcher {
             last_message: None,
             silent_since: None,
             now_values: [None; 6],
+            open: false,
         }
     }
 
@@ -129,6 +132,7 @@ impl Watcher {
 
     /// Looks at everything. Gives the alerts whose state changed.
     pub(crate) fn look(&mut self, client_id: &str, seen: &Look, now: Instant) -> Vec<AlertStatus> {
+        self.open = seen.open;
         self.sample(seen, now);
         let mut changed = Vec::new();
         for n in 0..self.guards.len() {
@@ -227,6 +231,7 @@ impl Watcher {
             (Some(value), Some(limit)) => Some(rule.is_beyond(value, limit)),
             // No link ended for a while: lives are as long as they should be.
             (None, Some(_)) if rule.signal == Signal::LinkLife => Some(false),
+            (None, Some(limit)) if self.is_past(rule.signal, limit) => Some(false),
             _ => None,
         };
         let evidence = match (value, limit) {
@@ -251,6 +256,17 @@ impl Watcher {
             self.baselines[guard.rule.signal.index()].begin_anew();
         }
         changed || learns_anew
+    }
+
+    /// Nothing to measure on an open link, and nothing that waits longer than it should: a latency is over, or it would
+    /// fire for ever once the last message was sent.
+    fn is_past(&self, signal: Signal, limit: f64) -> bool {
+        let waits = || self.now_values[Signal::QueueAge.index()].is_some_and(|age| age > limit);
+        match signal {
+            Signal::PingRoundTrip => self.open,
+            Signal::AckLatency => self.open && !waits(),
+            _ => false,
+        }
     }
 
     fn judge_pattern(&mut self, n: usize, found: Option<Finding>, now: Instant) -> bool {
@@ -372,5 +388,44 @@ const fn hint(signal: Signal) -> &'static str {
         Signal::MessageSilence => {
             "check that the publishers run, that topic and filter fit, and that nobody else took over the subscription"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A minute of latencies of a second, then nothing to measure. Gives what became of the rule at each minute.
+    fn after_the_last(signal: Signal, then: Look) -> Vec<AlertState> {
+        let start = Instant::now();
+        let rule = Rule::over(signal, SECOND / 2);
+        let mut watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
+        let slow = Look { open: true, ping: Some(SECOND), ack: Some(SECOND), ..Look::default() };
+        let mut states = Vec::new();
+        for look in 0..12 * 15 {
+            let seen = if look < 12 { slow } else { then };
+            watcher.look("a", &seen, start + SECOND * 5 * look);
+            if look % 12 == 11 {
+                states.push(watcher.alerts()[0].state);
+            }
+        }
+        states
+    }
+
+    #[test]
+    fn a_latency_is_over_when_an_open_link_has_nothing_to_measure() {
+        let open = Look { open: true, ..Look::default() };
+        for signal in [Signal::PingRoundTrip, Signal::AckLatency] {
+            let states = after_the_last(signal, open);
+            assert_eq!(states[..4], [AlertState::Firing; 4], "{signal}: what was seen last counts for 5 min");
+            assert_eq!(states[8], AlertState::Resolved, "{signal}: {states:?}");
+            let states = after_the_last(signal, Look::default());
+            assert_eq!(states.last(), Some(&AlertState::Firing), "{signal}: closed, nobody can say");
+        }
+        let waits = Look { queue_age: Some(SECOND * 60), ..open };
+        let states = after_the_last(Signal::AckLatency, waits);
+        assert_eq!(states.last(), Some(&AlertState::Firing), "nothing is acknowledged at all");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::vitals::Vitals;
+use super::vitals::{Loop, Vitals};
 use super::{Check, HealthRules, HealthStatus};
 use crate::alerts::{seconds, time};
 use crate::status::Link;
@@ -103,14 +103,19 @@ fn latency(seen: &Vitals, rules: &HealthRules) -> Judged {
     if let Some(first) = seen.slow.first() {
         return (Degraded, first.clone());
     }
-    if seen.loopback == Some(None) {
-        return (Degraded, "the loopback message did not come back".to_owned());
-    }
+    let loopback = match &seen.loopback {
+        Some(Loop::Missed) => return (Degraded, "the loopback message did not come back".to_owned()),
+        Some(Loop::Refused(why)) => {
+            let detail = format!("no loopback message is sent: {why}; allow the topic, or name another one");
+            return (Degraded, detail);
+        }
+        Some(Loop::Back(took)) => Some(*took),
+        None => None,
+    };
     let ping = seen.ping.filter(|_| seen.state.is_connection_open());
-    let worst = ping.max(seen.loopback.flatten());
-    let mut detail =
-        ping.map_or_else(|| "no ping on this link yet".to_owned(), |ping| format!("ping {}", time(ping)));
-    if let Some(Some(loopback)) = seen.loopback {
+    let worst = ping.max(loopback);
+    let mut detail = ping.map_or_else(|| "no ping lately".to_owned(), |ping| format!("ping {}", time(ping)));
+    if let Some(loopback) = loopback {
         detail.push_str(&format!(", loopback {}", time(loopback)));
     }
     match worst {

@@ -19,6 +19,7 @@
 
 mod gap;
 mod judge;
+mod keep;
 pub(crate) mod loopback;
 pub(crate) mod observer;
 mod probe;
@@ -27,7 +28,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use crate::alerts::PatternRules;
+use crate::alerts::{Alerts, PatternRules};
 
 pub(crate) use gap::Gaps;
 pub use gap::{Gap, GapCause};
@@ -172,12 +173,27 @@ pub struct HealthRules {
     pub clock_step: Duration,
     /// How long a step of the clock is shown. Default 10 min.
     pub clock_shown: Duration,
-    /// What is flapping and what a contest about the client id. See [`PatternRules`].
+    /// What is flapping and what a contest about the client id, for health and for alerts. See [`PatternRules`].
     pub patterns: PatternRules,
     /// The driver that does not answer for so long is stuck: [`livez`] fails. Default 30 s.
     pub stuck_after: Duration,
-    /// How often the task that watches looks. Default 5 s; what happens to the link it sees at once.
+    /// How often the task that watches looks. Default 5 s, or [`Alerts::every`](crate::alerts::Alerts::every) where only
+    /// alerts are watched; not below 10 ms nor above 1 h. What happens to the link it sees at once.
     pub every: Duration,
+}
+
+impl HealthRules {
+    /// The rules asked for, or the default ones that look as often as the alerts.
+    pub(crate) fn in_force(asked: Option<Self>, alerts: Option<&Alerts>) -> Self {
+        let every = alerts.filter(|_| asked.is_none()).map(|alerts| alerts.every);
+        let rules = asked.unwrap_or_default();
+        Self { every: pause(every.unwrap_or(rules.every)), ..rules }
+    }
+}
+
+/// The pause between two looks that was asked for, within what makes sense: none would look all the time.
+pub(crate) fn pause(every: Duration) -> Duration {
+    every.clamp(Duration::from_millis(10), Duration::from_secs(3600))
 }
 
 impl Default for HealthRules {
@@ -196,5 +212,31 @@ impl Default for HealthRules {
             stuck_after: Duration::from_secs(30),
             every: crate::alerts::EVERY,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_comes_neither_all_the_time_nor_never() {
+        assert_eq!(pause(Duration::ZERO), Duration::from_millis(10));
+        assert_eq!(pause(Duration::MAX), Duration::from_secs(3600));
+        assert_eq!(pause(Duration::from_secs(7)), Duration::from_secs(7));
+        let asked = |every| Some(HealthRules { every, ..HealthRules::default() });
+        assert_eq!(HealthRules::in_force(asked(Duration::MAX), None).every, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn alerts_alone_look_as_seldom_as_they_want() {
+        let minute = Duration::from_secs(60);
+        let alerts = Alerts::default().every(minute);
+        assert_eq!(HealthRules::in_force(None, Some(&alerts)).every, minute);
+        assert_eq!(
+            HealthRules::in_force(Some(HealthRules::default()), Some(&alerts)).every,
+            crate::alerts::EVERY
+        );
+        assert_eq!(HealthRules::in_force(None, None), HealthRules::default());
     }
 }

@@ -1,18 +1,16 @@
 //! The one task that watches a client, once somebody asked for it: it judges health and rules, at each event that matters
 //! and at a slow tick, and tells what changed.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::keep::Keep;
 use super::vitals::Pings;
 use super::{Health, HealthStatus};
-use crate::alerts::{
-    AlertState, AlertStatus, Alerts, BaselineStatus, Look, RECORD_MAX, Signal, Watcher, recall,
-};
+use crate::alerts::{AlertState, AlertStatus, Alerts, BaselineStatus, Look, Signal, Watcher, recall};
 use crate::command::Shared;
 use crate::events::{Event, Events};
 use crate::metrics::{self, Histogram};
@@ -21,14 +19,16 @@ use crate::translate;
 
 /// How often what was learned is written.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
-/// The file it is written to.
-const RECORD: &str = "baselines";
+/// How long a shutdown waits for what was learned to be written: longer than a disk that works takes.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the task shows.
 #[derive(Debug)]
 pub(crate) struct Watching {
     health: watch::Sender<Health>,
     board: Mutex<Board>,
+    /// True once the task is over, and what was learned written.
+    over: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +50,12 @@ impl Watching {
         lock(&self.board).baselines.clone()
     }
 
+    /// Waits until what was learned is written, for no longer than a working disk takes.
+    pub(crate) async fn written(&self) {
+        let mut over = self.over.subscribe();
+        let _ = tokio::time::timeout(WRITTEN_WITHIN, over.wait_for(|over| *over)).await;
+    }
+
     /// What alerts on latencies say.
     pub(crate) fn slow(&self) -> Vec<String> {
         let latency =
@@ -65,7 +71,11 @@ pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
     let mut events = None;
     let watching = shared.ward.watching.get_or_init(|| {
         events = Some(shared.events.subscribe());
-        Watching { health: watch::Sender::new(shared.health()), board: Mutex::default() }
+        Watching {
+            health: watch::Sender::new(shared.health()),
+            board: Mutex::default(),
+            over: watch::Sender::new(false),
+        }
     });
     if let Some(events) = events {
         // The task must not keep the client alive; a driver that ends ends the events.
@@ -74,7 +84,19 @@ pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
     watching
 }
 
+/// However the task ends, nobody waits for it any more.
+struct Over(Weak<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        if let Some(watching) = self.0.upgrade().as_ref().and_then(|shared| shared.ward.watching.get()) {
+            watching.over.send_replace(true);
+        }
+    }
+}
+
 async fn run(shared: Weak<Shared>, mut events: Events, alerts: Option<Alerts>) {
+    let _over = Over(Weak::clone(&shared));
     let Some(mut observer) = Observer::new(&shared, alerts).await else { return };
     loop {
         let due = tokio::time::Instant::from_std(observer.next_tick);
@@ -106,7 +128,7 @@ struct Observer {
     watcher: Option<Watcher>,
     every: Duration,
     next_tick: Instant,
-    keep: Option<PathBuf>,
+    keep: Option<Arc<Keep>>,
     saved: Instant,
     pings: Pings,
     acks: Histogram,
@@ -117,7 +139,10 @@ struct Observer {
 impl Observer {
     async fn new(shared: &Weak<Shared>, alerts: Option<Alerts>) -> Option<Self> {
         let now = Instant::now();
-        let every = shared.upgrade()?.ward.rules.every;
+        let (every, patterns) = {
+            let shared = shared.upgrade()?;
+            (shared.ward.rules.every, shared.ward.rules.patterns)
+        };
         let mut observer = Self {
             watcher: None,
             every,
@@ -128,12 +153,9 @@ impl Observer {
             acks: Histogram::default(),
             stopped: false,
         };
-        if let Some(Alerts { rules, learning, patterns, every, keep_in }) = alerts {
-            let kept = match keep_in.map(|folder| folder.join(RECORD)) {
-                Some(path) => {
-                    observer.keep = Some(path.clone());
-                    tokio::task::spawn_blocking(move || read(&path)).await.ok().flatten()
-                }
+        if let Some(Alerts { rules, learning, every, keep_in }) = alerts {
+            let kept = match keep_in {
+                Some(folder) => observer.begin_keeping(folder).await,
                 None => None,
             };
             let known = kept.and_then(|text| match recall(&text, learning) {
@@ -147,6 +169,19 @@ impl Observer {
             observer.watcher = Some(Watcher::new(rules, patterns, learning, known, now));
         }
         Some(observer)
+    }
+
+    /// Gives what was kept.
+    async fn begin_keeping(&mut self, folder: PathBuf) -> Option<String> {
+        let begun = tokio::task::spawn_blocking(move || Keep::begin(&folder)).await.ok()?;
+        let (keep, kept) = begun;
+        match keep {
+            Ok(keep) => self.keep = Some(Arc::new(keep)),
+            Err(error) => {
+                tracing::warn!(target: "rejoin", %error, "what is learned will not be kept for the next start");
+            }
+        }
+        kept
     }
 
     /// Takes a fact in. True when it is worth a look at once.
@@ -235,37 +270,11 @@ impl Observer {
 
     async fn save(&mut self) {
         self.saved = Instant::now();
-        let (Some(path), Some(watcher)) = (self.keep.clone(), &self.watcher) else { return };
+        let (Some(keep), Some(watcher)) = (self.keep.clone(), &self.watcher) else { return };
         let text = watcher.record();
-        let written = tokio::task::spawn_blocking(move || write(&path, &text)).await;
+        let written = tokio::task::spawn_blocking(move || keep.write(&text)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(target: "rejoin", %error, "what was learned could not be kept for the next start");
         }
     }
-}
-
-/// `None` when there is nothing yet.
-fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(target: "rejoin", %error, "the file of baselines cannot be read: they are learned anew");
-            return None;
-        }
-    };
-    // What is not text is damaged, and found to be.
-    let _ = file.take(RECORD_MAX).read_to_string(&mut text);
-    Some(text)
-}
-
-/// Whole or not at all.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let unfinished = path.with_extension("new");
-    std::fs::write(&unfinished, text)?;
-    std::fs::rename(&unfinished, path)
 }

@@ -14,11 +14,11 @@ use super::{Health, HealthRules, HealthStatus};
 use crate::alerts::{Finding, Losses};
 use crate::command::{Command, Shared};
 use crate::events::Event;
-use crate::status::State;
+use crate::route::StreamFigures;
+use crate::routes::Routes;
+use crate::status::{Link, State};
 use crate::sync::lock;
 
-/// Most refused filters that are remembered by name.
-const REFUSED_MAX: usize = 64;
 /// What adjusting a clock may do to it: 500 ppm, as the kernel allows.
 const SLEW: f64 = 0.0005;
 
@@ -37,6 +37,10 @@ pub(crate) struct Ward {
     message: AtomicU64,
     /// Filters somebody wants.
     wishes: AtomicU64,
+    /// How often messages that wait in several streams count too often.
+    waits_twice: AtomicU64,
+    /// The topic of the message to ourselves: what comes on it is no news.
+    loopback: Option<Text>,
     pub(crate) watching: OnceLock<Watching>,
 }
 
@@ -45,13 +49,13 @@ struct Notes {
     losses: Losses,
     /// Since when there is no open link.
     closed_since: Option<Instant>,
+    /// Filters that are wanted and were refused: no more than there are wishes.
     refused: BTreeMap<Text, String>,
-    refused_more: bool,
     taken_over: Option<(Instant, String)>,
     clock: WallClock,
     /// Of each stream: how many messages it was done with, and since when that has not changed.
     streams: BTreeMap<u64, (u64, Instant)>,
-    loopback: Option<(Instant, Option<Duration>)>,
+    loopback: Option<(Instant, Loop)>,
     pings: Pings,
     since: BTreeMap<&'static str, (HealthStatus, Instant)>,
 }
@@ -98,14 +102,25 @@ impl WallClock {
 pub(crate) struct Pings {
     answered: u64,
     took: Duration,
-    last: Option<Duration>,
+    last: Option<(Instant, Duration)>,
 }
 
+/// How long a round trip says how the link is.
+const PING_SHOWN: Duration = Duration::from_secs(600);
+
 impl Pings {
-    /// Those answered since the last look (their mean), or what was seen then.
-    pub(crate) fn look(&mut self, stats: &Stats) -> Option<Duration> {
+    /// Those answered since the last look (their mean), or what was seen not long ago.
+    pub(crate) fn look(&mut self, stats: &Stats, now: Instant) -> Option<Duration> {
+        if let Some(took) = self.fresh(stats) {
+            self.last = Some((now, took));
+        }
+        self.last.filter(|(at, _)| now.saturating_duration_since(*at) <= PING_SHOWN).map(|(_, took)| took)
+    }
+
+    /// What was seen says nothing of the next link.
+    fn link_ended(&mut self, stats: &Stats) {
         self.fresh(stats);
-        self.last
+        self.last = None;
     }
 
     /// Only those answered since the last look.
@@ -115,7 +130,7 @@ impl Pings {
             return None;
         }
         let mean = stats.pings_took.saturating_sub(self.took) / answered;
-        (self.answered, self.took, self.last) = (stats.pings_answered, stats.pings_took, Some(mean));
+        (self.answered, self.took) = (stats.pings_answered, stats.pings_took);
         Some(mean)
     }
 }
@@ -126,6 +141,16 @@ pub(crate) struct IdleStream {
     pub(crate) filters: String,
     pub(crate) waiting: u64,
     pub(crate) idle: Duration,
+}
+
+/// What became of a message to ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Loop {
+    /// It came back after this time.
+    Back(Duration),
+    Missed,
+    /// The broker refuses its topic, in these words; no more are sent.
+    Refused(String),
 }
 
 /// What is seen of a client at one look.
@@ -139,8 +164,8 @@ pub(crate) struct Vitals {
     pub(crate) limit_messages: Option<u64>,
     pub(crate) oldest: Option<Duration>,
     pub(crate) ping: Option<Duration>,
-    /// The last loopback message: `None` when it did not come back.
-    pub(crate) loopback: Option<Option<Duration>>,
+    /// What became of the last loopback message.
+    pub(crate) loopback: Option<Loop>,
     /// What alerts on latencies say.
     pub(crate) slow: Vec<String>,
     pub(crate) flapping: Option<Finding>,
@@ -151,15 +176,15 @@ pub(crate) struct Vitals {
 }
 
 impl Ward {
-    pub(crate) fn new(rules: HealthRules) -> Self {
+    pub(crate) fn new(rules: HealthRules, loopback: Option<Text>) -> Self {
         let now = Instant::now();
         Self {
             rules,
+            loopback,
             notes: Mutex::new(Notes {
                 losses: Losses::new(),
                 closed_since: Some(now),
                 refused: BTreeMap::new(),
-                refused_more: false,
                 taken_over: None,
                 clock: WallClock::new(now, SystemTime::now()),
                 streams: BTreeMap::new(),
@@ -172,6 +197,7 @@ impl Ward {
             gone: AtomicBool::new(false),
             message: AtomicU64::new(0),
             wishes: AtomicU64::new(0),
+            waits_twice: AtomicU64::new(0),
             watching: OnceLock::new(),
         }
     }
@@ -181,13 +207,21 @@ impl Ward {
         self.pulse.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    pub(crate) fn message_came(&self, now: Timestamp) {
+    pub(crate) fn message_came(&self, topic: &Text, now: Timestamp) {
+        if self.loopback.as_ref() == Some(topic) {
+            return;
+        }
         self.message.store(now.as_micros() + 1, Ordering::Relaxed);
     }
 
-    /// So many filters are wanted now.
-    pub(crate) fn wanted(&self, filters: usize) {
-        self.wishes.store(filters as u64, Ordering::Relaxed);
+    /// What is wanted now. A refusal goes with the wish.
+    pub(crate) fn wanted(&self, routes: &Routes) {
+        self.wishes.store(routes.wanted(self.loopback.as_ref()) as u64, Ordering::Relaxed);
+        lock(&self.notes).refused.retain(|filter, _| routes.wants(filter));
+    }
+
+    pub(crate) fn waits_twice(&self, times: u64) {
+        self.waits_twice.store(times, Ordering::Relaxed);
     }
 
     pub(crate) fn wishes(&self) -> usize {
@@ -203,8 +237,8 @@ impl Ward {
         self.gone.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_loopback(&self, took: Option<Duration>) {
-        lock(&self.notes).loopback = Some((Instant::now(), took));
+    pub(crate) fn note_loopback(&self, seen: Loop) {
+        lock(&self.notes).loopback = Some((Instant::now(), seen));
     }
 
     /// The broker granted a filter.
@@ -212,8 +246,8 @@ impl Ward {
         lock(&self.notes).refused.remove(filter);
     }
 
-    /// Notes what an event says about health.
-    pub(crate) fn note(&self, event: &Event) {
+    /// Notes what an event says about health; `stats` are those of the engine by then.
+    pub(crate) fn note(&self, event: &Event, stats: &Stats) {
         let now = Instant::now();
         match event {
             Event::Opened { .. } => lock(&self.notes).closed_since = None,
@@ -221,13 +255,10 @@ impl Ward {
                 let mut notes = lock(&self.notes);
                 notes.closed_since = Some(now);
                 notes.losses.lost(cause, *lasted, now);
+                notes.pings.link_ended(stats);
             }
             Event::SubscriptionRefused { filter, why } => {
-                let mut notes = lock(&self.notes);
-                notes.refused_more = notes.refused.len() >= REFUSED_MAX;
-                if !notes.refused_more {
-                    notes.refused.insert(filter.clone(), why.to_string());
-                }
+                lock(&self.notes).refused.insert(filter.clone(), why.to_string());
             }
             Event::TakenOver { evidence } => {
                 lock(&self.notes).taken_over = Some((now, evidence.clone()));
@@ -242,6 +273,10 @@ impl Shared {
     /// an idle client is woken no more than once in the time of the rule, and only while somebody looks.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let ward = &self.ward;
+        // One that ended in order has nothing left to answer.
+        if matches!(self.state.borrow().link, Link::Stopped { .. }) {
+            return None;
+        }
         let (now, limit) = (self.clock.timestamp(), ward.rules.stuck_after);
         let pulse = Timestamp::from_micros(ward.pulse.load(Ordering::Relaxed));
         if now.since(pulse) < limit {
@@ -256,6 +291,17 @@ impl Shared {
         }
         let waited = now.since(Timestamp::from_micros(asked - 1));
         (waited >= limit).then_some(waited)
+    }
+
+    /// The window towards us is full of messages nobody took: nothing more comes until somebody does.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.is_full_of(&self.streams())
+    }
+
+    fn is_full_of(&self, streams: &[StreamFigures]) -> bool {
+        let waiting: u64 = streams.iter().map(|stream| stream.waiting).sum();
+        let once = waiting.saturating_sub(self.ward.waits_twice.load(Ordering::Relaxed));
+        once >= u64::from(self.receive_maximum)
     }
 
     /// When the last message came.
@@ -303,7 +349,7 @@ impl Shared {
         let mut notes = lock(&self.ward.notes);
         let notes = &mut *notes;
         let mut idle = Vec::new();
-        let outstanding: u64 = streams.iter().map(|stream| stream.waiting).sum();
+        let full = self.is_full_of(&streams);
         notes.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
         for stream in streams {
             let known = notes.streams.entry(stream.id).or_insert((stream.done, now));
@@ -311,7 +357,7 @@ impl Shared {
                 *known = (stream.done, now);
             }
             let idle_for = now.saturating_duration_since(known.1);
-            let holds_up = outstanding >= u64::from(self.receive_maximum) && stream.waiting > 0;
+            let holds_up = full && stream.waiting > 0;
             if holds_up && idle_for >= rules.stream_idle {
                 idle.push(IdleStream { filters: stream.filters, waiting: stream.waiting, idle: idle_for });
             }
@@ -324,8 +370,12 @@ impl Shared {
             limit_bytes: queue.limit_bytes,
             limit_messages: queue.limit_messages,
             oldest: self.oldest_age(),
-            ping: notes.pings.look(&stats),
-            loopback: notes.loopback.filter(|(at, _)| fresh(*at)).map(|(_, took)| took),
+            ping: notes.pings.look(&stats, now),
+            loopback: notes
+                .loopback
+                .clone()
+                .filter(|(at, seen)| matches!(seen, Loop::Refused(_)) || fresh(*at))
+                .map(|(_, seen)| seen),
             slow,
             flapping: notes.losses.flapping(&rules.patterns, now),
             contest: notes.losses.contest(&rules.patterns, state.client_id.as_str(), now),
@@ -340,6 +390,23 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_trip_is_forgotten_with_its_link_and_after_ten_minutes() {
+        let now = Instant::now();
+        let stats = |answered: u64, millis: u64| {
+            let mut stats = Stats::default();
+            (stats.pings_answered, stats.pings_took) = (answered, Duration::from_millis(millis));
+            stats
+        };
+        let mut pings = Pings::default();
+        assert_eq!(pings.look(&stats(2, 80), now), Some(Duration::from_millis(40)));
+        assert_eq!(pings.look(&stats(2, 80), now + PING_SHOWN), Some(Duration::from_millis(40)));
+        assert_eq!(pings.look(&stats(2, 80), now + PING_SHOWN + Duration::from_millis(1)), None, "old");
+        assert_eq!(pings.look(&stats(3, 90), now), Some(Duration::from_millis(10)));
+        pings.link_ended(&stats(4, 5000));
+        assert_eq!(pings.look(&stats(4, 5000), now), None, "of the link before");
+    }
 
     #[test]
     fn a_step_of_the_wall_clock_is_seen_and_an_adjustment_is_not() {

@@ -82,6 +82,8 @@ pub(crate) struct Meters {
     pub(crate) ping: Cells,
     pub(crate) ack: [Cells; 3],
     pub(crate) wait: [Cells; 3],
+    /// From sending to the acknowledgement, at QoS 1 and 2, of what was sent once: how long the broker takes.
+    pub(crate) transit: Cells,
     /// Written by the thread of the store, where there is one.
     pub(crate) syncs: OnceLock<Arc<Cells>>,
 }

@@ -21,6 +21,7 @@ pub(crate) struct Recorder {
     pings_took: Duration,
     ack: [Run; 3],
     wait: [Run; 3],
+    transit: Run,
 }
 
 impl Default for Recorder {
@@ -33,6 +34,7 @@ impl Default for Recorder {
             pings_took: Duration::ZERO,
             ack: Default::default(),
             wait: Default::default(),
+            transit: Run::default(),
         }
     }
 }
@@ -61,6 +63,11 @@ impl Recorder {
             Qos::AtMostOnce => self.wait[index].record(micros, &meters.wait[index]),
             _ => self.ack[index].record(micros, &meters.ack[index]),
         }
+    }
+
+    /// The broker answered a message after this time since it was sent; it was sent once.
+    pub(crate) fn in_transit(&mut self, took: Duration, meters: &Meters) {
+        self.transit.record(micros(took), &meters.transit);
     }
 
     /// A message ended otherwise.
@@ -137,6 +144,7 @@ impl Recorder {
         {
             run.flush(cells);
         }
+        self.transit.flush(&meters.transit);
         if stats.pings_answered != self.pings_answered {
             let took = stats.pings_took - self.pings_took;
             let answered = stats.pings_answered - self.pings_answered;

@@ -216,13 +216,12 @@ fn failures(meters: &Meters, evicted_at_once: u64) -> ByName<u64> {
     failed
 }
 
-/// The figures of this client now.
-/// How long acknowledgements took, at QoS 1 and 2 together.
+/// How long the broker took for acknowledgements, at QoS 1 and 2 together: what waited in the queue waited for us.
 pub(crate) fn acks(shared: &Shared) -> Histogram {
-    let [_, one, two] = &shared.meters.ack;
-    one.histogram().and(&two.histogram())
+    shared.meters.transit.histogram()
 }
 
+/// The figures of this client now.
 pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
     let meters = &shared.meters;
     let (acked, in_flight) = (meters.acked.each_ref().map(Count::get), meters.in_flight.get());

@@ -102,11 +102,31 @@ async fn through_an_outage_health_follows_readyz_goes_by_its_policy_and_livez_st
 #[tokio::test]
 async fn a_client_that_was_shut_down_is_alive_and_takes_nothing() {
     let listener = Listener::bind().await;
-    let client = listener.client().start().unwrap();
+    let mut rules = HealthRules::default();
+    rules.stuck_after = Duration::from_millis(20);
+    let client = listener.client().health(rules).start().unwrap();
     let _peer = listener.open(false).await;
     limited(client.wait_open(LIMIT)).await.unwrap();
     let _ = limited(client.shutdown().within(Duration::from_millis(100)).into_future()).await;
-    assert_eq!((livez(&client).status, policies(&client)), (200, [503, 503, 503]));
+    for _ in 0..10 {
+        assert_eq!((livez(&client).status, policies(&client)), (200, [503, 503, 503]));
+        tokio::time::sleep(Duration::from_millis(10)).await; // waits: stuck is a matter of time
+    }
+}
+
+/// Looks that are asked for all the time, or never, are bounded.
+#[tokio::test]
+async fn any_pause_between_two_looks_can_be_asked_for() {
+    let listener = Listener::bind().await;
+    for every in [Duration::ZERO, Duration::MAX] {
+        let mut rules = HealthRules::default();
+        rules.every = every;
+        let client = listener.client().health(rules).alerts(Alerts::default().every(every)).start().unwrap();
+        let mut watch = client.health_watch();
+        let _peer = listener.open(false).await;
+        let well = |health: &rejoin::health::Health| health.status == HealthStatus::Healthy;
+        limited(watch.wait_for(well)).await.expect("the task looks");
+    }
 }
 
 /// The runtime of the driver is dropped under the client: only a restart mends that.
@@ -237,10 +257,13 @@ async fn taken_over(mut peer: Peer) {
 async fn a_contest_about_the_client_id_is_recognised_and_fires() {
     let listener = Listener::bind().await;
     let alerts = Alerts::none().rule(Rule::contest().hint("ask the plant")).every(Duration::from_millis(20));
-    let builder = listener.client().client_id("gw-17").alerts(alerts);
+    // One setting for both: four are one more than the default asks for.
+    let mut rules = HealthRules::default();
+    rules.patterns.takeovers = 4;
+    let builder = listener.client().client_id("gw-17").alerts(alerts).health(rules);
     let client = builder.slow_lane(Duration::from_millis(50), Duration::from_millis(50)).start().unwrap();
     let mut events = client.events();
-    for n in 0..3 {
+    for n in 0..4 {
         let peer = listener.open(n > 0).await;
         taken_over(peer).await;
         drop(client.nudge());
@@ -256,11 +279,11 @@ async fn a_contest_about_the_client_id_is_recognised_and_fires() {
     })
     .await;
     assert!(
-        firing.evidence.starts_with("another client uses id \"gw-17\": 3 of 3 closes came "),
+        firing.evidence.starts_with("another client uses id \"gw-17\": 4 of 4 closes came "),
         "{}",
         firing.evidence
     );
-    assert!(firing.evidence.contains("session taken over ×3"), "{}", firing.evidence);
+    assert!(firing.evidence.contains("session taken over ×4"), "{}", firing.evidence);
     assert_eq!((firing.rule.as_str(), firing.hint.as_str()), ("client id contest", "ask the plant"));
     let (identity, detail) = status(&client, "identity");
     assert_eq!(identity, HealthStatus::Degraded, "{detail}");
@@ -295,6 +318,28 @@ async fn an_alert_fires_while_it_is_so_and_is_resolved_after() {
     assert_eq!(states, [AlertState::Pending, AlertState::Firing, AlertState::Resolved]);
 }
 
+/// What waits for a link waits for us: it is no latency of the broker.
+#[tokio::test]
+async fn ack_latency_begins_when_a_message_is_sent() {
+    let listener = Listener::bind().await;
+    let client = listener.client().alerts(Alerts::none().every(Duration::from_millis(10))).start().unwrap();
+    let delivery = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await; // waits: the message has to be old
+    let mut peer = listener.open(false).await;
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(delivery).await.unwrap();
+    let began = Instant::now();
+    let latency = loop {
+        if let Some(latency) = client.baselines().get(3).and_then(|baseline| baseline.now) {
+            break latency;
+        }
+        assert!(began.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(5)).await; // waits: the next look
+    };
+    assert!(latency < 0.5, "{latency} s");
+}
+
 #[tokio::test]
 async fn what_was_learned_is_kept_over_a_restart_and_a_broken_file_is_learned_anew() {
     let folder = Folder::new();
@@ -316,13 +361,11 @@ async fn what_was_learned_is_kept_over_a_restart_and_a_broken_file_is_learned_an
     }
     let _ = limited(client.shutdown().within(Duration::from_millis(100)).into_future()).await;
     let file = folder.0.join("baselines");
-    while !file.exists() {
-        assert!(begins.elapsed() < LIMIT);
-        tokio::time::sleep(Duration::from_millis(10)).await; // waits: written after the end, beside the client
-    }
+    assert!(file.exists(), "a shutdown waits for it");
     let first = |client: Client| async move {
         loop {
             if let Some(seen) = queue_age(&client) {
+                let _ = limited(client.shutdown().within(Duration::from_millis(100)).into_future()).await;
                 return seen;
             }
             assert!(begins.elapsed() < LIMIT);
@@ -365,11 +408,14 @@ async fn a_stream_that_holds_up_the_window_is_named() {
     rules.stream_idle = Duration::from_millis(100);
     let client = listener.client().receive_maximum(2).health(rules).start().unwrap();
     let _stream = client.subscribe("jobs/#", Qos::AtLeastOnce).declare().unwrap();
+    let _other = client.subscribe("jobs/1", Qos::AtLeastOnce).declare().unwrap();
     let mut peer = listener.open(false).await;
+    peer.grant().await;
     peer.grant().await;
     peer.send(Packet::Publish(message("jobs/1", "1", Qos::AtLeastOnce, 1))).await;
     let began = Instant::now();
-    while client.metrics().handler_lag < 1 {
+    // In two streams, and one message for the window.
+    while client.metrics().handler_lag < 2 {
         assert!(began.elapsed() < LIMIT);
         tokio::time::sleep(Duration::from_millis(5)).await; // waits: the message is on its way
     }
@@ -435,9 +481,5 @@ async fn what_was_learned_lies_beside_the_queue_on_disk() {
     let alerts = Alerts::none().every(Duration::from_millis(10));
     let client = listener.client().queue(Queue::in_dir(&folder.0)).alerts(alerts).start().unwrap();
     let _ = limited(client.shutdown().within(Duration::from_millis(100)).into_future()).await;
-    let began = Instant::now();
-    while !folder.0.join("baselines").exists() {
-        assert!(began.elapsed() < LIMIT);
-        tokio::time::sleep(Duration::from_millis(10)).await; // waits: written after the end, beside the client
-    }
+    assert!(folder.0.join("baselines").exists(), "a shutdown waits for it");
 }

@@ -8,6 +8,7 @@ mod health;
 mod identity;
 mod isolation;
 mod links;
+mod loopback;
 mod metrics;
 mod peer;
 mod publishing;

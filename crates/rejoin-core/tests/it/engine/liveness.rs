@@ -212,6 +212,21 @@ fn the_health_watch_on_named_filters_is_not_calmed_by_other_messages() {
 }
 
 #[test]
+fn the_health_watch_is_not_calmed_by_what_we_sent_ourselves() {
+    let mut config = config();
+    config.link.health_watch = Some(secs(60));
+    config.link.health_watch_ignored = vec![TopicFilter::try_from("own/#").unwrap()];
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.live(50);
+    b.deliver(Qos::AtMostOnce, 0, false, "own/loopback");
+    b.live(9);
+    assert_eq!(b.closed, 0);
+    b.live(1);
+    assert_eq!(*b.last_closed(), LossCause::HealthWatch(secs(60)));
+}
+
+#[test]
 fn a_health_watch_that_only_tells_tells_again_each_time_and_keeps_the_link() {
     let mut config = config();
     config.link.health_watch = Some(secs(60));
