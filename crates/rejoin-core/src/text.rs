@@ -54,6 +54,11 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    /// Bytes that came out of a `Text` made by [`Text::new`].
+    pub(crate) const fn checked_before(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// A string known at compile time. Checked when the program is built if used in a `const`.
     pub const fn from_static(text: &'static str) -> Self {
         assert!(text.len() <= Self::MAX_BYTES, "longer than 65,535 bytes");

@@ -100,6 +100,11 @@ impl TopicName {
         Self::try_from(text(name)?)
     }
 
+    /// A text that came out of a `TopicName`.
+    pub(crate) const fn checked_before(text: Text) -> Self {
+        Self(text)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

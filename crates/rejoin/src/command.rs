@@ -35,7 +35,7 @@ pub(crate) enum Command {
         id: PublishId,
         publication: Publication,
         cell: Arc<Cell>,
-        bytes: u64,
+        accepted: Timestamp,
     },
     Subscribe(Box<Wishes>),
     /// The application's stream of what no route wants.
@@ -352,7 +352,8 @@ impl Shared {
             return Err(Box::new((NotAccepted::Store(Box::new(error)), publication)));
         }
         let kept = inbox.store.durable && publication.is_queued();
-        let cell = Arc::new(Cell::accepted(inbox.stamp(&self.clock), kept));
+        let accepted = inbox.stamp(&self.clock);
+        let cell = Arc::new(Cell::accepted(kept));
         if let Err(reason) = inbox.make_room(bytes, self.terms.when_full) {
             if matches!(reason, NotAccepted::QueueFull { .. }) && self.terms.when_full == WhenFull::DropNewest
             {
@@ -373,7 +374,7 @@ impl Shared {
         }
         let id = inbox.next_publish();
         inbox.accepted[publication.qos as usize] += 1;
-        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
+        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), accepted });
         let driver = inbox.driver.take();
         let high = inbox.room.tell_high();
         if let Some((messages, bytes, limit_bytes)) = high {
@@ -402,10 +403,11 @@ impl Shared {
         if inbox.room.bytes() > behind_max || inbox.room.take(bytes).is_err() {
             return Ok(None);
         }
-        let cell = Arc::new(Cell::accepted(inbox.stamp(&self.clock), false));
+        let accepted = inbox.stamp(&self.clock);
+        let cell = Arc::new(Cell::accepted(false));
         let id = inbox.next_publish();
         inbox.accepted[publication.qos as usize] += 1;
-        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), bytes });
+        inbox.commands.push_back(Command::Publish { id, publication, cell: Arc::clone(&cell), accepted });
         let driver = inbox.driver.take();
         drop(inbox);
         wake(driver);
@@ -555,9 +557,16 @@ impl Shared {
         (was_open, messages)
     }
 
-    /// Swaps the whole batch of commands out, into an empty `batch`.
-    pub(crate) fn take_commands(&self, batch: &mut VecDeque<Command>) {
-        std::mem::swap(&mut lock(&self.inbox).commands, batch);
+    /// Swaps the whole batch of commands out, into an empty `batch`. When none came, neither of the two keeps more than
+    /// `room` of what a burst needed.
+    pub(crate) fn take_commands(&self, batch: &mut VecDeque<Command>, room: usize) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.commands.is_empty() {
+            inbox.commands.shrink_to(room);
+            batch.shrink_to(room);
+        } else {
+            std::mem::swap(&mut inbox.commands, batch);
+        }
     }
 
     /// The driver goes to sleep, unless there is work. Returns whether it may.

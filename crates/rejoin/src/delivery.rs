@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_core::{Outcome, PublishId, Timestamp};
+use rejoin_core::{Outcome, PublishId};
 
 use crate::command::{Command, Shared};
 use crate::error::PublishError;
@@ -63,11 +63,10 @@ pub enum Stored {
     Delivered,
 }
 
-/// The shared end of a delivery: the driver writes it once.
+/// The shared end of a delivery: the driver writes it once. One is kept for every message somebody waits for, so it is
+/// small: seven words with the two counts of its [`Arc`].
 #[derive(Default)]
 pub(crate) struct Cell {
-    /// When the message was accepted.
-    pub(crate) accepted: Timestamp,
     state: Mutex<CellState>,
 }
 
@@ -75,61 +74,153 @@ pub(crate) struct Cell {
 struct CellState {
     sent: bool,
     stored: Option<Stored>,
-    done: Option<Result<Receipt, Box<PublishError>>>,
-    wakers: Vec<Waker>,
+    end: End,
 }
 
-impl CellState {
-    fn wait(&mut self, waker: &Waker) {
-        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
-            self.wakers.push(waker.clone());
+/// The answer, and until it is there who waits for it or for less.
+#[derive(Default)]
+enum End {
+    #[default]
+    Open,
+    Awaited(Waker),
+    /// By several, which is rare.
+    #[expect(clippy::box_collection, reason = "three words of their own would make every cell larger")]
+    AwaitedByAll(Box<Vec<Waker>>),
+    Delivered(Delivered),
+    Failed(Box<PublishError>),
+}
+
+/// A [`Receipt`] in three words.
+#[derive(Clone, Copy)]
+struct Delivered {
+    queued_micros: u64,
+    took_micros: u64,
+    /// Both counts stay at the highest number there is.
+    attempts: u16,
+    refusals: u16,
+    reason: ReasonCode,
+    qos: Qos,
+    possible_duplicate: bool,
+    downgraded: bool,
+}
+
+impl From<Receipt> for Delivered {
+    fn from(receipt: Receipt) -> Self {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let count = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        Self {
+            queued_micros: micros(receipt.queued_for),
+            took_micros: micros(receipt.took),
+            attempts: count(receipt.attempts),
+            refusals: count(receipt.refusals),
+            reason: receipt.reason,
+            qos: receipt.qos,
+            possible_duplicate: receipt.possible_duplicate,
+            downgraded: receipt.downgraded,
         }
     }
 }
 
+impl From<Delivered> for Receipt {
+    fn from(delivered: Delivered) -> Self {
+        Self {
+            qos: delivered.qos,
+            reason: delivered.reason,
+            attempts: delivered.attempts.into(),
+            possible_duplicate: delivered.possible_duplicate,
+            refusals: delivered.refusals.into(),
+            downgraded: delivered.downgraded,
+            queued_for: Duration::from_micros(delivered.queued_micros),
+            took: Duration::from_micros(delivered.took_micros),
+        }
+    }
+}
+
+impl End {
+    fn answer(&self) -> Option<Result<Receipt, PublishError>> {
+        match self {
+            Self::Delivered(delivered) => Some(Ok((*delivered).into())),
+            Self::Failed(error) => Some(Err((**error).clone())),
+            Self::Open | Self::Awaited(_) | Self::AwaitedByAll(_) => None,
+        }
+    }
+}
+
+impl CellState {
+    fn wait(&mut self, waker: &Waker) {
+        match &mut self.end {
+            End::Open => self.end = End::Awaited(waker.clone()),
+            End::Awaited(known) if known.will_wake(waker) => {}
+            End::Awaited(known) => {
+                self.end = End::AwaitedByAll(Box::new(vec![known.clone(), waker.clone()]));
+            }
+            End::AwaitedByAll(all) if all.iter().any(|known| known.will_wake(waker)) => {}
+            End::AwaitedByAll(all) => all.push(waker.clone()),
+            End::Delivered(_) | End::Failed(_) => {}
+        }
+    }
+
+    /// Who waits is to look again, once the lock is gone. The answer stays.
+    fn take_waiting(&mut self) -> End {
+        match self.end {
+            End::Awaited(_) | End::AwaitedByAll(_) => std::mem::take(&mut self.end),
+            _ => End::Open,
+        }
+    }
+}
+
+fn wake(waiting: End) {
+    match waiting {
+        End::Awaited(waker) => waker.wake(),
+        End::AwaitedByAll(all) => all.into_iter().for_each(Waker::wake),
+        End::Open | End::Delivered(_) | End::Failed(_) => {}
+    }
+}
+
 impl Cell {
-    /// For a message accepted then, which a store will keep or not.
-    pub(crate) fn accepted(at: Timestamp, kept: bool) -> Self {
+    /// For an accepted message, which a store will keep or not.
+    pub(crate) fn accepted(kept: bool) -> Self {
         let stored = (!kept).then_some(Stored::InMemory);
-        Self { accepted: at, state: Mutex::new(CellState { stored, ..CellState::default() }) }
+        Self { state: Mutex::new(CellState { stored, ..CellState::default() }) }
     }
 
     /// Where the message is kept; the first word counts.
     pub(crate) fn stored(&self, stored: Stored) {
-        let wakers = {
+        let waiting = {
             let mut state = lock(&self.state);
             if state.stored.is_some() {
                 return;
             }
             state.stored = Some(stored);
-            std::mem::take(&mut state.wakers)
+            state.take_waiting()
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake(waiting);
     }
 
     pub(crate) fn sent(&self) {
-        let wakers = {
+        let waiting = {
             let mut state = lock(&self.state);
             if std::mem::replace(&mut state.sent, true) {
                 return;
             }
-            std::mem::take(&mut state.wakers)
+            state.take_waiting()
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake(waiting);
     }
 
     /// The one final answer; a second one is a defect and changes nothing.
     pub(crate) fn finish(&self, done: Result<Receipt, Box<PublishError>>) {
-        let wakers = {
+        let waiting = {
             let mut state = lock(&self.state);
-            debug_assert!(state.done.is_none(), "a delivery ends once");
-            if state.done.is_some() {
+            let is_first = !matches!(state.end, End::Delivered(_) | End::Failed(_));
+            debug_assert!(is_first, "a delivery ends once");
+            if !is_first {
                 return;
             }
-            state.done = Some(done);
-            std::mem::take(&mut state.wakers)
+            let end = done.map_or_else(End::Failed, |receipt| End::Delivered(receipt.into()));
+            std::mem::replace(&mut state.end, end)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake(waiting);
     }
 }
 
@@ -158,7 +249,7 @@ impl fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("id", &self.id)
             .field("sent", &state.sent)
-            .field("done", &state.done)
+            .field("done", &state.end.answer())
             .finish_non_exhaustive()
     }
 }
@@ -189,7 +280,7 @@ impl Delivery {
 
     /// The final answer, if it is there already.
     pub fn outcome(&self) -> Option<Result<Receipt, PublishError>> {
-        lock(&self.cell.state).done.clone().map(|done| done.map_err(|error| *error))
+        lock(&self.cell.state).end.answer()
     }
 
     /// Resolves when the message was handed to the socket at least once. Ends with the final error if it was never
@@ -203,9 +294,9 @@ impl Delivery {
             if state.sent {
                 return Poll::Ready(Ok(()));
             }
-            match &state.done {
+            match state.end.answer() {
                 Some(Ok(_)) => Poll::Ready(Ok(())),
-                Some(Err(error)) => Poll::Ready(Err((**error).clone())),
+                Some(Err(error)) => Poll::Ready(Err(error)),
                 None => {
                     state.wait(cx.waker());
                     Poll::Pending
@@ -226,9 +317,9 @@ impl Delivery {
             if let Some(stored) = state.stored {
                 return Poll::Ready(Ok(stored));
             }
-            match &state.done {
+            match state.end.answer() {
                 Some(Ok(_)) => Poll::Ready(Ok(Stored::Delivered)),
-                Some(Err(error)) => Poll::Ready(Err((**error).clone())),
+                Some(Err(error)) => Poll::Ready(Err(error)),
                 None => {
                     state.wait(cx.waker());
                     Poll::Pending
@@ -250,8 +341,8 @@ impl Delivery {
 
     fn poll_done(&self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
         let mut state = lock(&self.cell.state);
-        if let Some(done) = &state.done {
-            return Poll::Ready(done.clone().map_err(|error| *error));
+        if let Some(answer) = state.end.answer() {
+            return Poll::Ready(answer);
         }
         state.wait(cx.waker());
         Poll::Pending
@@ -312,6 +403,9 @@ pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<Publ
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     const TIMES: Times = Times {
@@ -320,6 +414,60 @@ mod tests {
         queued_for: Duration::ZERO,
         took: Duration::from_millis(3),
     };
+
+    #[test]
+    fn a_cell_costs_seven_words() {
+        // The two counts of an Arc stand before it.
+        assert_eq!(2 * size_of::<usize>() + size_of::<Cell>(), 56);
+    }
+
+    #[test]
+    fn a_receipt_comes_out_of_a_cell_as_it_went_in() {
+        let receipt = Receipt {
+            qos: Qos::ExactlyOnce,
+            reason: ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            attempts: 65_535,
+            possible_duplicate: true,
+            refusals: 3,
+            downgraded: true,
+            queued_for: Duration::from_micros(1_000_001),
+            took: Duration::from_secs(365 * 24 * 3600),
+        };
+        for (given, kept) in [(receipt, receipt), (Receipt { attempts: 65_536, ..receipt }, receipt)] {
+            let cell = Cell::accepted(false);
+            cell.finish(Ok(given));
+            assert_eq!(lock(&cell.state).end.answer().map(Result::ok), Some(Some(kept)));
+        }
+    }
+
+    #[test]
+    fn everybody_who_waits_is_woken_once_by_each_news() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let woken: Vec<_> = (0..3).map(|_| Arc::new(Woken(AtomicUsize::new(0)))).collect();
+        let cell = Cell::accepted(true);
+        let wait = |some: usize| {
+            for one in woken.iter().take(some).chain(woken.iter().take(some)) {
+                lock(&cell.state).wait(&Arc::clone(one).into());
+            }
+        };
+        let times = || woken.iter().map(|one| one.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        wait(1);
+        cell.stored(Stored::OnDisk);
+        assert_eq!(times(), [1, 0, 0]);
+        wait(3);
+        cell.sent();
+        assert_eq!(times(), [2, 1, 1]);
+        wait(2);
+        cell.finish(Err(Box::new(PublishError::Expired)));
+        assert_eq!(times(), [3, 2, 1]);
+        wait(3);
+        assert!(matches!(lock(&cell.state).end, End::Failed(_)), "who waits does not displace the answer");
+    }
 
     #[test]
     fn only_what_the_broker_has_is_a_receipt() {

@@ -32,6 +32,7 @@ use crate::health::Gaps;
 use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::renewal::{self, Renewing};
+use crate::reservation::cost;
 use crate::routes::{Parting, Routes};
 use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
@@ -173,10 +174,8 @@ impl Driver {
 
     fn take_commands(&mut self) -> bool {
         if self.commands.is_empty() {
-            self.shared.take_commands(&mut self.commands);
+            self.shared.take_commands(&mut self.commands, COMMANDS);
             if self.commands.is_empty() {
-                // What a burst needed is not kept for ever.
-                self.commands.shrink_to(COMMANDS);
                 return false;
             }
         }
@@ -211,7 +210,9 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         let now = self.now;
         match command {
-            Command::Publish { id, publication, cell, bytes } => self.publish(id, publication, cell, bytes),
+            Command::Publish { id, publication, cell, accepted } => {
+                self.publish(id, publication, cell, accepted);
+            }
             Command::Subscribe(wishes) => {
                 for request in self.routes.subscribe(*wishes) {
                     let id = request.id;
@@ -261,16 +262,15 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, bytes: u64) {
+    fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, accepted: Timestamp) {
         self.last_publish = id;
         let kept = self.storage.is_some() && publication.is_queued();
-        let accepted = cell.accepted;
         let entry = Entry {
             // Dropped already: nobody will ask.
             cell: Some(cell).filter(|cell| Arc::strong_count(cell) > 1),
             accepted,
             first_sent: Timestamp::NEVER,
-            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            bytes: u32::try_from(cost(&publication)).unwrap_or(u32::MAX),
             attempts: 0,
             qos: publication.qos,
             kept: if kept { Kept::Recorded } else { Kept::InMemory },

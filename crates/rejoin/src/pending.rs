@@ -106,6 +106,10 @@ impl Pending {
         while self.base + (self.window.len() as u64) < id.0 {
             self.window.push_back(None);
         }
+        if self.window.len() == self.window.capacity() && self.window.len() > THIN_FROM {
+            // As much again would be empty for long: a backlog is mostly what it holds.
+            self.window.reserve_exact(self.window.len() / 8);
+        }
         self.window.push_back(Some(entry));
         self.live += 1;
         if self.window.len() > THIN_FROM && self.live < self.window.len() / 4 {

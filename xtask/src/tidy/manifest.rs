@@ -57,6 +57,7 @@ const ALLOWED: [Allowed; 5] = [
         tests: &[
             "proptest",
             "insta",
+            "cap",
             "tempfile",
             "tracing-subscriber",
             "futures-util",

@@ -232,7 +232,8 @@ impl Engine {
                 self.tell(Event::Stored { id });
             }
         }
-        if let Some(older) = self.session.outbox.accept(id, publication, now.mono) {
+        let may_go = self.is_up();
+        if let Some(older) = self.session.outbox.accept(id, publication, may_go, now.mono) {
             self.finish(older, Outcome::Superseded);
         }
         Ok(())

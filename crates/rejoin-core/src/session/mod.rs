@@ -7,6 +7,7 @@
 mod in_flight;
 mod inbox;
 mod outbox;
+mod packed;
 mod packet_ids;
 mod quarantine;
 mod record;

@@ -113,15 +113,16 @@ impl Outbox {
         self.waiting.is_empty() && self.redo.is_empty() && self.in_flight.len() == 0
     }
 
-    /// Gives the older message that this one replaced.
+    /// `may_go`: a link is there to send it. Gives the older message that this one replaced.
     pub(crate) fn accept(
         &mut self,
         id: PublishId,
         publication: Publication,
+        may_go: bool,
         now: Timestamp,
     ) -> Option<PublishId> {
         let expires = publication.expires_after.map(|after| now + after);
-        self.waiting.accept(Entry::new(id, publication, expires))
+        self.waiting.accept(Entry::new(id, publication, expires), may_go)
     }
 
     pub(crate) fn next_redo(&self) -> Option<Timestamp> {

@@ -1,15 +1,18 @@
 //! Messages that wait to be sent for the first time in the present session.
 //!
 //! ```text
-//!   sent next ◄── near: bodies in memory ◄── bodies fetched ◄── far: bodies on the store ◄── accepted
+//!                                    ┌── unpacked ◄── packed: as small as can be ◄── accepted, no store
+//!   sent next ◄── near: as sent  ◄───┤
+//!                                    └── fetched  ◄── far: bodies on the store   ◄── accepted, with a store
 //! ```
-//! Without a store everything is near. With one, bodies beyond the memory window stay on the store, and what is
-//! kept of such a message is a few words.
+//! Without a store, what is accepted while there is no link is packed, and so is what comes behind it. With one, bodies
+//! beyond the memory window stay on the store, and what is kept of such a message is a few words.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::outbox::Entry;
+use super::packed::Packed;
 use crate::event::{Publication, PublishId};
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -22,6 +25,10 @@ const STRIDE: u64 = 1 << 24;
 const KEEP_ROOM: usize = 4096;
 /// Most bodies fetched at once.
 const FETCH_MOST: usize = 4096;
+/// Messages unpacked at once: they come when those before are sent.
+const UNPACK_MOST: usize = 64;
+/// Queues from this length on grow by an eighth, not by as much again: a backlog is mostly what it holds.
+const SPARING_FROM: usize = 4096;
 
 /// What is kept of a message whose body is on the store, in three words: a queue may have millions of them.
 #[derive(Debug)]
@@ -86,6 +93,8 @@ impl Far {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     near: VecDeque<Entry>,
+    /// Without a store: behind `near`, never sent.
+    packed: VecDeque<Packed>,
     far: VecDeque<Far>,
     near_bytes: u64,
     /// Bytes of bodies above which new messages stay on the store; `None` without a store.
@@ -121,6 +130,7 @@ impl Waiting {
     pub(crate) fn new(window_bytes: Option<u64>) -> Self {
         Self {
             near: VecDeque::new(),
+            packed: VecDeque::new(),
             far: VecDeque::new(),
             near_bytes: 0,
             window_bytes,
@@ -132,22 +142,23 @@ impl Waiting {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.near.len() + self.far.len()
+        self.near.len() + self.packed.len() + self.far.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.near.is_empty() && self.far.is_empty()
+        self.near.is_empty() && self.packed.is_empty() && self.far.is_empty()
     }
 
-    /// A message was accepted. Gives the older message whose place it took, if only the latest of its topic counts.
-    pub(crate) fn accept(&mut self, entry: Entry) -> Option<PublishId> {
+    /// A message was accepted; `may_go` tells whether a link is there to send it. Gives the older message whose place it
+    /// took, if only the latest of its topic counts.
+    pub(crate) fn accept(&mut self, entry: Entry, may_go: bool) -> Option<PublishId> {
         self.note_expiry(entry.expires);
         let latest_of = entry.publication.latest_only.then(|| entry.publication.topic.text().clone());
         let older = latest_of.as_ref().and_then(|topic| self.latest.places.get(topic).copied());
         if let Some(place) = older {
             return self.replace(place, entry);
         }
-        let place = self.put_last(entry);
+        let place = self.put_last(entry, may_go);
         if let Some(topic) = latest_of {
             self.latest.note(topic, place);
         }
@@ -155,7 +166,10 @@ impl Waiting {
     }
 
     /// Gives the place it got.
-    fn put_last(&mut self, mut entry: Entry) -> u64 {
+    fn put_last(&mut self, mut entry: Entry, may_go: bool) -> u64 {
+        if self.window_bytes.is_none() && (!may_go || !self.packed.is_empty()) {
+            return self.put_packed(entry);
+        }
         let stored = entry.publication.is_queued();
         if !stored && !self.far.is_empty() {
             // It cannot wait among those whose bodies a store has.
@@ -166,8 +180,17 @@ impl Waiting {
         if !stored || self.has_room_near(entry.publication.size_bytes()) {
             self.push_near(entry);
         } else {
-            self.far.push_back(far(&entry));
+            push_sparingly(&mut self.far, far(&entry));
         }
+        place
+    }
+
+    /// Gives the place it got. Apart, so that a message for which a link is there does not pass by all this.
+    #[inline(never)]
+    fn put_packed(&mut self, mut entry: Entry) -> u64 {
+        entry.place = self.take_place();
+        let place = entry.place;
+        push_sparingly(&mut self.packed, Packed::new(entry));
         place
     }
 
@@ -182,7 +205,7 @@ impl Waiting {
             far.set_replaceable(true);
             self.latest.note(topic, place);
         }
-        self.far.push_back(far);
+        push_sparingly(&mut self.far, far);
     }
 
     fn take_place(&mut self) -> u64 {
@@ -212,6 +235,9 @@ impl Waiting {
             self.near_bytes -= old.publication.size_bytes();
             return Some(old.id);
         }
+        if let Ok(at) = self.packed.binary_search_by_key(&place, |packed| packed.place) {
+            return Some(std::mem::replace(&mut self.packed[at], Packed::new(entry)).id);
+        }
         let at = self.far.binary_search_by_key(&place, Far::place).ok()?;
         if entry.publication.is_queued() {
             return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
@@ -219,14 +245,14 @@ impl Waiting {
         let old = self.far.remove(at)?;
         self.latest.forget(place);
         let topic = entry.publication.topic.text().clone();
-        let place = self.put_last(entry);
+        let place = self.put_last(entry, true);
         self.latest.note(topic, place);
         Some(old.id)
     }
 
     /// A message of a lost session goes out again before all others.
     pub(crate) fn push_front(&mut self, mut entry: Entry) {
-        let first = self.near.front().map(|e| e.place).or_else(|| self.far.front().map(Far::place));
+        let first = self.near.front().map(|e| e.place).or_else(|| self.first_behind());
         entry.place = first.unwrap_or(self.next_place).saturating_sub(STRIDE);
         self.near_bytes += entry.publication.size_bytes();
         self.near.push_front(entry);
@@ -235,9 +261,9 @@ impl Waiting {
     /// A message that was refused for now, or that the application decided to send again, goes out behind those at
     /// hand: it is out of order already. Gives its place.
     pub(crate) fn push_again(&mut self, mut entry: Entry) -> u64 {
-        entry.place = match (self.near.back(), self.far.front()) {
+        entry.place = match (self.near.back(), self.first_behind()) {
             (Some(last), Some(_)) => last.place + 1,
-            (None, Some(first)) => first.place() - STRIDE / 2,
+            (None, Some(first)) => first - STRIDE / 2,
             (_, None) => self.take_place(),
         };
         let place = entry.place;
@@ -245,10 +271,33 @@ impl Waiting {
         place
     }
 
-    pub(crate) fn front(&self) -> Option<&Entry> {
+    /// The place of the first message that is not near.
+    fn first_behind(&self) -> Option<u64> {
+        self.packed.front().map(|packed| packed.place).or_else(|| self.far.front().map(Far::place))
+    }
+
+    /// The message to send next.
+    pub(crate) fn front(&mut self) -> Option<&Entry> {
+        if self.near.is_empty() && !self.packed.is_empty() {
+            self.unpack_next();
+        }
         self.near.front()
     }
 
+    /// What is packed comes near when nothing else is.
+    #[inline(never)]
+    fn unpack_next(&mut self) {
+        for _ in 0..UNPACK_MOST {
+            let Some(packed) = self.packed.pop_front() else { break };
+            self.push_near(packed.unpack());
+        }
+        if self.packed.is_empty() && self.packed.capacity() > 2 * KEEP_ROOM {
+            self.packed.shrink_to(KEEP_ROOM);
+        }
+    }
+
+    /// Takes out what [`Waiting::front`] shows.
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Entry> {
         let entry = self.near.pop_front()?;
         self.left(&entry);
@@ -263,6 +312,12 @@ impl Waiting {
         self.near_bytes -= entry.publication.size_bytes();
         if entry.publication.latest_only {
             self.latest.forget(entry.place);
+        }
+    }
+
+    fn packed_left(latest: &mut Latest, packed: &Packed) {
+        if packed.is_latest_only() {
+            latest.forget(packed.place);
         }
     }
 
@@ -347,6 +402,12 @@ impl Waiting {
             }
             return true;
         }
+        if let Some(at) = self.packed.iter().position(|packed| packed.id == id) {
+            if let Some(packed) = self.packed.remove(at) {
+                Self::packed_left(&mut self.latest, &packed);
+            }
+            return true;
+        }
         let Some(at) = self.far.iter().position(|f| f.id == id) else { return false };
         if let Some(far) = self.far.remove(at) {
             Self::far_left(&mut self.latest, &far);
@@ -357,7 +418,8 @@ impl Waiting {
     /// Takes out the message that waits longest and was never sent.
     pub(crate) fn evict_oldest(&mut self) -> Option<PublishId> {
         let near = self.near.iter().find(|e| e.attempts == 0).map(|e| e.id);
-        let id = near.or_else(|| self.far.front().map(|f| f.id))?;
+        let packed = || self.packed.front().map(|packed| packed.id);
+        let id = near.or_else(packed).or_else(|| self.far.front().map(|f| f.id))?;
         self.cancel(id).then_some(id)
     }
 
@@ -368,6 +430,13 @@ impl Waiting {
             let keep = e.publication.is_queued();
             if !keep {
                 dropped.push(e.id);
+            }
+            keep
+        });
+        self.retain_packed(|packed| {
+            let keep = packed.is_queued();
+            if !keep {
+                dropped.push(packed.id);
             }
             keep
         });
@@ -383,6 +452,17 @@ impl Waiting {
                 if entry.publication.latest_only {
                     latest.forget(entry.place);
                 }
+            }
+            kept
+        });
+    }
+
+    fn retain_packed(&mut self, mut keep: impl FnMut(&Packed) -> bool) {
+        let Self { packed, latest, .. } = self;
+        packed.retain(|packed| {
+            let kept = keep(packed);
+            if !kept {
+                Self::packed_left(latest, packed);
             }
             kept
         });
@@ -416,6 +496,14 @@ impl Waiting {
             }
             true
         });
+        self.retain_packed(|packed| {
+            if packed.expires <= now {
+                expired.push(packed.id);
+                return false;
+            }
+            next = next.min(packed.expires);
+            true
+        });
         let Self { far, latest, .. } = self;
         far.retain(|far| {
             if far.expires > now {
@@ -436,8 +524,16 @@ impl Waiting {
         self.near_bytes = 0;
         self.latest = Latest::default();
         let near = self.near.drain(..).map(|e| (e.id, e.attempts > 0));
-        near.chain(self.far.drain(..).map(|f| (f.id, f.possible_duplicate()))).collect()
+        let packed = self.packed.drain(..).map(|packed| (packed.id, false));
+        near.chain(packed).chain(self.far.drain(..).map(|f| (f.id, f.possible_duplicate()))).collect()
     }
+}
+
+fn push_sparingly<T>(queue: &mut VecDeque<T>, last: T) {
+    if queue.len() == queue.capacity() && queue.len() >= SPARING_FROM {
+        queue.reserve_exact(queue.len() / 8);
+    }
+    queue.push_back(last);
 }
 
 fn far(entry: &Entry) -> Far {
@@ -460,23 +556,22 @@ mod tests {
     #[test]
     fn the_room_of_a_burst_is_given_back() {
         let burst = 10 * KEEP_ROOM as u64;
-        for window_bytes in [None, Some(1)] {
+        for (window_bytes, may_go) in [(None, true), (None, false), (Some(1), true)] {
             let mut waiting = Waiting::new(window_bytes);
             for n in 1..=burst {
                 let mut publication = Publication::new("a".try_into().unwrap(), "1");
                 publication.qos = crate::Qos::AtLeastOnce;
-                waiting.accept(Entry::new(PublishId(n), publication, None));
+                waiting.accept(Entry::new(PublishId(n), publication, None), may_go);
             }
             let mut out = 0;
             while out < burst {
                 let publication = Publication::new("a".try_into().unwrap(), "1");
                 let ids = waiting.fetch();
                 waiting.fetched(ids.into_iter().map(|id| (id, Some(publication.clone()))).collect());
-                while waiting.pop_front().is_some() {
-                    out += 1;
-                }
+                out += numbers(&mut waiting).len() as u64;
             }
-            assert!(waiting.near.capacity() <= 2 * KEEP_ROOM && waiting.far.capacity() <= 2 * KEEP_ROOM);
+            let kept = [waiting.near.capacity(), waiting.packed.capacity(), waiting.far.capacity()];
+            assert!(kept.iter().all(|kept| *kept <= 2 * KEEP_ROOM), "{kept:?}");
         }
     }
 
@@ -498,5 +593,76 @@ mod tests {
                 assert!(far.size_bytes() <= size && size - far.size_bytes() <= size / 512, "{size}");
             }
         }
+    }
+
+    fn message(n: u64) -> Entry {
+        let mut publication = Publication::new(format!("t/{}", n % 3).try_into().unwrap(), "1");
+        publication.qos = crate::Qos::AtLeastOnce;
+        Entry::new(PublishId(n), publication, None)
+    }
+
+    fn numbers(waiting: &mut Waiting) -> Vec<u64> {
+        let next = || waiting.front().is_some().then(|| waiting.pop_front()).flatten();
+        std::iter::from_fn(next).map(|entry| entry.id.0).collect()
+    }
+
+    #[test]
+    fn what_is_packed_keeps_its_order() {
+        let mut waiting = Waiting::new(None);
+        for n in 1..=2 * UNPACK_MOST as u64 {
+            waiting.accept(message(n), n == 1);
+        }
+        assert_eq!((waiting.near.len(), waiting.packed.len()), (1, 2 * UNPACK_MOST - 1));
+        // A link is there again: what is accepted now goes behind what waits, what went before goes in front.
+        waiting.accept(message(200), true);
+        waiting.push_front(Entry { attempts: 1, ..message(0) });
+        assert_eq!(waiting.len(), 2 * UNPACK_MOST + 2);
+        let sent: Vec<u64> = (0..2).filter_map(|_| waiting.pop_front()).map(|entry| entry.id.0).collect();
+        assert_eq!(sent, [0, 1]);
+        // Refused for now: behind those at hand.
+        assert_eq!(waiting.front().map(|entry| entry.id.0), Some(2));
+        waiting.push_again(Entry { attempts: 1, ..message(1) });
+        assert!(waiting.near.iter().is_sorted_by_key(|entry| entry.place));
+        let last = UNPACK_MOST as u64 + 1;
+        let rest = (2..=last).chain([1]).chain(last + 1..=2 * UNPACK_MOST as u64).chain([200]);
+        assert_eq!(numbers(&mut waiting), rest.collect::<Vec<_>>());
+        assert!(waiting.is_empty() && waiting.near_bytes == 0);
+        waiting.accept(message(201), true);
+        assert_eq!((waiting.near.len(), waiting.packed.len()), (1, 0), "packed only behind what is");
+    }
+
+    #[test]
+    fn what_is_packed_can_be_taken_out_in_every_way() {
+        let mut waiting = Waiting::new(None);
+        let at = Timestamp::from_micros;
+        for n in 1..=9 {
+            let mut entry = message(n);
+            entry.expires = (n == 4).then(|| at(10));
+            if n == 6 {
+                entry.publication.qos = crate::Qos::AtMostOnce;
+            }
+            entry.publication.latest_only = n > 6;
+            waiting.accept(entry, false);
+        }
+        assert_eq!(waiting.evict_oldest(), Some(PublishId(1)));
+        assert!(waiting.cancel(PublishId(3)) && !waiting.cancel(PublishId(3)));
+        assert_eq!(waiting.next_expiry(), Some(at(10)));
+        assert_eq!(waiting.expire(at(10)), [PublishId(4)]);
+        assert_eq!(waiting.next_expiry(), None);
+        assert_eq!(waiting.drop_unqueued(), [PublishId(6)]);
+        // 10 is to the topic of 7, in whose place it goes; 8 is withdrawn, so 11 goes last.
+        let latest = |n| {
+            let mut entry = message(n);
+            entry.publication.latest_only = true;
+            entry
+        };
+        assert_eq!(waiting.accept(latest(10), false), Some(PublishId(7)));
+        assert!(waiting.cancel(PublishId(8)));
+        assert_eq!(waiting.accept(latest(11), false), None);
+        assert_eq!(numbers(&mut waiting), [2, 5, 10, 9, 11]);
+        assert!(waiting.latest.places.is_empty() && waiting.latest.topics.is_empty());
+        waiting.accept(message(12), false);
+        assert_eq!(waiting.drain(), [(PublishId(12), false)]);
+        assert!(waiting.is_empty());
     }
 }
