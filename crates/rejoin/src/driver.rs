@@ -4,6 +4,8 @@
 //! A hand-written future rather than a `select!` loop: reading, writing, commands and the timer are each asked in
 //! turn, and none of them can hold up another.
 
+mod answers;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -12,11 +14,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rejoin_core::codec::packet::Qos;
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
-    Event as Core, Input, LinkState, Now, Outcome, Output, Publication, PublishId, Rejected, StopReason,
+    Event as Core, Input, LinkState, Now, Output, Publication, PublishId, Rejected, StopReason,
     SubscribeResult, SubscriptionId, Timestamp,
 };
 use tokio::sync::oneshot;
@@ -25,7 +26,7 @@ use tokio::time::Sleep;
 
 use crate::authentication::{AuthStep, For, Step};
 use crate::command::{Command, Shared};
-use crate::delivery::{Cell, Times, answer};
+use crate::delivery::Cell;
 use crate::error::PublishError;
 use crate::events::Event;
 use crate::health::Gaps;
@@ -608,71 +609,6 @@ impl Driver {
         if let Some(why) = refusal(&result, || filter.as_str().to_owned()) {
             self.publish_event(&Event::SubscriptionRefused { filter, why });
         }
-    }
-
-    fn outcome(&mut self, id: PublishId, outcome: Outcome) {
-        if self.closing {
-            match outcome {
-                Outcome::Sent | Outcome::Delivered(_) => self.report.delivered += 1,
-                // Counted when it is known whether the store has it.
-                Outcome::Stopped { .. } if self.storage.is_some() => {}
-                Outcome::Stopped { maybe_delivered } => self.count_lost(maybe_delivered),
-                _ => {}
-            }
-        }
-        if let (Outcome::Stopped { maybe_delivered }, Some(storage)) = (&outcome, &mut self.storage) {
-            storage.part(id, *maybe_delivered);
-            return;
-        }
-        self.finished(id, |times| answer(outcome, times));
-    }
-
-    pub(crate) fn finished(
-        &mut self,
-        id: PublishId,
-        answer: impl FnOnce(Times) -> Result<crate::Receipt, Box<PublishError>>,
-    ) {
-        let Some(entry) = self.pending.remove(id) else {
-            tracing::error!(target: "rejoin", id = id.0, "a message was answered for twice");
-            return;
-        };
-        let now = self.now.mono;
-        let times = Times {
-            qos: entry.qos,
-            attempts: entry.attempts.into(),
-            queued_for: entry.first_sent.min(now).since(entry.accepted),
-            took: now.since(entry.accepted),
-        };
-        let done = answer(times);
-        let meters = &self.shared.meters;
-        match &done {
-            Ok(_) => {
-                self.recorder.delivered(entry.qos, entry.took_micros(now), meters);
-                // Sent again, nobody knows which one is answered, nor how long the link was down between them.
-                if entry.attempts == 1 && entry.qos != Qos::AtMostOnce {
-                    self.recorder.in_transit(now.since(entry.first_sent), meters);
-                }
-            }
-            Err(why) => self.recorder.failed(why, meters),
-        }
-        self.shared.events.tell_delivery(|| match &done {
-            Ok(receipt) => Event::Delivered { id, receipt: *receipt },
-            Err(why) => Event::Failed { id, why: why.clone() },
-        });
-        self.freed_bytes += u64::from(entry.bytes);
-        self.freed_messages += 1;
-        if let Some(cell) = entry.cell {
-            cell.finish(done);
-        }
-    }
-
-    pub(crate) fn count_lost(&mut self, maybe_delivered: bool) {
-        self.report.lost += 1;
-        self.report.maybe_delivered += u64::from(maybe_delivered);
-    }
-
-    pub(crate) const fn count_still_queued(&mut self) {
-        self.report.still_queued += 1;
     }
 
     /// Something of the state that the engine does not know of changed.
