@@ -331,7 +331,7 @@ fn an_update_holds_only_what_changed() {
     let update = serde_json::to_value(run.update(1)).unwrap();
     let mut names: Vec<&str> = update.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["lanes", "now_ms", "outages"], "{update}");
+    assert_eq!(names, ["lanes", "now_ms", "now_unix_ms", "outages"], "{update}");
 }
 
 /// One step of a made-up story.
