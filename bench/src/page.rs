@@ -62,6 +62,8 @@ pub(crate) fn line(row: &Row) -> String {
 
 /// Two versions of ourselves are beside each other there, so a run cannot take it.
 const COUNTING: &str = include_str!("counting.md");
+/// Nor do other clients have the same queue: `memory_figures` of rejoin-lab takes it.
+const WAITING: &str = include_str!("waiting.md");
 
 pub(crate) fn write(plan: &Plan, tables: &[Table], load: &str) -> Page {
     let figures: String = tables.iter().map(|each| table(plan, each)).collect();
@@ -78,7 +80,7 @@ pub(crate) fn write(plan: &Plan, tables: &[Table], load: &str) -> Page {
         Written by `cargo xtask bench` on {date}; run it again on your machine, the absolute figures will differ.\n\
         Compare within a table: everything in one ran interleaved, minutes apart at most.\n\n\
         {verdict}![rates as multiples of rumqttc](performance.svg)\n\n\
-        ## Figures\n\n{figures}{COUNTING}\n{method}",
+        ## Figures\n\n{figures}{WAITING}\n{COUNTING}\n{method}",
         date = today(),
         method = method(plan, load),
     );
