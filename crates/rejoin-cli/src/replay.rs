@@ -76,7 +76,7 @@ fn finding(judged: &Judgement) -> Option<(usize, f64, String)> {
 fn as_text(judged: &Judgement, text: &str) -> String {
     let found = &judged.replayed;
     let sum = format!(
-        "{} inputs in {:.3} s gave {} outputs as recorded; {} links, {} messages, {} of them answered for",
+        "{} inputs in {:.3} s gave {} outputs as recorded; links {}, messages {}, of these answered for {}",
         found.inputs,
         found.until.as_micros() as f64 / 1e6,
         found.outputs,

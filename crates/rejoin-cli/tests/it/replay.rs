@@ -24,7 +24,7 @@ async fn what_a_user_recorded_is_played_again_and_judged() {
 
         let ended = run(&["replay", name]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.stdout.contains("1 links, 1 messages, 1 of them answered for"), "{ended:?}");
+        assert!(ended.stdout.contains("links 1, messages 1, of these answered for 1"), "{ended:?}");
         assert!(ended.stdout.contains("nothing speaks against the client"), "{ended:?}");
         let ended = run(&["replay", "--json", name]);
         assert!(ended.stdout.contains("\"clean\":true"), "{ended:?}");
