@@ -252,13 +252,7 @@ fn a_server_known_to_speak_3_1_1_is_spoken_to_like_that() {
 fn at_3_1_1_closes_soon_after_connack_name_a_suspicion_and_stop_nothing() {
     // [MQTT311-3.1.4-2]
     let mut world = World::with(&defaults(), VersionPolicy::Only311, 1, 1);
-    let unacked = LossContext {
-        lasted: None,
-        unacked: true,
-        version: Version::V311,
-        local_evidence: false,
-        credentials_ended: false,
-    };
+    let unacked = LossContext { unacked: true, version: Version::V311, ..NEVER_OPEN };
     for n in 1..30 {
         let plan = world.link_ending(secs(2), &LossCause::PeerClosed, unacked);
         assert_eq!(plan.verdict, Verdict::Overloaded);
@@ -318,13 +312,7 @@ fn a_suspect_message_is_isolated_at_the_pace_of_the_link() {
 
 #[test]
 fn the_slow_lane_waits_until_a_suspect_was_found() {
-    let unacked = LossContext {
-        lasted: None,
-        unacked: true,
-        version: Version::V5,
-        local_evidence: false,
-        credentials_ended: false,
-    };
+    let unacked = LossContext { unacked: true, ..NEVER_OPEN };
     let mut world = World::new(&defaults(), 1);
     let mut verdicts = Vec::new();
     for _ in 0..6 {

@@ -42,6 +42,15 @@ pub(super) fn disconnected(reason: ReasonCode) -> LossCause {
     LossCause::ServerDisconnect { reason, text: None, server_reference: None }
 }
 
+/// An attempt at 5.0 that came to nothing, of which the link knows nothing else.
+pub(super) const NEVER_OPEN: LossContext = LossContext {
+    lasted: None,
+    unacked: false,
+    version: Version::V5,
+    local_evidence: false,
+    credentials_ended: false,
+};
+
 /// A machine and the hours it spends.
 pub(super) struct World {
     pub(super) recovery: Recovery,
@@ -83,13 +92,7 @@ impl World {
     }
 
     fn context(&self, lasted: Option<Duration>) -> LossContext {
-        LossContext {
-            lasted,
-            unacked: false,
-            version: self.version,
-            local_evidence: false,
-            credentials_ended: false,
-        }
+        LossContext { lasted, version: self.version, ..NEVER_OPEN }
     }
 
     /// The next attempt, which fails without reaching a broker.

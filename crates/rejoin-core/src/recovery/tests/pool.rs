@@ -100,13 +100,7 @@ fn what_is_learnt_of_one_server_is_not_believed_of_another() {
     assert_eq!((world.recovery.version_for(0), world.recovery.version_for(1)), (Version::V311, Version::V5));
     let attempt = world.begin();
     assert_eq!(attempt.connect_limit, secs(10));
-    let context = LossContext {
-        lasted: None,
-        unacked: false,
-        version: Version::V311,
-        local_evidence: false,
-        credentials_ended: false,
-    };
+    let context = LossContext { version: Version::V311, ..NEVER_OPEN };
     world.recovery.lost(&LossCause::ConnectTimeout(secs(10)), context, world.now);
     let other = world.begin();
     assert_eq!((other.server, other.connect_limit), (1, secs(10)));

@@ -341,13 +341,7 @@ fn an_announced_shutdown_and_a_fleet_are_spread_over_two_seconds() {
 #[test]
 fn our_own_evidence_is_never_spread() {
     let mut world = World::new(&RecoveryConfig { fleet: true, ..defaults() }, 8);
-    let context = LossContext {
-        lasted: None,
-        unacked: false,
-        version: Version::V5,
-        local_evidence: true,
-        credentials_ended: false,
-    };
+    let context = LossContext { local_evidence: true, ..NEVER_OPEN };
     let plan = world.link_ending(secs(60), &LossCause::PingTimeout(secs(5)), context);
     assert_eq!((plan.verdict, world.wait(&plan)), (Verdict::Now, Duration::ZERO));
 }
@@ -360,26 +354,14 @@ fn the_limits_double_on_expiry_and_halve_on_success() {
     for _ in 0..4 {
         let attempt = world.begin();
         limits.push((attempt.connect_limit.as_secs(), attempt.connack_limit.as_secs()));
-        let context = LossContext {
-            lasted: None,
-            unacked: false,
-            version: Version::V5,
-            local_evidence: false,
-            credentials_ended: false,
-        };
+        let context = NEVER_OPEN;
         world.recovery.lost(&LossCause::ConnectTimeout(attempt.connect_limit), context, world.now);
     }
     assert_eq!(limits, [(10, 30); 4]);
     for _ in 0..2 {
         world.begin();
         world.reach();
-        let context = LossContext {
-            lasted: None,
-            unacked: false,
-            version: Version::V5,
-            local_evidence: false,
-            credentials_ended: false,
-        };
+        let context = NEVER_OPEN;
         world.recovery.lost(&LossCause::ConnackTimeout(secs(30)), context, world.now);
     }
     let mut limits = Vec::new();
@@ -389,13 +371,7 @@ fn the_limits_double_on_expiry_and_halve_on_success() {
         world.reach();
         world.recovery.link_up(world.now);
         world.pass(secs(300));
-        let context = LossContext {
-            lasted: Some(secs(300)),
-            unacked: false,
-            version: Version::V5,
-            local_evidence: false,
-            credentials_ended: false,
-        };
+        let context = LossContext { lasted: Some(secs(300)), ..NEVER_OPEN };
         world.recovery.lost(&LossCause::PeerClosed, context, world.now);
     }
     assert_eq!(limits, [(10, 60), (10, 30), (10, 30)]);
@@ -411,13 +387,7 @@ fn a_short_limit_of_opening_grows_to_ten_seconds_and_no_further() {
         for _ in 0..9 {
             now = recovery.due().expect("an attempt is planned");
             recovery.begin_attempt(now);
-            let context = LossContext {
-                lasted: None,
-                unacked: false,
-                version: Version::V5,
-                local_evidence: false,
-                credentials_ended: false,
-            };
+            let context = NEVER_OPEN;
             recovery.lost(&LossCause::ConnectTimeout(set), context, now);
         }
         assert_eq!(recovery.begin_attempt(now).connect_limit, most);
@@ -434,13 +404,7 @@ fn scaled_down_limits_stay_scaled_down_and_longer_ones_stay_long() {
         for _ in 0..9 {
             now = recovery.due().expect("an attempt is planned");
             recovery.begin_attempt(now);
-            let context = LossContext {
-                lasted: None,
-                unacked: false,
-                version: Version::V5,
-                local_evidence: false,
-                credentials_ended: false,
-            };
+            let context = NEVER_OPEN;
             recovery.lost(&LossCause::ConnackTimeout(set), context, now);
         }
         assert_eq!(recovery.begin_attempt(now).connack_limit, most);
@@ -453,13 +417,7 @@ fn attempts_are_numbered_from_the_last_link() {
     for number in 1..=3 {
         assert_eq!(world.begin().number, number);
         assert_eq!(world.recovery.attempts(), number);
-        let context = LossContext {
-            lasted: None,
-            unacked: false,
-            version: Version::V5,
-            local_evidence: false,
-            credentials_ended: false,
-        };
+        let context = NEVER_OPEN;
         world.recovery.lost(&nobody_listens(), context, world.now);
     }
     world.link(secs(1), &LossCause::PeerClosed);
