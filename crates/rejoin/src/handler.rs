@@ -47,7 +47,7 @@ pub enum OnError {
     #[default]
     Ack,
     /// It stays unacknowledged and the link is restarted, so that the broker sends it again. At QoS 2 the broker hands
-    /// over nothing twice [MQTT-4.3.3-10]: the handler gets what came once more when the next link is open. A message
+    /// over nothing twice: the handler gets what came once more when the next link is open. A message
     /// that always fails then comes for ever.
     Reconnect,
 }
