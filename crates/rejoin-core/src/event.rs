@@ -353,6 +353,13 @@ pub enum Event {
         /// The code; success at 3.1.1.
         reason: ReasonCode,
     },
+    /// The [`Event::Message`] that follows came at QoS 1 on an earlier link too, and was not acknowledged there: where
+    /// that copy is unread, this one can take its place. Compare the contents: a server that came back with an older
+    /// session may use the identifier for something else.
+    Again {
+        /// The name of the earlier copy. An acknowledgement of it means nothing any more.
+        earlier: MessageId,
+    },
     /// A message came.
     Message(Message),
     /// An inbound message was larger than our limit; skipped, acknowledged and counted (3.1.1).

@@ -547,6 +547,7 @@ impl Driver {
 
     fn event(&mut self, event: Core) {
         match event {
+            Core::Again { earlier } => self.routes.comes_again(earlier),
             Core::Message(message) => {
                 self.recorder.received(&message, &self.shared.meters);
                 self.shared.ward.message_came(&message.topic, self.now.mono);

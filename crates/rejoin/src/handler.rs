@@ -6,13 +6,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rejoin_core::codec::packet::Qos;
 use tokio::sync::oneshot;
 
 use crate::command::{Command, Shared};
 use crate::error::SubscribeError;
 use crate::message::Message;
+use crate::status::State;
 use crate::subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
 
 /// A function that deals with one message; implemented for `async |message| -> Result<(), E>`.
@@ -44,8 +46,9 @@ pub enum OnError {
     /// It is acknowledged and counted: one bad message holds nothing up.
     #[default]
     Ack,
-    /// It stays unacknowledged and the link is restarted, so that the broker sends it again. A message that always
-    /// fails then comes for ever.
+    /// It stays unacknowledged and the link is restarted, so that the broker sends it again. At QoS 2 the broker hands
+    /// over nothing twice: the handler gets what came once more when the next link is open. A message
+    /// that always fails then comes for ever.
     Reconnect,
 }
 
@@ -178,13 +181,22 @@ async fn serve<H: Handler>(
             std::future::pending::<()>().await;
         }
     });
+    let mut again: Option<Message> = None;
     loop {
-        let message = std::future::poll_fn(|cx| match stopped.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => pin!(subscription.next()).poll(cx),
+        let message = std::future::poll_fn(|cx| match (stopped.as_mut().poll(cx), again.take()) {
+            (Poll::Ready(()), failed) => {
+                // Nobody is left who would deal with it.
+                if let Some(failed) = failed {
+                    shared.counters.unrouted.fetch_add(1, Ordering::Relaxed);
+                    failed.ack();
+                }
+                Poll::Ready(None)
+            }
+            (Poll::Pending, Some(failed)) => Poll::Ready(Some(failed)),
+            (Poll::Pending, None) => pin!(subscription.next()).poll(cx),
         });
         let Some(message) = message.await else { return };
-        let receipt = message.clone();
+        let mut receipt = message.clone();
         if attempt(&shared, &handler, message, time_limit).await {
             receipt.ack();
             continue;
@@ -192,9 +204,24 @@ async fn serve<H: Handler>(
         shared.counters.handler_errors.fetch_add(1, Ordering::Relaxed);
         match on_error {
             OnError::Ack => receipt.ack(),
-            OnError::Reconnect => shared.push_always(Command::RestartLink),
+            OnError::Reconnect => {
+                let link = shared.state.borrow().open_since();
+                shared.push_always(Command::RestartLink);
+                if receipt.qos == Qos::ExactlyOnce {
+                    another_link(&shared, link).await;
+                    receipt.dup = true;
+                    again = Some(receipt);
+                }
+            }
         }
     }
+}
+
+/// Waits for a link that was not opened at this time, or the end of the client.
+async fn another_link(shared: &Shared, link: Option<Instant>) {
+    let is_another = |state: &State| state.open_since().is_some_and(|since| Some(since) != link);
+    let mut states = shared.state.subscribe();
+    let _ = states.wait_for(|state| is_another(state) || !state.is_connected()).await;
 }
 
 async fn attempt<H: Handler>(

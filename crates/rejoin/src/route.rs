@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use rejoin_core::Message;
+use rejoin_core::{Message, MessageId};
 
 use crate::health::Gap;
 use crate::metrics::Count;
@@ -61,6 +61,8 @@ struct Inner {
     ended: bool,
     /// The driver slowed down for this stream and wants to know when it was read.
     crowded: bool,
+    /// Where the last message that came again was: the next one is behind it.
+    replaced: usize,
     /// Gaps, each after so many messages given.
     gaps: VecDeque<(u64, Gap)>,
 }
@@ -126,6 +128,24 @@ impl Route {
         given
     }
 
+    /// Puts a message that came again in the place of its earlier copy, if that one is unread and says the same; else
+    /// gives it back.
+    pub(crate) fn replace(&self, earlier: MessageId, message: Message) -> Result<(), Message> {
+        let mut inner = lock(&self.inner);
+        let from = inner.replaced.min(inner.queue.len());
+        // They come again in the order in which they came, so the next one is the nearest.
+        let behind = inner.queue.range(from..).position(|m| m.id == Some(earlier)).map(|n| from + n);
+        let place = behind.or_else(|| inner.queue.range(..from).position(|m| m.id == Some(earlier)));
+        let Some(place) = place else { return Err(message) };
+        let Some(unread) = inner.queue.get_mut(place) else { return Err(message) };
+        if unread.topic != message.topic || unread.payload != message.payload {
+            return Err(message);
+        }
+        *unread = message;
+        inner.replaced = place + 1;
+        Ok(())
+    }
+
     /// Swaps everything unread into an empty `local`. The flag says that the driver waits for this.
     pub(crate) fn poll_swap(&self, local: &mut VecDeque<Message>, cx: &Context<'_>) -> Poll<Option<bool>> {
         let mut inner = lock(&self.inner);
@@ -140,7 +160,7 @@ impl Route {
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.queue, local);
-        inner.bytes = 0;
+        (inner.bytes, inner.replaced) = (0, 0);
         Poll::Ready(Some(std::mem::take(&mut inner.crowded)))
     }
 
@@ -239,7 +259,6 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use rejoin_core::MessageId;
     use rejoin_core::codec::packet::Qos;
     use rejoin_core::text::Text;
 
@@ -275,5 +294,20 @@ mod tests {
         route.put_back(VecDeque::from([message(Some(1))]));
         let ids: Vec<_> = route.take_unread().into_iter().filter_map(|m| m.id).collect();
         assert_eq!(ids, [MessageId(1), MessageId(2)]);
+    }
+
+    #[test]
+    fn what_comes_again_takes_the_place_of_its_unread_copy() {
+        let route = Route::new(1, false, 4);
+        route.give(&mut vec![message(Some(1)), message(None), message(Some(2)), message(Some(3))]);
+        for (earlier, id) in [(1, 11), (3, 13), (2, 12)] {
+            assert_eq!(route.replace(MessageId(earlier), message(Some(id))), Ok(()));
+        }
+        // One that was read, and one that says something else.
+        assert!(route.replace(MessageId(9), message(Some(19))).is_err());
+        let other = Message { payload: Bytes::from_static(b"other"), ..message(Some(21)) };
+        assert!(route.replace(MessageId(11), other).is_err());
+        let ids: Vec<_> = route.take_unread().into_iter().map(|m| m.id.map(|id| id.0)).collect();
+        assert_eq!(ids, [Some(11), None, Some(12), Some(13)]);
     }
 }

@@ -40,6 +40,21 @@ struct Slot {
     crowded: bool,
 }
 
+impl Slot {
+    /// A message that comes again takes the place of its earlier copy, if that one is unread: a stream that is read
+    /// slowly does not grow with every link.
+    fn replace(&mut self, earlier: MessageId, message: Message) -> Result<(), Message> {
+        let id = message.id;
+        self.route.replace(earlier, message)?;
+        // The marks of what was taken before are behind us: what is unread is at the end.
+        let place = self.untaken.iter_mut().rev().find(|untaken| **untaken == earlier);
+        if let (Some(place), Some(id)) = (place, id) {
+            *place = id;
+        }
+        Ok(())
+    }
+}
+
 /// A message that more than one stream has to take before it is acknowledged.
 struct Share {
     left: usize,
@@ -75,6 +90,8 @@ pub(crate) struct Routes {
     fallback: Option<usize>,
     targets: Vec<usize>,
     touched: Vec<usize>,
+    /// The next message came before, under this name.
+    earlier: Option<MessageId>,
     /// Other filters are wanted than before.
     changed: bool,
     /// To be acknowledged.
@@ -96,6 +113,7 @@ impl Routes {
             fallback: None,
             targets: Vec::new(),
             touched: Vec::new(),
+            earlier: None,
             changed: false,
             acks: Vec::new(),
         }
@@ -307,6 +325,11 @@ impl Routes {
         }
     }
 
+    /// The next message came on an earlier link, under this name.
+    pub(crate) const fn comes_again(&mut self, earlier: MessageId) {
+        self.earlier = Some(earlier);
+    }
+
     /// Finds the streams of a message: by subscription identifier where the broker names one that fits, else by
     /// filter. Each stream gets it once, however many identifiers lead there [MQTT-3.3.4-4].
     pub(crate) fn dispatch(&mut self, message: Message, now: Timestamp, counters: &Counters) {
@@ -340,6 +363,7 @@ impl Routes {
             }
         }
         self.targets = targets;
+        self.earlier = None;
     }
 
     /// No filter of ours matches [MQTT-3.3.2-3].
@@ -363,6 +387,13 @@ impl Routes {
 
     fn give(&mut self, index: usize, message: Message) {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let message = match self.earlier {
+            None => message,
+            Some(earlier) => match slot.replace(earlier, message) {
+                Ok(()) => return self.finish(earlier, ReasonCode::SUCCESS),
+                Err(message) => message,
+            },
+        };
         if let (Some(id), false) = (message.id, slot.route.manual) {
             slot.untaken.push_back(id);
         }

@@ -55,9 +55,12 @@ impl Engine {
         // More than that are not answered before the application took some: a slow one must not fill the store.
         let most_untaken = usize::from(self.config.link.receive_maximum);
         let id = match self.session.inbox.publish(&publish, durable, most_untaken) {
-            Arrival::New { id, instead_of } => {
+            Arrival::New { id, instead_of, again } => {
                 if let Some(id) = instead_of {
                     self.journal.note(|| Record::Freed { id });
+                }
+                if let Some(earlier) = again {
+                    self.tell(Event::Again { earlier });
                 }
                 id
             }

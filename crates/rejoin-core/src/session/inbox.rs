@@ -20,6 +20,9 @@ pub(crate) struct Inbox {
     /// QoS 2 messages of the present link, in order of arrival [MQTT-4.6.0-3].
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<(PacketId, ReasonCode, Ticket)>,
+    /// QoS 1 messages of earlier links that the application had not taken when their link ended, by the identifier
+    /// under which the server has to send them again.
+    unanswered: BTreeMap<PacketId, MessageId>,
     /// The server counts its identifiers by itself, whatever ours are [MQTT-2.2.1-4].
     held: BTreeMap<PacketId, Held>,
     /// The application was given the message and has not taken it. `None`: the identifier means nothing any more, and
@@ -74,6 +77,8 @@ pub(crate) enum Arrival {
         id: Option<MessageId>,
         /// The identifier belonged to this message until now.
         instead_of: Option<MessageId>,
+        /// The server sends this one again: it came on an earlier link, and its answer was lost or never given.
+        again: Option<MessageId>,
     },
     /// A copy of a QoS 2 message that was handed over before.
     Copy,
@@ -105,7 +110,7 @@ impl Inbox {
     /// bounds how many of them wait for it.
     pub(crate) fn publish(&mut self, publish: &Publish, stored: bool, most_untaken: usize) -> Arrival {
         let Some(packet_id) = publish.packet_id else {
-            return Arrival::New { id: None, instead_of: None };
+            return Arrival::New { id: None, instead_of: None, again: None };
         };
         if publish.qos == Qos::AtLeastOnce {
             // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5].
@@ -116,7 +121,9 @@ impl Inbox {
                 answer: defect!(PubackBeforeTaken).then_some(ReasonCode::SUCCESS),
                 needs: Ticket::default(),
             });
-            return Arrival::New { id: Some(message), instead_of: None };
+            // Without DUP the identifier has a new meaning.
+            let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup);
+            return Arrival::New { id: Some(message), instead_of: None, again };
         }
         let mut instead_of = None;
         if let Some(held) = self.held.get_mut(&packet_id) {
@@ -143,7 +150,7 @@ impl Inbox {
         self.untaken.insert(message, Some(packet_id));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
-        Arrival::New { id: Some(message), instead_of }
+        Arrival::New { id: Some(message), instead_of, again: None }
     }
 
     /// The identifier of a message means nothing any more. A store still has to hear when the application took it.
@@ -262,6 +269,8 @@ impl Inbox {
         if defect!(InboundIdsForgotten) {
             self.held.clear();
         }
+        let unanswered = self.pubacks.iter().filter(|owed| owed.answer.is_none());
+        self.unanswered.extend(unanswered.map(|owed| (owed.packet_id, owed.message)));
         if !defect!(StaleAckSent) {
             self.pubacks.clear();
         }
@@ -275,6 +284,7 @@ impl Inbox {
     /// The session is gone, and the server's identifiers with it.
     pub(crate) fn session_lost(&mut self, stored: bool) {
         self.link_down();
+        self.unanswered.clear();
         self.held.clear();
         if stored {
             self.untaken.values_mut().for_each(|packet_id| *packet_id = None);

@@ -4,7 +4,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rejoin::{Message, OnError, Qos};
-use rejoin_core::codec::packet::Packet;
+use rejoin_core::codec::packet::{Ack, Packet, PacketId};
+use rejoin_core::codec::reason::ReasonCode;
 
 use crate::peer::{LIMIT, Listener, Peer, limited, message};
 
@@ -136,4 +137,40 @@ async fn a_failing_handler_may_ask_for_the_message_again() {
     peer.send(Packet::Publish(again)).await;
     assert_eq!(limited(told.recv()).await, Some(true));
     assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
+#[tokio::test]
+async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it_over_once() {
+    let listener = Listener::bind().await;
+    let client = listener.client().receive_maximum(1).start().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    client
+        .handle("a", Qos::ExactlyOnce, move |message: Message| {
+            let tell = tell.clone();
+            async move {
+                let _ = tell.send(message.text().unwrap_or_default().to_owned());
+                if message.dup { Ok(()) } else { Err("not yet") }
+            }
+        })
+        .on_error(OnError::Reconnect)
+        .declare()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    let mut sent = message("a", "1", Qos::ExactlyOnce, 1);
+    peer.send(Packet::Publish(sent.clone())).await;
+    assert_eq!(limited(told.recv()).await.unwrap(), "1");
+    while let Some(packet) = peer.next_or_end().await {
+        assert!(matches!(packet, Packet::Disconnect(_)), "{packet:?}");
+    }
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    sent.dup = true;
+    peer.send(Packet::Publish(sent)).await;
+    // [MQTT-4.3.3-10]: the copy is none to the application, so it is the client that tries again.
+    assert_eq!(limited(told.recv()).await.unwrap(), "1");
+    assert!(matches!(peer.next().await, Packet::PubRec(ack) if ack.packet_id.get() == 1));
+    peer.send(Packet::PubRel(Ack::new(PacketId::new(1).unwrap(), ReasonCode::SUCCESS))).await;
+    assert!(matches!(peer.next().await, Packet::PubComp(ack) if ack.packet_id.get() == 1));
+    assert!(told.try_recv().is_err(), "handed over once more");
 }

@@ -155,3 +155,44 @@ async fn events_and_streams_end_with_the_client() {
     }
     assert_eq!(last, "stopped");
 }
+
+#[tokio::test]
+async fn a_slow_reader_does_not_get_a_message_once_for_every_link() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    for link in 0..5 {
+        let mut peer = listener.open(link > 0).await;
+        peer.grant().await;
+        for (id, text) in (1..).zip(["1", "2", "3", "4", "5"]) {
+            let mut sent = message("a", text, Qos::AtLeastOnce, id);
+            sent.dup = link > 0;
+            peer.send(Packet::Publish(sent)).await;
+        }
+        // It ends with FIN, not with a reset: what was sent is read first.
+    }
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "6", Qos::AtLeastOnce, 6))).await;
+    for text in ["1", "2", "3", "4", "5", "6"] {
+        assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn another_message_under_the_same_identifier_is_another_message() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    // A broker that comes back with an older session has something else under way.
+    for (link, text) in ["new", "old"].into_iter().enumerate() {
+        let mut peer = listener.open(link > 0).await;
+        peer.grant().await;
+        let mut sent = message("a", text, Qos::AtLeastOnce, 1);
+        sent.dup = link > 0;
+        peer.send(Packet::Publish(sent)).await;
+    }
+    for text in ["new", "old"] {
+        assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), text);
+    }
+}

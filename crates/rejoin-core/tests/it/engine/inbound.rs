@@ -62,6 +62,35 @@ fn a_late_acknowledgement_of_qos_1_is_stale() {
 }
 
 #[test]
+fn a_copy_on_a_later_link_names_the_earlier_one_while_it_can_be_meant() {
+    // Sent again with DUP; the same identifier without; what was acknowledged; what a lost session had.
+    for (acked, present, dup, named) in [
+        (false, true, true, true),
+        (false, true, false, false),
+        (true, true, true, false),
+        (false, false, true, false),
+    ] {
+        let mut b = Bench::new(kept());
+        b.connect(false);
+        b.deliver(Qos::AtLeastOnce, 1, false, "m");
+        let first = b.messages().remove(0).id.unwrap();
+        if acked {
+            b.ack(first);
+        }
+        // Over two links as over one.
+        b.lose();
+        b.connect(true);
+        b.lose();
+        b.connect(present);
+        b.events.clear();
+        b.deliver(Qos::AtLeastOnce, 1, dup, "m");
+        let again = Event::Again { earlier: first };
+        assert_eq!(b.events.contains(&again), named, "acked {acked}, present {present}, DUP {dup}");
+        assert_eq!(b.messages().len(), 1, "handed over in any case");
+    }
+}
+
+#[test]
 fn pubrel_for_an_unknown_identifier_is_answered() {
     let mut b = Bench::new(config());
     b.connect(false);
