@@ -390,7 +390,7 @@ impl Routes {
         let message = match self.earlier {
             None => message,
             Some(earlier) => match slot.replace(earlier, message) {
-                Ok(()) => return self.finish(earlier, ReasonCode::SUCCESS),
+                Ok(()) => return self.unshare(earlier),
                 Err(message) => message,
             },
         };
@@ -458,6 +458,17 @@ impl Routes {
             let reason = share.reason;
             self.shares.remove(&id);
             self.acks.push((id, reason));
+        }
+    }
+
+    /// One stream has another copy in place of a message, which is not to be acknowledged any more.
+    fn unshare(&mut self, id: MessageId) {
+        let Some(share) = self.shares.get_mut(&id) else { return };
+        share.left -= 1;
+        if share.left > 0 {
+            self.waits_twice = self.waits_twice.saturating_sub(1);
+        } else {
+            self.shares.remove(&id);
         }
     }
 
