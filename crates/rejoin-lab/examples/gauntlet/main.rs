@@ -1,20 +1,24 @@
-//! Runs the gauntlet: `gauntlet [--times N] [--rows 1,2] [--page FILE] NAME=PROGRAM...`; `cargo xtask gauntlet` calls it.
+//! Runs the gauntlet: `gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE] NAME=PROGRAM...`; `cargo xtask
+//! gauntlet` calls it.
 //!
-//! A row fails the run only for a client whose name begins with `rejoin`: what others do is a finding, not an error.
+//! A column whose name says 3.1.1 is run at it, every other one at 5.0; one whose name says TLS is run over it. A row
+//! fails the run only for a client whose name begins with `rejoin`: what others do is a finding, not an error.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+mod page;
+mod tls;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use rejoin_core::Version;
-use rejoin_lab::gauntlet::{Finding, ROWS, Row, run};
+use rejoin_lab::gauntlet::{Finding, ROWS, Row, Terms, run};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Rows at a time: most of their time is waiting.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 40;
 /// Rows that measure speed run by themselves.
 const ALONE: [u32; 4] = [26, 27, 28, 29];
 
@@ -23,6 +27,7 @@ const NO_SUCH_PACKET: &str = "no such packet";
 
 struct Plan {
     times: usize,
+    times_ours: usize,
     rows: Vec<u32>,
     page: Option<PathBuf>,
     clients: Vec<(String, PathBuf)>,
@@ -38,36 +43,53 @@ async fn main() -> ExitCode {
 
 async fn gauntlet() -> ExitCode {
     let Some(plan) = plan() else {
-        println!("gauntlet [--times N] [--rows 1,2] [--page FILE] NAME=PROGRAM...");
+        println!("gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE] NAME=PROGRAM...");
         return ExitCode::from(2);
+    };
+    let authority = match tls::Authority::new() {
+        Ok(authority) => authority,
+        Err(error) => {
+            println!("gauntlet: no certificate: {error}");
+            return ExitCode::FAILURE;
+        }
     };
     let rows: Vec<&Row> =
         ROWS.iter().filter(|row| plan.rows.is_empty() || plan.rows.contains(&row.number)).collect();
+    let begun = page::Moment::now();
+    let clients = plan.clients.iter().map(|client| Rc::new(Client::new(client, &plan, &authority)));
+    let clients: Vec<Rc<Client>> = clients.collect();
     let mut columns = Vec::new();
-    for (name, program) in &plan.clients {
-        columns.push(column(name, program, &rows, plan.times).await);
+    // Those that keep their pauses share the wait; one that storms would disturb others, so peers come one by one.
+    for group in clients.chunk_by(|one, next| is_ours(&one.name) && is_ours(&next.name)) {
+        columns.extend(side_by_side(group, &rows).await);
     }
-    let table = table(&plan, &rows, &columns);
+    let table = format!("{}\n\n{}", begun.account(&plan), page::table(&plan, &rows, &columns));
     println!("\n{table}");
-    if let Some(page) = &plan.page {
-        let text = std::fs::read_to_string(page).unwrap_or_default();
-        let head = text.split("<!-- table -->").next().unwrap_or_default();
-        if let Err(error) = std::fs::write(page, format!("{head}<!-- table -->\n\n{table}")) {
-            println!("gauntlet: {}: {error}", page.display());
-            return ExitCode::FAILURE;
-        }
+    if let Some(file) = &plan.page
+        && let Err(error) = page::write(file, &table)
+    {
+        println!("gauntlet: {}: {error}", file.display());
+        return ExitCode::FAILURE;
     }
-    let ours = plan.clients.iter().zip(&columns).filter(|((name, _), _)| name.starts_with("rejoin"));
+    let ours = plan.clients.iter().zip(&columns).filter(|((name, _), _)| is_ours(name));
     let broken = ours.flat_map(|(_, column)| column).flatten().any(|finding| !finding.passed);
     if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+fn is_ours(name: &str) -> bool {
+    name.starts_with("rejoin")
+}
+
 fn plan() -> Option<Plan> {
-    let mut plan = Plan { times: 1, rows: Vec::new(), page: None, clients: Vec::new() };
+    let mut plan = Plan { times: 1, times_ours: 1, rows: Vec::new(), page: None, clients: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--times" => plan.times = words.next()?.parse().ok()?,
+            "--times" => {
+                plan.times = words.next()?.parse().ok()?;
+                plan.times_ours = plan.times;
+            }
+            "--times-ours" => plan.times_ours = words.next()?.parse().ok()?,
             "--rows" => {
                 plan.rows = words.next()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
             }
@@ -81,87 +103,59 @@ fn plan() -> Option<Plan> {
     (!plan.clients.is_empty()).then_some(plan)
 }
 
-async fn column(name: &str, program: &Path, rows: &[&Row], times: usize) -> Vec<Findings> {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+/// A column to be.
+struct Client {
+    name: String,
+    program: PathBuf,
+    terms: Terms,
+    times: usize,
+}
+
+impl Client {
+    fn new((name, program): &(String, PathBuf), plan: &Plan, authority: &tls::Authority) -> Self {
+        let version = if name.contains("3.1.1") { Version::V311 } else { Version::V5 };
+        let terms = Terms { version, tls: name.contains("TLS").then(|| authority.secured()) };
+        let times = if is_ours(name) { plan.times_ours } else { plan.times };
+        Self { name: name.clone(), program: program.clone(), terms, times }
+    }
+
+    async fn one(&self, row: &Row) -> Finding {
+        if self.terms.version == Version::V311 && row.v5_only {
+            return Finding { passed: true, figure: NO_SUCH_PACKET.to_owned() };
+        }
+        let finding = match run(row, &self.program, &self.terms).await {
+            Ok(finding) => finding,
+            Err(error) => Finding { passed: false, figure: format!("did not start: {error}") },
+        };
+        let word = if finding.passed { "pass" } else { "FAIL" };
+        println!("{:<18} {:>2} {word}  {}", self.name, row.number, finding.figure);
+        finding
+    }
+}
+
+/// The columns of these clients: first what mostly waits, at the same time, then what measures speed, one by one.
+async fn side_by_side(clients: &[Rc<Client>], rows: &[&Row]) -> Vec<Vec<Findings>> {
+    let mut columns = vec![vec![Vec::new(); rows.len()]; clients.len()];
+    let times = clients.iter().map(|client| client.times).max().unwrap_or(0);
+    let every = (0..times).flat_map(|time| {
+        let due = clients.iter().enumerate().filter(move |(_, client)| time < client.times);
+        due.flat_map(|(column, _)| (0..rows.len()).map(move |row| (column, row)))
+    });
+    let (alone, waiting): (Vec<_>, Vec<_>) = every.partition(|(_, row)| ALONE.contains(&rows[*row].number));
+    let places = Rc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
-    for (at, row) in rows.iter().enumerate().flat_map(|(at, row)| vec![(at, **row); times]) {
-        if ALONE.contains(&row.number) {
-            continue;
-        }
-        let (places, program) = (Arc::clone(&places), program.to_owned());
-        let name = name.to_owned();
+    for (column, row) in waiting {
+        let (places, client, script) = (Rc::clone(&places), Rc::clone(&clients[column]), *rows[row]);
         running.spawn_local(async move {
-            let _place = places.acquire_owned().await;
-            (at, one(&name, &row, &program).await)
+            let _place = places.acquire().await;
+            (column, row, client.one(&script).await)
         });
     }
-    let mut column: Vec<Findings> = vec![Vec::new(); rows.len()];
-    while let Some(Ok((at, finding))) = running.join_next().await {
-        told(name, rows[at], &finding);
-        column[at].push(finding);
+    while let Some(Ok((column, row, finding))) = running.join_next().await {
+        columns[column][row].push(finding);
     }
-    for (at, row) in rows.iter().enumerate().filter(|(_, row)| ALONE.contains(&row.number)) {
-        for _ in 0..times {
-            let finding = one(name, row, program).await;
-            told(name, row, &finding);
-            column[at].push(finding);
-        }
+    for (column, row) in alone {
+        columns[column][row].push(clients[column].one(rows[row]).await);
     }
-    column
-}
-
-/// A column whose name says 3.1.1 is run at it, every other one at 5.0.
-async fn one(name: &str, row: &Row, program: &Path) -> Finding {
-    let at_311 = name.contains("3.1.1");
-    let version = if at_311 { Version::V311 } else { Version::V5 };
-    if at_311 && row.v5_only {
-        return Finding { passed: true, figure: NO_SUCH_PACKET.to_owned() };
-    }
-    match run(row, program, version).await {
-        Ok(finding) => finding,
-        Err(error) => Finding { passed: false, figure: format!("did not start: {error}") },
-    }
-}
-
-fn told(name: &str, row: &Row, finding: &Finding) {
-    let word = if finding.passed { "pass" } else { "FAIL" };
-    println!("{name:<18} {:>2} {word}  {}", row.number, finding.figure);
-}
-
-fn table(plan: &Plan, rows: &[&Row], columns: &[Vec<Findings>]) -> String {
-    let mut text = String::from("| # | script |");
-    for (name, _) in &plan.clients {
-        let _ = write!(text, " {name} |");
-    }
-    text.push_str("\n|---:|---|");
-    text.push_str(&"---|".repeat(plan.clients.len()));
-    for (at, row) in rows.iter().enumerate() {
-        let _ = write!(text, "\n| {} | {} |", row.number, row.what);
-        for column in columns {
-            let _ = write!(text, " {} |", cell(&column[at]));
-        }
-    }
-    text.push_str("\n| | passed |");
-    for column in columns {
-        let ran = column.iter().filter(|findings| findings.iter().any(|f| f.figure != NO_SUCH_PACKET));
-        let (ran, passed) = ran.fold((0, 0), |(ran, passed), findings| {
-            (ran + 1, passed + usize::from(findings.iter().all(|f| f.passed)))
-        });
-        let _ = write!(text, " **{passed} of {ran}** |");
-    }
-    text.push('\n');
-    text
-}
-
-fn cell(findings: &Findings) -> String {
-    if findings.iter().all(|finding| finding.figure == NO_SUCH_PACKET) {
-        return NO_SUCH_PACKET.to_owned();
-    }
-    let passed = findings.iter().filter(|finding| finding.passed).count();
-    // The worst run speaks for the row.
-    let shown = findings.iter().find(|finding| !finding.passed).or_else(|| findings.last());
-    let figure = shown.map_or("", |finding| finding.figure.as_str()).replace('|', "/");
-    let mark = if passed == findings.len() { "✓" } else { "**✗**" };
-    let share = if findings.len() > 1 { format!(" {passed}/{}", findings.len()) } else { String::new() };
-    format!("{mark}{share} {}", figure.chars().take(90).collect::<String>())
+    columns
 }
