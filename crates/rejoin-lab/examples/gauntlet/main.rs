@@ -1,4 +1,4 @@
-//! Runs the gauntlet: `gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE] NAME=PROGRAM...`; `cargo xtask
+//! Runs the gauntlet: `gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE [--amend]] NAME=PROGRAM...`; `cargo xtask
 //! gauntlet` calls it.
 //!
 //! A column whose name says 3.1.1 is run at it, every other one at 5.0; one whose name says TLS is run over it. A row
@@ -30,6 +30,8 @@ struct Plan {
     times_ours: usize,
     rows: Vec<u32>,
     page: Option<PathBuf>,
+    /// What was not run stays in the table of the page.
+    amend: bool,
     clients: Vec<(String, PathBuf)>,
 }
 
@@ -43,7 +45,9 @@ async fn main() -> ExitCode {
 
 async fn gauntlet() -> ExitCode {
     let Some(plan) = plan() else {
-        println!("gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE] NAME=PROGRAM...");
+        println!(
+            "gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE [--amend]] NAME=PROGRAM..."
+        );
         return ExitCode::from(2);
     };
     let authority = match tls::Authority::new() {
@@ -63,10 +67,10 @@ async fn gauntlet() -> ExitCode {
     for group in clients.chunk_by(|one, next| is_ours(&one.name) && is_ours(&next.name)) {
         columns.extend(side_by_side(group, &rows).await);
     }
-    let table = format!("{}\n\n{}", begun.account(&plan), page::table(&plan, &rows, &columns));
-    println!("\n{table}");
+    let table = page::Table::new(&plan, &rows, &columns);
+    println!("\n{}\n\n{table}", begun.account(&plan));
     if let Some(file) = &plan.page
-        && let Err(error) = page::write(file, &table)
+        && let Err(error) = table.write(file, &begun, &plan)
     {
         println!("gauntlet: {}: {error}", file.display());
         return ExitCode::FAILURE;
@@ -81,7 +85,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn plan() -> Option<Plan> {
-    let mut plan = Plan { times: 1, times_ours: 1, rows: Vec::new(), page: None, clients: Vec::new() };
+    let (rows, clients) = (Vec::new(), Vec::new());
+    let mut plan = Plan { times: 1, times_ours: 1, rows, page: None, amend: false, clients };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -93,6 +98,7 @@ fn plan() -> Option<Plan> {
             "--rows" => {
                 plan.rows = words.next()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
             }
+            "--amend" => plan.amend = true,
             "--page" => plan.page = Some(words.next()?.into()),
             other => {
                 let (name, program) = other.split_once('=')?;

@@ -190,7 +190,15 @@ impl Stage {
     /// No broker is there any more; the port refuses.
     async fn refuse(&mut self, port: &mut Port) -> ScriptResult {
         self.broker = ScriptedBroker::start().await.map_err(no_port)?;
-        port.hold().map_err(no_port)
+        let begin = Instant::now();
+        loop {
+            // The listener lives on for a moment in a program that another row is just starting: each begins with a copy
+            // of all that is open, until it becomes itself.
+            match port.hold() {
+                Err(_) if begin.elapsed() < PORT_LIMIT => tokio::time::sleep(PORT_LIMIT / 100).await,
+                held => return held.map_err(no_port),
+            }
+        }
     }
 
     fn secure(&mut self) {
@@ -233,6 +241,9 @@ fn closed_port() -> ScriptResult<Port> {
 fn no_port(error: std::io::Error) -> ScriptError {
     ScriptError::new(format!("the gauntlet has no port: {error}"))
 }
+
+/// How long a port may be held by somebody who does not know it.
+const PORT_LIMIT: Duration = Duration::from_secs(1);
 
 fn number(publish: &Publish) -> u64 {
     let text = publish.payload.split(|byte| *byte == b' ').next().unwrap_or_default();
