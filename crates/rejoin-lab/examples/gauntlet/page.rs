@@ -31,7 +31,6 @@ impl Moment {
     /// What a reader must know of the run.
     pub(crate) fn account(&self, plan: &Plan) -> String {
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        let times = |times: usize| if times == 1 { "once".to_owned() } else { format!("{times} times") };
         format!(
             "One run, begun {}, {} min, on {cores} cores; load average (1 min) {} at its begin and {} at its end. Each row \
              of rejoin was run {}, each of the others {}.",
@@ -48,14 +47,18 @@ impl Moment {
     fn amendment(&self, table: &Table, plan: &Plan) -> String {
         let rows: Vec<String> = table.rows.iter().map(|row| row.number.clone()).collect();
         format!(
-            "Replaced by a run begun {}, load average {}: {}, rows {}, each {} times.",
+            "Replaced by a run begun {}, load average {}: rows {} of {}; each was run {}.",
             self.date,
             self.load,
-            table.clients.join("; "),
             rows.join(", "),
-            plan.times_ours,
+            table.clients.join("; "),
+            times(plan.times_ours),
         )
     }
+}
+
+fn times(times: usize) -> String {
+    if times == 1 { "once".to_owned() } else { format!("{times} times") }
 }
 
 fn load() -> String {
@@ -130,7 +133,7 @@ impl Table {
             Some(mut table) if plan.amend => {
                 table.amend(self);
                 let before = kept.split("\n| ").next().unwrap_or_default().trim();
-                (format!("{before}\n{}", begun.amendment(self, plan)), table)
+                (format!("{before}\n\n{}", begun.amendment(self, plan)), table)
             }
             _ => (begun.account(plan), self.clone()),
         };
