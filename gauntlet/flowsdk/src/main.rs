@@ -126,9 +126,10 @@ async fn start(to: &Connect, handler: &Handler) -> Arc<TokioAsyncMqttClient> {
 /// Its publish waits for the broker's answer, so each runs by itself once it was begun in its turn.
 async fn publish(client: &Arc<TokioAsyncMqttClient>, message: Message) {
     let client = Arc::clone(client);
-    let mut answer: Answer = Box::pin(async move {
-        client.publish_sync(Message::TOPIC, &message.payload(), message.qos, false).await
-    });
+    let mut answer: Answer =
+        Box::pin(
+            async move { client.publish_sync(Message::TOPIC, &message.payload(), message.qos, false).await },
+        );
     match protocol::begin(&mut answer).await {
         Some(answer) => told(message.number, answer),
         None => {
