@@ -19,15 +19,20 @@ const HELP: &str = "\
 cargo xtask interop nats               three nats-server nodes with JetStream and their MQTT gateways, as one cluster
 cargo xtask interop rabbitmq           three RabbitMQ nodes with quorum queues, MQTT 5 and OAuth 2, as one cluster
 cargo xtask interop nats --check       kill, drain and one node of three, with rejoin in front; verdicts, and an exit code
-cargo xtask interop rabbitmq --check   the same, and tokens that end";
+cargo xtask interop rabbitmq --check   the same, and tokens that end
+cargo xtask interop NAME --check WORD  only the steps whose titles contain this word";
 
 /// Starts the set-up of this name. True when it ran, and when its check passed.
 pub(crate) fn run(root: &Path, words: &[&str]) -> bool {
     let done = match words {
         ["nats"] => nats::start(&folder(root)).and_then(show),
         ["rabbitmq"] => rabbit::start(&folder(root)).and_then(show),
-        ["nats", "--check"] => check::run(root, nats::start, &nats::STEPS),
-        ["rabbitmq", "--check"] => check::run(root, rabbit::start, &rabbit::STEPS),
+        ["nats", "--check", word @ ..] if word.len() < 2 => {
+            check::run(root, nats::start, &nats::STEPS, &word.concat())
+        }
+        ["rabbitmq", "--check", word @ ..] if word.len() < 2 => {
+            check::run(root, rabbit::start, &rabbit::STEPS, &word.concat())
+        }
         _ => Err(format!("which brokers?\n{HELP}")),
     };
     if let Err(error) = &done {

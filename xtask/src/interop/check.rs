@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(20);
 const MIDDLE: usize = 75;
 /// Lines of a minute.
 const LINES_OF_TOKENS: usize = 3000;
-/// How long a token is good for, in seconds.
+/// How long a token is good for at least, in seconds; a second more at most.
 const TOKEN: &str = "5";
 /// A link that lived so long has proved itself. In a short run the default, 30 s, would make every cut look like a broker
 /// that does not hold its links; tokens of 5 s stand for those of 5 minutes, so they must do without.
@@ -64,18 +64,23 @@ impl Step {
             Act::Kill => "kill -9 of the node in use",
             Act::Drain => "the node in use drained",
             Act::OneOfThree => "one node of three for 10 s",
-            Act::Tokens => "tokens of 5 s for a minute",
+            Act::Tokens => "tokens of 5 to 6 s for a minute",
         };
         format!("{act}, -V {} -q {}", self.version, self.qos)
     }
 }
 
-/// Starts a cluster, takes the steps and ends it. An error where one of them failed.
+/// Starts a cluster, takes the steps whose titles contain `word` and ends it. An error where one of them failed.
 pub(super) fn run(
     root: &Path,
     start: fn(&Path) -> Result<Cluster, String>,
     steps: &[Step],
+    word: &str,
 ) -> Result<(), String> {
+    let steps: Vec<&Step> = steps.iter().filter(|step| step.title().contains(word)).collect();
+    if steps.is_empty() {
+        return Err(format!("no step has `{word}` in its title"));
+    }
     run::within(&mut run::cargo(root, &["build", "--quiet", "--package", "rejoin-cli"]), BUILD)?;
     let program = root.join("target").join("debug").join("rejoin");
     let begin = Instant::now();
@@ -83,7 +88,7 @@ pub(super) fn run(
     trial.ready()?;
     say::line(&format!("the cluster is ready after {:.1} s", begin.elapsed().as_secs_f64()));
     let mut failed = 0;
-    for step in steps {
+    for step in &steps {
         let begin = Instant::now();
         let (evidence, faults) = match trial.take(step) {
             Ok(evidence) => (evidence.to_string(), evidence.faults(step)),
@@ -203,7 +208,8 @@ impl Trial {
         let events = place.join(format!("{verb}.events"));
         let _ = fs::remove_file(&events);
         let id = format!("{verb}-{}", self.number);
-        let words = [verb, "-V", step.version, "-q", step.qos, "-c", "-i", &id, "--deadline", "120s"];
+        let words =
+            [verb, "-V", step.version, "-q", step.qos, "-c", "-i", &id, "--deadline", "120s", "--lower-qos"];
         let mut command = self.rejoin(&words);
         command.args(self.cluster.flags()).arg("--events").arg(&events).args(more);
         if step.act != Act::Tokens {

@@ -117,6 +117,11 @@ impl Evidence {
         let moved = servers.first() != servers.last();
         must(moved || step.act == Act::Tokens, "the subscriber did not move to another node".to_owned());
         for (who, story) in [("pub", &self.publisher), ("sub", &self.subscriber)] {
+            let cut: Vec<&str> = story.losses().into_iter().filter(|cause| *cause != "renewal").collect();
+            must(
+                step.act != Act::Tokens || cut.is_empty(),
+                format!("{who} did not change over in time: {}", cut.join(", ")),
+            );
             let attempts = story.count("attempt");
             let limit = BUDGET * self.minutes;
             must(attempts <= limit, format!("{who} made {attempts} attempts; {limit} are allowed"));

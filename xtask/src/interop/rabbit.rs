@@ -48,9 +48,10 @@ const PLUGINS: &str = "[rabbitmq_mqtt, rabbitmq_auth_backend_oauth2].\n";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// What its check does.
-pub(super) const STEPS: [Step; 9] = [
+pub(super) const STEPS: [Step; 10] = [
     Step::new("5", "1", Act::Kill),
     Step::new("311", "1", Act::Kill),
+    Step::new("5", "2", Act::Kill),
     Step::new("311", "2", Act::Kill),
     Step::new("5", "1", Act::Drain),
     Step::new("311", "1", Act::Drain),

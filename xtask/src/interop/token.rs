@@ -10,11 +10,11 @@ pub(super) const SETTINGS: &str = r#"{rabbitmq_auth_backend_oauth2, [{resource_s
     #{<<"kty">> => <<"MAC">>, <<"alg">> => <<"HS256">>, <<"value">> => <<"only-for-this-test">>}}}}]}]}"#;
 
 const SCRIPT: &str = r#"#!/bin/sh
-# Prints a JSON Web Token that is good for $1 seconds.
+# Prints a JSON Web Token that is good for $1 seconds and what is left of the present one: it counts whole seconds.
 b() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
 now=$(date +%s)
 head=$(printf '{"alg":"HS256","typ":"JWT","kid":"k"}' | b)
-body=$(printf '{"aud":["rabbitmq"],"sub":"rejoin","iat":%s,"exp":%s,"scope":["rabbitmq.read:*/*/*","rabbitmq.write:*/*/*","rabbitmq.configure:*/*/*"]}' "$now" "$((now + $1))" | b)
+body=$(printf '{"aud":["rabbitmq"],"sub":"rejoin","iat":%s,"exp":%s,"scope":["rabbitmq.read:*/*/*","rabbitmq.write:*/*/*","rabbitmq.configure:*/*/*"]}' "$now" "$((now + 1 + $1))" | b)
 proof=$(printf %s "$head.$body" | openssl dgst -sha256 -hmac only-for-this-test -binary | b)
 printf '%s.%s.%s\n' "$head" "$body" "$proof"
 "#;
