@@ -248,7 +248,7 @@ impl Engine {
     }
 }
 
-/// Makes a message of QoS 2 one of QoS 1 where the server offers no more [MQTT-3.2.2-11]. True with the first on this link.
+/// Makes a message of QoS 2 one of QoS 1 where the server offers no more. True with the first on this link.
 fn lower(entry: &mut Entry, link: &mut Link) -> bool {
     if entry.publication.qos != Qos::ExactlyOnce || link.agreement.maximum_qos != Qos::AtLeastOnce {
         return false;
