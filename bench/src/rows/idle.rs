@@ -23,10 +23,8 @@ pub(super) fn measure(cast: &Cast, effort: Effort, figures: &mut Figures) -> Res
                 ("--keep-alive", KEEP_ALIVE.to_string()),
                 ("--seconds", KEEP_ALIVE.to_string()),
             ];
-            let mut flags: Vec<String> =
+            let flags: Vec<String> =
                 pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-            // With a window of its default: what an idle client holds must not depend on ours.
-            flags.push("--plain".to_owned());
             match process::drive(cast, &sink, client, 60.0, &flags)? {
                 End::Figures(line) => {
                     for metric in ["bytes_each", "cpu_us_s"] {
