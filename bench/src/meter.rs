@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 use std::time::Instant;
@@ -52,6 +52,13 @@ pub(crate) fn resident() -> u64 {
     let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default()
         * 1024
+}
+
+/// As many open files as the system allows this process: thousands of connections need them.
+pub(crate) fn many_files() -> Result<(), String> {
+    let told = |error: nix::Error| format!("the limit of open files: {error}");
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(told)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(told)
 }
 
 /// `--core N` keeps the process and every thread it will start on one core.

@@ -140,6 +140,7 @@ async fn offline<S: Subject>(job: &Job) -> Result<String, String> {
 
 /// Many connections on which nothing happens but their pings.
 async fn idle<S: Subject>(job: &Job) -> Result<String, String> {
+    meter::many_files()?;
     let mut held = Vec::new();
     let before = meter::resident();
     for first in (0..job.count as usize).step_by(TOGETHER) {

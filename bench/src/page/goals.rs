@@ -85,13 +85,20 @@ fn goals(all: &[Figures]) -> Vec<Goal> {
             );
         }
     }
+    losses(of, &mut goals);
+    codec(of, &mut goals);
+    goals
+}
+
+/// What happens around a loss.
+fn losses<'a>(of: impl Fn(&str) -> Option<&'a Figures>, goals: &mut Vec<Goal>) {
     if let Some(figures) = of("fin") {
-        least(&mut goals, figures, "FIN", "first_ms", (2.0, "2 ms"), |v| format!("{v:.2} ms"), "return");
+        least(goals, figures, "FIN", "first_ms", (2.0, "2 ms"), |v| format!("{v:.2} ms"), "return");
     }
     if let Some(figures) = of("offline") {
         let case = "100,000 offline";
-        least(&mut goals, figures, case, "accept_s", (0.5, "0.5 s"), |v| format!("{v:.2} s"), "offline");
-        least(&mut goals, figures, case, "bytes_each", (400.0, "400 B"), |v| format!("{v:.0} B"), "offline");
+        least(goals, figures, case, "accept_s", (0.5, "0.5 s"), |v| format!("{v:.2} s"), "offline");
+        least(goals, figures, case, "bytes_each", (400.0, "400 B"), |v| format!("{v:.0} B"), "offline");
         if let Some(got) = figures.median(case, OURS, "drain_s") {
             goals.push(Goal {
                 what: format!("{case}: drained"),
@@ -106,11 +113,14 @@ fn goals(all: &[Figures]) -> Vec<Goal> {
     }
     if let Some(figures) = of("kill") {
         for (case, limit, words) in [("QoS 1", 6.5, "6.5 s"), ("QoS 2", 13.0, "13 s")] {
-            least(&mut goals, figures, case, "seconds", (limit, words), |v| format!("{v:.1} s"), "kill");
-            least(&mut goals, figures, case, "missing", (0.0, "0"), |v| format!("{v:.0}"), "kill");
-            least(&mut goals, figures, case, "disordered", (0.0, "0"), |v| format!("{v:.0}"), "kill");
+            least(goals, figures, case, "seconds", (limit, words), |v| format!("{v:.1} s"), "kill");
+            least(goals, figures, case, "missing", (0.0, "0"), |v| format!("{v:.0}"), "kill");
+            least(goals, figures, case, "disordered", (0.0, "0"), |v| format!("{v:.0}"), "kill");
         }
     }
+}
+
+fn codec<'a>(of: impl Fn(&str) -> Option<&'a Figures>, goals: &mut Vec<Goal>) {
     if let Some(figures) = of("codec") {
         for case in ["encode", "decode"] {
             let (Some(ours), Some(bound)) =
@@ -129,7 +139,6 @@ fn goals(all: &[Figures]) -> Vec<Goal> {
             });
         }
     }
-    goals
 }
 
 /// A figure of ours that may be so much at most.

@@ -19,7 +19,7 @@ const METHOD: &str = include_str!("method.md");
 
 /// One row, for the screen.
 pub(crate) fn row(figures: &Figures) -> String {
-    spec::of(&figures.key).map_or_else(String::new, |spec| table::render(&spec, figures))
+    spec::of(&figures.key).map_or_else(String::new, |spec| table::render(spec, figures))
 }
 
 /// Writes the page from all figures that are kept.

@@ -67,23 +67,30 @@ const fn together(title: &'static str, intro: &'static str, metrics: &'static [M
     Spec { title, intro, metrics, apart: false, ratios: false }
 }
 
-pub(super) fn of(key: &str) -> Option<Spec> {
-    Some(match key {
-        "rates-5" => rates("MQTT 5, 256 B, window 100", ""),
-        "rates-4" => rates("MQTT 3.1.1, 256 B, window 100", ""),
-        "rates-16" => rates("MQTT 5, 16 B, window 100", ""),
-        "rates-16k" => rates("MQTT 5, 16 KiB, window 100", ""),
-        "rates-wide" => rates("MQTT 5, 256 B, window 1,000", "Clients on tokio alone."),
-        "rates-threads" => rates(
+const SPECS: [(&str, Spec); 18] = [
+    ("rates-5", rates("MQTT 5, 256 B, window 100", "")),
+    ("rates-4", rates("MQTT 3.1.1, 256 B, window 100", "")),
+    ("rates-16", rates("MQTT 5, 16 B, window 100", "")),
+    ("rates-16k", rates("MQTT 5, 16 KiB, window 100", "")),
+    ("rates-wide", rates("MQTT 5, 256 B, window 1,000", "Clients on tokio alone.")),
+    (
+        "rates-threads",
+        rates(
             "MQTT 5, 256 B, window 100, multi-threaded runtime",
             "Clients on tokio alone, all threads on one core.",
         ),
-        "rates-sleeps" => rates(
+    ),
+    (
+        "rates-sleeps",
+        rates(
             "MQTT 5, 256 B, window 100, a sink that sleeps whenever there is nothing to read",
             "Clients on tokio alone.",
         ),
-        "tls" => rates("Over TLS: MQTT 5, 256 B, window 100", "TLS 1.3 by rustls with ring at both ends."),
-        "observe" => Spec {
+    ),
+    ("tls", rates("Over TLS: MQTT 5, 256 B, window 100", "TLS 1.3 by rustls with ring at both ends.")),
+    (
+        "observe",
+        Spec {
             ratios: false,
             ..rates(
                 "rejoin looked at: MQTT 5, 256 B, window 100",
@@ -92,13 +99,19 @@ pub(super) fn of(key: &str) -> Option<Spec> {
                  words and thrown away.",
             )
         },
-        "echo" => together(
+    ),
+    (
+        "echo",
+        together(
             "Round trips at 1,000 a second, default options",
             "QoS 1, 256 B: published, sent back by the sink, with the application. The sink's kernel delays its \
              acknowledgements as any does, which is what clients with Nagle's algorithm wait for.",
             ECHO,
         ),
-        "idle" => together(
+    ),
+    (
+        "idle",
+        together(
             "Idle connections in one process",
             "A window of 100 both ways and a keep-alive of 15 s (rejoin pings after 15 s by itself), so that each connection \
              pings once while it is watched for 15 s. Resident memory is what the process grew by. The window is set \
@@ -106,38 +119,56 @@ pub(super) fn of(key: &str) -> Option<Spec> {
              12 to 16 MB each; rejoin makes room when it is needed.",
             IDLE,
         ),
-        "offline" => together(
+    ),
+    (
+        "offline",
+        together(
             "100,000 messages while the broker is away",
             "QoS 1, 256 B, handed over by one task while nobody listens, then drained. Bytes each are the growth of the \
              process by the time all were accepted.",
             OFFLINE,
         ),
-        "fin" => together(
+    ),
+    (
+        "fin",
+        together(
             "From FIN to the first acknowledgement on the next link",
             "Seen by the broker: it sends FIN, accepts at once, and looks when it acknowledges the next message; one is \
              published every millisecond. No client pauses by itself where its options let it be: rumqttc and \
              rumqttc-next are polled again at once, rejoin's link counts as stable after 50 ms (30 s by default).",
             RETURN,
         ),
-        "back" => together(
+    ),
+    (
+        "back",
+        together(
             "From the broker listening again to the first acknowledgement",
             "It was away for 500 to 620 ms. All retry after 100 ms where their options or a pause of the application can say so; \
              Paho C and libmosquitto have whole seconds.",
             RETURN,
         ),
-        "kill" => together(
+    ),
+    (
+        "kill",
+        together(
             "20,000 messages, every link cut 300 ms after it was opened",
             "Acknowledgements are held back for 10 ms, window 100, retry after 100 ms. The broker keeps the session and \
              judges: what is missing, what came again (allowed at QoS 1), what came after a later one.",
             KILL,
         ),
-        "codec" => together(
+    ),
+    (
+        "codec",
+        together(
             "PUBLISH to bytes and back",
             "256 B at QoS 1 and 5.0, into a buffer that is used again and out of one read of 100 packets. `by hand` writes \
              and reads the fields of just this packet and checks nothing but UTF-8.",
             CODEC,
         ),
-        "instructions" => Spec {
+    ),
+    (
+        "instructions",
+        Spec {
             ratios: false,
             ..Spec {
                 title: "Instructions for one message",
@@ -148,14 +179,20 @@ pub(super) fn of(key: &str) -> Option<Spec> {
                 ratios: false,
             }
         },
-        "cost" => together(
+    ),
+    (
+        "cost",
+        together(
             "Before the first byte",
             "A program that connects and publishes one message at QoS 1 over TCP, built from nothing with cargo's release \
              profile on the cores of this machine, with the features it needs and no TLS where it can be left out.",
             COST,
         ),
-        _ => return None,
-    })
+    ),
+];
+
+pub(super) fn of(key: &str) -> Option<&'static Spec> {
+    SPECS.iter().find(|(name, _)| *name == key).map(|(_, spec)| spec)
 }
 
 fn thousands(value: f64) -> String {

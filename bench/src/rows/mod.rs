@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         target: args.value("seconds", if quick { 0.1 } else { 0.3 })?,
     };
     let minutes: u64 = rows.iter().map(|row| row.minutes).sum();
-    let most = if quick { minutes.div_ceil(4) } else { minutes };
+    let most = if quick { minutes.div_ceil(3) } else { minutes };
     eprintln!("bench: {} rows, at most {most} minutes; {}", rows.len(), machine::busy());
     let clients = words("clients");
     // Some clients alone must not replace the figures of all.
