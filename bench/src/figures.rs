@@ -119,7 +119,7 @@ impl Figures {
                 one.client,
                 one.metric,
                 values.join(" "),
-                one.note.replace(['\t', '\n'], " ")
+                if one.note.is_empty() { "-".to_owned() } else { one.note.replace(['\t', '\n'], " ") }
             );
         }
         text
@@ -143,7 +143,7 @@ impl Figures {
                     client: (*client).to_owned(),
                     metric: (*metric).to_owned(),
                     values: values.split_whitespace().filter_map(|value| value.parse().ok()).collect(),
-                    note: (*note).to_owned(),
+                    note: note.strip_prefix('-').unwrap_or(note).to_owned(),
                 });
             }
         }
