@@ -7,7 +7,7 @@ use super::header;
 use super::packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, Version, Will,
 };
-use super::primitives::{Count, Few, Sink, VARINT_MAX, varint_len};
+use super::primitives::{Count, Sink, VARINT_MAX, varint_len};
 use super::property_sets::{FilterProperties, WillProperties, is_empty, put_block};
 use super::reason::ReasonCode;
 use super::valid;
@@ -121,24 +121,19 @@ fn publish_body_len(publish: &Publish, version: Version) -> usize {
 
 fn put_publish_head(publish: &Publish, version: Version, body: u32, out: &mut BytesMut) {
     let flags = u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
-    let mut start = Few::default();
-    start.u8(header::PUBLISH << 4 | flags);
-    start.varint(body);
-    start.u16(u16::try_from(publish.topic.len()).unwrap_or(u16::MAX));
-    out.raw(start.bytes());
+    out.u8(header::PUBLISH << 4 | flags);
+    out.varint(body);
     // [MQTT-3.3.2-1]
-    out.raw(publish.topic.as_bytes());
-    let mut after = Few::default();
+    out.prefixed(publish.topic.as_bytes());
     if let Some(packet_id) = publish.packet_id {
-        after.u16(packet_id.get());
+        out.u16(packet_id.get());
     }
-    if version == Version::V5 && publish.properties.is_none() {
-        // [MQTT-2.2.2-1]
-        after.u8(0);
-    }
-    out.raw(after.bytes());
-    if let (Version::V5, Some(set)) = (version, &publish.properties) {
-        put_block(&**set, out);
+    if version == Version::V5 {
+        match &publish.properties {
+            // [MQTT-2.2.2-1]
+            None => out.u8(0),
+            Some(set) => put_block(&**set, out),
+        }
     }
 }
 

@@ -237,34 +237,6 @@ impl Sink for Count {
     }
 }
 
-/// The few bytes in front of and behind a topic, gathered so that they are appended at once: each append asks for room,
-/// and a PUBLISH is the packet that counts.
-#[derive(Default)]
-pub(super) struct Few {
-    /// Kind and flags, four of the remaining length, two of the topic's.
-    held: [u8; 7],
-    len: usize,
-}
-
-impl Few {
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.held[..self.len]
-    }
-}
-
-impl Sink for Few {
-    fn u8(&mut self, value: u8) {
-        self.held[self.len] = value;
-        self.len += 1;
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.u8(*byte);
-        }
-    }
-}
-
 impl Sink for BytesMut {
     fn u8(&mut self, value: u8) {
         self.put_u8(value);
