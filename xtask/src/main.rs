@@ -25,7 +25,8 @@ cargo xtask test      everything: install what the tests need, format, clippy, t
 cargo xtask ci        the same under the name build machines expect
 cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which line obeys each clause of the MQTT standards and which test proves it, into docs/conformance.md
-cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
+cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look, --only ROW for a part
+cargo xtask instructions    what one message costs, counted; fails when it is 5 % more than the figure that is kept
 cargo xtask bench --store   the durable queue beside other stores, into docs/performance-store.md
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test" | "ci"] => suite::everything(&root),
         ["bench", flags @ ..] => bench::run(&root, flags),
+        ["instructions"] => bench::instructions(&root),
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
