@@ -46,9 +46,9 @@ pub enum OnError {
     /// It is acknowledged and counted: one bad message holds nothing up.
     #[default]
     Ack,
-    /// It stays unacknowledged and the link is restarted, so that the broker sends it again. At QoS 2 the broker hands
-    /// over nothing twice: the handler gets what came once more when the next link is open. A message
-    /// that always fails then comes for ever.
+    /// It stays unacknowledged and the link is restarted, so that the broker sends it again. At QoS 2 a broker sends
+    /// nothing again that has arrived: there the handler is called again by the client, with the same message, once the
+    /// next link is open, and what came after it waits. A message that always fails comes for ever.
     Reconnect,
 }
 
@@ -184,14 +184,7 @@ async fn serve<H: Handler>(
     let mut again: Option<Message> = None;
     loop {
         let message = std::future::poll_fn(|cx| match (stopped.as_mut().poll(cx), again.take()) {
-            (Poll::Ready(()), failed) => {
-                // Nobody is left who would deal with it.
-                if let Some(failed) = failed {
-                    shared.counters.unrouted.fetch_add(1, Ordering::Relaxed);
-                    failed.ack();
-                }
-                Poll::Ready(None)
-            }
+            (Poll::Ready(()), _) => Poll::Ready(None),
             (Poll::Pending, Some(failed)) => Poll::Ready(Some(failed)),
             (Poll::Pending, None) => pin!(subscription.next()).poll(cx),
         });
@@ -207,21 +200,52 @@ async fn serve<H: Handler>(
             OnError::Reconnect => {
                 let link = shared.state.borrow().open_since();
                 shared.push_always(Command::RestartLink);
-                if receipt.qos == Qos::ExactlyOnce {
-                    another_link(&shared, link).await;
-                    receipt.dup = true;
-                    again = Some(receipt);
+                if receipt.qos != Qos::ExactlyOnce {
+                    receipt.leave_to_its_copy();
+                    continue;
+                }
+                match next_try(&shared, link, stopped.as_mut()).await {
+                    NextTry::Now => {
+                        receipt.dup = true;
+                        again = Some(receipt);
+                    }
+                    // Unacknowledged: a store keeps it for the next process.
+                    NextTry::Never => {}
+                    NextTry::Stopped => return subscription.put_back(receipt),
                 }
             }
         }
     }
 }
 
-/// Waits for a link that was not opened at this time, or the end of the client.
-async fn another_link(shared: &Shared, link: Option<Instant>) {
+/// When a handler that failed is called again.
+enum NextTry {
+    Now,
+    /// The client has stopped.
+    Never,
+    /// The handler was taken away.
+    Stopped,
+}
+
+/// Waits for a link that was not opened at this time.
+async fn next_try(
+    shared: &Shared,
+    link: Option<Instant>,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+) -> NextTry {
     let is_another = |state: &State| state.open_since().is_some_and(|since| Some(since) != link);
     let mut states = shared.state.subscribe();
-    let _ = states.wait_for(|state| is_another(state) || !state.is_connected()).await;
+    let mut waiting = pin!(states.wait_for(|state| is_another(state) || !state.is_connected()));
+    std::future::poll_fn(|cx| {
+        if stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(NextTry::Stopped);
+        }
+        waiting.as_mut().poll(cx).map(|found| match found {
+            Ok(state) if state.is_connected() => NextTry::Now,
+            _ => NextTry::Never,
+        })
+    })
+    .await
 }
 
 async fn attempt<H: Handler>(

@@ -24,7 +24,8 @@ pub struct Message {
     pub qos: Qos,
     /// RETAIN: it was kept by the broker from before, unless retain-as-published was asked for.
     pub retain: bool,
-    /// DUP: the broker sent it before, which does not mean that it arrived before.
+    /// DUP: the broker sent it before, which does not mean that it arrived before. Also set when a handler that failed
+    /// is called again with it.
     pub dup: bool,
     /// Properties (5.0), where there are any.
     pub properties: Option<Box<PublishProperties>>,
@@ -86,6 +87,19 @@ impl Message {
     /// either [MQTT-4.8.2-6]. MQTT 3.1.1 has no refusals; there it is an acknowledgement.
     pub fn reject(&self, code: ReasonCode) {
         self.answer(if code.is_error() { code } else { ReasonCode::UNSPECIFIED_ERROR });
+    }
+
+    /// Nothing is acknowledged: the copy that the broker sends will be.
+    pub(crate) fn leave_to_its_copy(&self) {
+        if let Some(ack) = &self.ack {
+            ack.route.acknowledged();
+        }
+    }
+
+    /// As the core has it.
+    pub(crate) fn into_core(self) -> rejoin_core::Message {
+        let Self { topic, payload, qos, retain, dup, properties, id, ack: _ } = self;
+        rejoin_core::Message { id, topic, payload, qos, retain, dup, properties }
     }
 
     fn answer(&self, reason: ReasonCode) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
+use rejoin_core::codec::packet::PublishProperties;
 use rejoin_core::{Message, MessageId};
 
 use crate::health::Gap;
@@ -63,6 +64,8 @@ struct Inner {
     crowded: bool,
     /// Where the last message that came again was: the next one is behind it.
     replaced: usize,
+    /// The first message that wants an acknowledgement since the stream last took everything unread.
+    oldest: Option<MessageId>,
     /// Gaps, each after so many messages given.
     gaps: VecDeque<(u64, Gap)>,
 }
@@ -103,6 +106,7 @@ impl Route {
             let mut inner = lock(&self.inner);
             for message in batch.drain(..) {
                 wanted += u64::from(message.id.is_some());
+                inner.oldest = inner.oldest.or(message.id);
                 let full = inner.queue.len() >= self.capacity || inner.bytes >= CAPACITY_BYTES;
                 if full && message.id.is_none() {
                     given.dropped += 1;
@@ -132,13 +136,17 @@ impl Route {
     /// gives it back.
     pub(crate) fn replace(&self, earlier: MessageId, message: Message) -> Result<(), Message> {
         let mut inner = lock(&self.inner);
+        // What came before the stream took everything unread is not here.
+        if inner.oldest.is_none_or(|oldest| earlier < oldest) {
+            return Err(message);
+        }
         let from = inner.replaced.min(inner.queue.len());
         // They come again in the order in which they came, so the next one is the nearest.
         let behind = inner.queue.range(from..).position(|m| m.id == Some(earlier)).map(|n| from + n);
         let place = behind.or_else(|| inner.queue.range(..from).position(|m| m.id == Some(earlier)));
         let Some(place) = place else { return Err(message) };
         let Some(unread) = inner.queue.get_mut(place) else { return Err(message) };
-        if unread.topic != message.topic || unread.payload != message.payload {
+        if !says_the_same(unread, &message) {
             return Err(message);
         }
         *unread = message;
@@ -160,7 +168,7 @@ impl Route {
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.queue, local);
-        (inner.bytes, inner.replaced) = (0, 0);
+        (inner.bytes, inner.replaced, inner.oldest) = (0, 0, None);
         Poll::Ready(Some(std::mem::take(&mut inner.crowded)))
     }
 
@@ -256,6 +264,18 @@ impl Route {
     }
 }
 
+/// Whether two messages are one for the application. What a server sets for each sending may differ.
+fn says_the_same(one: &Message, other: &Message) -> bool {
+    let told = |message: &Message| PublishProperties {
+        message_expiry: None,
+        topic_alias: None,
+        subscription_ids: Vec::new(),
+        ..message.properties.as_deref().cloned().unwrap_or_default()
+    };
+    (&one.topic, &one.payload, one.qos) == (&other.topic, &other.payload, other.qos)
+        && told(one) == told(other)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -307,6 +327,13 @@ mod tests {
         assert!(route.replace(MessageId(9), message(Some(19))).is_err());
         let other = Message { payload: Bytes::from_static(b"other"), ..message(Some(21)) };
         assert!(route.replace(MessageId(11), other).is_err());
+        let properties =
+            PublishProperties { correlation_data: Some(Bytes::from_static(b"1")), ..Default::default() };
+        let other = Message { properties: Some(Box::new(properties)), ..message(Some(21)) };
+        assert!(route.replace(MessageId(11), other).is_err());
+        let properties = PublishProperties { message_expiry: Some(7), ..Default::default() };
+        let same = Message { properties: Some(Box::new(properties)), ..message(Some(11)) };
+        assert!(route.replace(MessageId(11), same).is_ok());
         let ids: Vec<_> = route.take_unread().into_iter().map(|m| m.id.map(|id| id.0)).collect();
         assert_eq!(ids, [Some(11), None, Some(12), Some(13)]);
     }

@@ -34,6 +34,8 @@ struct Slot {
     staged: Vec<Message>,
     /// Messages handed over that will be acknowledged when they are taken, in order.
     untaken: VecDeque<MessageId>,
+    /// Where the last message that came again was among them.
+    replaced: usize,
     taken: u64,
     /// It did not make room in the time it was given; it gets no more.
     impatient: bool,
@@ -42,14 +44,17 @@ struct Slot {
 
 impl Slot {
     /// A message that comes again takes the place of its earlier copy, if that one is unread: a stream that is read
-    /// slowly does not grow with every link.
+    /// slowly does not grow with every link of a session.
     fn replace(&mut self, earlier: MessageId, message: Message) -> Result<(), Message> {
         let id = message.id;
         self.route.replace(earlier, message)?;
-        // The marks of what was taken before are behind us: what is unread is at the end.
-        let place = self.untaken.iter_mut().rev().find(|untaken| **untaken == earlier);
+        // They come again in the order in which they came, so the next one is the nearest.
+        let from = self.replaced.min(self.untaken.len());
+        let behind = self.untaken.range(from..).position(|untaken| *untaken == earlier).map(|n| from + n);
+        let place = behind.or_else(|| self.untaken.range(..from).position(|untaken| *untaken == earlier));
         if let (Some(place), Some(id)) = (place, id) {
-            *place = id;
+            self.untaken[place] = id;
+            self.replaced = place + 1;
         }
         Ok(())
     }
@@ -124,6 +129,7 @@ impl Routes {
             route,
             staged: Vec::new(),
             untaken: VecDeque::new(),
+            replaced: 0,
             taken: 0,
             impatient: false,
             crowded: false,
@@ -389,11 +395,15 @@ impl Routes {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let message = match self.earlier {
             None => message,
-            Some(earlier) => match slot.replace(earlier, message) {
-                Ok(()) => return self.unshare(earlier),
-                Err(message) => message,
-            },
+            Some(earlier) => {
+                let replaced = slot.replace(earlier, message);
+                // Read or not, the earlier copy is not to be acknowledged any more.
+                self.unshare(earlier);
+                let Err(message) = replaced else { return };
+                message
+            }
         };
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         if let (Some(id), false) = (message.id, slot.route.manual) {
             slot.untaken.push_back(id);
         }

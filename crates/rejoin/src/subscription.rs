@@ -330,6 +330,11 @@ impl Subscription {
         }
     }
 
+    /// A message that was handed out and not dealt with is unread again.
+    pub(crate) fn put_back(&mut self, message: Message) {
+        self.local.push_front(message.into_core());
+    }
+
     fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.take_handed_out();
         self.poll_fill(cx).map(|filled| filled.and_then(|()| self.hand_out()))

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rejoin::{Message, OnError, Qos};
 use rejoin_core::codec::packet::{Ack, Packet, PacketId};
 use rejoin_core::codec::reason::ReasonCode;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::peer::{LIMIT, Listener, Peer, limited, message};
 
@@ -173,4 +174,50 @@ async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it
     peer.send(Packet::PubRel(Ack::new(PacketId::new(1).unwrap(), ReasonCode::SUCCESS))).await;
     assert!(matches!(peer.next().await, Packet::PubComp(ack) if ack.packet_id.get() == 1));
     assert!(told.try_recv().is_err(), "handed over once more");
+}
+
+/// A client whose handler refuses every message at QoS 2, and what the handler was called with.
+fn refusing(listener: &Listener) -> (rejoin::Client, rejoin::Handling, UnboundedReceiver<Message>) {
+    let client =
+        listener.client().session(rejoin::Session::kept_for(Duration::from_secs(60))).start().unwrap();
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |message: Message| {
+        let _ = tell.send(message);
+        async { Err("never") }
+    };
+    let handling =
+        client.handle("a", Qos::ExactlyOnce, handler).on_error(OnError::Reconnect).declare().unwrap();
+    (client, handling, told)
+}
+
+#[tokio::test]
+async fn a_handler_that_always_fails_ends_with_its_client() {
+    let listener = Listener::bind().await;
+    let (client, _handling, mut told) = refusing(&listener);
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::ExactlyOnce, 1))).await;
+    assert!(limited(told.recv()).await.is_some());
+    limited(client.shutdown().into_future()).await;
+    // The handler is dropped with its task; until then it may have been called for one more link.
+    let mut more = 0;
+    while limited(told.recv()).await.is_some() {
+        more += 1;
+        assert!(more < 3, "called without a link");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_taken_away_between_two_tries_leaves_its_message_to_the_next_subscription() {
+    let listener = Listener::bind().await;
+    let (client, handling, mut told) = refusing(&listener);
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::ExactlyOnce, 1))).await;
+    assert!(limited(told.recv()).await.is_some());
+    // No link comes: nobody accepts.
+    handling.stop();
+    while limited(told.recv()).await.is_some() {}
+    let mut stream = client.subscribe("a", Qos::ExactlyOnce).declare().unwrap();
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "1");
 }
