@@ -7,6 +7,7 @@ use super::app::App;
 use super::disk::Disk;
 use super::oracle::tap::Tap;
 use super::oracle::watch::Watch;
+use super::process::Process;
 use super::setting::Setting;
 use super::wire::Wire;
 
@@ -24,7 +25,7 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) config: Config,
-    pub(super) engine: Flight,
+    pub(super) engine: Process,
     pub(super) disk: Disk,
     pub(super) wire: Option<Wire>,
     pub(super) opening: Option<Opening>,
@@ -47,7 +48,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: Config, engine: Flight, setting: &Setting, seed: u64) -> Self {
         Self {
-            engine,
+            engine: Process::new(engine),
             disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },
             wire: None,
             opening: None,
@@ -72,13 +73,12 @@ impl Client {
         if let Some(at) = self.reborn_at {
             return at;
         }
-        let reads = self.engine.wants_read();
+        let plans = self.engine.plans();
         let wire = self.wire.as_ref();
-        let mut due = if publishing { self.next_burst } else { u64::MAX };
+        let mut due = if publishing { plans.due.min(self.next_burst) } else { plans.due };
         let others = [
-            self.engine.deadline().map(|(at, _)| at.as_micros()),
             wire.and_then(Wire::next_up),
-            wire.filter(|_| reads).and_then(Wire::next_down),
+            wire.filter(|_| plans.reads).and_then(Wire::next_down),
             self.disk.next_sync(),
             self.disk.next_load(),
             self.app.next_taking(),

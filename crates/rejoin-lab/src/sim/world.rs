@@ -17,6 +17,7 @@ use super::marks::Marks;
 use super::oracle::account::{Account, Entry};
 use super::oracle::tap::Listener;
 use super::oracle::{Alarm, books};
+use super::process::Process;
 use super::setting::{SECOND, Setting};
 use super::trace::{Trace, words};
 use super::wire::{Down, Wire};
@@ -67,6 +68,8 @@ pub(super) struct World {
     judged: usize,
     publishing: bool,
     ledger_steps: u32,
+    /// The broker wants to be called then, or later.
+    broker_due: u64,
     pub(super) tapes: Option<Tapes>,
 }
 
@@ -100,6 +103,7 @@ impl World {
             judged: 0,
             publishing: true,
             ledger_steps: 0,
+            broker_due: 0,
             tapes,
             setting,
         };
@@ -173,18 +177,23 @@ impl World {
         }
     }
 
-    fn next_due(&self) -> u64 {
+    fn next_due(&mut self) -> u64 {
         let mut due = self.faults.front().map_or(u64::MAX, |f| f.at);
         for client in &self.clients {
             due = due.min(client.next_due(self.publishing));
         }
-        if let Some(at) = self.broker.next_deadline() {
-            due = due.min(at.as_micros());
-        }
         for stray in &self.strays {
             due = due.min(stray.next_due());
         }
-        due
+        // What is known of the broker may be early, since a keep-alive begins anew with each packet.
+        if self.broker.take_deadline_moved() || self.broker_due <= due {
+            self.ask_broker();
+        }
+        due.min(self.broker_due)
+    }
+
+    fn ask_broker(&mut self) {
+        self.broker_due = self.broker.next_deadline().map_or(u64::MAX, Timestamp::as_micros);
     }
 
     /// Everything that is due now, once.
@@ -193,6 +202,7 @@ impl World {
             && let Some(fault) = self.faults.pop_front()
         {
             self.inject(fault)?;
+            self.broker_due = 0;
         }
         for c in 0..self.clients.len() {
             self.client_moment(c)?;
@@ -200,9 +210,13 @@ impl World {
         if !self.strays.is_empty() {
             self.stray_moment();
         }
-        if self.broker.next_deadline().is_some_and(|at| at <= self.mono()) {
+        if self.broker.take_deadline_moved() || self.broker_due <= self.at {
+            self.ask_broker();
+        }
+        if self.broker_due <= self.at {
             self.broker.tick(self.mono());
             self.collect();
+            self.broker_due = 0;
         }
         Ok(())
     }
@@ -241,7 +255,7 @@ impl World {
         if self.publishing && self.clients[c].next_burst <= at {
             self.application_publishes(c)?;
         }
-        if self.clients[c].engine.deadline().is_some_and(|(due, _)| due <= self.mono()) {
+        if self.clients[c].engine.plans().due <= at {
             self.feed(c, Input::Tick)?;
         }
         Ok(())
@@ -262,7 +276,7 @@ impl World {
 
     fn wire_moment(&mut self, c: usize) -> Ruling {
         let at = self.at;
-        let reads = self.clients[c].engine.wants_read();
+        let reads = self.clients[c].engine.plans().reads;
         let Some(wire) = self.clients[c].wire.as_mut() else { return Ok(()) };
         if wire.next_up().is_some_and(|due| due <= at)
             && let Some((bytes, taken)) = wire.arrive_up(at, &mut self.rng)
@@ -619,7 +633,7 @@ impl World {
         let salt = (u64::from(client.app.lives) << 8) + c as u64;
         let config = client.config.clone();
         let engine = self.engine(&config, kept, salt);
-        self.clients[c].engine = engine;
+        self.clients[c].engine = Process::new(engine);
         let wishes: Vec<u32> = self.clients[c].app.wishes.keys().copied().collect();
         for id in wishes {
             self.ask(c, rejoin_core::SubscriptionId(id));
