@@ -65,7 +65,7 @@ pub use config::{
     Authentication, Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy,
     SessionConfig, SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
-pub use engine::Engine;
+pub use engine::{Engine, Held};
 pub use error::{
     ConfigError, LocalCause, LossCause, ProtocolError, Rejected, Stage, TransportError, TransportErrorKind,
 };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
+use crate::engine::Held as Counts;
 use crate::event::MessageId;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
@@ -100,6 +101,13 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len()
     }
 
+    /// See [`Counts`].
+    pub(crate) fn count(&self, held: &mut Counts) {
+        held.answers_owed = self.owed() + self.pubcomps.len();
+        held.ids_held = self.held.len();
+        held.untaken = self.untaken.len();
+    }
+
     fn name(&mut self) -> MessageId {
         self.next += 1;
         MessageId(self.next)
@@ -166,6 +174,19 @@ impl Inbox {
     pub(crate) fn last_needs(&mut self, ticket: Ticket) {
         if let Some(owed) = self.pubrecs.back_mut() {
             owed.needs = ticket;
+        }
+    }
+
+    /// The store takes nothing more: of what it has not reported up to here, the application alone keeps the messages.
+    pub(crate) fn store_lost(&mut self, durable: Ticket) {
+        for owed in self.pubrecs.iter_mut().filter(|owed| owed.needs > durable) {
+            if !self.untaken.contains_key(&owed.message) || defect!(PubrecBeforeTakenInMemory) {
+                continue;
+            }
+            owed.answer = None;
+            if let Some(held) = self.held.get_mut(&owed.packet_id) {
+                held.answered = false;
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::codec::encoded_len;
 use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscribe, Unsubscribe, Version};
 use crate::codec::reason::ReasonCode;
+use crate::engine::Held;
 use crate::error::{ProtocolError, Rejected};
 use crate::event::{SubscribeRequest, SubscribeResult, SubscriptionId};
 use crate::session::earlier;
@@ -162,6 +163,12 @@ impl Subscriptions {
             }
         }
         self.tally = tally;
+    }
+
+    /// See [`Held`].
+    pub(crate) fn count_held(&self, held: &mut Held) {
+        held.subscriptions = self.wishes.len() + self.leaving.len();
+        held.subscriptions_asked = self.pending.len();
     }
 
     /// Answers the server still owes on this link.
