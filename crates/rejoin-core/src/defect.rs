@@ -90,6 +90,7 @@ mod planted {
         StoredThoughStoreLost "a message is called stored though the store takes nothing more",
         UnwrittenBodiesForgotten "bodies that a lost store never wrote are not taken back",
         PubrecBeforeTakenInMemory "without its store, PUBREC leaves before the application took the message",
+        PubrecAgainBeforeDurable "PUBREC for a copy leaves before the message is on the store",
         ReceiveOverrunTaken "a server that overruns our Receive Maximum is not noticed",
         OversizedTaken "a server that overruns our Maximum Packet Size is not noticed",
         AliasOverrunTaken "a server that overruns our Topic Alias Maximum is not noticed",

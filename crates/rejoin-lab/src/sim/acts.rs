@@ -6,8 +6,10 @@ use fastrand::Rng;
 use rejoin_core::{Event, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict};
 
 use super::app::{self, Published};
+use super::disk::Failed;
 use super::faults::FaultKind;
 use super::oracle::{Alarm, books};
+use super::overrun;
 use super::setting::SECOND;
 use super::world::{Ruling, World};
 
@@ -20,6 +22,9 @@ impl World {
     pub(super) fn application_publishes(&mut self, c: usize) -> Ruling {
         let burst = self.app_rng.u64(1..=self.setting.burst);
         self.clients[c].next_burst = self.at + self.app_rng.u64(1..self.setting.pause * 2);
+        if self.clients[c].disk.failed() == Some(Failed::Refuses) {
+            return Ok(());
+        }
         let now = self.now(c);
         for _ in 0..burst {
             let (message, publication) = self.draw_message(c);
@@ -68,7 +73,7 @@ impl World {
             payload_len,
             on_disk: publication.is_queued(),
             // It takes the place of an older one.
-            out_of_order: publication.latest_only,
+            out_of_order: publication.latest_only || self.clients[c].disk.failed().is_some(),
             ..Published::default()
         };
         (message, publication)
@@ -107,8 +112,12 @@ impl World {
         let client = &mut clients[c];
         client.watch.event(&event, &client.config.recovery, at, marks)?;
         trace.say(at, c, || format!("   {event:?}"));
+        client.tap.event(&event, marks)?;
         match event {
             Event::Message(message) => {
+                if message.payload.starts_with(overrun::NAME) {
+                    return Ok(());
+                }
                 let Some(number) = app::number(&message.payload) else {
                     client.app.probes += 1;
                     if let Some(id) = message.id {
@@ -171,9 +180,24 @@ impl World {
                 client.app.leaving.remove(&id.0);
             }
             Event::FellBack { .. } => marks.hit("fell back to 3.1.1"),
+            Event::Downgraded { .. } => marks.hit("QoS 2 taken as QoS 1"),
+            Event::RenewalDue => {
+                client.provider.answer_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));
+            }
+            Event::AttemptFailed { .. } => client.provider.link_down(),
+            Event::Opened { .. } => {
+                if client.engine.held().waiting_packed > 0 {
+                    marks.hit("packed messages unpacked");
+                }
+            }
             Event::Conflict { .. } => marks.hit("conflict named"),
             Event::Recovered { .. } => marks.hit("recovered"),
-            Event::Closed { verdict: Verdict::SlowLane, .. } => marks.hit("slow lane after an open link"),
+            Event::Closed { verdict, .. } => {
+                client.provider.link_down();
+                if *verdict == Verdict::SlowLane {
+                    marks.hit("slow lane after an open link");
+                }
+            }
             _ => {}
         }
     }

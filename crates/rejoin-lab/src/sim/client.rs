@@ -8,6 +8,7 @@ use super::disk::Disk;
 use super::oracle::tap::Tap;
 use super::oracle::watch::Watch;
 use super::process::Process;
+use super::renewal::Provider;
 use super::setting::Setting;
 use super::wire::Wire;
 
@@ -43,6 +44,13 @@ pub(super) struct Client {
     /// The status was compared with the events at this revision.
     pub(super) seen_revision: u64,
     pub(super) to_decide: Vec<PublishId>,
+    pub(super) provider: Provider,
+    /// Somebody ends a process then that lost its store.
+    pub(super) operator_at: Option<u64>,
+    /// That is decided.
+    pub(super) closing: bool,
+    /// A process went on without its store, so that the next one began with a session that had moved on.
+    pub(super) was_out_of_date: bool,
 }
 
 impl Client {
@@ -53,7 +61,7 @@ impl Client {
             wire: None,
             opening: None,
             app: App::default(),
-            tap: Tap::new(config.session.durable, config.session.in_flight_max),
+            tap: Tap::new(&config),
             watch: Watch::default(),
             topics: LANES.iter().filter_map(|lane| TopicName::try_from(*lane).ok()).collect(),
             next_burst: 0,
@@ -64,6 +72,10 @@ impl Client {
             wall_jump_ms: 0,
             seen_revision: 0,
             to_decide: Vec::new(),
+            provider: Provider::default(),
+            operator_at: None,
+            closing: false,
+            was_out_of_date: false,
             config,
         }
     }
@@ -83,6 +95,8 @@ impl Client {
             self.disk.next_load(),
             self.app.next_taking(),
             self.opening.map(|opening| opening.at),
+            self.provider.answer_at,
+            self.operator_at,
         ];
         for at in others.into_iter().flatten() {
             due = due.min(at);
@@ -90,12 +104,22 @@ impl Client {
         due
     }
 
-    /// The process died: what is not on the disk is gone.
-    pub(super) fn forget_what_was_not_stored(&mut self) -> Result<(), String> {
+    /// The process died: what is not on the disk is gone. `mixed_up`: the broker lost or swapped sessions, which a disk that
+    /// had failed does not know.
+    pub(super) fn forget_what_was_not_stored(&mut self, mixed_up: bool) -> Result<(), String> {
         let durable = self.config.session.durable;
+        let out_of_date =
+            self.disk.failed().is_some_and(|how| how == super::disk::Failed::GoesOn || mixed_up);
+        self.was_out_of_date |= out_of_date;
         for (at, message) in self.app.published.iter_mut().enumerate() {
             let id = PublishId(at as u64 + 1);
             let kept = durable && self.disk.has(id);
+            if kept && out_of_date && message.transmitted > 0 {
+                // The next process goes on where the disk stands, and cannot know what happened since.
+                message.excused = true;
+                message.nobody_knows = true;
+                message.out_of_order = true;
+            }
             if message.answers > 0 {
                 // Its answer may not have reached the disk: it is given once more.
                 if kept && !message.may_repeat {

@@ -207,3 +207,17 @@ fn the_latest_message_of_a_topic_is_sent_though_the_store_that_has_the_one_befor
     let words = b.words();
     assert!(words.iter().any(|word| word.ends_with(&format!(" {latest}"))), "{words:?}");
 }
+
+#[test]
+fn what_a_lost_store_never_had_is_not_confirmed_on_the_next_link_either() {
+    let mut b = slow(durable());
+    b.deliver(Qos::ExactlyOnce, 9, false, "never stored");
+    b.input(Input::StoreLost(Vec::new()));
+    b.lose();
+    b.connect(true);
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    b.deliver(Qos::ExactlyOnce, 9, true, "never stored");
+    assert!(b.words().is_empty(), "the next process has to be given it again");
+}

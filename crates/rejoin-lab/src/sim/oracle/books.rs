@@ -6,6 +6,7 @@ use super::Alarm;
 use super::account::Entry;
 use crate::sim::app::{App, Published, says_never_sent, whose};
 use crate::sim::client::Client;
+use crate::sim::disk::Failed;
 use crate::sim::marks::Marks;
 use crate::sim::setting::Setting;
 use crate::sim::world::Ruling;
@@ -36,7 +37,8 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
             let heard = of.app.heard.entry(number).or_default();
             heard.confirmed = true;
-            let durable = setting.config.session.durable && qos == 2;
+            let in_memory = of.disk.failed() == Some(Failed::GoesOn) && !heard.on_disk;
+            let durable = setting.config.session.durable && qos == 2 && !in_memory;
             let doubt = of.app.lives > 0 && mixed_up;
             if !heard.ever && !doubt {
                 let what = format!("c{client} confirmed {number:#x}, which its application never heard");
@@ -93,7 +95,7 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
     match answer {
         Answer::Delivered(receipt) => {
             message.delivered = true;
-            message.excused |= receipt.possible_duplicate;
+            message.excused |= receipt.possible_duplicate || receipt.downgraded;
             message.out_of_order |= receipt.refusals > 0;
             if message.copies == 0 && !message.nobody_knows {
                 return Err(Alarm::new(

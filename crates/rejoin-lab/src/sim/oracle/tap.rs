@@ -6,12 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rejoin_core::codec::packet::{ConnAck, Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
-use rejoin_core::{MessageId, PublishId, Record, Ticket, Version};
+use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
 
 use super::Alarm;
+use super::overruns::Overruns;
 use crate::sim::app::{App, number, whose};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
+
+/// The tap judges sizes itself.
+const ANY_SIZE: Limits = Limits { max_packet_size: u32::MAX, max_user_properties: 256 };
 
 /// What a process that died now would remember, as far as the wire depends on it.
 #[derive(Debug, Default)]
@@ -75,7 +79,14 @@ pub(in crate::sim) struct Listener<'a> {
 /// Listens at the client's end of its wire. Outlives the process.
 #[derive(Debug)]
 pub(in crate::sim) struct Tap {
+    /// What leaves must be on the disk.
     durable: bool,
+    has_store: bool,
+    /// The disk takes nothing more: links go on without their records.
+    store_failed: bool,
+    limits: Overruns,
+    /// What CONNECT has to carry.
+    password: Option<Bytes>,
     own_window: Option<u16>,
     known: Known,
     /// A new session began and the disk does not know it yet.
@@ -91,10 +102,15 @@ pub(in crate::sim) struct Tap {
 }
 
 impl Tap {
-    pub(in crate::sim) fn new(durable: bool, own_window: Option<u16>) -> Self {
+    pub(in crate::sim) fn new(config: &Config) -> Self {
+        let durable = config.session.durable;
         Self {
             durable,
-            own_window,
+            has_store: durable,
+            store_failed: false,
+            own_window: config.session.in_flight_max,
+            limits: Overruns::new(&config.link),
+            password: None,
             known: Known::default(),
             session_unsafe: None,
             link: OnLink::new(0),
@@ -129,6 +145,12 @@ impl Tap {
             self.known.apply(record);
         }
         self.session_unsafe = None;
+        if self.store_failed && !self.durable {
+            // The disk knows nothing of what was released since.
+            self.released.clear();
+        }
+        (self.durable, self.store_failed) = (self.has_store, false);
+        self.limits.new_process();
         self.crashed = true;
         self.has_session = records.iter().any(|record| matches!(record, Record::SessionStarted { .. }));
         if !self.durable {
@@ -136,8 +158,41 @@ impl Tap {
         }
     }
 
+    /// The disk takes nothing more.
+    pub(in crate::sim) fn store_failed(&mut self, goes_on: bool) {
+        self.store_failed = true;
+        self.durable &= !goes_on;
+        self.session_unsafe = None;
+    }
+
+    /// CONNECT has to carry this from now on.
+    pub(in crate::sim) fn expects_password(&mut self, password: Bytes) {
+        self.password = Some(password);
+    }
+
+    /// The broker sent too large a packet.
+    pub(in crate::sim) const fn sent_large(&mut self) {
+        self.limits.sent_large();
+    }
+
+    /// The version of the present link, or of the last.
+    pub(in crate::sim) const fn version(&self) -> Version {
+        self.link.version
+    }
+
+    /// The client says that its link ended.
+    pub(in crate::sim) fn event(&self, event: &Event, marks: &mut Marks) -> Ruling {
+        self.limits.event(event, self.link.version, marks)
+    }
+
+    /// After bytes were taken: a server that overran a limit is noticed at once (O10).
+    pub(in crate::sim) fn is_noticed(&self, is_up: bool, oversized: u64) -> Ruling {
+        self.limits.is_noticed(is_up, oversized)
+    }
+
     /// A transport opened.
     pub(in crate::sim) fn opened(&mut self, now: u64) {
+        self.limits.opened();
         self.link = OnLink::new(now);
     }
 
@@ -170,12 +225,13 @@ impl Tap {
     }
 
     fn packet(&mut self, packet: &Packet, of: &mut Listener<'_>) -> Ruling {
+        self.limits.answers(packet);
         let held = |id: &PacketId| self.known.held.contains_key(id);
         match packet {
             Packet::Connect(connect) => {
                 self.link.version = connect.version;
                 self.link.keep_alive = u64::from(connect.keep_alive) * 1_000_000;
-                self.link.down = Decoder::new(connect.version, Sender::Server, Limits::default());
+                self.link.down = Decoder::new(connect.version, Sender::Server, ANY_SIZE);
                 // A session begins once for a process, and one without state begins none of another's [rules 4 and 5].
                 if connect.version == Version::V5 && connect.clean_start == self.has_session {
                     let what = format!(
@@ -184,7 +240,10 @@ impl Tap {
                     );
                     return Err(Alarm::new("O3", what));
                 }
-                if self.durable && !self.known.connect_sent {
+                if self.password.as_ref().is_some_and(|newest| connect.password.as_ref() != Some(newest)) {
+                    return Err(Alarm::new("O26", "CONNECT does not carry the newest credentials"));
+                }
+                if self.durable && !self.known.connect_sent && !self.store_failed {
                     return Err(Alarm::new("O14", "CONNECT leaves before the disk knows"));
                 }
                 return Ok(());
@@ -280,6 +339,9 @@ impl Tap {
         self.link.down.push(bytes.clone());
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
+            if self.link.is_up {
+                self.limits.receives(&packet, self.link.version);
+            }
             match &packet {
                 Packet::ConnAck(connack) => {
                     self.link.connack(connack);
@@ -301,7 +363,7 @@ impl OnLink {
     fn new(now: u64) -> Self {
         Self {
             up: Decoder::new(Version::V5, Sender::Client, Limits::default()),
-            down: Decoder::new(Version::V5, Sender::Server, Limits::default()),
+            down: Decoder::new(Version::V5, Sender::Server, ANY_SIZE),
             version: Version::V5,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),

@@ -283,6 +283,7 @@ fn cause_mark(cause: &LossCause) -> &'static str {
         "protocol-error" => "lost: protocol-error",
         "restart" => "lost: restart",
         "foreign-session" => "lost: foreign-session",
+        "renewal" => "lost: renewal",
         _ => "lost: other",
     }
 }
