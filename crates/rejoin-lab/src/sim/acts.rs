@@ -72,6 +72,8 @@ impl World {
             expires: publication.expires_after.is_some(),
             payload_len,
             on_disk: publication.is_queued(),
+            // The broker may take it for a copy of what the last process sent under its identifier.
+            nobody_knows: qos == 2 && self.clients[c].was_out_of_date,
             // It takes the place of an older one.
             out_of_order: publication.latest_only || self.clients[c].disk.failed().is_some(),
             ..Published::default()

@@ -49,6 +49,8 @@ pub(super) struct Client {
     pub(super) operator_at: Option<u64>,
     /// That is decided.
     pub(super) closing: bool,
+    /// A process lost its store: the next one knows the order of what had to be sent again only from before.
+    pub(super) store_had_failed: bool,
     /// A process went on without its store, so that the next one began with a session that had moved on.
     pub(super) was_out_of_date: bool,
 }
@@ -75,6 +77,7 @@ impl Client {
             provider: Provider::default(),
             operator_at: None,
             closing: false,
+            store_had_failed: false,
             was_out_of_date: false,
             config,
         }
@@ -111,11 +114,13 @@ impl Client {
         let out_of_date =
             self.disk.failed().is_some_and(|how| how == super::disk::Failed::GoesOn || mixed_up);
         self.was_out_of_date |= out_of_date;
+        self.store_had_failed |= self.disk.failed().is_some();
         for (at, message) in self.app.published.iter_mut().enumerate() {
             let id = PublishId(at as u64 + 1);
             let kept = durable && self.disk.has(id);
-            if kept && out_of_date && message.transmitted > 0 {
-                // The next process goes on where the disk stands, and cannot know what happened since.
+            if kept && out_of_date && (message.transmitted > 0 || message.qos == 2) {
+                // The next process goes on where the disk stands, and cannot know what happened since; the broker may take
+                // what it sends for a copy of something else.
                 message.excused = true;
                 message.nobody_knows = true;
                 message.out_of_order = true;

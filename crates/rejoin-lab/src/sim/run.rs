@@ -167,7 +167,7 @@ fn live(world: &mut World) -> Ruling {
     }
     probe(world)?;
     for c in 0..world.clients.len() {
-        books::judge(c, &world.clients[c].app, world.setting.at_pubrel, world.setting.refuses)?;
+        books::judge(c, &world.clients[c], world.setting.at_pubrel, world.setting.refuses)?;
         nothing_left(world, c)?;
         let swapped = world.rolled_back
             || world.sessions_lost

@@ -221,3 +221,18 @@ fn what_a_lost_store_never_had_is_not_confirmed_on_the_next_link_either() {
     b.deliver(Qos::ExactlyOnce, 9, true, "never stored");
     assert!(b.words().is_empty(), "the next process has to be given it again");
 }
+
+#[test]
+fn an_identifier_that_a_lost_store_still_holds_is_not_given_back_on_the_next_link_either() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 9, false, "stored");
+    assert_eq!(b.words(), ["PUBREC 9"]);
+    b.fast_disk = false;
+    b.pubrel(9);
+    b.input(Input::StoreLost(Vec::new()));
+    b.lose();
+    b.connect(true);
+    b.pubrel(9);
+    assert!(b.words().is_empty(), "the next process would take another message for a copy");
+}

@@ -188,13 +188,16 @@ pub(in crate::sim) fn balance(app: &App, stats: &Stats, queued: usize, in_flight
 }
 
 /// Judges a run that has drained.
-pub(in crate::sim) fn judge(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
+pub(in crate::sim) fn judge(client: usize, of: &Client, at_pubrel: bool, refuses: bool) -> Ruling {
+    let app = &of.app;
     for (at, message) in app.published.iter().enumerate() {
         judge_one(message).map_err(|alarm| {
             Alarm::new(alarm.oracle, format!("c{client} {}: {}: {message:?}", at + 1, alarm.what))
         })?;
     }
-    judge_order(client, app, at_pubrel, refuses)?;
+    if !of.store_had_failed {
+        judge_order(client, app, at_pubrel, refuses)?;
+    }
     for (number, heard) in &app.heard {
         if heard.confirmed && heard.ever && !heard.taken {
             let what = format!("c{client} confirmed {number:#x}, and its application never took it");

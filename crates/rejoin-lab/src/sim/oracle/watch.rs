@@ -137,7 +137,7 @@ impl Watch {
             marks.hit("held by budget");
         }
         self.suspect = false;
-        self.failures += 1;
+        self.failures += u32::from(!matches!(cause, LossCause::Local(LocalCause::Renewal)));
         let Some(retry_at) = retry_at else {
             if !config.reconnect || config.give_up || verdict == Verdict::Stop {
                 return Ok(());
