@@ -44,6 +44,12 @@ impl Provider {
         self.version.to_string().into()
     }
 
+    /// The process is another one and brings credentials of its own.
+    pub(super) const fn new_process(&mut self) {
+        self.unused = false;
+        self.answer_at = None;
+    }
+
     /// The link is gone, and with it the question.
     pub(super) const fn link_down(&mut self) {
         self.answer_at = None;

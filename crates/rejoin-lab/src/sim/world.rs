@@ -69,6 +69,7 @@ pub(super) struct World {
     judged: usize,
     publishing: bool,
     ledger_steps: u32,
+    claimed: u64,
     /// The broker wants to be called then, or later.
     broker_due: u64,
     pub(super) tapes: Option<Tapes>,
@@ -104,6 +105,7 @@ impl World {
             judged: 0,
             publishing: true,
             ledger_steps: 0,
+            claimed: 0,
             broker_due: 0,
             tapes,
             setting,
@@ -376,6 +378,13 @@ impl World {
     /// Takes what the broker wants to send.
     pub(super) fn collect(&mut self) {
         let now = self.mono();
+        let claimed = self.broker.counters().claimed;
+        if claimed != self.claimed {
+            // It was asked for long before, perhaps, when other messages were under way.
+            self.claimed = claimed;
+            self.rolled_back = true;
+            self.clients.iter_mut().for_each(|client| client.app.excuse_under_way());
+        }
         for id in self.broker.take_dirty() {
             while let Some(output) = self.broker.take_output(id) {
                 let Self { clients, rng, .. } = self;
@@ -661,7 +670,7 @@ impl World {
         client.to_decide.clear();
         client.operator_at = None;
         client.closing = false;
-        client.provider.link_down();
+        client.provider.new_process();
         let salt = (u64::from(client.app.lives) << 8) + c as u64;
         let config = client.config.clone();
         let engine = self.engine(&config, kept, salt);
