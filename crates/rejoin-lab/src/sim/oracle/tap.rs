@@ -316,10 +316,11 @@ impl Tap {
 
     fn pubrel(&mut self, id: PacketId, marks: &mut Marks) -> Ruling {
         // After a crash an identifier may have been used for a QoS 1 message that the disk knows nothing of.
-        let of = if self.durable {
-            self.known.assigned.get(&id).map(|k| k.0)
-        } else {
-            self.sent.get(&id).copied()
+        let of = match (self.durable, self.has_store) {
+            (true, _) => self.known.assigned.get(&id).map(|k| k.0),
+            (false, false) => self.sent.get(&id).copied(),
+            // Going on without the store: neither tells.
+            (false, true) => None,
         };
         if of.is_some_and(|k| !self.released.insert(k)) {
             marks.hit(if self.crashed { "PUBREL resent after a crash" } else { "PUBREL resent" });
