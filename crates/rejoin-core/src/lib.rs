@@ -49,6 +49,7 @@ mod engine;
 pub mod error;
 pub mod event;
 pub mod flight;
+mod held;
 pub mod interface;
 mod link;
 pub mod recovery;
@@ -65,7 +66,7 @@ pub use config::{
     Authentication, Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy,
     SessionConfig, SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
-pub use engine::{Engine, Held};
+pub use engine::Engine;
 pub use error::{
     ConfigError, LocalCause, LossCause, ProtocolError, Rejected, Stage, TransportError, TransportErrorKind,
 };
@@ -73,6 +74,7 @@ pub use event::{
     AuthData, Event, LinkState, Message, MessageId, OutageBill, Outcome, Publication, PublishId, Receipt,
     SessionLoss, SessionState, Stats, Status, StopReason, SubscribeRequest, SubscribeResult, SubscriptionId,
 };
+pub use held::Held;
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;
 pub use session::{Parking, Record, Recovered, Waits, WasHeld, WasSent};

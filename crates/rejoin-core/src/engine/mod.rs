@@ -35,7 +35,6 @@ use crate::recovery::Recovery;
 use crate::session::{Parking, Record, Recovered, Session, earlier};
 use crate::text::Text;
 use crate::time::{Now, TimerKind, Timestamp};
-pub use held::Held;
 use outage::Outage;
 use renew::Renewal;
 

@@ -24,9 +24,9 @@ use crate::codec::packet::{
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
 use crate::config::LinkConfig;
-use crate::engine::Held;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
+use crate::held::Held;
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
 use crate::codec::packet::PacketId;
-use crate::engine::Held;
+use crate::held::Held;
 use crate::interface::Ticket;
 
 /// Places of exchanges that ended are kept up to this number beside as many again as there are exchanges.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
-use crate::engine::Held as Counts;
 use crate::event::MessageId;
+use crate::held::Held as Counts;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
 use crate::text::Text;

@@ -15,8 +15,8 @@ use super::waiting::Waiting;
 use crate::codec::packet::{Ack, PacketId, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::{SessionConfig, SessionLossPolicy};
-use crate::engine::Held;
 use crate::event::{Outcome, Publication, PublishId, Receipt, SessionLoss};
+use crate::held::Held;
 use crate::interface::Ticket;
 use crate::time::Timestamp;
 

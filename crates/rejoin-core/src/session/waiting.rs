@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::outbox::Entry;
 use super::packed::Packed;
-use crate::engine::Held;
 use crate::event::{Publication, PublishId};
+use crate::held::Held;
 use crate::text::Text;
 use crate::time::Timestamp;
 

@@ -64,7 +64,7 @@ impl World {
         publication.latest_only = lane == LATEST;
         publication.queue_qos0 = qos == 0 && rng.u8(..4) == 0;
         publication.retain = rng.u8(..64) == 0;
-        publication.expires_after = (rng.u8(..16) == 0).then(|| Duration::from_millis(rng.u64(1..20_000)));
+        publication.expires_after = (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(1..20_000)));
         let message = Published {
             qos,
             lane: lane as u8,
@@ -228,7 +228,14 @@ impl World {
                 let filter = format!("s/{}/#", client.app.last_wish);
                 self.wish(c, &filter);
             }
-            FaultKind::Unsubscribe => self.unsubscribe(c, rng),
+            FaultKind::Unsubscribe => {
+                self.unsubscribe(c, rng);
+                if rng.u8(..4) == 0 {
+                    // Asked for, and not answered on this link.
+                    self.drain(c)?;
+                    self.cut(c, true, rng);
+                }
+            }
             FaultKind::SlowReader => client.app.slow_until = until,
             FaultKind::AckErrors => client.app.refuses_percent = rng.u8(..50),
             FaultKind::RestartLink => client.engine.restart_link(now),

@@ -35,6 +35,10 @@ impl World {
         if how == Failed::GoesOn {
             self.feed(c, Input::Persisted(issued))?;
         }
+        if rng.u8(..4) == 0 {
+            // What was on its way to the disk was so on another link.
+            self.cut(c, true, rng);
+        }
         Ok(())
     }
 

@@ -535,7 +535,8 @@ impl World {
         let Self { clients, trace, marks, rng, .. } = self;
         let client = &mut clients[c];
         let Some(wire) = client.wire.as_mut() else { return Ok(0) };
-        let mut of = Listener { now: at, client: c, app: &mut client.app, marks };
+        let waiting = wire.waiting();
+        let mut of = Listener { now: at, client: c, waiting, app: &mut client.app, marks };
         let connects = client.tap.transmits(&bytes, wire.hurt, &mut of, |packet| {
             trace.say(at, c, || format!("-> {}", words(packet)));
         })?;

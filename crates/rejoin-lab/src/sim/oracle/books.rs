@@ -129,6 +129,10 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
             // A process that died may have sent it without a trace [reliability.md 2.5, QoS 1].
             // What the transport took in part may go out when it closes in order.
             let in_part = matches!(answer, Answer::Dropped) && message.transmitted > 0;
+            if !in_part && message.sent_by == lives + 1 {
+                let what = format!("{} is called never sent, and this process sent it: {answer:?}", id.0);
+                return Err(Alarm::new("O5", what));
+            }
             message.never_sent = lives == 0 && !in_part;
         }
         _ => {}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::{ConnAck, Packet, PacketId, Publish, Qos};
-use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
+use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
 use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
 
 use super::Alarm;
@@ -72,6 +72,8 @@ struct OnLink {
 pub(in crate::sim) struct Listener<'a> {
     pub(in crate::sim) now: u64,
     pub(in crate::sim) client: usize,
+    /// Bytes handed over before that the system has not taken.
+    pub(in crate::sim) waiting: usize,
     pub(in crate::sim) app: &'a mut App,
     pub(in crate::sim) marks: &'a mut Marks,
 }
@@ -82,6 +84,7 @@ pub(in crate::sim) struct Tap {
     /// What leaves must be on the disk.
     durable: bool,
     has_store: bool,
+    write_buffer: usize,
     /// The disk takes nothing more: links go on without their records.
     store_failed: bool,
     limits: Overruns,
@@ -107,6 +110,7 @@ impl Tap {
         Self {
             durable,
             has_store: durable,
+            write_buffer: config.link.write_buffer,
             store_failed: false,
             own_window: config.session.in_flight_max,
             limits: Overruns::new(&config.link),
@@ -212,6 +216,7 @@ impl Tap {
         self.link.last_sent = of.now;
         self.link.up.push(bytes.clone());
         let mut connects = false;
+        let full = of.waiting + bytes.len() > self.write_buffer;
         loop {
             let packet = match self.link.up.next() {
                 Ok(Some(Decoded::Packet(packet))) => packet,
@@ -220,6 +225,14 @@ impl Tap {
             };
             say(&packet);
             connects |= matches!(packet, Packet::Connect(_));
+            if full {
+                let is_message = matches!(packet, Packet::Publish(_));
+                if is_message && of.waiting >= self.write_buffer {
+                    let what = format!("a message is encoded behind {} bytes that wait", of.waiting);
+                    return Err(Alarm::new("O19", what));
+                }
+                of.waiting += encoded_len(&packet, self.link.version);
+            }
             self.packet(&packet, of)?;
         }
     }
@@ -269,6 +282,7 @@ impl Tap {
 
     fn publish(&mut self, publish: &Publish, of: &mut Listener<'_>) -> Ruling {
         let Listener { client, app, marks, .. } = of;
+        let life = app.lives + 1;
         let Some(n) = number(&publish.payload) else {
             return Err(Alarm::new("O2", "the client published what nobody gave it"));
         };
@@ -278,6 +292,7 @@ impl Tap {
             return Err(Alarm::new("O2", format!("{n:#x} was published and never handed over")));
         };
         message.transmitted = message.transmitted.saturating_add(1);
+        message.sent_by = life;
         if publish.qos as u8 != message.qos || publish.payload.len() != usize::from(message.payload_len) {
             return Err(Alarm::new("O2", format!("{k} leaves changed")));
         }
