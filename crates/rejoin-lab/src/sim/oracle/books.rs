@@ -63,7 +63,11 @@ pub(in crate::sim) fn answered(
 ) -> Ruling {
     marks.hit(name(answer));
     let durable = setting.config.session.durable;
-    if matches!(answer, Answer::Stopped { .. }) && durable && app.message(id.0).is_some_and(|m| m.on_disk) {
+    if let (Answer::Stopped { maybe_delivered }, true, Some(message)) = (answer, durable, app.message(id.0))
+        && message.on_disk
+    {
+        // At QoS 0 the orderly close may still write it; it stays on the store all the same.
+        message.excused |= *maybe_delivered && message.qos == 0;
         // The next process answers for it.
         return Ok(());
     }
@@ -229,7 +233,7 @@ fn judge_one(m: &Published) -> Ruling {
         return Err(Alarm::new("O3", "more than once at QoS 2, without a word"));
     }
     // What waits on a store at QoS 0 may be sent once more after a crash.
-    if m.qos == 0 && m.copies > 1 && m.answers < 2 {
+    if m.qos == 0 && m.copies > 1 && m.answers < 2 && !m.excused {
         return Err(Alarm::new("O3", "more than once at QoS 0"));
     }
     if m.qos > 0 && m.copies > m.transmitted {
