@@ -245,10 +245,11 @@ fn judge_one(m: &Published) -> Ruling {
 /// First arrivals keep the order of publishing, per topic and QoS (O7).
 fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
     // A lost session takes the place along of what was recorded and not released, or refused and never heard of; after
-    // a crash a QoS 1 identifier may be used again, which is refused.
+    // a crash a QoS 1 identifier may be used again, which is refused. One that a process died with says nothing of either.
     let crashed = app.lives > 0;
-    let lost_its_place =
-        |m: &Published| m.out_of_order || m.excused && (refuses || crashed || at_pubrel && m.qos == 2);
+    let lost_its_place = |m: &Published| {
+        m.out_of_order || (m.excused || m.forgotten) && (refuses || crashed || at_pubrel && m.qos == 2)
+    };
     let mut arrived: Vec<(u64, usize)> = app
         .published
         .iter()
