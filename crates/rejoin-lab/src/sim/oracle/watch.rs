@@ -139,7 +139,8 @@ impl Watch {
             marks.hit("held by budget");
         }
         self.suspect = false;
-        self.failures += u32::from(!matches!(cause, LossCause::Local(LocalCause::Renewal)));
+        let renews = matches!(cause, LossCause::Local(LocalCause::Renewal));
+        self.failures += u32::from(!renews);
         let Some(retry_at) = retry_at else {
             if !config.reconnect || config.give_up || verdict == Verdict::Stop {
                 return Ok(());
@@ -147,7 +148,10 @@ impl Watch {
             return Err(Alarm::new("O17", format!("no attempt after {cause}: nobody asked for that")));
         };
         self.due = retry_at.as_micros();
-        self.retry_at = self.due;
+        if !renews {
+            // A change-over every minute must not put off for ever what has to be done by a certain time.
+            self.retry_at = self.due;
+        }
         let wait = Duration::from_micros(self.due.saturating_sub(now));
         let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window * 2));
         let ours = matches!(
