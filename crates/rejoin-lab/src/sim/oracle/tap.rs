@@ -184,8 +184,10 @@ impl Tap {
         self.link.version
     }
 
-    /// The client says that its link ended.
-    pub(in crate::sim) fn event(&self, event: &Event, marks: &mut Marks) -> Ruling {
+    /// The client says that a link opened, or why one ended.
+    pub(in crate::sim) fn event(&mut self, event: &Event, marks: &mut Marks) -> Ruling {
+        // One it found and had to end first is none of its own.
+        self.has_session |= matches!(event, Event::Opened { .. });
         self.limits.event(event, self.link.version, marks)
     }
 
@@ -361,7 +363,6 @@ impl Tap {
             match &packet {
                 Packet::ConnAck(connack) => {
                     self.link.connack(connack);
-                    self.has_session |= self.link.is_up;
                 }
                 Packet::PubAck(ack) | Packet::PubComp(ack) => {
                     self.link.unanswered.remove(&ack.packet_id);

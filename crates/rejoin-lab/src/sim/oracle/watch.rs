@@ -31,8 +31,6 @@ pub(crate) struct Watch {
     overloaded: u32,
     /// What the last wait was at least drawn from.
     window: Duration,
-    /// What it was drawn from at most, where that is not known for sure.
-    window_most: Duration,
     /// When attempts reached a broker.
     reached: VecDeque<u64>,
     /// Attempts and links that failed since it was last set to zero.
@@ -162,8 +160,9 @@ impl Watch {
             let what = format!("{verdict:?} after a link of {lasted:?}: it was not stable ({cause})");
             return Err(Alarm::new("O17", what));
         }
-        // A window nobody knows makes the client more careful, not less.
-        let doubtful = lasted.is_some_and(|lasted| lasted < self.window_most * 2);
+        // How many windows the client counts is not known for sure: it may ask for a longer life than this.
+        let widest = config.overload.cap.max(config.absent.cap).max(config.absent_cap_long);
+        let doubtful = lasted.is_some_and(|lasted| lasted < widest * 2);
         if stable {
             self.overloaded = 0;
             self.window = Duration::ZERO;
@@ -172,11 +171,6 @@ impl Watch {
         if doubtful && verdict == Verdict::Quarantine {
             (least, most) = (Duration::ZERO, config.overload.cap);
         }
-        self.window_most = match verdict {
-            Verdict::Absent => config.absent.cap.max(config.absent_cap_long),
-            Verdict::Adapt(_) => config.overload.cap,
-            _ => self.window,
-        };
         let budget = config.budget.map_or(Duration::ZERO, |b| b.period);
         if wait < least || wait > most.max(if held { budget } else { Duration::ZERO }) {
             let what = format!("{verdict:?} waits {wait:?}, not within {least:?} and {most:?} ({cause})");
