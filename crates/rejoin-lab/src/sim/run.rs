@@ -234,6 +234,7 @@ impl Bound {
 fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> Result<bool, Alarm> {
     let client = &world.clients[c];
     let back_by = client.watch.retry_at.max(bound.healed) + bound.back;
+    let drained_by = client.watch.retry_after_failure.max(bound.healed) + bound.back + bound.drain;
     if client.reborn_at.is_some() {
         return Ok(false);
     }
@@ -245,7 +246,7 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         return Err(Alarm::new("O18", what));
     }
     world.application_decides(c)?;
-    if world.waits_for_operator(c, back_by + bound.drain)? {
+    if world.waits_for_operator(c, drained_by)? {
         return Ok(false);
     }
     let refused = world.clients[c].app.wishes.values().any(|wish| wish.refused);
@@ -270,7 +271,7 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         world.clients[c].engine.restart_link(now);
         world.drain(c)?;
     }
-    if (!idle || owed > 0) && world.at > back_by + bound.drain {
+    if (!idle || owed > 0) && world.at > drained_by {
         let app = &world.clients[c].app;
         let what = format!(
             "c{c} has not drained: owed {owed}, open {}, leaving {:?}, to take {}: {}",

@@ -36,6 +36,8 @@ pub(crate) struct Watch {
     /// Attempts and links that failed since it was last set to zero.
     pub(in crate::sim) failures: u32,
     pub(in crate::sim) retry_at: u64,
+    /// The same, change-overs to new credentials apart.
+    pub(in crate::sim) retry_after_failure: u64,
     suspect: bool,
 }
 
@@ -146,9 +148,10 @@ impl Watch {
             return Err(Alarm::new("O17", format!("no attempt after {cause}: nobody asked for that")));
         };
         self.due = retry_at.as_micros();
+        self.retry_at = self.due;
         if !renews {
             // A change-over every minute must not put off for ever what has to be done by a certain time.
-            self.retry_at = self.due;
+            self.retry_after_failure = self.due;
         }
         let wait = Duration::from_micros(self.due.saturating_sub(now));
         let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window * 2));
