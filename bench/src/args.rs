@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// Flags without a value.
-const SWITCHES: [&str; 1] = ["quick"];
+const SWITCHES: [&str; 4] = ["again", "plain", "quick", "tardy"];
 
 pub(crate) struct Args(BTreeMap<String, String>);
 

@@ -2,7 +2,6 @@
 
 use crate::wire::{self, Frame};
 use std::io::{self, Write};
-use std::net::TcpStream;
 
 /// What one QoS 0 write carries at least: large enough to make the call cheap, small enough to stay in the cache.
 const WRITE: usize = 128 * 1024;
@@ -65,7 +64,7 @@ impl Outgoing {
     }
 
     /// QoS 0: everything, straight from the ring.
-    pub(crate) fn pour(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+    pub(crate) fn pour(&mut self, socket: &mut impl Write) -> io::Result<()> {
         while self.sent < self.count {
             let some = self.window.min(self.count - self.sent);
             socket.write_all(&self.ring[..some as usize * self.each])?;

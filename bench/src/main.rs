@@ -2,12 +2,16 @@
 //! client, and a runner that interleaves them and writes the page.
 
 mod args;
+mod cast;
 mod client;
+mod figures;
 mod flow;
+mod foreign;
+mod machine;
 mod meter;
 mod page;
-mod plan;
-mod runner;
+mod process;
+mod rows;
 mod sink;
 #[cfg(feature = "stores")]
 mod store;
@@ -17,13 +21,18 @@ use args::Args;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-bench [run] [--quick] [--only NAME,NAME] [--sections KEY,KEY] [--modes publish,receive] [--levels 0,1,2]
-      [--rounds N] [--seconds S] [--out FILE]
-      every client against the sink, interleaved; writes docs/performance.md unless it is quick or partial
-bench drive --client NAME --mode publish|receive --qos Q --count N --size 256 --window 100 --version 5 --addr A
+bench [run] [--quick] [--only ROW,ROW] [--clients NAME,NAME] [--rounds N] [--seconds S]
+      every row: rates against the sink, interleaved, round trips, idle connections, losses, codec, cost; keeps the
+      figures in bench/figures and writes docs/performance.md, unless it is quick or about some clients alone
+bench page
+      writes docs/performance.md from the figures that are kept
+bench hold
+      instructions for one message, against those that are kept; fails when one is more than 5 % higher
+bench drive --client NAME --mode publish|receive|echo|trickle|kill|offline|idle --qos Q --count N --size 256
+      --window 100 --version 5 --addr A ...
       one run of one client; prints one line of JSON
-bench sink [--core N] [--patience MS]
-      the sink alone, on a free port of loopback that it prints
+bench sink [--kind rates|crowd|broker] [--core N] [--patience MS] [--window N] [--tls FILE]
+      a sink alone, on a free port of loopback that it prints
 bench stores [--quick] [--rows KEY,KEY] [--only NAME,NAME] [--rounds N] [--seconds S] [--folder DIR] [--out FILE]
       the durable queue beside other stores, interleaved; writes docs/performance-store.md unless it is quick or
       partial; rows: accept, fifo, through, reopen, memory; only with the feature `stores`
@@ -37,7 +46,9 @@ fn main() -> ExitCode {
         _ => "run".to_owned(),
     };
     let done = Args::parse(words).and_then(|args| match verb.as_str() {
-        "run" => runner::run(&args),
+        "run" => rows::run(&args),
+        "page" => page::save(),
+        "hold" => rows::instructions::hold(),
         "drive" => client::drive(&args),
         "sink" => sink::run(&args),
         #[cfg(feature = "stores")]

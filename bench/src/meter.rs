@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 use std::time::Instant;
@@ -21,6 +21,14 @@ pub(crate) struct Measured {
     pub(crate) elapsed: f64,
 }
 
+impl Measured {
+    /// As the driver says it.
+    pub(crate) fn line(self) -> String {
+        let Self { rate, cpu, elapsed } = self;
+        format!("{{\"rate\":{rate:.0},\"cpu_us\":{cpu:.4},\"elapsed_s\":{elapsed:.4}}}")
+    }
+}
+
 impl Meter {
     pub(crate) fn start() -> Self {
         Self { cpu: cpu_micros(), started: Instant::now() }
@@ -36,6 +44,21 @@ impl Meter {
 fn cpu_micros() -> i64 {
     getrusage(UsageWho::RUSAGE_SELF)
         .map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
+}
+
+/// Bytes of this process that are in memory.
+pub(crate) fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default()
+        * 1024
+}
+
+/// As many open files as the system allows this process: thousands of connections need them.
+pub(crate) fn many_files() -> Result<(), String> {
+    let told = |error: nix::Error| format!("the limit of open files: {error}");
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(told)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(told)
 }
 
 /// `--core N` keeps the process and every thread it will start on one core.

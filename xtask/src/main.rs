@@ -25,7 +25,8 @@ cargo xtask test      everything: install what the tests need, format, clippy, t
 cargo xtask ci        the same under the name build machines expect
 cargo xtask tidy      the house rules that a program can check
 cargo xtask clauses   which line obeys each clause of the MQTT standards and which test proves it, into docs/conformance.md
-cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look
+cargo xtask bench     speed beside other clients in one run, into docs/performance.md; --quick for a look, --only ROW for a part
+cargo xtask instructions    what one message costs, counted; fails when it is 5 % more than the figure that is kept
 cargo xtask bench --store   the durable queue beside other stores, into docs/performance-store.md
 cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or less
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
@@ -34,7 +35,8 @@ cargo xtask kill      rejoin pub --queue killed with -9 before a real mosquitto,
 cargo xtask mutants   the proof of that simulation: every planted defect must be found, into docs/mutants.md
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
-cargo xtask interop   real brokers to look at, until Enter: `interop nats` is a cluster of three
+cargo xtask interop   real clusters of three brokers, until Enter: `interop nats`, `interop rabbitmq`; --check breaks
+                      them with rejoin in front, and judges
 cargo xtask help      this text";
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test" | "ci"] => suite::everything(&root),
         ["bench", flags @ ..] => bench::run(&root, flags),
+        ["instructions"] => bench::instructions(&root),
         ["fuzz", flags @ ..] => fuzz::run(&root, flags),
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),

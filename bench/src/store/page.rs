@@ -2,7 +2,8 @@
 
 use super::contestant::{CONTESTANTS, LOG, OURS};
 use super::runner::{CLIENT, Plan, Row, Run};
-use crate::page::{self, Spread};
+use crate::figures::Spread;
+use crate::machine;
 use std::fmt::Write;
 
 pub(super) struct Page {
@@ -67,7 +68,7 @@ pub(super) fn write(plan: &Plan, rows: &[Row], load: &str) -> Page {
         Written by `cargo xtask bench --store` on {date}; run it again on your machine, the absolute figures will differ.\n\
         Compare within a table: everything in one ran interleaved. Ratios are medians of the ratios within each round.\n\n\
         {goals}{tables}{method}",
-        date = page::today(),
+        date = machine::today(),
         method = method(plan, load),
     );
     Page { text, tables: format!("{goals}{tables}") }
@@ -349,7 +350,7 @@ fn method(plan: &Plan, load: &str) -> String {
           what the file system writes for itself is in neither.\n\
         - Killed: a child that fills or changes the queue gets SIGKILL, then a fresh process opens it.\n\n\
         The contestants:\n\n",
-        machine = page::machine(),
+        machine = machine::machine(),
         rounds = plan.rounds,
         seconds = plan.seconds,
         size = plan.size,

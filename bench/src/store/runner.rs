@@ -3,7 +3,7 @@
 use super::contestant::{CONTESTANTS, told};
 use super::page;
 use crate::args::Args;
-use crate::runner::Sink;
+use crate::process::Sink;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     };
     fs::create_dir_all(&plan.folder).map_err(told)?;
     let _scratch = Scratch(plan.folder.clone());
-    let load = crate::page::load();
+    let load = crate::machine::busy();
     let rows = plan.measure()?;
     let page = page::write(&plan, &rows, &load);
     println!("{}", page.tables);
@@ -146,7 +146,7 @@ impl Plan {
         if !self.wants("online") {
             return Ok(Vec::new());
         }
-        let sink = Sink::start(0)?;
+        let sink = Sink::start(&["--patience", "0"])?;
         let mut rows = Vec::new();
         let paces = [
             ("online-100", "100 in flight", "100", "0"),

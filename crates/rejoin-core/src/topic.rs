@@ -192,12 +192,25 @@ impl TopicFilter {
 
     /// Whether a message on `topic` belongs to this filter. Byte for byte, no normalisation [MQTT-4.7.3-4].
     pub fn matches(&self, topic: &str) -> bool {
+        self.matches_bytes(topic.as_bytes())
+    }
+
+    /// The same for a topic as a message holds it, whose text is not looked at once more.
+    pub fn matches_text(&self, topic: &Text) -> bool {
+        self.matches_bytes(topic.as_bytes())
+    }
+
+    fn matches_bytes(&self, topic: &[u8]) -> bool {
         let filter = self.plain();
+        // Most filters have no wildcard, and one that is the topic itself matches whatever it holds.
+        if filter == topic {
+            return true;
+        }
         // A leading wildcard never matches a topic that begins with `$` [MQTT-4.7.2-1].
-        if topic.starts_with('$') && matches!(filter.first(), Some(b'+' | b'#')) {
+        if topic.first() == Some(&b'$') && matches!(filter.first(), Some(b'+' | b'#')) {
             return false;
         }
-        let mut topic_levels = topic.as_bytes().split(|b| *b == b'/');
+        let mut topic_levels = topic.split(|b| *b == b'/');
         for level in filter.split(|b| *b == b'/') {
             // `a/#` matches `a` as well [MQTT 5.0, 4.7.1.2].
             if level == b"#" {
@@ -289,7 +302,9 @@ mod tests {
             ("$share/g/#", "$SYS/x", false),
         ];
         for (filter, topic, expected) in cases {
-            assert_eq!(TopicFilter::try_from(filter).unwrap().matches(topic), expected, "{filter} ~ {topic}");
+            let parsed = TopicFilter::try_from(filter).unwrap();
+            assert_eq!(parsed.matches(topic), expected, "{filter} ~ {topic}");
+            assert_eq!(parsed.matches_text(&Text::try_from(topic).unwrap()), expected, "{filter} ~ {topic}");
         }
     }
 

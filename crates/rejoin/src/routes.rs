@@ -181,7 +181,7 @@ impl Routes {
             if let Some((id, options)) = request {
                 requests.push(request_for(id, filter.clone(), options, wishes.user_properties.clone()));
             }
-            self.hand_over_held(slot, |message| filter.matches(&message.topic));
+            self.hand_over_held(slot, |message| filter.matches_text(&message.topic));
         }
         requests
     }
@@ -339,13 +339,13 @@ impl Routes {
             for id in &properties.subscription_ids {
                 // A kept session may still name the subscriptions of a former process.
                 let wish = self.wishes.get(&SubscriptionId(*id));
-                if let Some(wish) = wish.filter(|wish| wish.filter.matches(&message.topic)) {
+                if let Some(wish) = wish.filter(|wish| wish.filter.matches_text(&message.topic)) {
                     add_targets(&mut targets, wish);
                 }
             }
         }
         if targets.is_empty() {
-            for wish in self.wishes.values().filter(|wish| wish.filter.matches(&message.topic)) {
+            for wish in self.wishes.values().filter(|wish| wish.filter.matches_text(&message.topic)) {
                 add_targets(&mut targets, wish);
             }
         }

@@ -19,8 +19,8 @@ use crate::stages::Stages;
 use crate::transport::{self, BoxStream, Clocks, Dial, Meter, OpenError, Trip, Way, transport_error};
 use crate::url::ServerUrl;
 
-/// The read buffer of a quiet link, in bytes.
-const READ_MIN: usize = 4 * 1024;
+/// The read buffer of a quiet link, in bytes: what it holds while nothing comes. One that is filled is doubled.
+const READ_MIN: usize = 1024;
 /// The read buffer of a busy link, in bytes.
 const READ_MAX: usize = 64 * 1024;
 /// Chunks handed to the system in one call.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::config::LinkConfig;
 use crate::error::LossCause;
+use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 use crate::topic::TopicFilter;
 
@@ -140,8 +141,8 @@ impl Liveness {
         std::mem::take(&mut self.suspect)
     }
 
-    pub(crate) fn publish_received(&mut self, topic: &str, now: Timestamp) {
-        let is_of = |filters: &[TopicFilter]| filters.iter().any(|filter| filter.matches(topic));
+    pub(crate) fn publish_received(&mut self, topic: &Text, now: Timestamp) {
+        let is_of = |filters: &[TopicFilter]| filters.iter().any(|filter| filter.matches_text(topic));
         if (self.watched.is_empty() || is_of(&self.watched)) && !is_of(&self.ignored) {
             self.last_publish = now;
         }

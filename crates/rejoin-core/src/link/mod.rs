@@ -240,7 +240,7 @@ impl Link {
             Packet::Publish(mut publish) => {
                 self.aliases_in.resolve(&mut publish).map_err(LossCause::Protocol)?;
                 self.count_inbound(publish.qos)?;
-                self.liveness.publish_received(publish.topic.as_str(), now);
+                self.liveness.publish_received(&publish.topic, now);
                 Ok(Some(Arrived::Packet(Packet::Publish(publish))))
             }
             Packet::Disconnect(disconnect) => Err(server_disconnect(disconnect)),

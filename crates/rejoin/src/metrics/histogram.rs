@@ -6,6 +6,8 @@ use std::time::Duration;
 const FINE: u32 = 3;
 /// Longer durations are counted as this long: 2^40 µs, twelve days and a half.
 const LONGEST: u32 = 40;
+/// The same as a number.
+pub(crate) const EACH: usize = 1 << FINE;
 /// All buckets; the last one is for what is longer than the longest.
 pub(crate) const BUCKETS: usize = ((LONGEST - FINE + 1) << FINE) as usize + 1;
 
