@@ -61,6 +61,8 @@ pub(super) struct Heard {
     pub(super) on_disk: bool,
     /// How often the broker gave it to a session of ours.
     pub(super) handed_over: u16,
+    /// At QoS 2 it arrives once.
+    pub(super) once: bool,
 }
 
 /// A wish to receive.
