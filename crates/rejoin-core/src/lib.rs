@@ -49,6 +49,7 @@ mod engine;
 pub mod error;
 pub mod event;
 pub mod flight;
+mod held;
 pub mod interface;
 mod link;
 pub mod recovery;
@@ -73,6 +74,7 @@ pub use event::{
     AuthData, Event, LinkState, Message, MessageId, OutageBill, Outcome, Publication, PublishId, Receipt,
     SessionLoss, SessionState, Stats, Status, StopReason, SubscribeRequest, SubscribeResult, SubscriptionId,
 };
+pub use held::Held;
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;
 pub use session::{Parking, Record, Recovered, Waits, WasHeld, WasSent};

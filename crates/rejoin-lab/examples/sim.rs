@@ -188,11 +188,12 @@ fn proof(page: &std::path::Path, asked: &Asked) -> ExitCode {
 
 fn campaign(asked: &Asked) -> ExitCode {
     let told = std::sync::Mutex::new(0);
-    let before = asked.state.as_ref().map(|path| Kept::read(path)).unwrap_or_default();
+    let mut before = asked.state.as_ref().map(|path| Kept::read(path)).unwrap_or_default();
+    before.look_again();
     let mut plan = asked.plan;
     plan.from = plan.from.max(before.next_seed);
     let sum = go(plan, &|sum: &Sum| {
-        if let (Some(path), true) = (&asked.state, sum.failures.is_empty()) {
+        if let Some(path) = &asked.state {
             before.and(sum, asked.plan.jobs).write(path);
         }
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -205,8 +206,9 @@ fn campaign(asked: &Asked) -> ExitCode {
         let least = shrink(&Case::of(*seed));
         say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
     }
-    if let (Some(path), true) = (&asked.state, sum.failures.is_empty()) {
-        before.and(&sum, 0).write(path);
+    let all = before.and(&sum, 0);
+    if let Some(path) = &asked.state {
+        all.write(path);
     }
     let missing = sum.marks.missing();
     say(&format!(
@@ -234,8 +236,8 @@ fn campaign(asked: &Asked) -> ExitCode {
     if !missing.is_empty() {
         say(&format!("never seen: {}", missing.join(", ")));
     }
-    if !sum.failures.is_empty() {
-        say(&format!("{} seeds of {} FAILED", sum.failures.len(), sum.seeds));
+    if !sum.failures.is_empty() || !all.red.is_empty() {
+        say(&format!("{} seeds of {} FAILED; red are {:?}", sum.failures.len(), sum.seeds, all.red));
         return ExitCode::FAILURE;
     }
     if asked.marks && !missing.is_empty() {
@@ -246,9 +248,11 @@ fn campaign(asked: &Asked) -> ExitCode {
 }
 
 /// How far the long run came, in a file beside its page.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kept {
     next_seed: u64,
+    /// Seeds before it that failed and were not green since.
+    red: Vec<u64>,
     simulated_seconds: u64,
     faults: u64,
     messages: u64,
@@ -262,8 +266,10 @@ impl Kept {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
             line.and_then(|word| word.trim().parse().ok()).unwrap_or_default()
         };
+        let red = text.lines().find_map(|line| line.strip_prefix("red = ")).unwrap_or_default();
         Self {
             next_seed: value("next_seed"),
+            red: red.split_whitespace().filter_map(|seed| seed.parse().ok()).collect(),
             simulated_seconds: value("simulated_seconds"),
             faults: value("faults"),
             messages: value("messages"),
@@ -271,10 +277,28 @@ impl Kept {
         }
     }
 
+    /// What failed may have been mended.
+    fn look_again(&mut self) {
+        self.red.retain(|seed| {
+            let alarm = run(&Case::of(*seed)).alarm;
+            say(&format!(
+                "seed {seed}, red before: {}",
+                alarm.as_ref().map_or("green".into(), ToString::to_string)
+            ));
+            alarm.is_some()
+        });
+    }
+
     /// `running`: seeds handed out and not yet over are run again next time.
     fn and(&self, sum: &Sum, running: usize) -> Self {
+        let next_seed = sum.next.saturating_sub(running as u64).max(self.next_seed);
+        let failed = sum.failures.iter().map(|(seed, _)| *seed).filter(|seed| *seed < next_seed);
+        let mut red: Vec<u64> = self.red.iter().copied().chain(failed).collect();
+        red.sort_unstable();
+        red.dedup();
         Self {
-            next_seed: sum.next.saturating_sub(running as u64).max(self.next_seed),
+            next_seed,
+            red,
             simulated_seconds: self.simulated_seconds + sum.simulated.as_secs(),
             faults: self.faults + sum.faults,
             messages: self.messages + sum.messages,
@@ -283,11 +307,13 @@ impl Kept {
     }
 
     fn write(&self, path: &std::path::Path) {
-        let Self { next_seed, simulated_seconds, faults, messages, busy_seconds } = self;
+        let Self { next_seed, red, simulated_seconds, faults, messages, busy_seconds } = self;
+        let red: String = red.iter().map(|seed| format!(" {seed}")).collect();
+        let but = if red.is_empty() { "" } else { " but those called `red`" };
         let hours = *simulated_seconds as f64 / 3600.0;
         let text = format!(
-            "# All seeds before `next_seed` are green: {hours:.1} simulated hours. `cargo xtask sim --soak` goes on.\n\
-             next_seed = {next_seed}\nsimulated_seconds = {simulated_seconds}\nfaults = {faults}\n\
+            "# All seeds before `next_seed` are green{but}: {hours:.1} simulated hours. `cargo xtask sim --soak` goes on.\n\
+             next_seed = {next_seed}\nred ={red}\nsimulated_seconds = {simulated_seconds}\nfaults = {faults}\n\
              messages = {messages}\nbusy_seconds = {busy_seconds}\n"
         );
         if let Err(error) = std::fs::write(path, text) {

@@ -9,6 +9,7 @@
 //! One call in, drain [`Engine::poll`] to `None`, wait until [`Engine::deadline`] or the next input.
 
 mod auth;
+mod held;
 mod open;
 mod outage;
 mod receive;
@@ -116,6 +117,8 @@ struct Journal {
     /// The store takes nothing more. Links go on without their records; what is about one QoS 2 message waits for ever,
     /// so that the next process sends it exactly once.
     lost: bool,
+    /// It takes nothing more and the client goes on without: what is reported as safe since is as safe as memory.
+    in_memory: bool,
     pending: Vec<Record>,
     /// The last ticket given out.
     issued: Ticket,
@@ -133,6 +136,22 @@ impl Journal {
         self.pending.push(record());
         self.issued.0 += u64::from(self.pending.len() == 1);
         self.issued
+    }
+
+    /// Whether what it is given may survive this process.
+    const fn keeps(&self) -> bool {
+        self.enabled && !self.in_memory
+    }
+
+    /// The store takes nothing more, so it will have none of what was on its way.
+    fn lose(&mut self) {
+        self.lost = true;
+        if defect!(StoreLostCountsAsDurable) {
+            self.durable = Ticket(u64::MAX);
+        }
+        if !defect!(StoredThoughStoreLost) {
+            self.storing.clear();
+        }
     }
 }
 
@@ -227,7 +246,9 @@ impl Engine {
         if self.journal.enabled && publication.is_queued() {
             let (accepted_wall_ms, publication) = (now.wall_ms, publication.clone());
             let ticket = self.journal.note(|| Record::Enqueued { id, publication, accepted_wall_ms });
-            self.journal.storing.push_back((ticket, id));
+            if !self.journal.lost || defect!(StoredThoughStoreLost) {
+                self.journal.storing.push_back((ticket, id));
+            }
             if defect!(StoredBeforeDurable) {
                 self.tell(Event::Stored { id });
             }
@@ -383,8 +404,11 @@ impl Engine {
                 }
             }
             Input::StoreLost(bodies) => {
-                self.journal.lost = true;
-                self.session.outbox.waiting.take_back(bodies);
+                self.session.inbox.store_lost(self.journal.durable);
+                self.journal.lose();
+                if !defect!(UnwrittenBodiesForgotten) {
+                    self.session.outbox.waiting.take_back(bodies);
+                }
             }
             Input::Tick => {}
         }
@@ -578,6 +602,7 @@ impl Engine {
 
     fn persisted(&mut self, ticket: Ticket) {
         self.journal.durable = self.journal.durable.max(ticket);
+        self.journal.in_memory |= self.journal.lost;
         while let Some((needs, id)) = self.journal.storing.front().copied()
             && needs <= self.journal.durable
         {

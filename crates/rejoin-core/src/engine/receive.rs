@@ -51,7 +51,7 @@ impl Engine {
     }
 
     fn publish_arrived(&mut self, publish: Publish) {
-        let durable = self.journal.enabled;
+        let durable = self.journal.keeps() || defect!(PubrecBeforeTakenInMemory) && self.journal.enabled;
         // More than that are not answered before the application took some: a slow one must not fill the store.
         let most_untaken = usize::from(self.config.link.receive_maximum);
         let id = match self.session.inbox.publish(&publish, durable, most_untaken) {
@@ -141,6 +141,7 @@ impl Engine {
             && !ack.reason.is_error()
             && let Some(link) = self.link.as_mut()
             && link.qos2 != Qos2::Spoken
+            && !defect!(DowngradeNotUnderstood)
         {
             let first = std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown;
             let answered = session.outbox.downgraded(ack, &mut session.ids);
@@ -215,6 +216,8 @@ impl Engine {
                 self.journal.durable
             }
             Some(id) => self.journal.note(|| Record::Freed { id }),
+            // Freed on an earlier link, perhaps, which a lost store does not know.
+            None if self.journal.lost => self.journal.issued,
             None => self.journal.durable,
         };
         let known = known.is_some();

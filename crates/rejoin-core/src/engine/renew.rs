@@ -129,7 +129,7 @@ impl Engine {
             self.renewal.step = Step::Due(self.renewal.again_at(now.mono));
             return;
         }
-        if let Some(login) = login {
+        if let Some(login) = login.filter(|_| !defect!(RenewedLoginForgotten)) {
             self.config.login = login;
         }
         if reauthenticates {
@@ -188,7 +188,7 @@ impl Engine {
                 self.renewal.step = Step::Asked;
                 self.tell(Event::RenewalDue);
             }
-            Step::Ready if due <= now => {
+            Step::Ready if due <= now && !defect!(NoChangeOver) => {
                 let ends = self.renewal.ends.unwrap_or(now).max(now);
                 self.renewal.step = Step::Draining { until: ends.min(now + DRAIN) };
                 self.change_over();

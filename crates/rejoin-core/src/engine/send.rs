@@ -94,7 +94,7 @@ impl Engine {
     }
 
     fn send_messages(&mut self) {
-        let limit = self.config.link.write_buffer as u64;
+        let limit = if defect!(WriteBufferIgnored) { u64::MAX } else { self.config.link.write_buffer as u64 };
         loop {
             let Some(link) = self.link.as_ref() else { return };
             if link.liveness.unwritten() >= limit {

@@ -32,6 +32,8 @@ pub(crate) struct Liveness {
     ping_sent: Option<Timestamp>,
     /// Pings without an answer.
     owed: u32,
+    /// We did not read for a while since that ping left: when its answer is read says nothing about the path.
+    read_late: bool,
     /// When the last bytes left that a late answer can be blamed on: the ping itself, or what a full transport had
     /// refused before. What an idle transport takes says nothing: the kernel of a frozen link takes it, too.
     ping_left: Timestamp,
@@ -88,6 +90,7 @@ impl Liveness {
             last_out: now,
             ping_sent: None,
             owed: 0,
+            read_late: false,
             ping_left: now,
             ping_mark: None,
             backed_up: false,
@@ -186,6 +189,7 @@ impl Liveness {
         self.owed += 1;
         // Repeated, it is still the first that is late.
         if self.ping_sent.is_none() {
+            self.read_late = self.paused;
             self.ping_sent = Some(now);
             self.ping_mark = Some(self.handed);
         }
@@ -195,7 +199,7 @@ impl Liveness {
     pub(crate) fn pingresp(&mut self, now: Timestamp) -> Option<Duration> {
         self.owed = self.owed.saturating_sub(1);
         // While others are owed it is not known which of them this one answers.
-        let took = now.since(self.ping_sent.take().filter(|_| self.owed == 0)?);
+        let took = now.since(self.ping_sent.take().filter(|_| self.owed == 0 && !self.read_late)?);
         self.round_trip.sample(took);
         Some(took)
     }
@@ -208,6 +212,7 @@ impl Liveness {
             self.ack_since = self.ack_since.map(|_| now);
         }
         self.paused = paused;
+        self.read_late |= paused;
     }
 
     /// The ping time-out in force: a floor, and more on a slow link.
@@ -313,5 +318,33 @@ impl RoundTrip {
     /// Time for an answer with two retransmissions on the way: 1 + 2 + 4 time-outs of TCP.
     fn patience(&self) -> Duration {
         self.smoothed.map_or(Duration::ZERO, |smoothed| (smoothed + self.variance * 4) * 7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_we_read_late_ourselves_makes_the_path_no_slower() {
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        let config = LinkConfig::default();
+        let mut liveness = Liveness::new(&config, config.ping_after, config.ack_timeout, at(0));
+        for paused_at in [1, 11] {
+            // Before the ping leaves, and after it.
+            if paused_at > 10 {
+                liveness.ping_sent(at(10));
+            }
+            liveness.pause(true, at(paused_at));
+            if paused_at < 10 {
+                liveness.ping_sent(at(2));
+            }
+            liveness.pause(false, at(paused_at + 5));
+            assert_eq!(liveness.pingresp(at(paused_at + 5)), None);
+            assert_eq!(liveness.patience(), config.ping_timeout);
+        }
+        liveness.ping_sent(at(20));
+        assert_eq!(liveness.pingresp(at(23)), Some(Duration::from_secs(3)));
+        assert!(liveness.patience() > config.ping_timeout, "a slow path is a slow path");
     }
 }

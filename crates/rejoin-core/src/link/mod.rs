@@ -26,6 +26,7 @@ use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
+use crate::held::Held;
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 
@@ -112,7 +113,7 @@ pub(crate) enum Qos2 {
 impl Link {
     pub(crate) fn new(config: &LinkConfig, attempt: Attempt, ack_timeout: Duration, now: Timestamp) -> Self {
         let limits = Limits {
-            max_packet_size: config.maximum_packet_size,
+            max_packet_size: if defect!(OversizedTaken) { u32::MAX } else { config.maximum_packet_size },
             max_user_properties: config.max_user_properties,
         };
         let connack = ConnAck {
@@ -196,6 +197,14 @@ impl Link {
         }
         self.liveness.agree(ping_after, now);
         self.agreement = agreement;
+    }
+
+    /// See [`Held`].
+    pub(crate) fn count(&self, held: &mut Held) {
+        held.unwritten_bytes = self.liveness.unwritten();
+        held.unread_bytes = self.decoder.buffered();
+        held.aliases = self.aliases_in.len() + self.aliases_out.len();
+        held.unsent = self.unsent.len();
     }
 
     /// Takes bytes in.
@@ -297,7 +306,8 @@ impl Link {
             return Ok(());
         }
         self.overruns += 1;
-        if self.inbound > i64::from(self.receive_maximum) + i64::from(self.receive_overrun) {
+        let most = i64::from(self.receive_maximum) + i64::from(self.receive_overrun);
+        if self.inbound > most && !defect!(ReceiveOverrunTaken) {
             // [MQTT-3.3.4-9] [u5-3.3.4]
             return Err(LossCause::Protocol(ProtocolError::new(
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,

@@ -12,7 +12,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
 use crate::codec::packet::PacketId;
+use crate::held::Held;
 use crate::interface::Ticket;
+
+/// Places of exchanges that ended are kept up to this number beside as many again as there are exchanges.
+const SPARE_SLOTS: usize = 64;
 
 /// One exchange.
 #[derive(Debug)]
@@ -72,6 +76,12 @@ impl InFlight {
         self.awaited
     }
 
+    /// See [`Held`].
+    pub(crate) fn count(&self, held: &mut Held) {
+        held.in_flight = self.by_id.len();
+        held.in_flight_places = self.slots.len();
+    }
+
     /// Exchanges with an unanswered packet on the present link.
     pub(crate) fn awaiting(&self) -> usize {
         self.on_wire
@@ -125,7 +135,29 @@ impl InFlight {
             self.slots.pop_front();
             self.base += 1;
         }
+        if self.slots.len() > 2 * self.by_id.len() + SPARE_SLOTS && !defect!(EndedExchangesKept) {
+            self.close_ranks();
+        }
         Some(stage)
+    }
+
+    /// One that does not end, such as a leased identifier, would else keep the places of all that ended behind it.
+    fn close_ranks(&mut self) {
+        let mut numbers = BTreeMap::new();
+        let (base, mut at, mut kept) = (self.base, 0, 0);
+        self.slots.retain(|slot| {
+            let stays = !matches!(slot.stage, Stage::Gone);
+            if stays {
+                numbers.insert(base + at, base + kept);
+                kept += 1;
+            }
+            at += 1;
+            stays
+        });
+        for seq in self.by_id.values_mut() {
+            *seq = numbers.get(seq).copied().unwrap_or(*seq);
+        }
+        self.resend = self.resend.iter().filter_map(|seq| numbers.get(seq).copied()).collect();
     }
 
     /// PUBREC came: from now on this exchange is only ever released [MQTT-4.3.3-4].
@@ -301,5 +333,54 @@ fn remove_first(queue: &mut VecDeque<PacketId>, id: PacketId) {
         queue.pop_front();
     } else if let Some(at) = queue.iter().position(|i| *i == id) {
         queue.remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Publication, PublishId};
+
+    fn exchange(id: u16) -> Exchange {
+        let mut publication = Publication::new("a".try_into().unwrap(), "1");
+        publication.qos = crate::codec::packet::Qos::AtLeastOnce;
+        let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
+        let needs = Ticket::default();
+        let packet_id = PacketId::new(id).unwrap();
+        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful: false }
+    }
+
+    #[test]
+    fn an_exchange_that_does_not_end_keeps_no_places_behind_it() {
+        let mut all = InFlight::default();
+        let id = |n| PacketId::new(n).unwrap();
+        all.push(exchange(1));
+        all.lease(id(1));
+        all.push(exchange(2));
+        for n in 3..10_000 {
+            all.push(exchange(n));
+            all.remove(id(n));
+        }
+        assert!(all.slots.len() <= 2 * 2 + SPARE_SLOTS, "{}", all.slots.len());
+        all.push(exchange(10_000));
+        assert_eq!(all.len(), 2);
+        all.link_down();
+        assert_eq!(all.resume(false), 2);
+        let again = |all: &mut InFlight| all.peek_resend().map(|exchange| exchange.packet_id.get());
+        assert_eq!(again(&mut all), Some(2));
+        // Ranks are closed in the middle of sending again, too.
+        for n in 10_001..10_200 {
+            all.push(exchange(n));
+            all.remove(id(n));
+        }
+        assert_eq!(again(&mut all), Some(2));
+        all.resent();
+        assert_eq!(again(&mut all), Some(10_000));
+        all.resent();
+        assert_eq!((again(&mut all), all.awaiting()), (None, 2));
+        for n in [1, 2, 10_000] {
+            assert!(all.remove(id(n)).is_some(), "{n} is still found");
+        }
+        assert!(all.by_id.is_empty() && all.slots.is_empty());
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::event::MessageId;
+use crate::held::Held as Counts;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
 use crate::text::Text;
@@ -52,6 +53,8 @@ struct Held {
     earlier: bool,
     /// A session we cannot vouch for lies in between: the server may not know of it.
     doubtful: bool,
+    /// What must be on the store before PUBREC leaves, on whatever link.
+    needs: Ticket,
     /// What it was, to tell a copy from another message; `None` after a restart, if the application had taken it.
     content: Option<(Text, Bytes)>,
 }
@@ -100,6 +103,13 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len()
     }
 
+    /// See [`Counts`].
+    pub(crate) fn count(&self, held: &mut Counts) {
+        held.answers_owed = self.owed() + self.pubcomps.len();
+        held.ids_held = self.held.len();
+        held.untaken = self.untaken.len();
+    }
+
     fn name(&mut self) -> MessageId {
         self.next += 1;
         MessageId(self.next)
@@ -129,9 +139,10 @@ impl Inbox {
         if let Some(held) = self.held.get_mut(&packet_id) {
             if !held.is_reused_by(publish) {
                 let (message, answered) = (held.message, held.answered);
+                let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
                     let answer = answered.then_some(ReasonCode::SUCCESS);
-                    self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
+                    self.pubrecs.push_back(Owed { message, packet_id, answer, needs });
                 }
                 return Arrival::Copy; // [MQTT-4.3.3-10]
             }
@@ -143,9 +154,10 @@ impl Inbox {
         let content = Some((publish.topic.clone(), publish.payload.clone()));
         let answer_at_once = stored && self.untaken.len() < most_untaken || defect!(PubrecBeforeTaken);
         let answered = answer_at_once;
+        let needs = Ticket::default();
         self.held.insert(
             packet_id,
-            Held { message, answered, recorded: false, earlier: false, doubtful: false, content },
+            Held { message, answered, recorded: false, earlier: false, doubtful: false, needs, content },
         );
         self.untaken.insert(message, Some(packet_id));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
@@ -166,6 +178,25 @@ impl Inbox {
     pub(crate) fn last_needs(&mut self, ticket: Ticket) {
         if let Some(owed) = self.pubrecs.back_mut() {
             owed.needs = ticket;
+            if let Some(held) = self.held.get_mut(&owed.packet_id) {
+                held.needs = ticket;
+            }
+        }
+    }
+
+    /// The store takes nothing more: of what it has not reported up to here, the application alone keeps the messages.
+    pub(crate) fn store_lost(&mut self, durable: Ticket) {
+        if defect!(PubrecBeforeTakenInMemory) {
+            return;
+        }
+        let untaken = &self.untaken;
+        for owed in self.pubrecs.iter_mut() {
+            if owed.needs > durable && untaken.contains_key(&owed.message) {
+                owed.answer = None;
+            }
+        }
+        for held in self.held.values_mut() {
+            held.answered &= held.needs <= durable || !untaken.contains_key(&held.message);
         }
     }
 
@@ -179,8 +210,9 @@ impl Inbox {
         let (message, packet_id, taken) = (was.id, was.packet_id, was.message.is_none());
         let content = was.message.as_ref().map(|m| (m.topic.clone(), m.payload.clone()));
         if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
-            let held =
-                Held { message, answered: true, recorded: true, earlier: true, doubtful: false, content };
+            let needs = Ticket::default();
+            let (answered, recorded, earlier, doubtful) = (true, true, true, false);
+            let held = Held { message, answered, recorded, earlier, doubtful, needs, content };
             self.held.insert(packet_id, held);
         }
         if !taken {

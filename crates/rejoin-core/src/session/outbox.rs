@@ -16,6 +16,7 @@ use crate::codec::packet::{Ack, PacketId, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::{SessionConfig, SessionLossPolicy};
 use crate::event::{Outcome, Publication, PublishId, Receipt, SessionLoss};
+use crate::held::Held;
 use crate::interface::Ticket;
 use crate::time::Timestamp;
 
@@ -106,6 +107,13 @@ impl Outbox {
         }
     }
 
+    /// See [`Held`].
+    pub(crate) fn count(&self, held: &mut Held) {
+        self.waiting.count(held);
+        self.in_flight.count(held);
+        held.put_off = self.redo.len() + self.undecided.len();
+    }
+
     /// Accepted and never sent in this session.
     pub(crate) fn queued(&self) -> usize {
         self.waiting.len() + self.redo.len() + self.undecided.len()
@@ -161,7 +169,8 @@ impl Outbox {
         match self.in_flight.remove(ack.packet_id) {
             Some(Stage::Published(entry)) => {
                 ids.free(ack.packet_id);
-                let receipt = Receipt { downgraded: true, ..entry.receipt(ack.reason) };
+                let downgraded = !defect!(DowngradeNotTold);
+                let receipt = Receipt { downgraded, ..entry.receipt(ack.reason) };
                 Answered::Finished(entry.id, Outcome::Delivered(receipt))
             }
             _ => Answered::Unexpected,

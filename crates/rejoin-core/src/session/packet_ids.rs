@@ -22,6 +22,11 @@ impl PacketIds {
         self.last = last % self.max;
     }
 
+    /// Identifiers taken.
+    pub(crate) const fn in_use(&self) -> usize {
+        self.in_use
+    }
+
     /// An identifier that nothing in flight uses, or `None` when all are taken.
     pub(crate) fn take(&mut self) -> Option<PacketId> {
         if self.in_use >= usize::from(self.max) {

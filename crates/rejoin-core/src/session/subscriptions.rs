@@ -8,6 +8,8 @@ use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscr
 use crate::codec::reason::ReasonCode;
 use crate::error::{ProtocolError, Rejected};
 use crate::event::{SubscribeRequest, SubscribeResult, SubscriptionId};
+use crate::held::Held;
+use crate::session::earlier;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -91,10 +93,19 @@ pub(crate) struct Subscriptions {
     wishes: BTreeMap<SubscriptionId, Wish>,
     leaving: Vec<Leaving>,
     pending: BTreeMap<PacketId, Pending>,
-    /// How many wishes are not yet asked for on this link; lets the idle path cost nothing.
-    unasked: usize,
+    tally: Tally,
     /// Ask for one filter at a time: the broker cut the link over one of several.
     singly: bool,
+}
+
+/// The wishes by their state, counted when one changes: each turn asks, and there may be thousands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    unasked: usize,
+    asked: usize,
+    granted: usize,
+    /// When the first refused wish is asked for again.
+    redo_at: Option<Timestamp>,
 }
 
 /// How the broker answered one wish.
@@ -141,7 +152,23 @@ impl Subscriptions {
     }
 
     fn count(&mut self) {
-        self.unasked = self.wishes.values().filter(|w| w.state == Wanted::Unasked).count();
+        let mut tally = Tally::default();
+        for wish in self.wishes.values() {
+            match wish.state {
+                Wanted::Unasked => tally.unasked += 1,
+                Wanted::Asked => tally.asked += 1,
+                Wanted::Granted => tally.granted += 1,
+                Wanted::Refused(at) => tally.redo_at = earlier(tally.redo_at, at),
+                Wanted::Barred => {}
+            }
+        }
+        self.tally = tally;
+    }
+
+    /// See [`Held`].
+    pub(crate) fn count_held(&self, held: &mut Held) {
+        held.subscriptions = self.wishes.len() + self.leaving.len();
+        held.subscriptions_asked = self.pending.len();
     }
 
     /// Answers the server still owes on this link.
@@ -151,20 +178,18 @@ impl Subscriptions {
 
     /// Whether every wish was answered on this link.
     pub(crate) fn all_answered(&self) -> bool {
-        self.unasked == 0 && self.wishes.values().all(|w| w.state != Wanted::Asked)
+        self.tally.unasked == 0 && self.tally.asked == 0
     }
 
     /// Granted and refused wishes.
     pub(crate) fn tally(&self) -> (usize, usize) {
-        let granted = self.wishes.values().filter(|w| w.state == Wanted::Granted).count();
-        (granted, self.wishes.len() - granted)
+        (self.tally.granted, self.wishes.len() - self.tally.granted)
     }
 
     /// Whether every wish is granted on this link.
     pub(crate) fn all_granted(&self) -> bool {
-        let granted =
-            |state| state == Wanted::Granted || defect!(ReadyBeforeSuback) && state == Wanted::Asked;
-        self.wishes.values().all(|w| granted(w.state))
+        let early = if defect!(ReadyBeforeSuback) { self.tally.asked } else { 0 };
+        self.tally.granted + early == self.wishes.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -222,11 +247,14 @@ impl Subscriptions {
 
     /// When a refused filter is asked for again.
     pub(crate) fn next_redo(&self) -> Option<Timestamp> {
-        self.wishes.values().filter_map(|w| if let Wanted::Refused(at) = w.state { at } else { None }).min()
+        self.tally.redo_at
     }
 
     /// Asks again for what is due.
     pub(crate) fn redo(&mut self, now: Timestamp) {
+        if self.tally.redo_at.is_none_or(|at| at > now) {
+            return;
+        }
         for wish in self.wishes.values_mut() {
             if matches!(wish.state, Wanted::Refused(Some(at)) if at <= now) {
                 wish.state = Wanted::Unasked;
@@ -243,7 +271,9 @@ impl Subscriptions {
         match first {
             Some(wish) if !second => {
                 wish.state = Wanted::Barred;
-                Some(wish.request.id)
+                let id = wish.request.id;
+                self.count();
+                Some(id)
             }
             Some(_) => {
                 self.singly = true;
@@ -256,7 +286,7 @@ impl Subscriptions {
     /// Wishes the server does not offer, or has no room for in a packet; they are refused without asking
     /// [u5-3.2.2.3.11] [u5-3.2.2.3.13].
     pub(crate) fn reject_unavailable(&mut self, offer: Offer) -> Vec<(SubscriptionId, Rejected)> {
-        if self.unasked == 0 || (offer.wildcard && offer.shared && offer.packet_size_max.is_none()) {
+        if self.tally.unasked == 0 || (offer.wildcard && offer.shared && offer.packet_size_max.is_none()) {
             return Vec::new();
         }
         let mut rejected = Vec::new();
@@ -283,12 +313,12 @@ impl Subscriptions {
         if self.singly && !self.pending.is_empty() {
             return false;
         }
-        self.unasked > 0 || self.leaving.iter().any(|l| !l.asked)
+        self.tally.unasked > 0 || self.leaving.iter().any(|l| !l.asked)
     }
 
     /// The next SUBSCRIBE or UNSUBSCRIBE, under this identifier.
     pub(crate) fn next_packet(&mut self, packet_id: PacketId, offer: Offer) -> Option<Packet> {
-        if self.unasked > 0 {
+        if self.tally.unasked > 0 {
             return self.next_subscribe(packet_id, offer);
         }
         let mut ids = Vec::new();
@@ -379,6 +409,7 @@ impl Subscriptions {
             wish.state = Wanted::Refused(again.then(|| now + wait));
             answers.push(SubscriptionAnswer::Subscribed(id, SubscribeResult::Refused(reason)));
         }
+        self.count();
         Ok(answers)
     }
 

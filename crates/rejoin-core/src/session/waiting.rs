@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::outbox::Entry;
 use super::packed::Packed;
 use crate::event::{Publication, PublishId};
+use crate::held::Held;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -145,6 +146,15 @@ impl Waiting {
         self.near.len() + self.packed.len() + self.far.len()
     }
 
+    /// See [`Held`].
+    pub(crate) fn count(&self, held: &mut Held) {
+        held.waiting_near = self.near.len();
+        held.waiting_near_bytes = self.near_bytes;
+        held.waiting_packed = self.packed.len();
+        held.waiting_far = self.far.len();
+        held.waiting_latest = self.latest.places.len().max(self.latest.topics.len());
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.near.is_empty() && self.packed.is_empty() && self.far.is_empty()
     }
@@ -216,6 +226,7 @@ impl Waiting {
     fn has_room_near(&self, size_bytes: u64) -> bool {
         match self.window_bytes {
             None => true,
+            Some(_) if defect!(MemoryWindowIgnored) => self.far.is_empty(),
             Some(window) => {
                 self.far.is_empty() && (self.near.is_empty() || self.near_bytes + size_bytes <= window)
             }
@@ -239,7 +250,7 @@ impl Waiting {
             return Some(std::mem::replace(&mut self.packed[at], Packed::new(entry)).id);
         }
         let at = self.far.binary_search_by_key(&place, Far::place).ok()?;
-        if entry.publication.is_queued() {
+        if entry.publication.is_queued() && self.window_bytes.is_some() {
             return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
         }
         let old = self.far.remove(at)?;
@@ -288,7 +299,9 @@ impl Waiting {
     #[inline(never)]
     fn unpack_next(&mut self) {
         for _ in 0..UNPACK_MOST {
-            let Some(packed) = self.packed.pop_front() else { break };
+            let next =
+                if defect!(UnpackedReversed) { self.packed.pop_back() } else { self.packed.pop_front() };
+            let Some(packed) = next else { break };
             self.push_near(packed.unpack());
         }
         if self.packed.is_empty() && self.packed.capacity() > 2 * KEEP_ROOM {

@@ -211,6 +211,7 @@ impl Broker {
                 connection.resumed = session_present;
             }
         }
+        self.counters.claimed += u64::from(claims);
         if claims && let Some(session) = self.sessions.get_mut(&welcome.client) {
             session.memory = Memory::Doubtful;
         }

@@ -71,6 +71,8 @@ pub struct Counters {
     pub connected: u64,
     /// Of these, with Session Present.
     pub resumed: u64,
+    /// CONNACK packets that claimed a session there was not.
+    pub claimed: u64,
     /// Messages taken over, resends at QoS 1 included.
     pub accepted: u64,
     /// PUBLISH packets that came with DUP.
@@ -156,6 +158,7 @@ impl Broker {
                 opened: 0,
                 connected: 0,
                 resumed: 0,
+                claimed: 0,
                 accepted: 0,
                 resends_received: 0,
                 sent: 0,

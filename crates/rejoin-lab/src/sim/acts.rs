@@ -6,8 +6,10 @@ use fastrand::Rng;
 use rejoin_core::{Event, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict};
 
 use super::app::{self, Published};
+use super::disk::Failed;
 use super::faults::FaultKind;
 use super::oracle::{Alarm, books};
+use super::overrun;
 use super::setting::SECOND;
 use super::world::{Ruling, World};
 
@@ -20,6 +22,9 @@ impl World {
     pub(super) fn application_publishes(&mut self, c: usize) -> Ruling {
         let burst = self.app_rng.u64(1..=self.setting.burst);
         self.clients[c].next_burst = self.at + self.app_rng.u64(1..self.setting.pause * 2);
+        if self.clients[c].disk.failed() == Some(Failed::Refuses) {
+            return Ok(());
+        }
         let now = self.now(c);
         for _ in 0..burst {
             let (message, publication) = self.draw_message(c);
@@ -59,7 +64,7 @@ impl World {
         publication.latest_only = lane == LATEST;
         publication.queue_qos0 = qos == 0 && rng.u8(..4) == 0;
         publication.retain = rng.u8(..64) == 0;
-        publication.expires_after = (rng.u8(..16) == 0).then(|| Duration::from_millis(rng.u64(1..20_000)));
+        publication.expires_after = (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(1..20_000)));
         let message = Published {
             qos,
             lane: lane as u8,
@@ -67,8 +72,10 @@ impl World {
             expires: publication.expires_after.is_some(),
             payload_len,
             on_disk: publication.is_queued(),
+            // The broker may take it for a copy of what the last process sent under its identifier.
+            nobody_knows: qos == 2 && self.clients[c].was_out_of_date,
             // It takes the place of an older one.
-            out_of_order: publication.latest_only,
+            out_of_order: publication.latest_only || self.clients[c].disk.failed().is_some(),
             ..Published::default()
         };
         (message, publication)
@@ -107,8 +114,12 @@ impl World {
         let client = &mut clients[c];
         client.watch.event(&event, &client.config.recovery, at, marks)?;
         trace.say(at, c, || format!("   {event:?}"));
+        client.tap.event(&event, marks)?;
         match event {
             Event::Message(message) => {
+                if message.payload.starts_with(overrun::NAME) {
+                    return Ok(());
+                }
                 let Some(number) = app::number(&message.payload) else {
                     client.app.probes += 1;
                     if let Some(id) = message.id {
@@ -171,9 +182,24 @@ impl World {
                 client.app.leaving.remove(&id.0);
             }
             Event::FellBack { .. } => marks.hit("fell back to 3.1.1"),
+            Event::Downgraded { .. } => marks.hit("QoS 2 taken as QoS 1"),
+            Event::RenewalDue => {
+                client.provider.answer_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));
+            }
+            Event::AttemptFailed { .. } => client.provider.link_down(),
+            Event::Opened { .. } => {
+                if client.engine.held().waiting_packed > 0 {
+                    marks.hit("packed messages unpacked");
+                }
+            }
             Event::Conflict { .. } => marks.hit("conflict named"),
             Event::Recovered { .. } => marks.hit("recovered"),
-            Event::Closed { verdict: Verdict::SlowLane, .. } => marks.hit("slow lane after an open link"),
+            Event::Closed { verdict, .. } => {
+                client.provider.link_down();
+                if *verdict == Verdict::SlowLane {
+                    marks.hit("slow lane after an open link");
+                }
+            }
             _ => {}
         }
     }
@@ -202,7 +228,14 @@ impl World {
                 let filter = format!("s/{}/#", client.app.last_wish);
                 self.wish(c, &filter);
             }
-            FaultKind::Unsubscribe => self.unsubscribe(c, rng),
+            FaultKind::Unsubscribe => {
+                self.unsubscribe(c, rng);
+                if rng.u8(..4) == 0 {
+                    // Asked for, and not answered on this link.
+                    self.drain(c)?;
+                    self.cut(c, true, rng);
+                }
+            }
             FaultKind::SlowReader => client.app.slow_until = until,
             FaultKind::AckErrors => client.app.refuses_percent = rng.u8(..50),
             FaultKind::RestartLink => client.engine.restart_link(now),

@@ -36,6 +36,8 @@ pub(super) struct Published {
     pub(super) delivered: bool,
     /// It may have left its place in the order.
     pub(super) out_of_order: bool,
+    /// The last process that handed its PUBLISH to the transport, counted from 1.
+    pub(super) sent_by: u32,
     /// How often its PUBLISH was handed to the transport.
     pub(super) transmitted: u16,
     /// How often the broker took it over.
@@ -55,8 +57,12 @@ pub(super) struct Heard {
     pub(super) taken: bool,
     /// The broker has our PUBACK or PUBREC for it.
     pub(super) confirmed: bool,
+    /// The disk has it, though it takes nothing more.
+    pub(super) on_disk: bool,
     /// How often the broker gave it to a session of ours.
     pub(super) handed_over: u16,
+    /// At QoS 2 it arrives once.
+    pub(super) once: bool,
 }
 
 /// A wish to receive.
@@ -105,6 +111,19 @@ impl App {
         }
         for heard in self.heard.values_mut() {
             heard.handed_over = heard.handed_over.saturating_add(8);
+        }
+    }
+
+    /// The disk takes nothing more: what waits for the next process is out of order then. `held`: inbound messages that are
+    /// safe.
+    pub(super) fn store_failed(&mut self, held: Vec<MessageId>) {
+        for message in self.published.iter_mut().filter(|message| message.answers == 0) {
+            message.out_of_order = true;
+        }
+        for number in held.iter().filter_map(|id| self.named.get(id)) {
+            if let Some(heard) = self.heard.get_mut(number) {
+                heard.on_disk = true;
+            }
         }
     }
 

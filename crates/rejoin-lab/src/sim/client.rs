@@ -7,6 +7,8 @@ use super::app::App;
 use super::disk::Disk;
 use super::oracle::tap::Tap;
 use super::oracle::watch::Watch;
+use super::process::Process;
+use super::renewal::Provider;
 use super::setting::Setting;
 use super::wire::Wire;
 
@@ -24,7 +26,7 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) config: Config,
-    pub(super) engine: Flight,
+    pub(super) engine: Process,
     pub(super) disk: Disk,
     pub(super) wire: Option<Wire>,
     pub(super) opening: Option<Opening>,
@@ -42,17 +44,26 @@ pub(super) struct Client {
     /// The status was compared with the events at this revision.
     pub(super) seen_revision: u64,
     pub(super) to_decide: Vec<PublishId>,
+    pub(super) provider: Provider,
+    /// Somebody ends a process then that lost its store.
+    pub(super) operator_at: Option<u64>,
+    /// That is decided.
+    pub(super) closing: bool,
+    /// A process lost its store: the next one knows the order of what had to be sent again only from before.
+    pub(super) store_had_failed: bool,
+    /// A process went on without its store, so that the next one began with a session that had moved on.
+    pub(super) was_out_of_date: bool,
 }
 
 impl Client {
     pub(super) fn new(config: Config, engine: Flight, setting: &Setting, seed: u64) -> Self {
         Self {
-            engine,
+            engine: Process::new(engine),
             disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },
             wire: None,
             opening: None,
             app: App::default(),
-            tap: Tap::new(config.session.durable, config.session.in_flight_max),
+            tap: Tap::new(&config),
             watch: Watch::default(),
             topics: LANES.iter().filter_map(|lane| TopicName::try_from(*lane).ok()).collect(),
             next_burst: 0,
@@ -63,6 +74,11 @@ impl Client {
             wall_jump_ms: 0,
             seen_revision: 0,
             to_decide: Vec::new(),
+            provider: Provider::default(),
+            operator_at: None,
+            closing: false,
+            store_had_failed: false,
+            was_out_of_date: false,
             config,
         }
     }
@@ -72,17 +88,18 @@ impl Client {
         if let Some(at) = self.reborn_at {
             return at;
         }
-        let reads = self.engine.wants_read();
+        let plans = self.engine.plans();
         let wire = self.wire.as_ref();
-        let mut due = if publishing { self.next_burst } else { u64::MAX };
+        let mut due = if publishing { plans.due.min(self.next_burst) } else { plans.due };
         let others = [
-            self.engine.deadline().map(|(at, _)| at.as_micros()),
             wire.and_then(Wire::next_up),
-            wire.filter(|_| reads).and_then(Wire::next_down),
+            wire.filter(|_| plans.reads).and_then(Wire::next_down),
             self.disk.next_sync(),
             self.disk.next_load(),
             self.app.next_taking(),
             self.opening.map(|opening| opening.at),
+            self.provider.answer_at,
+            self.operator_at,
         ];
         for at in others.into_iter().flatten() {
             due = due.min(at);
@@ -90,12 +107,24 @@ impl Client {
         due
     }
 
-    /// The process died: what is not on the disk is gone.
-    pub(super) fn forget_what_was_not_stored(&mut self) -> Result<(), String> {
+    /// The process died: what is not on the disk is gone. `mixed_up`: the broker lost or swapped sessions, which a disk that
+    /// had failed does not know.
+    pub(super) fn forget_what_was_not_stored(&mut self, mixed_up: bool) -> Result<(), String> {
         let durable = self.config.session.durable;
+        let out_of_date =
+            self.disk.failed().is_some_and(|how| how == super::disk::Failed::GoesOn || mixed_up);
+        self.was_out_of_date |= out_of_date;
+        self.store_had_failed |= self.disk.failed().is_some();
         for (at, message) in self.app.published.iter_mut().enumerate() {
             let id = PublishId(at as u64 + 1);
             let kept = durable && self.disk.has(id);
+            if kept && out_of_date && (message.transmitted > 0 || message.qos == 2) {
+                // The next process goes on where the disk stands, and cannot know what happened since; the broker may take
+                // what it sends for a copy of something else.
+                message.excused = true;
+                message.nobody_knows = true;
+                message.out_of_order = true;
+            }
             if message.answers > 0 {
                 // Its answer may not have reached the disk: it is given once more.
                 if kept && !message.may_repeat {

@@ -10,6 +10,15 @@ use super::queue::Queue;
 /// Records above which what is answered for is thrown away.
 const COMPACT_AT: usize = 4096;
 
+/// What a client does whose disk takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It accepts nothing more, and what must not be forgotten waits for the next process.
+    Refuses,
+    /// It goes on as if it had no store.
+    GoesOn,
+}
+
 /// The disk of one client; it outlives the process.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -19,6 +28,10 @@ pub(super) struct Disk {
     bodies: BTreeMap<PublishId, Publication>,
     loads: VecDeque<(u64, Vec<PublishId>)>,
     compact_at: usize,
+    /// The last ticket it was given.
+    issued: Ticket,
+    /// It takes nothing more, until the process is another one.
+    failed: Option<Failed>,
     /// The queue that users have, where the case asks for it: everything safe is committed to it as well, and a new
     /// process begins with what it gives back.
     queue: Option<Queue>,
@@ -55,6 +68,10 @@ impl Disk {
 
     /// A batch is written; it is safe when its sync is over.
     pub(super) fn write(&mut self, ticket: Ticket, records: Vec<Record>, due: u64) {
+        self.issued = ticket;
+        if self.failed.is_some() {
+            return;
+        }
         for record in &records {
             match record {
                 Record::Enqueued { id, publication, .. } => {
@@ -92,6 +109,12 @@ impl Disk {
     /// The records that became safe by the last sync.
     pub(super) fn last(&self, count: usize) -> &[Record] {
         &self.synced[self.synced.len() - count..]
+    }
+
+    /// Messages on their way to it.
+    pub(super) fn storing(&self) -> usize {
+        let accepted = |record: &&Record| matches!(record, Record::Enqueued { .. });
+        self.unsynced.iter().flat_map(|(_, _, records)| records).filter(accepted).count()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -132,6 +155,11 @@ impl Disk {
         self.cut_power(before, under_way);
         self.loads.clear();
         self.stuck_until = 0;
+        self.read_bodies();
+    }
+
+    /// What is safe is all there is.
+    fn read_bodies(&mut self) {
         self.bodies.clear();
         for record in &self.synced {
             match record {
@@ -144,6 +172,38 @@ impl Disk {
                 _ => {}
             }
         }
+    }
+
+    pub(super) const fn failed(&self) -> Option<Failed> {
+        self.failed
+    }
+
+    pub(super) const fn issued(&self) -> Ticket {
+        self.issued
+    }
+
+    /// A sync fails, and nothing is taken any more. The batch under way may be on the disk all the same, though nobody
+    /// will say so. Gives the bodies that were not reported as safe.
+    pub(super) fn fail(&mut self, how: Failed, rng: &mut Rng) -> Vec<(PublishId, Publication)> {
+        let mut lost = Vec::new();
+        let before = self.synced.len();
+        let mut landed = rng.bool();
+        for (_, _, records) in std::mem::take(&mut self.unsynced) {
+            lost.extend(records.iter().filter_map(|record| match record {
+                Record::Enqueued { id, publication, .. } => Some((*id, publication.clone())),
+                _ => None,
+            }));
+            if std::mem::take(&mut landed) {
+                self.synced.extend(records);
+            }
+        }
+        if let (Some(queue), true) = (&mut self.queue, self.synced.len() > before) {
+            let committed = queue.commit(&self.synced[before..]);
+            self.note(committed);
+        }
+        self.read_bodies();
+        self.failed = Some(how);
+        lost
     }
 
     /// The power goes while the queue writes what was under way.
@@ -180,6 +240,7 @@ impl Disk {
 
     /// What a new process finds.
     pub(super) fn reopen(&mut self) -> Recovered {
+        self.failed = None;
         let Some(queue) = &mut self.queue else { return self.recover() };
         let found = queue.recover();
         self.note(found).unwrap_or_default()

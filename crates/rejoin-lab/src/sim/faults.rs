@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use rejoin_core::{Config, ReasonCode, Resubscribe, SessionMode, VersionPolicy};
 
+use super::overrun::has_small_packets;
 use super::setting::SECOND;
 use super::world::{Ruling, World};
 use crate::{Answer, Ending, PacketKind, Refusal, Times};
@@ -55,6 +56,8 @@ kinds! {
     SwapAcks "acknowledgements out of order",
     WithholdAnswers "answers withheld on a live link",
     DiskStuck "disk full or busy",
+    StoreFails "disk fails for good",
+    Overrun "broker overruns our limits",
     Crash "process killed",
     Close "shutdown and new process",
     Cancel "cancel",
@@ -80,7 +83,8 @@ impl FaultKind {
             Self::OnlyV311 => config.version == VersionPolicy::Prefer5 && kept,
             // Deaf by choice: the option is for those who know their broker.
             Self::Rollback | Self::ClaimSession => !deaf,
-            Self::DiskStuck => config.session.durable,
+            Self::DiskStuck | Self::StoreFails => config.session.durable,
+            Self::Overrun => config.version != VersionPolicy::Only311 || has_small_packets(&config.link),
             Self::Intruder => kept || v5 && matches!(config.session.mode, SessionMode::Fresh { .. }),
             _ => true,
         }
@@ -162,6 +166,8 @@ impl World {
             FaultKind::DiskStuck => {
                 self.clients[c].disk.stuck_until = self.at + rng.u64(..20 * SECOND);
             }
+            FaultKind::StoreFails => return self.fail_store(c, &mut rng),
+            FaultKind::Overrun => self.overrun(c, &mut rng),
             FaultKind::Crash => return self.crash(c),
             FaultKind::Close
             | FaultKind::Cancel

@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 58] = [
+const MUST: [&str; 68] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -78,6 +78,16 @@ const MUST: [&str; 58] = [
     "lost: protocol-error",
     "lost: restart",
     "lost: foreign-session",
+    "lost: renewal",
+    "overrun noticed: receive maximum",
+    "overrun noticed: packet size",
+    "overrun noticed: packet size at 3.1.1",
+    "overrun noticed: topic alias",
+    "store lost, going on in memory",
+    "store lost, refusing",
+    "no new credentials at first",
+    "packed messages unpacked",
+    "QoS 2 taken as QoS 1",
     "session new",
     "session kept",
     "session lost",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::flight::Tapes;
 use super::marks::Marks;
-use super::oracle::{Alarm, books};
+use super::oracle::{Alarm, books, memory};
 use super::setting::{SECOND, Setting};
 use super::trace::Trace;
 use super::world::{Ruling, World};
@@ -155,6 +155,8 @@ fn live(world: &mut World) -> Ruling {
         for c in 0..world.clients.len() {
             if world.clients[c].reborn_at.is_none() {
                 world.application_decides(c)?;
+                world.check_credentials(c)?;
+                memory::bounded(c, &world.clients[c])?;
             }
         }
     }
@@ -165,8 +167,13 @@ fn live(world: &mut World) -> Ruling {
     }
     probe(world)?;
     for c in 0..world.clients.len() {
-        books::judge(c, &world.clients[c].app, world.setting.at_pubrel, world.setting.refuses)?;
+        books::judge(c, &world.clients[c], world.setting.at_pubrel, world.setting.refuses)?;
         nothing_left(world, c)?;
+        let swapped = world.rolled_back
+            || world.sessions_lost
+            || world.setting.loses_packets
+            || world.clients[c].was_out_of_date;
+        memory::empty(c, &world.clients[c], !swapped)?;
     }
     Ok(())
 }
@@ -227,6 +234,7 @@ impl Bound {
 fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> Result<bool, Alarm> {
     let client = &world.clients[c];
     let back_by = client.watch.retry_at.max(bound.healed) + bound.back;
+    let drained_by = client.watch.retry_after_failure.max(bound.healed) + bound.back + bound.drain;
     if client.reborn_at.is_some() {
         return Ok(false);
     }
@@ -238,6 +246,9 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         return Err(Alarm::new("O18", what));
     }
     world.application_decides(c)?;
+    if world.waits_for_operator(c, drained_by)? {
+        return Ok(false);
+    }
     let refused = world.clients[c].app.wishes.values().any(|wish| wish.refused);
     if refused && world.clients[c].watch.is_up() && !end.asked_again {
         end.asked_again = true;
@@ -260,7 +271,7 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         world.clients[c].engine.restart_link(now);
         world.drain(c)?;
     }
-    if (!idle || owed > 0) && world.at > back_by + bound.drain {
+    if (!idle || owed > 0) && world.at > drained_by {
         let app = &world.clients[c].app;
         let what = format!(
             "c{c} has not drained: owed {owed}, open {}, leaving {:?}, to take {}: {}",
@@ -297,7 +308,7 @@ fn probe(world: &mut World) -> Ruling {
 /// The store holds nothing that is answered for (O20).
 fn nothing_left(world: &World, c: usize) -> Ruling {
     let mut left = world.clients[c].disk.recover();
-    if world.rolled_back || world.sessions_lost {
+    if world.rolled_back || world.sessions_lost || world.clients[c].was_out_of_date {
         // A broker that lost its memory never releases them.
         left.held.retain(|held| held.message.is_some());
     }

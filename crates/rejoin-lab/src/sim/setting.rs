@@ -39,6 +39,12 @@ pub(super) struct Setting {
     pub(super) poison: bool,
     /// Answers are withheld by the broker in some runs; the judge knows.
     pub(super) loses_packets: bool,
+    /// The broker takes QoS 2 as QoS 1.
+    pub(super) downgrades: bool,
+    /// Credentials are good for this long, in microseconds; `None`: for ever.
+    pub(super) credential_life: Option<u64>,
+    /// Share of the times that the application has no new ones when asked, in percent.
+    pub(super) provider_fails: u8,
     /// The broker refuses messages in some runs.
     pub(super) refuses: bool,
     /// What is safe is also in the queue that users have.
@@ -65,6 +71,8 @@ impl Setting {
             // Identifiers of what was set aside stay taken until the session ends: a tiny space would run out of them.
             config.session.packet_id_max = u16::MAX;
         }
+        let credential_life = (rng.u8(..4) == 0).then(|| rng.u64(40..400) * SECOND);
+        config.recovery.fresh_credentials = credential_life.is_some();
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
@@ -82,6 +90,9 @@ impl Setting {
             at_pubrel: rng.bool(),
             receive_maximum: [3, 20, 1000][rng.usize(..3)],
             poison,
+            downgrades: rng.u8(..8) == 0,
+            provider_fails: [0, 30][rng.usize(..2)],
+            credential_life,
             real_queue: false,
             refuses: kinds.contains(&FaultKind::RefusePublish),
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
@@ -98,6 +109,7 @@ impl Setting {
             forwards_qos2,
             receive_maximum: Some(self.receive_maximum),
             path_loses_packets: self.loses_packets,
+            downgrades_qos2: self.downgrades,
             ..Manners::default()
         }
     }
@@ -132,6 +144,7 @@ fn config(rng: &mut Rng) -> Config {
     config.session.memory_window_bytes = if rng.bool() { 300 } else { 4 * 1024 * 1024 };
     config.link.receive_maximum = rng.u16(1..30);
     config.link.receive_overrun = 0;
+    config.link.maximum_packet_size = if rng.bool() { 4096 } else { 1024 * 1024 };
     config.link.write_buffer = if rng.bool() { 200 } else { 256 * 1024 };
     config.link.topic_alias_maximum = if rng.bool() { 4 } else { 0 };
     config

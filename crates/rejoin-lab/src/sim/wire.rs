@@ -73,6 +73,11 @@ impl Wire {
         self.take_waiting(now, rng)
     }
 
+    /// Bytes the system has not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.iter().map(Bytes::len).sum()
+    }
+
     /// The system takes what it has room for.
     fn take_waiting(&mut self, now: u64, rng: &mut Rng) -> usize {
         let mut taken = 0;

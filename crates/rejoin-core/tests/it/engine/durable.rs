@@ -170,3 +170,69 @@ fn what_a_lost_store_never_wrote_keeps_its_place_before_what_was_accepted_later(
     b.connect(false);
     assert_eq!(b.words(), ["PUBLISH 1 q1 1", "PUBLISH 2 q1 2", "PUBLISH 3 q1 3", "PUBLISH 4 q1 4"]);
 }
+
+#[test]
+fn without_its_store_nothing_is_called_stored_and_nothing_is_confirmed_before_it_was_taken() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.fast_disk = false;
+    b.publish(Qos::AtLeastOnce);
+    b.deliver(Qos::ExactlyOnce, 8, false, "on its way to the store");
+    b.input(Input::StoreLost(Vec::new()));
+    persisted(&mut b);
+    b.fast_disk = true;
+    b.publish(Qos::AtLeastOnce);
+    assert!(!b.events.iter().any(|event| matches!(event, Event::Stored { .. })), "it is in memory");
+    b.words();
+    b.deliver(Qos::ExactlyOnce, 9, false, "only in memory");
+    assert!(b.words().is_empty(), "a process that ends now must not have said PUBREC");
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    assert_eq!(b.words(), ["PUBREC 8", "PUBREC 9"]);
+}
+
+#[test]
+fn the_latest_message_of_a_topic_is_sent_though_the_store_that_has_the_one_before_is_lost() {
+    let mut config = durable();
+    config.session.memory_window_bytes = 1;
+    let mut b = Bench::new(config);
+    for _ in 0..3 {
+        b.publish_with(Qos::AtLeastOnce, |publication| publication.latest_only = true);
+        b.publish(Qos::AtLeastOnce);
+    }
+    b.input(Input::StoreLost(Vec::new()));
+    let latest = b.publish_with(Qos::AtLeastOnce, |publication| publication.latest_only = true);
+    b.connect(false);
+    let words = b.words();
+    assert!(words.iter().any(|word| word.ends_with(&format!(" {latest}"))), "{words:?}");
+}
+
+#[test]
+fn what_a_lost_store_never_had_is_not_confirmed_on_the_next_link_either() {
+    let mut b = slow(durable());
+    b.deliver(Qos::ExactlyOnce, 9, false, "never stored");
+    b.input(Input::StoreLost(Vec::new()));
+    b.lose();
+    b.connect(true);
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    b.deliver(Qos::ExactlyOnce, 9, true, "never stored");
+    assert!(b.words().is_empty(), "the next process has to be given it again");
+}
+
+#[test]
+fn an_identifier_that_a_lost_store_still_holds_is_not_given_back_on_the_next_link_either() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 9, false, "stored");
+    assert_eq!(b.words(), ["PUBREC 9"]);
+    b.fast_disk = false;
+    b.pubrel(9);
+    b.input(Input::StoreLost(Vec::new()));
+    b.lose();
+    b.connect(true);
+    b.pubrel(9);
+    assert!(b.words().is_empty(), "the next process would take another message for a copy");
+}

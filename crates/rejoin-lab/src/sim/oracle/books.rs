@@ -6,6 +6,7 @@ use super::Alarm;
 use super::account::Entry;
 use crate::sim::app::{App, Published, says_never_sent, whose};
 use crate::sim::client::Client;
+use crate::sim::disk::Failed;
 use crate::sim::marks::Marks;
 use crate::sim::setting::Setting;
 use crate::sim::world::Ruling;
@@ -36,7 +37,8 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
             let heard = of.app.heard.entry(number).or_default();
             heard.confirmed = true;
-            let durable = setting.config.session.durable && qos == 2;
+            let in_memory = of.disk.failed() == Some(Failed::GoesOn) && !heard.on_disk;
+            let durable = setting.config.session.durable && qos == 2 && !in_memory;
             let doubt = of.app.lives > 0 && mixed_up;
             if !heard.ever && !doubt {
                 let what = format!("c{client} confirmed {number:#x}, which its application never heard");
@@ -61,7 +63,11 @@ pub(in crate::sim) fn answered(
 ) -> Ruling {
     marks.hit(name(answer));
     let durable = setting.config.session.durable;
-    if matches!(answer, Answer::Stopped { .. }) && durable && app.message(id.0).is_some_and(|m| m.on_disk) {
+    if let (Answer::Stopped { maybe_delivered }, true, Some(message)) = (answer, durable, app.message(id.0))
+        && message.on_disk
+    {
+        // At QoS 0 the orderly close may still write it; it stays on the store all the same.
+        message.excused |= *maybe_delivered && message.qos == 0;
         // The next process answers for it.
         return Ok(());
     }
@@ -93,7 +99,7 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
     match answer {
         Answer::Delivered(receipt) => {
             message.delivered = true;
-            message.excused |= receipt.possible_duplicate;
+            message.excused |= receipt.possible_duplicate || receipt.downgraded;
             message.out_of_order |= receipt.refusals > 0;
             if message.copies == 0 && !message.nobody_knows {
                 return Err(Alarm::new(
@@ -127,6 +133,10 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
             // A process that died may have sent it without a trace [reliability.md 2.5, QoS 1].
             // What the transport took in part may go out when it closes in order.
             let in_part = matches!(answer, Answer::Dropped) && message.transmitted > 0;
+            if !in_part && message.sent_by == lives + 1 {
+                let what = format!("{} is called never sent, and this process sent it: {answer:?}", id.0);
+                return Err(Alarm::new("O5", what));
+            }
             message.never_sent = lives == 0 && !in_part;
         }
         _ => {}
@@ -148,6 +158,7 @@ pub(in crate::sim) fn heard(
 ) -> Ruling {
     let entry = app.heard.entry(number).or_default();
     entry.ever = true;
+    entry.once = qos == 2;
     let Some(id) = id else { return Ok(()) };
     if !entry.ids.contains(&id) {
         entry.ids.push(id);
@@ -186,15 +197,20 @@ pub(in crate::sim) fn balance(app: &App, stats: &Stats, queued: usize, in_flight
 }
 
 /// Judges a run that has drained.
-pub(in crate::sim) fn judge(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
+pub(in crate::sim) fn judge(client: usize, of: &Client, at_pubrel: bool, refuses: bool) -> Ruling {
+    let app = &of.app;
     for (at, message) in app.published.iter().enumerate() {
         judge_one(message).map_err(|alarm| {
             Alarm::new(alarm.oracle, format!("c{client} {}: {}: {message:?}", at + 1, alarm.what))
         })?;
     }
-    judge_order(client, app, at_pubrel, refuses)?;
+    if !of.store_had_failed {
+        judge_order(client, app, at_pubrel, refuses)?;
+    }
     for (number, heard) in &app.heard {
-        if heard.confirmed && heard.ever && !heard.taken {
+        // After a process that went on without its store the next one may take a QoS 2 message for a copy.
+        let excused = heard.once && of.was_out_of_date;
+        if heard.confirmed && heard.ever && !heard.taken && !excused {
             let what = format!("c{client} confirmed {number:#x}, and its application never took it");
             return Err(Alarm::new("O1", what));
         }
@@ -220,7 +236,7 @@ fn judge_one(m: &Published) -> Ruling {
         return Err(Alarm::new("O3", "more than once at QoS 2, without a word"));
     }
     // What waits on a store at QoS 0 may be sent once more after a crash.
-    if m.qos == 0 && m.copies > 1 && m.answers < 2 {
+    if m.qos == 0 && m.copies > 1 && m.answers < 2 && !m.excused {
         return Err(Alarm::new("O3", "more than once at QoS 0"));
     }
     if m.qos > 0 && m.copies > m.transmitted {
@@ -232,10 +248,11 @@ fn judge_one(m: &Published) -> Ruling {
 /// First arrivals keep the order of publishing, per topic and QoS (O7).
 fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
     // A lost session takes the place along of what was recorded and not released, or refused and never heard of; after
-    // a crash a QoS 1 identifier may be used again, which is refused.
+    // a crash a QoS 1 identifier may be used again, which is refused. One that a process died with says nothing of either.
     let crashed = app.lives > 0;
-    let lost_its_place =
-        |m: &Published| m.out_of_order || m.excused && (refuses || crashed || at_pubrel && m.qos == 2);
+    let lost_its_place = |m: &Published| {
+        m.out_of_order || (m.excused || m.forgotten) && (refuses || crashed || at_pubrel && m.qos == 2)
+    };
     let mut arrived: Vec<(u64, usize)> = app
         .published
         .iter()

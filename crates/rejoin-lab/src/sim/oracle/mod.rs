@@ -3,6 +3,8 @@
 
 pub(super) mod account;
 pub(super) mod books;
+pub(super) mod memory;
+mod overruns;
 pub(super) mod tap;
 pub(super) mod watch;
 

@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::{ConnAck, Packet, PacketId, Publish, Qos};
-use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
-use rejoin_core::{MessageId, PublishId, Record, Ticket, Version};
+use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
+use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
 
 use super::Alarm;
+use super::overruns::Overruns;
 use crate::sim::app::{App, number, whose};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
+
+/// The tap judges sizes itself.
+const ANY_SIZE: Limits = Limits { max_packet_size: u32::MAX, max_user_properties: 256 };
 
 /// What a process that died now would remember, as far as the wire depends on it.
 #[derive(Debug, Default)]
@@ -68,6 +72,8 @@ struct OnLink {
 pub(in crate::sim) struct Listener<'a> {
     pub(in crate::sim) now: u64,
     pub(in crate::sim) client: usize,
+    /// Bytes handed over before that the system has not taken.
+    pub(in crate::sim) waiting: usize,
     pub(in crate::sim) app: &'a mut App,
     pub(in crate::sim) marks: &'a mut Marks,
 }
@@ -75,7 +81,15 @@ pub(in crate::sim) struct Listener<'a> {
 /// Listens at the client's end of its wire. Outlives the process.
 #[derive(Debug)]
 pub(in crate::sim) struct Tap {
+    /// What leaves must be on the disk.
     durable: bool,
+    has_store: bool,
+    write_buffer: usize,
+    /// The disk takes nothing more: links go on without their records.
+    store_failed: bool,
+    limits: Overruns,
+    /// What CONNECT has to carry.
+    password: Option<Bytes>,
     own_window: Option<u16>,
     known: Known,
     /// A new session began and the disk does not know it yet.
@@ -91,10 +105,16 @@ pub(in crate::sim) struct Tap {
 }
 
 impl Tap {
-    pub(in crate::sim) fn new(durable: bool, own_window: Option<u16>) -> Self {
+    pub(in crate::sim) fn new(config: &Config) -> Self {
+        let durable = config.session.durable;
         Self {
             durable,
-            own_window,
+            has_store: durable,
+            write_buffer: config.link.write_buffer,
+            store_failed: false,
+            own_window: config.session.in_flight_max,
+            limits: Overruns::new(&config.link),
+            password: None,
             known: Known::default(),
             session_unsafe: None,
             link: OnLink::new(0),
@@ -129,6 +149,12 @@ impl Tap {
             self.known.apply(record);
         }
         self.session_unsafe = None;
+        if self.store_failed && !self.durable {
+            // The disk knows nothing of what was released since.
+            self.released.clear();
+        }
+        (self.durable, self.store_failed) = (self.has_store, false);
+        self.limits.new_process();
         self.crashed = true;
         self.has_session = records.iter().any(|record| matches!(record, Record::SessionStarted { .. }));
         if !self.durable {
@@ -136,8 +162,43 @@ impl Tap {
         }
     }
 
+    /// The disk takes nothing more.
+    pub(in crate::sim) fn store_failed(&mut self, goes_on: bool) {
+        self.store_failed = true;
+        self.durable &= !goes_on;
+        self.session_unsafe = None;
+    }
+
+    /// CONNECT has to carry this from now on.
+    pub(in crate::sim) fn expects_password(&mut self, password: Bytes) {
+        self.password = Some(password);
+    }
+
+    /// The broker sent too large a packet.
+    pub(in crate::sim) const fn sent_large(&mut self) {
+        self.limits.sent_large();
+    }
+
+    /// The version of the present link, or of the last.
+    pub(in crate::sim) const fn version(&self) -> Version {
+        self.link.version
+    }
+
+    /// The client says that a link opened, or why one ended.
+    pub(in crate::sim) fn event(&mut self, event: &Event, marks: &mut Marks) -> Ruling {
+        // One it found and had to end first is none of its own.
+        self.has_session |= matches!(event, Event::Opened { .. });
+        self.limits.event(event, self.link.version, marks)
+    }
+
+    /// After bytes were taken: a server that overran a limit is noticed at once (O10).
+    pub(in crate::sim) fn is_noticed(&self, is_up: bool, oversized: u64) -> Ruling {
+        self.limits.is_noticed(is_up, oversized)
+    }
+
     /// A transport opened.
     pub(in crate::sim) fn opened(&mut self, now: u64) {
+        self.limits.opened();
         self.link = OnLink::new(now);
     }
 
@@ -157,6 +218,7 @@ impl Tap {
         self.link.last_sent = of.now;
         self.link.up.push(bytes.clone());
         let mut connects = false;
+        let full = of.waiting + bytes.len() > self.write_buffer;
         loop {
             let packet = match self.link.up.next() {
                 Ok(Some(Decoded::Packet(packet))) => packet,
@@ -165,17 +227,26 @@ impl Tap {
             };
             say(&packet);
             connects |= matches!(packet, Packet::Connect(_));
+            if full {
+                let is_message = matches!(packet, Packet::Publish(_));
+                if is_message && of.waiting >= self.write_buffer {
+                    let what = format!("a message is encoded behind {} bytes that wait", of.waiting);
+                    return Err(Alarm::new("O19", what));
+                }
+                of.waiting += encoded_len(&packet, self.link.version);
+            }
             self.packet(&packet, of)?;
         }
     }
 
     fn packet(&mut self, packet: &Packet, of: &mut Listener<'_>) -> Ruling {
+        self.limits.answers(packet);
         let held = |id: &PacketId| self.known.held.contains_key(id);
         match packet {
             Packet::Connect(connect) => {
                 self.link.version = connect.version;
                 self.link.keep_alive = u64::from(connect.keep_alive) * 1_000_000;
-                self.link.down = Decoder::new(connect.version, Sender::Server, Limits::default());
+                self.link.down = Decoder::new(connect.version, Sender::Server, ANY_SIZE);
                 // A session begins once for a process, and one without state begins none of another's [rules 4 and 5].
                 if connect.version == Version::V5 && connect.clean_start == self.has_session {
                     let what = format!(
@@ -184,7 +255,10 @@ impl Tap {
                     );
                     return Err(Alarm::new("O3", what));
                 }
-                if self.durable && !self.known.connect_sent {
+                if self.password.as_ref().is_some_and(|newest| connect.password.as_ref() != Some(newest)) {
+                    return Err(Alarm::new("O26", "CONNECT does not carry the newest credentials"));
+                }
+                if self.durable && !self.known.connect_sent && !self.store_failed {
                     return Err(Alarm::new("O14", "CONNECT leaves before the disk knows"));
                 }
                 return Ok(());
@@ -210,6 +284,7 @@ impl Tap {
 
     fn publish(&mut self, publish: &Publish, of: &mut Listener<'_>) -> Ruling {
         let Listener { client, app, marks, .. } = of;
+        let life = app.lives + 1;
         let Some(n) = number(&publish.payload) else {
             return Err(Alarm::new("O2", "the client published what nobody gave it"));
         };
@@ -219,6 +294,7 @@ impl Tap {
             return Err(Alarm::new("O2", format!("{n:#x} was published and never handed over")));
         };
         message.transmitted = message.transmitted.saturating_add(1);
+        message.sent_by = life;
         if publish.qos as u8 != message.qos || publish.payload.len() != usize::from(message.payload_len) {
             return Err(Alarm::new("O2", format!("{k} leaves changed")));
         }
@@ -257,10 +333,11 @@ impl Tap {
 
     fn pubrel(&mut self, id: PacketId, marks: &mut Marks) -> Ruling {
         // After a crash an identifier may have been used for a QoS 1 message that the disk knows nothing of.
-        let of = if self.durable {
-            self.known.assigned.get(&id).map(|k| k.0)
-        } else {
-            self.sent.get(&id).copied()
+        let of = match (self.durable, self.has_store) {
+            (true, _) => self.known.assigned.get(&id).map(|k| k.0),
+            (false, false) => self.sent.get(&id).copied(),
+            // Going on without the store: neither tells.
+            (false, true) => None,
         };
         if of.is_some_and(|k| !self.released.insert(k)) {
             marks.hit(if self.crashed { "PUBREL resent after a crash" } else { "PUBREL resent" });
@@ -280,10 +357,12 @@ impl Tap {
         self.link.down.push(bytes.clone());
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
+            if self.link.is_up {
+                self.limits.receives(&packet, self.link.version);
+            }
             match &packet {
                 Packet::ConnAck(connack) => {
                     self.link.connack(connack);
-                    self.has_session |= self.link.is_up;
                 }
                 Packet::PubAck(ack) | Packet::PubComp(ack) => {
                     self.link.unanswered.remove(&ack.packet_id);
@@ -301,7 +380,7 @@ impl OnLink {
     fn new(now: u64) -> Self {
         Self {
             up: Decoder::new(Version::V5, Sender::Client, Limits::default()),
-            down: Decoder::new(Version::V5, Sender::Server, Limits::default()),
+            down: Decoder::new(Version::V5, Sender::Server, ANY_SIZE),
             version: Version::V5,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),

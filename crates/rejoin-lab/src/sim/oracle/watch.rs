@@ -36,6 +36,8 @@ pub(crate) struct Watch {
     /// Attempts and links that failed since it was last set to zero.
     pub(in crate::sim) failures: u32,
     pub(in crate::sim) retry_at: u64,
+    /// The same, change-overs to new credentials apart.
+    pub(in crate::sim) retry_after_failure: u64,
     suspect: bool,
 }
 
@@ -137,7 +139,8 @@ impl Watch {
             marks.hit("held by budget");
         }
         self.suspect = false;
-        self.failures += 1;
+        let renews = matches!(cause, LossCause::Local(LocalCause::Renewal));
+        self.failures += u32::from(!renews);
         let Some(retry_at) = retry_at else {
             if !config.reconnect || config.give_up || verdict == Verdict::Stop {
                 return Ok(());
@@ -146,6 +149,10 @@ impl Watch {
         };
         self.due = retry_at.as_micros();
         self.retry_at = self.due;
+        if !renews {
+            // A change-over every minute must not put off for ever what has to be done by a certain time.
+            self.retry_after_failure = self.due;
+        }
         let wait = Duration::from_micros(self.due.saturating_sub(now));
         let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window * 2));
         let ours = matches!(
@@ -156,11 +163,17 @@ impl Watch {
             let what = format!("{verdict:?} after a link of {lasted:?}: it was not stable ({cause})");
             return Err(Alarm::new("O17", what));
         }
+        // How many windows the client counts is not known for sure: it may ask for a longer life than this.
+        let widest = config.overload.cap.max(config.absent.cap).max(config.absent_cap_long);
+        let doubtful = lasted.is_some_and(|lasted| lasted < widest * 2);
         if stable {
             self.overloaded = 0;
             self.window = Duration::ZERO;
         }
-        let (least, most) = self.bounds(verdict, stable, config);
+        let (mut least, mut most) = self.bounds(verdict, stable, config);
+        if doubtful && verdict == Verdict::Quarantine {
+            (least, most) = (Duration::ZERO, config.overload.cap);
+        }
         let budget = config.budget.map_or(Duration::ZERO, |b| b.period);
         if wait < least || wait > most.max(if held { budget } else { Duration::ZERO }) {
             let what = format!("{verdict:?} waits {wait:?}, not within {least:?} and {most:?} ({cause})");
@@ -283,6 +296,7 @@ fn cause_mark(cause: &LossCause) -> &'static str {
         "protocol-error" => "lost: protocol-error",
         "restart" => "lost: restart",
         "foreign-session" => "lost: foreign-session",
+        "renewal" => "lost: renewal",
         _ => "lost: other",
     }
 }

@@ -1,0 +1,23 @@
+//! Counts what the machines hold.
+
+use super::Engine;
+use crate::held::Held;
+
+impl Engine {
+    /// What the engine holds now, counted for the purpose: it walks over no message, but over every exchange in flight.
+    pub fn held(&self) -> Held {
+        let mut held = Held {
+            packet_ids: self.session.ids.in_use(),
+            storing: self.journal.storing.len(),
+            outputs: self.outputs.len(),
+            ..Held::default()
+        };
+        self.session.outbox.count(&mut held);
+        self.session.inbox.count(&mut held);
+        self.session.subscriptions.count_held(&mut held);
+        if let Some(link) = &self.link {
+            link.count(&mut held);
+        }
+        held
+    }
+}
