@@ -283,7 +283,7 @@ impl Kept {
             let alarm = run(&Case::of(*seed)).alarm;
             say(&format!(
                 "seed {seed}, red before: {}",
-                alarm.as_ref().map_or("green".into(), ToString::to_string)
+                alarm.as_ref().map_or_else(|| "green".into(), ToString::to_string)
             ));
             alarm.is_some()
         });

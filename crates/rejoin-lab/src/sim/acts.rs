@@ -187,10 +187,8 @@ impl World {
                 client.provider.answer_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));
             }
             Event::AttemptFailed { .. } => client.provider.link_down(),
-            Event::Opened { .. } => {
-                if client.engine.held().waiting_packed > 0 {
-                    marks.hit("packed messages unpacked");
-                }
+            Event::Opened { .. } if client.engine.held().waiting_packed > 0 => {
+                marks.hit("packed messages unpacked");
             }
             Event::Conflict { .. } => marks.hit("conflict named"),
             Event::Recovered { .. } => marks.hit("recovered"),

@@ -16,6 +16,8 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::book::Book;
+use crate::course;
+use crate::inbound::Inbound;
 use crate::setting::Setting;
 use crate::way;
 
@@ -28,6 +30,8 @@ const ENDING: Duration = Duration::from_secs(7);
 
 /// An orderly end needs this long on the slowest of the drawn networks.
 const ROUND_TRIPS: Duration = Duration::from_secs(1);
+/// The slowest handler has some hundred messages before it, of two and a half seconds each.
+const HANDLED_WITHIN: Duration = Duration::from_secs(600);
 
 const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
@@ -38,6 +42,7 @@ pub(crate) struct Plan {
     pub(crate) setting: Setting,
     pub(crate) auditor: Auditor,
     pub(crate) book: Book,
+    pub(crate) inbound: Inbound,
     /// The faults are over.
     pub(crate) calm: Rc<Cell<bool>>,
     /// Where the application is: what is said of one that never comes to its end.
@@ -78,16 +83,22 @@ fn listen(client: &Client, plan: &Plan) -> turmoil::Result {
     let restarts = plan.setting.handler_restarts;
     // What fails always would come for ever.
     let patience = AtomicU8::new(20);
+    let inbound = plan.inbound.clone();
     let handler = move |message: Message| {
-        let what = message.payload.first().copied().unwrap_or_default();
+        let (what, number) = course::read(&message.payload);
         let fails = what < 24 && patience.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        inbound.called(number);
+        let inbound = inbound.clone();
         async move {
             // waits: the handler is slow, in virtual time.
             sleep(Duration::from_millis(u64::from(what) * 10)).await;
             match what {
                 0..=11 if fails => panic!("a handler that panics"),
                 12.. if fails => Err(io::Error::other("a handler that fails")),
-                _ => Ok(()),
+                _ => {
+                    inbound.dealt_with(number);
+                    Ok(())
+                }
             }
         }
     };
@@ -224,6 +235,20 @@ impl Application {
         *self.plan.at.borrow_mut() = format!("{at:?}");
     }
 
+    /// What was sent to the application comes to its handler; a lost session may have lost some of it.
+    async fn await_the_handler(&self) {
+        self.say("waits for its handler");
+        let until = tokio::time::Instant::now() + HANDLED_WITHIN;
+        let complaints = || self.plan.inbound.complaints(self.plan.setting.handler_restarts);
+        while !complaints().is_empty() && tokio::time::Instant::now() < until {
+            // waits: the handler is slow, in virtual time.
+            sleep(Duration::from_secs(1)).await;
+        }
+        if !self.plan.setting.loses_sessions {
+            complaints().into_iter().for_each(|complaint| self.plan.book.complain(complaint));
+        }
+    }
+
     /// Drains where the faults are over, and shuts down.
     async fn end(mut self) {
         let book = self.plan.book.clone();
@@ -240,9 +265,10 @@ impl Application {
             if self.client.wait_ready(DRAINED_WITHIN).await.is_err() {
                 book.complain(format!("not back in calm weather: {:?}", self.client.state()));
             }
+            self.await_the_handler().await;
         }
         let within = self.moment();
-        let (failed, begun) = (book.not_delivered(), tokio::time::Instant::now());
+        let begun = tokio::time::Instant::now();
         self.say("shuts down");
         let shutdown = self.client.shutdown().within(within);
         let Ok(report) = timeout(within + ENDING, shutdown.into_future()).await else {
@@ -253,9 +279,8 @@ impl Application {
         if drains && (report.lost > 0 || within > ROUND_TRIPS && !report.clean) {
             book.complain(format!("drained, and then {report:?}"));
         }
-        let ended = (book.not_delivered() - failed) as u64;
-        if !drains && ended < report.lost {
-            book.complain(format!("{report:?}, but fewer messages ended without delivery"));
+        if book.stopped() != report.lost {
+            book.complain(format!("{report:?}, but {} messages ended because it stopped", book.stopped()));
         }
         if self.client.is_connected() || self.client.is_connection_open() {
             book.complain("says connected after its end".to_owned());

@@ -23,6 +23,8 @@ struct Pages {
     /// What the handle said.
     answered: BTreeMap<PublishId, Answer>,
     complaints: Vec<String>,
+    /// Messages that ended because the client stopped.
+    stopped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,11 @@ impl Book {
             }
             match event {
                 Event::Delivered { id, .. } => self.told(id, Answer::Delivered),
-                Event::Failed { id, why } => self.told(id, Answer::of_error(&why)),
+                Event::Failed { id, why } => {
+                    let stopped = matches!(*why, PublishError::Stopped { .. });
+                    self.pages.borrow_mut().stopped += u64::from(stopped);
+                    self.told(id, Answer::of_error(&why));
+                }
                 Event::Lagged(count) => self.complain(format!("{count} events were not read")),
                 _ => {}
             }
@@ -118,9 +124,9 @@ impl Book {
         pages.accepted.keys().filter(|id| !pages.told.contains_key(id)).count()
     }
 
-    /// How many messages ended otherwise than delivered.
-    pub(crate) fn not_delivered(&self) -> usize {
-        self.pages.borrow().told.values().filter(|answer| **answer != Answer::Delivered).count()
+    /// How many messages ended because the client stopped.
+    pub(crate) fn stopped(&self) -> u64 {
+        self.pages.borrow().stopped
     }
 
     /// What does not add up, once the client is over. `arrived` says whether the broker has a message.

@@ -15,6 +15,7 @@ use turmoil::Sim;
 use crate::application::{self, Plan};
 use crate::book::Book;
 use crate::broker::{self, HOST, Server};
+use crate::inbound::Inbound;
 use crate::setting::Setting;
 use crate::way;
 
@@ -55,6 +56,7 @@ struct Account {
     auditor: Auditor,
     arrived: Arc<Mutex<BTreeSet<u64>>>,
     book: Book,
+    inbound: Inbound,
     at: Rc<RefCell<String>>,
     name: String,
 }
@@ -74,7 +76,8 @@ impl Account {
         });
         let ledgers = [auditor.ledger(), ledger];
         let book = Book::new(auditor.clone());
-        (Self { auditor, arrived, book, at: Rc::default(), name }, ledgers)
+        let inbound = Inbound::default();
+        (Self { auditor, arrived, book, inbound, at: Rc::default(), name }, ledgers)
     }
 
     fn close(self) -> Vec<String> {
@@ -89,7 +92,7 @@ impl Account {
 }
 
 /// What a course came to, when all went well.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) accepted: usize,
     pub(crate) arrived: usize,
@@ -123,13 +126,14 @@ pub(crate) fn run(seed: u64) -> Result<Told, String> {
             setting,
             auditor: account.auditor.clone(),
             book: account.book.clone(),
+            inbound: account.inbound.clone(),
             calm: Rc::clone(&calm),
             at: Rc::clone(&account.at),
         };
         sim.client(account.name.as_str(), application::live(plan));
     }
     let acts = draw(&setting, &mut dice);
-    let mut world = World { sim, server, accounts: &accounts, dice };
+    let mut world = World { sim, server, accounts: &accounts, dice, letters: 0 };
     let mut complaints = world.play(acts, &calm).err().into_iter().collect::<Vec<_>>();
     complaints.extend(world.afterwards());
     let links = world.server.with(|broker| broker.counters().connected);
@@ -177,6 +181,14 @@ struct World<'a> {
     server: Rc<Server>,
     accounts: &'a [Account],
     dice: Rng,
+    /// Messages the broker sent of its own.
+    letters: u64,
+}
+
+/// What a message of the broker says: how long its handler takes, and its number.
+pub(crate) fn read(payload: &[u8]) -> (u8, u64) {
+    let (what, number) = payload.split_first().unwrap_or((&0, &[]));
+    (*what, number.try_into().map(u64::from_be_bytes).unwrap_or_default())
 }
 
 impl World<'_> {
@@ -209,14 +221,20 @@ impl World<'_> {
         }
     }
 
-    /// The broker sends something to somebody; the first byte says how long its handler takes.
+    /// The broker sends something to somebody.
     fn send(&mut self) {
         let account = &self.accounts[self.dice.usize(0..self.accounts.len())];
-        let branch = if self.dice.bool() { "in" } else { "extra" };
+        let handled = self.dice.bool();
+        let branch = if handled { "in" } else { "extra" };
         let topic = format!("{branch}/{}/{}", account.name, self.dice.u8(0..4));
         let qos = if self.dice.bool() { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
-        let payload = vec![self.dice.u8(..)];
-        self.server.with(|broker| broker.publish(&topic, payload, qos, false));
+        self.letters += 1;
+        let mut payload = vec![self.dice.u8(..)];
+        payload.extend(self.letters.to_be_bytes());
+        let wanted = self.server.with(|broker| broker.publish(&topic, payload, qos, false));
+        if handled && wanted {
+            account.inbound.sent(self.letters, qos);
+        }
     }
 
     fn act(&mut self, act: Act) {

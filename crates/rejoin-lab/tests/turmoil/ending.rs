@@ -238,9 +238,14 @@ fn a_shutdown_that_is_given_up_goes_on_by_itself() {
 fn while_a_handler_never_returns() {
     let left = play(Scene::default(), async {
         let client = start(false)?;
-        let handler = async |_: Message| -> Result<(), std::io::Error> { std::future::pending().await };
+        let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let handler = move |_: Message| {
+            let _ = called.send(());
+            std::future::pending::<Result<(), std::io::Error>>()
+        };
         drop(client.handle("jobs/#", Qos::AtLeastOnce, handler).await?);
         client.publish("jobs/1", "work").qos(Qos::AtLeastOnce).await?;
+        assert_eq!(calls.recv().await, Some(()));
         let report = shut_down(&client).await;
         assert_eq!((report.delivered, report.lost, report.clean), (0, 0, true), "{report:?}");
         Ok(())
