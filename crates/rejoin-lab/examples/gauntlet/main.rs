@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 mod page;
+#[path = "../../tests/gauntlet_tls/self_signed.rs"]
+mod self_signed;
 mod tls;
 
 use std::path::PathBuf;
