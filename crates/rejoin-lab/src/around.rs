@@ -10,6 +10,8 @@ use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::port::reset_on_drop;
+
 /// A stream a script can speak through.
 pub trait Spoken: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {}
 
@@ -63,7 +65,6 @@ impl Way {
 
     /// Ends the connection with RST.
     pub(crate) fn reset(self) {
-        // An error here means that the connection is gone already.
-        let _ = self.socket.set_linger(Some(std::time::Duration::ZERO));
+        reset_on_drop(&self.socket);
     }
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -54,7 +55,7 @@ fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Makes the coming close of the socket a reset.
-pub(crate) fn reset_on_drop(stream: &TcpStream) {
+pub(crate) fn reset_on_drop<'a>(socket: impl Into<SockRef<'a>>) {
     // An error here means that the connection is gone already.
-    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket.into().set_linger(Some(std::time::Duration::ZERO));
 }

@@ -15,7 +15,7 @@ use rejoin_core::codec::packet::{
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::around::{Around, Way};
@@ -23,6 +23,8 @@ use crate::wire::{Ending, PacketKind};
 
 /// How long each wait may last, unless told otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long a handshake around a connection may last: on loopback it takes milliseconds, on a busy machine some tens.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a script waited for in vain, with the connection it was on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub struct ScriptedBroker {
     listener: TcpListener,
     addr: SocketAddr,
     limit: Duration,
+    handshake_limit: Duration,
     accepted: usize,
     around: Option<Around>,
 }
@@ -77,7 +80,8 @@ impl ScriptedBroker {
     /// # Errors
     /// When the listener has no address.
     pub fn listening(listener: TcpListener) -> io::Result<Self> {
-        Ok(Self { addr: listener.local_addr()?, listener, limit: LIMIT, accepted: 0, around: None })
+        let (addr, limit, handshake_limit) = (listener.local_addr()?, LIMIT, HANDSHAKE_LIMIT);
+        Ok(Self { listener, addr, limit, handshake_limit, accepted: 0, around: None })
     }
 
     fn listen(buffers: Option<u32>) -> io::Result<Self> {
@@ -105,6 +109,17 @@ impl ScriptedBroker {
         self.around = around;
     }
 
+    /// Sets how long what is around a connection may take to be there: a client that says nothing is passed over then,
+    /// so that the next one has its turn. Default 5 s.
+    pub const fn set_handshake_limit(&mut self, limit: Duration) {
+        self.handshake_limit = limit;
+    }
+
+    /// How many connections came so far, those included that did not get through the handshake.
+    pub const fn accepted(&self) -> usize {
+        self.accepted
+    }
+
     /// The next connection; where something is around it, the next one that comes so far.
     ///
     /// # Errors
@@ -125,14 +140,19 @@ impl ScriptedBroker {
 
     async fn next_way(&mut self) -> io::Result<Way> {
         loop {
-            let (stream, _) = self.listener.accept().await?;
-            self.accepted += 1;
-            match Way::through(stream, self.around.as_ref()).await {
+            let stream = self.next_stream().await?;
+            match through(stream, self.around.as_ref(), self.handshake_limit).await {
                 // A client may give a handshake up, as it may a connection nobody has accepted yet.
                 Err(_) if self.around.is_some() => {}
                 way => return way,
             }
         }
+    }
+
+    async fn next_stream(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = self.listener.accept().await?;
+        self.accepted += 1;
+        Ok(stream)
     }
 
     /// The next connection with its CONNECT read.
@@ -170,7 +190,7 @@ impl ScriptedBroker {
     /// Runs a script for each connection, several at a time, until the result is dropped. The number counts from 1.
     pub fn serve<F, R>(self, script: F) -> Serving
     where
-        F: Fn(usize, Peer) -> R + Send + 'static,
+        F: Fn(usize, Peer) -> R + Send + Sync + 'static,
         R: Future<Output = ScriptResult> + Send + 'static,
     {
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -180,19 +200,33 @@ impl ScriptedBroker {
     }
 }
 
+/// The connection of a socket, when all that is around it is there.
+async fn through(stream: TcpStream, around: Option<&Around>, limit: Duration) -> io::Result<Way> {
+    match tokio::time::timeout(limit, Way::through(stream, around)).await {
+        Ok(way) => way,
+        Err(_) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no handshake was done within {limit:?}")))
+        }
+    }
+}
+
 async fn run<F, R>(broker: ScriptedBroker, script: F, seen: Arc<Mutex<Seen>>)
 where
-    F: Fn(usize, Peer) -> R + Send + 'static,
+    F: Fn(usize, Peer) -> R + Send + Sync + 'static,
     R: Future<Output = ScriptResult> + Send + 'static,
 {
-    let (mut scripts, mut broker) = (tokio::task::JoinSet::new(), broker);
-    while let Ok(way) = broker.next_way().await {
+    let (mut scripts, mut broker, script) = (tokio::task::JoinSet::new(), broker, Arc::new(script));
+    while let Ok(stream) = broker.next_stream().await {
         seen.lock().unwrap_or_else(PoisonError::into_inner).accepts.push(Instant::now());
-        let number = broker.accepted;
-        let script = script(number, Peer::new(way, number, broker.limit));
-        let seen = Arc::clone(&seen);
+        let (number, limit, handshake_limit) = (broker.accepted, broker.limit, broker.handshake_limit);
+        let (script, around, seen) = (Arc::clone(&script), broker.around.clone(), Arc::clone(&seen));
+        // A client that says nothing must not keep the others waiting.
         scripts.spawn(async move {
-            if let Err(error) = script.await {
+            let played = match through(stream, around.as_ref(), handshake_limit).await {
+                Ok(way) => script(number, Peer::new(way, number, limit)).await,
+                Err(error) => Err(ScriptError(format!("connection {number}: {error}"))),
+            };
+            if let Err(error) = played {
                 seen.lock().unwrap_or_else(PoisonError::into_inner).errors.push(error);
             }
         });

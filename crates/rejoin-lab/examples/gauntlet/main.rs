@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 mod page;
+#[path = "../../tests/gauntlet_tls/self_signed.rs"]
+mod self_signed;
 mod tls;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use std::rc::Rc;
 use rejoin_core::Version;
 use rejoin_lab::gauntlet::{Finding, ROWS, Row, Terms, run};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 /// Rows at a time: most of their time is waiting.
 const AT_ONCE: usize = 40;
@@ -76,7 +78,7 @@ async fn gauntlet() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let ours = plan.clients.iter().zip(&columns).filter(|((name, _), _)| is_ours(name));
-    let broken = ours.flat_map(|(_, column)| column).flatten().any(|finding| !finding.passed);
+    let broken = ours.flat_map(|(_, column)| column).any(|findings| !page::passed(findings));
     if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -149,19 +151,43 @@ async fn side_by_side(clients: &[Rc<Client>], rows: &[&Row]) -> Vec<Vec<Findings
     });
     let (alone, waiting): (Vec<_>, Vec<_>) = every.partition(|(_, row)| ALONE.contains(&rows[*row].number));
     let places = Rc::new(Semaphore::new(AT_ONCE));
-    let mut running = JoinSet::new();
-    for (column, row) in waiting {
+    let running = waiting.into_iter().map(|(column, row)| {
         let (places, client, script) = (Rc::clone(&places), Rc::clone(&clients[column]), *rows[row]);
-        running.spawn_local(async move {
+        let one = async move {
             let _place = places.acquire().await;
-            (column, row, client.one(&script).await)
-        });
-    }
-    while let Some(Ok((column, row, finding))) = running.join_next().await {
-        columns[column][row].push(finding);
+            client.one(&script).await
+        };
+        (column, row, tokio::task::spawn_local(one))
+    });
+    for (column, row, one) in running.collect::<Vec<_>>() {
+        columns[column][row].push(ended(one).await);
     }
     for (column, row) in alone {
-        columns[column][row].push(clients[column].one(rows[row]).await);
+        let (client, script) = (Rc::clone(&clients[column]), *rows[row]);
+        let one = tokio::task::spawn_local(async move { client.one(&script).await });
+        columns[column][row].push(ended(one).await);
     }
     columns
+}
+
+/// What a run found. One that panicked fails its row, and no other.
+async fn ended(one: JoinHandle<Finding>) -> Finding {
+    one.await.unwrap_or_else(|error| {
+        let figure = format!("the script itself failed: {error}");
+        println!("{figure}");
+        Finding { passed: false, figure }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_panics_fails_its_row() {
+        let one = tokio::spawn(async { panic!("as it should") });
+        let finding = ended(one).await;
+        assert!(!finding.passed);
+        assert!(finding.figure.starts_with("the script itself failed: task"), "{}", finding.figure);
+    }
 }

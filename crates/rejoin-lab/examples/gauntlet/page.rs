@@ -10,7 +10,8 @@ use rejoin_lab::gauntlet::Row;
 use crate::{Findings, NO_SUCH_PACKET, Plan};
 
 const MARK: &str = "<!-- table -->";
-const PASSED: char = '✓';
+const PASSED: &str = "✓";
+const FAILED: &str = "**✗**";
 /// What a cell says at most, in characters.
 const FIGURE_LONGEST: usize = 90;
 
@@ -106,13 +107,19 @@ impl Table {
         Some(Self { clients, rows: rows.collect() })
     }
 
-    /// Takes over what a later run found; what that did not run stays.
+    /// Takes over what a later run found, rows that were not there as well; what that did not run stays.
     fn amend(&mut self, later: &Self) {
         for client in &later.clients {
             if !self.clients.contains(client) {
                 self.clients.push(client.clone());
             }
         }
+        for found in &later.rows {
+            if !self.rows.iter().any(|line| line.number == found.number) {
+                self.rows.push(Line { cells: Vec::new(), ..found.clone() });
+            }
+        }
+        self.rows.sort_by_key(|line| line.number.parse::<u32>().unwrap_or(u32::MAX));
         for line in &mut self.rows {
             line.cells.resize(self.clients.len(), String::new());
             let Some(found) = later.rows.iter().find(|found| found.number == line.number) else { continue };
@@ -161,17 +168,25 @@ impl fmt::Display for Table {
     }
 }
 
+/// Whether a row was run, and passed each time.
+pub(crate) fn passed(findings: &Findings) -> bool {
+    !findings.is_empty() && findings.iter().all(|finding| finding.passed)
+}
+
 /// What one row found, in all its runs.
 fn cell(findings: &Findings) -> String {
+    if findings.is_empty() {
+        return format!("{FAILED} not run");
+    }
     if findings.iter().all(|finding| finding.figure == NO_SUCH_PACKET) {
         return NO_SUCH_PACKET.to_owned();
     }
-    let passed = findings.iter().filter(|finding| finding.passed).count();
+    let passes = findings.iter().filter(|finding| finding.passed).count();
     // A run that failed speaks for the row.
     let shown = findings.iter().find(|finding| !finding.passed).or_else(|| findings.last());
     let figure = shown.map_or("", |finding| finding.figure.as_str()).replace('|', "/");
-    let mark = if passed == findings.len() { PASSED.to_string() } else { "**✗**".to_owned() };
-    let share = if findings.len() > 1 { format!(" {passed}/{}", findings.len()) } else { String::new() };
+    let mark = if passed(findings) { PASSED } else { FAILED };
+    let share = if findings.len() > 1 { format!(" {passes}/{}", findings.len()) } else { String::new() };
     format!("{mark}{share} {}", figure.chars().take(FIGURE_LONGEST).collect::<String>())
 }
 
@@ -206,6 +221,29 @@ mod tests {
         assert!(text.contains("| 1 | script 1 | ✓ 1 s | ✓ 10/10 2 s | ✓ 4 s |"), "{text}");
         assert!(text.contains("| 2 | script 2 | **✗** 3 lost | no such packet |  |"), "{text}");
         assert!(text.ends_with("| | passed | **2 of 3** | **2 of 2** | **1 of 1** |\n"), "{text}");
+    }
+
+    #[test]
+    fn rows_the_page_did_not_have_are_put_where_their_number_belongs() {
+        let mut kept = table(&["a", "b"], &[("1", &["✓ 1 s", "✓ 2 s"]), ("10", &["✓ x", "✓ y"])]);
+        kept.amend(&table(&["b"], &[("9", &["**✗** never"]), ("11", &["✓ z"])]));
+        let text = kept.to_string();
+        let numbers: Vec<&str> = kept.rows.iter().map(|line| line.number.as_str()).collect();
+        assert_eq!(numbers, ["1", "9", "10", "11"]);
+        assert!(text.contains("| 9 | script 9 |  | **✗** never |"), "{text}");
+        assert!(text.contains("| 11 | script 11 |  | ✓ z |"), "{text}");
+        assert!(text.ends_with("| | passed | **2 of 2** | **3 of 4** |\n"), "{text}");
+        let again = Table::read(&format!("One run.\n\n{text}")).expect("what is written can be read");
+        assert_eq!(again.to_string(), text);
+    }
+
+    #[test]
+    fn a_row_nobody_ran_did_not_pass_and_is_counted() {
+        assert_eq!(cell(&Vec::new()), "**✗** not run");
+        assert!(!passed(&Vec::new()));
+        let not_run = cell(&Vec::new());
+        let text = table(&["a"], &[("1", &["✓ 1 s"]), ("2", &[not_run.as_str()])]).to_string();
+        assert!(text.ends_with("| | passed | **1 of 2** |\n"), "{text}");
     }
 
     #[test]

@@ -2,15 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rejoin_lab::Around;
 use rejoin_lab::gauntlet::Secured;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::self_signed;
 
 /// Whom clients are told to trust. Its file lives as long as this.
 pub(crate) struct Authority {
@@ -20,16 +17,10 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> io::Result<Self> {
-        let made = generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).map_err(io::Error::other)?;
-        let CertifiedKey { cert, signing_key } = made;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key))
-            .map_err(io::Error::other)?;
+        let (acceptor, pem) = self_signed::server("127.0.0.1")?;
         let ca_file = std::env::temp_dir().join(format!("rejoin-gauntlet-{}.pem", std::process::id()));
-        std::fs::write(&ca_file, cert.pem())?;
-        Ok(Self { ca_file, acceptor: Arc::new(config).into() })
+        std::fs::write(&ca_file, pem)?;
+        Ok(Self { ca_file, acceptor })
     }
 
     pub(crate) fn secured(&self) -> Secured {

@@ -7,10 +7,11 @@ use rejoin_core::{ReasonCode, Version};
 use tokio::time::Instant;
 
 use super::{CLEAN, Finding, KEPT, PATIENCE, RowResult, Stage, seconds};
+use crate::ScriptResult;
 
 /// Within this time a client is asked how it is.
 const MOMENT: Duration = Duration::from_secs(2);
-/// Watched for so long, a client may come back this often: 12 a minute, and the first one.
+/// Watched for so long, a client may connect this often, the first time included.
 const WATCHED: Duration = Duration::from_secs(20);
 const CONNECTIONS_MAX: usize = 12;
 
@@ -37,19 +38,24 @@ pub(super) async fn no_connack(stage: &mut Stage) -> RowResult {
     Ok(Finding::new(passed, figure))
 }
 
-/// Takes connections for a time, each ended as the script says, and counts them.
-async fn count<F>(stage: &mut Stage, time: Duration, mut script: F) -> usize
+/// Takes connections for a time, each ended as the script says. All that came are counted, those the client ended before
+/// its CONNECT, or within the handshake of TLS, as well: a storm of them is one.
+async fn count<F>(stage: &mut Stage, time: Duration, mut script: F) -> ScriptResult<usize>
 where
     F: AsyncFnMut(crate::Peer),
 {
     let end = Instant::now() + time;
-    let mut connections = 0;
-    while let Ok(Ok(peer)) = tokio::time::timeout_at(end, stage.accept(time + Duration::from_secs(60))).await
-    {
-        connections += 1;
-        script(peer).await;
+    let before = stage.broker.accepted();
+    loop {
+        let known = stage.broker.accepted();
+        match tokio::time::timeout_at(end, stage.accept(time + Duration::from_secs(60))).await {
+            Err(_) => return Ok(stage.broker.accepted() - before),
+            Ok(Ok(peer)) => script(peer).await,
+            // None came, though there is time: the listener failed.
+            Ok(Err(error)) if stage.broker.accepted() == known => return Err(error),
+            Ok(Err(_)) => {}
+        }
     }
-    connections
 }
 
 fn storm(connections: usize) -> Finding {
@@ -63,15 +69,16 @@ pub(super) async fn closed_after_connack(stage: &mut Stage) -> RowResult {
         let _ = peer.connack(false).await;
         peer.close().await;
     })
-    .await;
+    .await?;
     Ok(storm(connections))
 }
 
 pub(super) async fn closed_before_connack(stage: &mut Stage) -> RowResult {
     stage.connect(CLEAN);
-    let connections = count(stage, WATCHED, async |peer| drop(peer)).await;
+    let connections = count(stage, WATCHED, async |peer| drop(peer)).await?;
     let mut finding = storm(connections);
-    if finding.passed && stage.accept(PATIENCE).await.is_err() {
+    let known = stage.broker.accepted();
+    if finding.passed && stage.accept(PATIENCE).await.is_err() && stage.broker.accepted() == known {
         finding = Finding::new(false, "gave up");
     }
     Ok(finding)
@@ -84,7 +91,7 @@ pub(super) async fn short_lives(stage: &mut Stage) -> RowResult {
         let _ = peer.connack(false).await;
         let _ = peer.expect_nothing(Duration::from_secs(2)).await;
     })
-    .await;
+    .await?;
     // 2 s of life each: without a pause there would be 15.
     Ok(Finding::new((2..=6).contains(&connections), format!("{connections} in {}", seconds(time))))
 }
@@ -99,7 +106,7 @@ pub(super) async fn duel(stage: &mut Stage) -> RowResult {
         let _ = peer.send(&Packet::Disconnect(taken)).await;
         peer.close().await;
     })
-    .await;
+    .await?;
     Ok(Finding::new((1..=5).contains(&connections), format!("{connections} in {}", seconds(time))))
 }
 
@@ -135,4 +142,47 @@ pub(super) async fn unknown_code(stage: &mut Stage) -> RowResult {
         _ => "refused",
     };
     Ok(Finding::new(!up && state == Some(false), figure))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+mod tests {
+    use std::path::Path;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::gauntlet::{Secured, Subject, Terms};
+    use crate::{Around, ScriptedBroker};
+
+    /// The client is this test; the program only has to be one.
+    async fn stage(tls: Option<Secured>) -> Stage {
+        let broker = ScriptedBroker::start().await.unwrap();
+        let subject = Subject::start(Path::new("/bin/cat")).unwrap();
+        let mut stage = Stage { broker, subject, terms: Terms { version: Version::V5, tls } };
+        stage.secure();
+        stage
+    }
+
+    async fn storm_of(mut stage: Stage) -> Finding {
+        for _ in 0..2 * CONNECTIONS_MAX {
+            drop(TcpStream::connect(stage.broker.addr()).await.unwrap());
+        }
+        storm(count(&mut stage, Duration::from_secs(2), async |peer| drop(peer)).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn connections_that_end_before_connect_are_a_storm_too() {
+        assert_eq!(storm_of(stage(None).await).await, Finding::new(false, "24 in 20.0 s"));
+    }
+
+    #[tokio::test]
+    async fn connections_that_end_in_the_handshake_are_a_storm_too() {
+        let around = Around::new(|stream: TcpStream| async move {
+            let _: u8 = tokio::io::AsyncReadExt::read_u8(&mut { stream }).await?;
+            Err::<TcpStream, _>(std::io::Error::other("never"))
+        });
+        let secured = Secured { around, ca_file: "none.pem".into() };
+        assert_eq!(storm_of(stage(Some(secured)).await).await, Finding::new(false, "24 in 20.0 s"));
+    }
 }

@@ -86,7 +86,7 @@ rows! {
     4 both "PINGREQ is never answered: noticed in time (keep-alive 5 s)" liveness::unanswered_ping;
     5 both "the peer stops reading while we publish: noticed and reconnected" liveness::stops_reading;
     6 v5 "every QoS 2 message refused by PUBREC, window 5, 12 sent: 12 clear failures" messages::refused_by_pubrec;
-    7 both "CONNACK, then closed at once: at most 12 connections a minute" handshake::closed_after_connack;
+    7 both "CONNACK, then closed at once: at most 12 connections in 20 s" handshake::closed_after_connack;
     8 both "closed before CONNACK: the same, and never gives up" handshake::closed_before_connack;
     9 v5 "resumed with Receive Maximum 2: window kept, DUP true" sessions::smaller_window;
     10 v5 "a message above Maximum Packet Size: refused, the link lives" messages::too_large;

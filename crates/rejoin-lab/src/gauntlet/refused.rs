@@ -28,9 +28,41 @@ pub(super) async fn for_a_minute(stage: &mut Stage) -> RowResult {
     let begin = Instant::now();
     stage.listen(&mut port)?;
     let again = stage.accept_session(true, REFUSED).await;
-    let spent = after.zip(before).map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
-    let took = seconds(begin.elapsed());
-    let back = if again.is_ok() { format!("back after {took}") } else { "does not come back".to_owned() };
-    let figure = format!("{back}, {:.2} s of processor", spent.as_secs_f64());
-    Ok(Finding::new(again.is_ok() && spent < SPINS_FROM, figure))
+    let spent = after.zip(before).map(|(after, before)| after.saturating_sub(before));
+    Ok(judged(again.is_ok().then(|| begin.elapsed()), spent))
+}
+
+/// Processor time that could not be read is not little of it: the row fails then.
+fn judged(back: Option<Duration>, spent: Option<Duration>) -> Finding {
+    let came =
+        back.map_or_else(|| "does not come back".to_owned(), |took| format!("back after {}", seconds(took)));
+    let used = spent.map_or_else(
+        || "processor time not measured".to_owned(),
+        |spent| format!("{:.2} s of processor", spent.as_secs_f64()),
+    );
+    let passed = back.is_some() && spent.is_some_and(|spent| spent < SPINS_FROM);
+    Finding::new(passed, format!("{came}, {used}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_measured_did_not_pass() {
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            judged(Some(second), None),
+            Finding::new(false, "back after 1.0 s, processor time not measured")
+        );
+        assert_eq!(
+            judged(Some(second), Some(second / 4)),
+            Finding::new(true, "back after 1.0 s, 0.25 s of processor")
+        );
+        assert!(!judged(Some(second), Some(SPINS_FROM)).passed);
+        assert_eq!(
+            judged(None, Some(second / 4)),
+            Finding::new(false, "does not come back, 0.25 s of processor")
+        );
+    }
 }

@@ -28,6 +28,7 @@ mod poison;
 mod publishing;
 #[path = "../gauntlet/refusals.rs"]
 mod refusals;
+mod self_signed;
 #[path = "../gauntlet/session_loss.rs"]
 mod session_loss;
 mod way;

@@ -2,16 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rejoin::{Builder, Client, Tls};
 use tokio::io::{DuplexStream, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::self_signed;
 
 /// The name in the certificate.
 const NAME: &str = "gauntlet.test";
@@ -19,17 +17,7 @@ const NAME: &str = "gauntlet.test";
 const PIPE: usize = 16 * 1024;
 
 /// The other end of TLS, and the certificate to trust.
-static SERVER: LazyLock<(TlsAcceptor, String)> = LazyLock::new(|| {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    (Arc::new(config).into(), cert.pem())
-});
+static SERVER: LazyLock<(TlsAcceptor, String)> = LazyLock::new(|| self_signed::server(NAME).unwrap());
 
 /// A client of the broker at this address.
 pub(crate) fn to(addr: SocketAddr) -> Builder {

@@ -100,17 +100,12 @@ async fn a_script_for_every_connection() {
 #[tokio::test]
 async fn a_handshake_that_is_given_up_is_passed_over_and_the_next_one_is_spoken_through() {
     let mut broker = ScriptedBroker::start().await.unwrap();
-    broker.set_around(Some(Around::new(|mut stream: TcpStream| async move {
-        let mut word = [0; 4];
-        stream.read_exact(&mut word).await?;
-        // Only what the stream gives from here on is MQTT.
-        Ok(tokio::io::BufStream::new(stream))
-    })));
+    broker.set_around(Some(behind_a_word()));
     drop(TcpStream::connect(broker.addr()).await.unwrap());
     let mut client = TcpStream::connect(broker.addr()).await.unwrap();
     client.write_all(b"word\xC0\0").await.unwrap();
     let mut peer = broker.accept().await.unwrap();
-    assert_eq!(peer.number(), 2);
+    assert_eq!((peer.number(), broker.accepted()), (2, 2));
     peer.set_answers_pings(false);
     assert_eq!(peer.recv().await.unwrap(), Packet::PingReq);
     peer.send(&Packet::PingResp).await.unwrap();
@@ -119,4 +114,48 @@ async fn a_handshake_that_is_given_up_is_passed_over_and_the_next_one_is_spoken_
     assert_eq!(answer, [0xD0, 0]);
     peer.reset();
     assert_eq!(client.read(&mut answer).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Only what the stream gives after four bytes is MQTT.
+fn behind_a_word() -> Around {
+    Around::new(|mut stream: TcpStream| async move {
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await?;
+        Ok(tokio::io::BufStream::new(stream))
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_keeps_a_script_from_the_next_one_no_longer_than_the_limit() {
+    let mut broker = ScriptedBroker::start().await.unwrap();
+    broker.set_around(Some(behind_a_word()));
+    broker.set_handshake_limit(Duration::from_millis(50));
+    let _silent = TcpStream::connect(broker.addr()).await.unwrap();
+    let mut client = TcpStream::connect(broker.addr()).await.unwrap();
+    client.write_all(b"word").await.unwrap();
+    assert_eq!(broker.accept().await.unwrap().number(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_keeps_nobody_waiting_where_connections_are_served() {
+    let mut broker = ScriptedBroker::start().await.unwrap();
+    broker.set_around(Some(behind_a_word()));
+    broker.set_handshake_limit(Duration::from_secs(1));
+    let addr = broker.addr();
+    let silent = TcpStream::connect(addr).await.unwrap();
+    let serving = broker.serve(|number, mut peer| async move { peer.send_raw(&[number as u8]).await });
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    client.write_all(b"word").await.unwrap();
+    let mut answer = Vec::new();
+    let begin = std::time::Instant::now();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!((answer, serving.accepts().len()), (vec![2], 2));
+    assert!(serving.errors().is_empty(), "the first is still waited for: {:?}", begin.elapsed());
+    while serving.errors().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the limit must be reached");
+        // waits: for a list that tells nobody when it grows, looked at again and again, within a limit
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(serving.errors()[0].to_string(), "connection 1: no handshake was done within 1s");
+    drop(silent);
 }
