@@ -2,8 +2,8 @@
 //! with a session, and something that happens in the middle.
 
 use super::cluster::Cluster;
-use super::folder;
 use super::judge::{Arrivals, Evidence, Story};
+use super::{folder, token};
 use crate::{run, say};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -215,7 +215,7 @@ impl Trial {
         if step.act != Act::Tokens {
             command.args(["--stable-after", STABLE]);
         } else {
-            let asked = format!("{} {TOKEN}", self.cluster.data().join("token").display());
+            let asked = token::command(self.cluster.data(), TOKEN);
             command.args(["-u", "rejoin", "--password-command", &asked]);
         }
         command.stdin(if verb == "pub" { Stdio::piped() } else { Stdio::null() });
