@@ -51,8 +51,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) const STEPS: [Step; 10] = [
     Step::new("5", "1", Act::Kill),
     Step::new("311", "1", Act::Kill),
-    Step::new("5", "2", Act::Kill),
-    Step::new("311", "2", Act::Kill),
+    Step::new("5", "2", Act::Kill).lowered(),
+    Step::new("311", "2", Act::Kill).lowered(),
     Step::new("5", "1", Act::Drain),
     Step::new("311", "1", Act::Drain),
     Step::new("5", "1", Act::OneOfThree),
