@@ -47,9 +47,11 @@ fn folder(root: &Path) -> PathBuf {
 }
 
 /// Tells how to use a cluster and lets it run.
-fn show(cluster: Cluster) -> Result<(), String> {
-    for node in cluster.nodes() {
-        say::line(&format!("{}: process {}, -L {}", node.name(), node.id(), node.url()));
+fn show(mut cluster: Cluster) -> Result<(), String> {
+    for n in 0..cluster.nodes().len() {
+        let node = cluster.node(n);
+        let id = node.id()?;
+        say::line(&format!("{}: process {id}, -L {}", node.name(), node.url()));
     }
     say::line(&format!("logs and data: {}", cluster.data().display()));
     for line in cluster.hints() {

@@ -4,8 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+/// An `exp` farther away than this, ten years, is in milliseconds by mistake, or means never.
+const FARTHEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// The `exp` of a token; nothing for a password that is no such token, or one that does not say.
-pub(crate) fn ends(password: &[u8]) -> Option<SystemTime> {
+pub(crate) fn ends(password: &[u8], now: SystemTime) -> Option<SystemTime> {
     let mut parts = password.split(|byte| *byte == b'.');
     let (head, body, _proof, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
         return None;
@@ -13,7 +16,8 @@ pub(crate) fn ends(password: &[u8]) -> Option<SystemTime> {
     // A password with two dots in it is still one.
     object(head)?.get("alg")?.as_str()?;
     let seconds = object(body)?.get("exp")?.as_f64()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
+    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+    Some(end).filter(|end| end.duration_since(now).unwrap_or_default() <= FARTHEST)
 }
 
 fn object(part: &[u8]) -> Option<Value> {
@@ -60,7 +64,19 @@ mod tests {
     #[test]
     fn a_token_says_when_it_ends() {
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_300_819_380);
-        assert_eq!(ends(EXAMPLE.as_bytes()), Some(end));
+        assert_eq!(ends(EXAMPLE.as_bytes(), end), Some(end));
+    }
+
+    #[test]
+    fn what_ends_in_more_than_ten_years_is_not_known_to_end() {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_300_819_380);
+        let token = EXAMPLE.as_bytes();
+        assert_eq!(ends(token, end - FARTHEST), Some(end));
+        assert_eq!(ends(token, end - FARTHEST - Duration::from_secs(1)), None);
+        assert_eq!(ends(token, end + FARTHEST), Some(end), "it has ended, as a broker will say");
+        // {"exp":1300819380000}
+        let milliseconds = b"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEzMDA4MTkzODAwMDB9.x";
+        assert_eq!(ends(milliseconds, end), None);
     }
 
     #[test]
@@ -70,10 +86,10 @@ mod tests {
         let odd = ["eyJleHAiOi0xfQ", "eyJleHAiOjFlMzAwfQ", "eyJleHAiOiJzb29uIn0", "e30", "W10"]
             .map(|body| format!("eyJhbGciOiJIUzI1NiJ9.{body}.x"));
         for password in ["", "secret", "a.b.c", "..", "a.b.c.d", "é.é.é", cut] {
-            assert_eq!(ends(password.as_bytes()), None, "{password}");
+            assert_eq!(ends(password.as_bytes(), SystemTime::UNIX_EPOCH), None, "{password}");
         }
         for password in odd {
-            assert_eq!(ends(password.as_bytes()), None, "{password}");
+            assert_eq!(ends(password.as_bytes(), SystemTime::UNIX_EPOCH), None, "{password}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use rejoin::{Builder, CredentialSource, Credentials, Proxy, Scheme, Secret, ServerUrl, Tls, TlsVersion};
@@ -103,7 +104,7 @@ pub(crate) struct WaysArgs {
     #[arg(long, hide = true)]
     insecure: bool,
 
-    /// File with the password; read before each attempt, and before a JSON Web Token in it ends
+    /// File with the password; read before each attempt, and for renewal before a JSON Web Token in it ends
     #[arg(
         long,
         value_name = "FILE",
@@ -112,7 +113,7 @@ pub(crate) struct WaysArgs {
         help_heading = "Login"
     )]
     pub(crate) password_file: Option<PathBuf>,
-    /// Shell command that prints the password; run before each attempt, and before a JSON Web Token it printed ends
+    /// Shell command that prints the password; run before each attempt, and for renewal before a JSON Web Token it printed ends
     #[arg(long, value_name = "CMD", env = "REJOIN_PASSWORD_COMMAND", help_heading = "Login")]
     pub(crate) password_command: Option<String>,
 }
@@ -225,9 +226,9 @@ impl WaysArgs {
             builder = builder.websocket_header(name, value);
         }
         if let Some(file) = self.password_file.clone() {
-            builder = builder.login_from(from_file(file, user));
+            builder = builder.login_from(from_file(file, user).asked_each_time());
         } else if let Some(command) = self.password_command.clone() {
-            builder = builder.login_from(from_command(command, user));
+            builder = builder.login_from(from_command(command, user).asked_each_time());
         }
         builder.tls(self.tls())
     }
@@ -310,7 +311,7 @@ fn credentials(
     if password.expose().len() > PASSWORD_MAX {
         return Err("the password is longer than MQTT can carry".into());
     }
-    let ends = token::ends(password.expose());
+    let ends = token::ends(password.expose(), SystemTime::now());
     let credentials = match user {
         Some(user) => Credentials::new(user, password),
         None => Credentials::token(password),

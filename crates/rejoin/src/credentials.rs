@@ -18,6 +18,9 @@ use crate::secret::Secret;
 /// Kept credentials are asked for anew this long before they expire, or at nine tenths of their life if that is
 /// later: a broker that gets them in the last second may be too slow to like them.
 const MARGIN: Duration = Duration::from_secs(30);
+/// What was asked for on an open link is used by the attempt that follows within this time: the change-over waits for the
+/// budget, which lets an attempt through each minute at the latest.
+const HANDED_OVER: Duration = Duration::from_secs(60);
 /// Characters of a provider's error that are shown.
 const SHOWN: usize = 256;
 
@@ -71,9 +74,14 @@ type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// let builder = Client::builder("mqtt://broker.example").login_from(source);
 /// ```
 ///
-/// A failure of the function is waited out by a back-off of its own and is not held against the broker.
+/// An answer with a known end is used until shortly before it, or until a broker refuses it;
+/// [`CredentialSource::asked_each_time`] changes that. A failure of the function is waited out by a back-off of its own
+/// and is not held against the broker.
 #[derive(Clone)]
-pub struct CredentialSource(Arc<Inner>);
+pub struct CredentialSource {
+    inner: Arc<Inner>,
+    each_time: bool,
+}
 
 struct Inner {
     ask: Box<dyn Fn() -> Asking + Send + Sync>,
@@ -87,6 +95,8 @@ struct Kept {
     credentials: Credentials,
     got: SystemTime,
     refusals: u64,
+    /// An open link asked for them, and no attempt has had them yet.
+    renewed: bool,
 }
 
 impl fmt::Debug for CredentialSource {
@@ -101,6 +111,10 @@ impl Kept {
         let life = expires.duration_since(self.got).unwrap_or_default();
         now + MARGIN.min(life / 10) < expires
     }
+
+    fn is_for_the_next(&self, now: SystemTime) -> bool {
+        self.renewed && now < self.got + HANDED_OVER
+    }
 }
 
 impl CredentialSource {
@@ -111,29 +125,52 @@ impl CredentialSource {
         Fut: Future<Output = Answer> + Send + 'static,
     {
         let ask = Box::new(move || -> Asking { Box::pin(ask()) });
-        Self(Arc::new(Inner { ask, kept: Mutex::default(), refusals: AtomicU64::new(0) }))
+        let inner = Arc::new(Inner { ask, kept: Mutex::default(), refusals: AtomicU64::new(0) });
+        Self { inner, each_time: false }
+    }
+
+    /// The function is asked before every attempt, though the end of its last answer is known: the end only tells when to
+    /// renew it on an open link. One attempt within a minute after that renewal uses its answer, so that the link is not away while the
+    /// function thinks. For a file or a command whose answer somebody may replace long before it ends. Default: an answer
+    /// with a known end is kept, which spares the provider when many clients come back at once.
+    #[must_use]
+    pub fn asked_each_time(mut self) -> Self {
+        self.each_time = true;
+        self
     }
 
     /// The broker refused what was given.
     pub(crate) fn refused(&self) {
-        self.0.refusals.fetch_add(1, Ordering::Relaxed);
+        self.inner.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// For an attempt.
     pub(crate) async fn login(&self) -> Result<Identity, TransportError> {
-        let mut kept = self.0.kept.lock().await;
+        self.answer(false).await
+    }
+
+    /// For an open link whose credentials are about to end.
+    pub(crate) async fn renew(&self) -> Result<Identity, TransportError> {
+        self.answer(true).await
+    }
+
+    async fn answer(&self, renewed: bool) -> Result<Identity, TransportError> {
+        let mut kept = self.inner.kept.lock().await;
         let now = SystemTime::now();
-        let refusals = self.0.refusals.load(Ordering::Relaxed);
-        let known = kept.as_ref().filter(|kept| kept.refusals == refusals && kept.is_fresh(now));
-        if let Some(known) = known {
+        let refusals = self.inner.refusals.load(Ordering::Relaxed);
+        let known = kept.as_mut().filter(|kept| kept.refusals == refusals && kept.is_fresh(now));
+        if let Some(known) = known.filter(|known| !self.each_time || (!renewed && known.is_for_the_next(now)))
+        {
+            known.renewed = false;
             return identity(&known.credentials);
         }
         *kept = None;
-        let credentials = (self.0.ask)().await.map_err(|error| {
+        let credentials = (self.inner.ask)().await.map_err(|error| {
             let words: String = error.to_string().chars().take(SHOWN).collect();
             no_credentials(format!("the credential provider failed: {}", words.escape_debug()))
         })?;
         let identity = identity(&credentials);
-        *kept = Some(Kept { credentials, got: SystemTime::now(), refusals });
+        *kept = Some(Kept { credentials, got: SystemTime::now(), refusals, renewed });
         identity
     }
 }
@@ -213,9 +250,29 @@ mod tests {
         let got = SystemTime::now();
         let life = Duration::from_secs(100);
         let credentials = Credentials::token("t").expires_at(got + life);
-        let kept = Kept { credentials, got, refusals: 0 };
+        let kept = Kept { credentials, got, refusals: 0, renewed: true };
+        assert!(kept.is_for_the_next(got + Duration::from_secs(59)));
+        assert!(!kept.is_for_the_next(got + Duration::from_secs(60)));
         assert!(kept.is_fresh(got + Duration::from_secs(89)));
         assert!(!kept.is_fresh(got + Duration::from_secs(91)));
+    }
+
+    #[tokio::test]
+    async fn who_wants_it_is_asked_each_time_but_not_twice_for_one_change_over() {
+        let (source, asked) = counting(Some(Duration::from_secs(60)));
+        let source = source.asked_each_time();
+        source.login().await.unwrap();
+        source.clone().login().await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert!(source.renew().await.unwrap().ends.is_some());
+        let login = source.login().await.unwrap().login.unwrap();
+        assert_eq!(login.password.unwrap(), "token 2", "the next link has what the last one asked for");
+        source.login().await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
+        source.renew().await.unwrap();
+        source.refused();
+        source.login().await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 6);
     }
 
     #[tokio::test]

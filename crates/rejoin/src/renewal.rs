@@ -42,7 +42,7 @@ impl Renewing {
     /// Asks, in a task of its own and within the limit of the credentials stage.
     fn begin(source: CredentialSource, limit: Duration) -> Self {
         let task = tokio::spawn(async move {
-            match tokio::time::timeout(limit, source.login()).await {
+            match tokio::time::timeout(limit, source.renew()).await {
                 Ok(asked) => asked,
                 Err(_) => {
                     Err(no_credentials(format!("the credential provider gave no answer within {limit:?}")))

@@ -2,8 +2,8 @@
 //! with a session, and something that happens in the middle.
 
 use super::cluster::Cluster;
-use super::folder;
 use super::judge::{Arrivals, Evidence, Story};
+use super::{folder, token};
 use crate::{run, say};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -23,6 +23,8 @@ const TOKEN: &str = "5";
 /// A link that lived so long has proved itself. In a short run the default, 30 s, would make every cut look like a broker
 /// that does not hold its links; tokens of 5 s stand for those of 5 minutes, so they must do without.
 const STABLE: &str = "1s";
+/// How long a node that was asked to leave may keep the publisher: nats shows its clients out within half a minute.
+const FAREWELL: Duration = Duration::from_secs(45);
 /// How long two nodes of three stay away.
 const AWAY: Duration = Duration::from_secs(10);
 const BUILD: Duration = Duration::from_secs(900);
@@ -51,12 +53,20 @@ pub(super) struct Step {
     pub(super) version: &'static str,
     pub(super) qos: &'static str,
     pub(super) act: Act,
+    /// The broker has no QoS 2, and the publisher tells so.
+    pub(super) lowered: bool,
 }
 
 impl Step {
     /// For this version (5 or 311) and QoS.
     pub(super) const fn new(version: &'static str, qos: &'static str, act: Act) -> Self {
-        Self { version, qos, act }
+        Self { version, qos, act, lowered: false }
+    }
+
+    /// In front of a broker without QoS 2.
+    pub(super) const fn lowered(mut self) -> Self {
+        self.lowered = true;
+        self
     }
 
     fn title(&self) -> String {
@@ -159,9 +169,9 @@ impl Trial {
         let mut subscriber = self.subscriber(step, place, &topic)?;
         let begin = Instant::now();
         let mut publisher = self.client("pub", step, place, &["-l", "-t", &format!("{topic}/a")])?;
-        let sent = if step.act == Act::Tokens { LINES_OF_TOKENS } else { LINES };
-        let fed = self.feed(step.act, &mut publisher, sent);
+        let fed = self.feed(step.act, &mut publisher, &place.join("pub.events"));
         let ended = publisher.wait(LIMIT);
+        let sent = fed?;
         let arrived = place.join("sub.out");
         let end = Instant::now() + LIMIT;
         while Arrivals::read(&arrived).distinct() < sent && Instant::now() < end && subscriber.lives() {
@@ -170,7 +180,6 @@ impl Trial {
         // waits: only time shows that no copy comes.
         thread::sleep(LATE);
         subscriber.interrupt();
-        fed?;
         Ok(Evidence {
             sent,
             arrivals: Arrivals::read(&arrived),
@@ -215,7 +224,7 @@ impl Trial {
         if step.act != Act::Tokens {
             command.args(["--stable-after", STABLE]);
         } else {
-            let asked = format!("{} {TOKEN}", self.cluster.data().join("token").display());
+            let asked = token::command(self.cluster.data(), TOKEN);
             command.args(["-u", "rejoin", "--password-command", &asked]);
         }
         command.stdin(if verb == "pub" { Stdio::piped() } else { Stdio::null() });
@@ -223,11 +232,16 @@ impl Trial {
         command.spawn().map(Client).map_err(|error| format!("{}: {error}", self.program.display()))
     }
 
-    /// Writes the lines; in the middle the thing happens.
-    fn feed(&mut self, act: Act, publisher: &mut Client, lines: usize) -> Result<(), String> {
+    /// Writes the lines; in the middle the thing happens. How many they were: more than else where a node that leaves
+    /// takes its time, because it must happen to the publisher too.
+    fn feed(&mut self, act: Act, publisher: &mut Client, events: &Path) -> Result<usize, String> {
+        let lines = if act == Act::Tokens { LINES_OF_TOKENS } else { LINES };
         let mut stdin = publisher.0.stdin.take().ok_or("the publisher has no stdin")?;
         let mut happened = None;
-        for n in 1..=lines {
+        let stays = |at: Instant| at.elapsed() < FAREWELL && Story::read(events).losses().is_empty();
+        let mut n = 0;
+        while n < lines || (act == Act::Drain && happened.is_some_and(stays)) {
+            n += 1;
             if n == MIDDLE {
                 self.happen(act)?;
                 happened = Some(Instant::now());
@@ -241,7 +255,7 @@ impl Trial {
             self.cluster.node(0).start()?;
             self.cluster.node(1).start()?;
         }
-        Ok(())
+        Ok(n)
     }
 
     fn happen(&mut self, act: Act) -> Result<(), String> {

@@ -34,13 +34,22 @@ impl Node {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+    /// Of its process. An error where none runs: to many programs 0 is everybody.
+    pub(super) fn id(&mut self) -> Result<u32, String> {
+        let runs = self.runs();
+        match &self.child {
+            Some(child) if runs => Ok(child.id()),
+            _ => Err(format!("{} does not run", self.name)),
+        }
+    }
+
+    fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Starts it, also after it was killed, with the data it had. Nothing where it runs.
     pub(super) fn start(&mut self) -> Result<(), String> {
-        if self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+        if self.runs() {
             return Ok(());
         }
         let told = |error: io::Error| format!("{}: {error}", self.name);
@@ -184,6 +193,12 @@ pub(super) fn free_ports(count: usize) -> Result<Vec<u16>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_does_not_run_has_no_id() {
+        let mut node = Node::new("node 7", 1, PathBuf::from("log"), || Command::new("none"));
+        assert_eq!(node.id(), Err("node 7 does not run".to_owned()));
+    }
 
     #[test]
     fn ports_differ() {

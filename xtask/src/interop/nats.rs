@@ -72,7 +72,7 @@ struct LameDuck(PathBuf);
 impl Manners for LameDuck {
     /// It moves its leaders away, sends its clients away one by one, and ends.
     fn drain(&self, node: &mut Node) -> Result<(), String> {
-        run::within(Command::new(&self.0).arg(format!("--signal=ldm={}", node.id())), LIMIT)
+        run::within(Command::new(&self.0).arg(format!("--signal=ldm={}", node.id()?)), LIMIT)
     }
 
     fn revive(&self, node: &mut Node) -> Result<(), String> {

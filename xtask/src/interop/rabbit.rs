@@ -51,8 +51,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) const STEPS: [Step; 10] = [
     Step::new("5", "1", Act::Kill),
     Step::new("311", "1", Act::Kill),
-    Step::new("5", "2", Act::Kill),
-    Step::new("311", "2", Act::Kill),
+    Step::new("5", "2", Act::Kill).lowered(),
+    Step::new("311", "2", Act::Kill).lowered(),
     Step::new("5", "1", Act::Drain),
     Step::new("311", "1", Act::Drain),
     Step::new("5", "1", Act::OneOfThree),
@@ -112,23 +112,24 @@ pub(super) fn start(folder: &Path) -> Result<Cluster, String> {
     };
     cookie(&data).map_err(|error| format!("{}: {error}", data.display()))?;
     token::script(&data)?;
-    let servant = around
+    let mut nodes = Vec::new();
+    for n in 0..NODES {
+        nodes.push(node(&unpacked, &around, n, gateways[n], links[n])?);
+    }
+    // Last of what can fail: from here on it ends with its cluster.
+    let name_server = around
         .command(&unpacked.erlang.join("bin").join("epmd"))
         .args(["-address", "127.0.0.1", "-port", &names[0].to_string()])
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| format!("epmd: {error}"))?;
-    let mut nodes = Vec::new();
-    for n in 0..NODES {
-        nodes.push(node(&unpacked, &around, n, gateways[n], links[n])?);
-    }
     let tools = Tools { scripts: unpacked.scripts, around };
     let hint = format!(
         "a node leaves in order, and comes back:\n  {}\n  {}",
         tools.shown("drain"),
         tools.shown("revive")
     );
-    let cluster = Cluster::new(data, nodes, tools).with_servant(servant).started(LIMIT)?;
+    let cluster = Cluster::new(data, nodes, tools).with_servant(name_server).started(LIMIT)?;
     let flags = cluster.flags().join(" ");
     Ok(cluster
         .with_hint("for example:")
@@ -211,8 +212,8 @@ impl Tools {
             "HOME={} ERL_EPMD_PORT={} PATH={}:$PATH {} -n {} {word}",
             foreign::quoted(&self.around.home),
             self.around.names_port,
-            self.around.path.split(':').next().unwrap_or_default(),
-            self.scripts.join("rabbitmq-upgrade").display(),
+            foreign::quoted(Path::new(self.around.path.split(':').next().unwrap_or_default())),
+            foreign::quoted(&self.scripts.join("rabbitmq-upgrade")),
             name(0)
         )
     }

@@ -1,5 +1,6 @@
 //! Tokens for RabbitMQ's OAuth 2: how it checks them, and a script that makes them.
 
+use super::foreign::quoted;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,30 @@ proof=$(printf %s "$head.$body" | openssl dgst -sha256 -hmac only-for-this-test 
 printf '%s.%s.%s\n' "$head" "$body" "$proof"
 "#;
 
+fn file(folder: &Path) -> PathBuf {
+    folder.join("token")
+}
+
+/// For a shell: prints a token that is good for so many seconds, with the script in this folder.
+pub(super) fn command(folder: &Path, seconds: &str) -> String {
+    format!("{} {seconds}", quoted(&file(folder)))
+}
+
 /// Writes the script into this folder.
 pub(super) fn script(folder: &Path) -> Result<PathBuf, String> {
-    let file = folder.join("token");
+    let file = file(folder);
     fs::write(&file, SCRIPT)
         .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o755)))
         .map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_space_in_its_name_is_one_word_of_the_command() {
+        assert_eq!(command(Path::new("/my work"), "5"), "'/my work/token' 5");
+    }
 }

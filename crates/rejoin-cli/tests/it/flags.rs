@@ -116,7 +116,7 @@ fn help_tells_the_exit_codes_and_h_is_the_host() {
 }
 
 /// The ways to a broker, and who we are there.
-const WAYS: [&str; 33] = [
+const WAYS: [&str; 34] = [
     "-h, --host",
     "-p, --port",
     "-L, --url",
@@ -131,6 +131,7 @@ const WAYS: [&str; 33] = [
     "--ws-header",
     "--servers",
     "--clustered",
+    "--lower-qos",
     "--follow",
     "--connect-timeout",
     "--deadline",

@@ -5,6 +5,7 @@ mod demo;
 mod endings;
 mod flags;
 mod hostile;
+mod login;
 mod program;
 mod publishing;
 mod queue;
