@@ -54,6 +54,12 @@ impl Entry {
         }
     }
 
+    /// Makes it one of QoS 1.
+    pub(crate) const fn lower(&mut self) {
+        self.publication.qos = Qos::AtLeastOnce;
+        self.lowered = true;
+    }
+
     fn receipt(&self, reason: ReasonCode) -> Receipt {
         Receipt {
             reason,
