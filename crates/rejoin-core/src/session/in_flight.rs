@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
 use crate::codec::packet::PacketId;
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::interface::Ticket;
 
 /// Places of exchanges that ended are kept up to this number beside as many again as there are exchanges.
@@ -76,8 +76,8 @@ impl InFlight {
         self.awaited
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.in_flight = self.by_id.len();
         held.in_flight_places = self.slots.len();
     }

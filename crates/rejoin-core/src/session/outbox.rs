@@ -16,7 +16,7 @@ use crate::codec::packet::{Ack, PacketId, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::{SessionConfig, SessionLossPolicy};
 use crate::event::{Outcome, Publication, PublishId, Receipt, SessionLoss};
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::interface::Ticket;
 use crate::time::Timestamp;
 
@@ -113,8 +113,8 @@ impl Outbox {
         }
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         self.waiting.count(held);
         self.in_flight.count(held);
         held.put_off = self.redo.len() + self.undecided.len();

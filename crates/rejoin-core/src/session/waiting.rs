@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::outbox::Entry;
 use super::packed::Packed;
 use crate::event::{Publication, PublishId};
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -146,8 +146,8 @@ impl Waiting {
         self.near.len() + self.packed.len() + self.far.len()
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.waiting_near = self.near.len();
         held.waiting_near_bytes = self.near_bytes;
         held.waiting_packed = self.packed.len();
