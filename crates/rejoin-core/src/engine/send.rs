@@ -138,7 +138,7 @@ impl Engine {
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
         if lowered && entry.sent {
-            return self.send_lowered_anew(packet_id);
+            return self.begin_anew(packet_id);
         }
         if lowered {
             entry.lower();
@@ -168,21 +168,25 @@ impl Engine {
     }
 
     /// A message that left at QoS 2, where no more than QoS 1 is offered now. The server may hold its identifier in that
-    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken.
-    fn send_lowered_anew(&mut self, held: PacketId) -> bool {
-        let Some(mut entry) = self.session.outbox.in_flight.lease(held) else { return true };
-        let Some(packet_id) = self.session.ids.take() else {
+    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Nothing of this is
+    /// for the store: a later process has to take care of the old identifier, too.
+    fn begin_anew(&mut self, held: PacketId) -> bool {
+        let in_flight = &mut self.session.outbox.in_flight;
+        if let Some(packet_id) = self.session.ids.take() {
+            if let Some(entry) = in_flight.move_to(held, packet_id) {
+                entry.sent = false;
+                entry.possible_duplicate = true;
+            }
+        } else if let Some(entry) = in_flight.lease(held) {
             // Waiting for one could be for ever: those that would free it wait behind this.
             self.finish(entry.id, Outcome::NotSupported("QoS 2"));
-            return true;
-        };
-        entry.sent = false;
-        entry.possible_duplicate = true;
-        self.send_first(entry, Some(packet_id))
+        }
+        true
     }
 
     /// Sends the next message that was never sent in this session. `false`: nothing may leave.
     fn send_next(&mut self) -> bool {
+        let now = self.now.mono;
         let Some(entry) = self.session.outbox.waiting.front() else { return false };
         let qos = entry.publication.qos;
         if qos != Qos::AtMostOnce && (self.renewal.is_draining() || !self.may_send()) {
@@ -196,14 +200,10 @@ impl Engine {
                 None => return false,
             },
         };
-        let Some(entry) = self.session.outbox.waiting.pop_front() else { return false };
-        self.send_first(entry, packet_id)
-    }
-
-    /// Sends a message for the first time under this identifier.
-    fn send_first(&mut self, mut entry: Entry, packet_id: Option<PacketId>) -> bool {
-        let now = self.now.mono;
-        let Some(link) = self.link.as_mut() else { return false };
+        let (Some(link), Some(mut entry)) = (self.link.as_mut(), self.session.outbox.waiting.pop_front())
+        else {
+            return false;
+        };
         let lowered = self.config.session.lower_qos && is_beyond(&entry, link);
         if lowered {
             entry.lower();

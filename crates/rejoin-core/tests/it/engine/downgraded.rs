@@ -1,5 +1,6 @@
 //! A broker that answers QoS 2 with PUBACK, or says beforehand that it offers no more than QoS 1.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use rejoin_core::codec::packet::ConnAckProperties;
@@ -167,6 +168,35 @@ fn what_left_at_qos_2_is_sent_at_qos_1_as_another_message_and_its_identifier_res
     b.publish(Qos::ExactlyOnce);
     b.publish(Qos::ExactlyOnce);
     assert_eq!(b.words(), ["PUBLISH 3 q2 3", "PUBLISH 4 q2 4"]);
+}
+
+#[test]
+fn sent_as_another_message_it_keeps_its_place_and_the_store_its_first_identifier() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config.clone());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::AtLeastOnce);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    assert_eq!(b.words()[1..], ["PUBLISH 2 q2 2", "PUBLISH 3 q2 3"]);
+    b.lose();
+    b.open();
+    let properties = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        receive_maximum: NonZero::new(1),
+        ..ConnAckProperties::default()
+    };
+    b.connack(true, properties);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 2"], "the window is one");
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 dup 2", "PUBLISH 5 q1 3"]);
+    // A process that dies now leaves exchanges under 2 and 3; those at QoS 1 are over with their answers.
+    let mut next = Bench::restored(config, b.records);
+    connect_offering(&mut next, Qos::ExactlyOnce, true);
+    assert_eq!(next.words(), ["PUBLISH 2 q2 dup 2", "PUBLISH 3 q2 dup 3"]);
 }
 
 #[test]
