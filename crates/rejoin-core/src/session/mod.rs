@@ -152,7 +152,10 @@ impl Session {
             let expires = when(waits.expires_wall_ms, now);
             let mut far = Far::new(waits.id, expires, waits.size_bytes);
             far.set_possible_duplicate(waits.possible_duplicate || may_repeat(waits.qos));
-            self.outbox.waiting.restore_far(far, waits.latest_of);
+            // Its session was lost after it was sent: it is not called unsent, whatever becomes of it.
+            far.set_sent(waits.possible_duplicate);
+            let latest_of = waits.latest_of.filter(|_| !waits.possible_duplicate);
+            self.outbox.waiting.restore_far(far, latest_of);
         }
         self.inbox.begin_behind(last_message);
         for was in held {
