@@ -308,7 +308,8 @@ pub struct SessionConfig {
     /// one the client starts clean.
     pub clustered: bool,
     /// A message of QoS 2 is sent as one of QoS 1 where the server offers no more (Maximum QoS 1): it may arrive twice,
-    /// and its receipt says `downgraded`. Default off: such a message ends as [`crate::Outcome::NotSupported`], because
+    /// and its receipt says `downgraded`, or after a restart of a process with a store perhaps only `possible_duplicate`. Default
+    /// off: such a message ends as [`crate::Outcome::NotSupported`], because
     /// only the application can say whether twice is better than never.
     pub lower_qos: bool,
     /// QoS 1 and 2 messages unacknowledged at a time. Default: 1,000 at 5.0 (or the server's Receive Maximum if

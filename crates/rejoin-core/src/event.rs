@@ -582,7 +582,8 @@ pub struct Stats {
     pub bytes_received: u64,
     /// PINGREQs sent.
     pub pings: u64,
-    /// PINGREQs answered.
+    /// PINGREQs whose answer came on the same link and was read when it came. One that was read late because the application took
+    /// no messages meanwhile, or that may answer an earlier PINGREQ, is not counted: it says nothing of the round trip.
     pub pings_answered: u64,
     /// From these PINGREQs to their answers, all in all: the round trip of one is the difference it makes.
     pub pings_took: Duration,

@@ -6,10 +6,10 @@
 /// simulation and the soak watch them; an application has [`crate::Status`] and [`crate::Stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Held {
+pub struct HeldCounts {
     /// Waiting messages that are whole in memory.
     pub waiting_near: usize,
-    /// Bytes of topics and payloads of [`Held::waiting_near`].
+    /// Bytes of topics and payloads of [`HeldCounts::waiting_near`].
     pub waiting_near_bytes: u64,
     /// Waiting messages made small, without a store.
     pub waiting_packed: usize,

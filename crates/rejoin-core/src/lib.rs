@@ -74,7 +74,7 @@ pub use event::{
     AuthData, Event, LinkState, Message, MessageId, OutageBill, Outcome, Publication, PublishId, Receipt,
     SessionLoss, SessionState, Stats, Status, StopReason, SubscribeRequest, SubscribeResult, SubscriptionId,
 };
-pub use held::Held;
+pub use held::HeldCounts;
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;
 pub use session::{Parking, Record, Recovered, Waits, WasHeld, WasSent};

@@ -1,16 +1,16 @@
 //! Counts what the machines hold.
 
 use super::Engine;
-use crate::held::Held;
+use crate::held::HeldCounts;
 
 impl Engine {
     /// What the engine holds now, counted for the purpose: it walks over no message, but over every exchange in flight.
-    pub fn held(&self) -> Held {
-        let mut held = Held {
+    pub fn held(&self) -> HeldCounts {
+        let mut held = HeldCounts {
             packet_ids: self.session.ids.in_use(),
             storing: self.journal.storing.len(),
             outputs: self.outputs.len(),
-            ..Held::default()
+            ..HeldCounts::default()
         };
         self.session.outbox.count(&mut held);
         self.session.inbox.count(&mut held);

@@ -170,7 +170,7 @@ impl Engine {
             recovery.recall_attempt(Duration::from_millis(now.wall_ms.saturating_sub(*at)), now.mono);
         }
         let client_id = kept.client_id.clone().filter(|_| config.client_id.is_empty());
-        let restored = session.restore(kept, now);
+        let restored = session.restore(kept, &config.session, now);
         let present = Present {
             revision: 1,
             since: now.mono,

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::publish_len;
 use crate::codec::reason::ReasonCode;
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Outcome, PublishId};
 use crate::interface::Ticket;
 use crate::link::{Agreement, Link, Qos2};
 use crate::session::{Entry, Exchange, Gate, Offer, Record, Stage};
@@ -136,7 +136,13 @@ impl Engine {
         }
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
-        let first_lowered = self.config.session.lower_qos && lower(entry, link);
+        let lowered = self.config.session.lower_qos && is_beyond(entry, link);
+        if lowered && entry.sent {
+            return self.begin_anew(packet_id);
+        }
+        if lowered {
+            entry.lower();
+        }
         let publish = packet(entry, Some(packet_id), link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement) {
             // A limit shrank. The identifier stays taken: the server may hold the exchange.
@@ -154,10 +160,27 @@ impl Engine {
         self.session.quarantine.sent(now);
         link.send_publish(publish, &mut self.wire, now);
         link.liveness.expects_ack();
-        if first_lowered {
-            self.tell(Event::Downgraded { id });
+        if lowered {
+            self.tell_lowered(id);
         }
         self.tell(told);
+        true
+    }
+
+    /// A message that left at QoS 2, where no more than QoS 1 is offered now. The server may hold its identifier in that
+    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Nothing of this is
+    /// for the store: a later process has to take care of the old identifier, too.
+    fn begin_anew(&mut self, held: PacketId) -> bool {
+        let in_flight = &mut self.session.outbox.in_flight;
+        if let Some(packet_id) = self.session.ids.take() {
+            if let Some(entry) = in_flight.move_to(held, packet_id) {
+                entry.sent = false;
+                entry.possible_duplicate = true;
+            }
+        } else if let Some(entry) = in_flight.lease(held) {
+            // Waiting for one could be for ever: those that would free it wait behind this.
+            self.finish(entry.id, Outcome::NotSupported("QoS 2"));
+        }
         true
     }
 
@@ -181,7 +204,10 @@ impl Engine {
         else {
             return false;
         };
-        let first_lowered = self.config.session.lower_qos && lower(&mut entry, link);
+        let lowered = self.config.session.lower_qos && is_beyond(&entry, link);
+        if lowered {
+            entry.lower();
+        }
         let publish = packet(&entry, packet_id, link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement) {
             packet_id.inspect(|id| self.session.ids.free(*id));
@@ -194,11 +220,19 @@ impl Engine {
             link.note_unsent(entry.id, entry.publication.is_queued());
             return true;
         };
-        if first_lowered {
-            self.tell(Event::Downgraded { id: entry.id });
+        if lowered {
+            self.tell_lowered(entry.id);
         }
         self.assign(entry, packet_id, publish);
         true
+    }
+
+    /// Once a link.
+    fn tell_lowered(&mut self, id: PublishId) {
+        let Some(link) = self.link.as_mut() else { return };
+        if std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown {
+            self.tell(Event::Downgraded { id });
+        }
     }
 
     fn assign(&mut self, mut entry: Entry, packet_id: PacketId, publish: Publish) {
@@ -248,14 +282,9 @@ impl Engine {
     }
 }
 
-/// Makes a message of QoS 2 one of QoS 1 where the server offers no more. True with the first on this link.
-fn lower(entry: &mut Entry, link: &mut Link) -> bool {
-    if entry.publication.qos != Qos::ExactlyOnce || link.agreement.maximum_qos != Qos::AtLeastOnce {
-        return false;
-    }
-    entry.publication.qos = Qos::AtLeastOnce;
-    entry.lowered = true;
-    std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown
+/// Whether a message is of QoS 2 and the server offers QoS 1.
+fn is_beyond(entry: &Entry, link: &Link) -> bool {
+    entry.publication.qos == Qos::ExactlyOnce && link.agreement.maximum_qos == Qos::AtLeastOnce
 }
 
 /// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-1] [MQTT-3.3.1-3]

@@ -26,7 +26,7 @@ use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 
@@ -199,8 +199,8 @@ impl Link {
         self.agreement = agreement;
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.unwritten_bytes = self.liveness.unwritten();
         held.unread_bytes = self.decoder.buffered();
         held.aliases = self.aliases_in.len() + self.aliases_out.len();

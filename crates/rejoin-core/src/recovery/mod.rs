@@ -101,6 +101,8 @@ pub struct Recovery {
     last_window: Duration,
     /// The end of the last stable link, or the start.
     outage_since: Timestamp,
+    /// The last link was stable and its peer ended it.
+    cut_by_peer: bool,
     attempts: u32,
     takeovers: u32,
     credentials_tried: u32,
@@ -136,6 +138,7 @@ impl Recovery {
             credentials: Backoff::new(config.absent),
             last_window: Duration::ZERO,
             outage_since: Timestamp::ZERO,
+            cut_by_peer: false,
             attempts: 0,
             takeovers: 0,
             credentials_tried: 0,
@@ -148,6 +151,7 @@ impl Recovery {
     /// Begins: the first attempt is due at once.
     pub fn start(&mut self, now: Timestamp) -> Plan {
         self.outage_since = now;
+        self.cut_by_peer = false;
         self.plan(Verdict::Now, Some(Draw::AT_ONCE), now)
     }
 
@@ -312,7 +316,7 @@ impl Recovery {
 
     fn just_cut(&self, now: Timestamp) -> bool {
         let at_once = now.since(self.outage_since) <= ON_ITS_WAY_OUT;
-        self.attempts == 1 && at_once && self.servers.at_home()
+        self.cut_by_peer && self.attempts == 1 && at_once && self.servers.at_home()
     }
 
     fn life(&self, lasted: Option<Duration>) -> Life {
@@ -328,6 +332,7 @@ impl Recovery {
     fn remember(&mut self, cause: &LossCause, context: &LossContext, life: Life, now: Timestamp) -> u32 {
         if life != Life::Never {
             self.attempts = 0;
+            self.cut_by_peer = life == Life::Stable && verdict::is_by_peer(cause);
         }
         if life == Life::Stable {
             self.outage_since = now;
@@ -498,11 +503,8 @@ impl Recovery {
                 )
             });
         }
-        let closed = matches!(cause, LossCause::PeerClosed)
-            || matches!(cause, LossCause::Transport(e)
-                if matches!(e.kind, TransportErrorKind::Reset | TransportErrorKind::Closed));
         // The first wait of a duel measures how fast the other side fights; both scale together.
-        let soon = closed
+        let soon = verdict::is_closed(cause)
             && !context.credentials_ended
             && context.version == Version::V311
             && lasted < self.config.takeover_wait;

@@ -335,7 +335,7 @@ pub(super) struct Facts {
     pub(super) may_speak_v311: bool,
     /// Another server was not tried yet in this round.
     pub(super) another_server: bool,
-    /// A link that held has just ended on this server, and this is the first attempt since.
+    /// This server has just ended a link that held, and this is the first attempt since.
     pub(super) just_cut: bool,
     /// The broker named a server that may be followed.
     pub(super) named_server: bool,
@@ -422,8 +422,6 @@ fn possible(verdict: Verdict, row: &Row, cause: &LossCause, facts: &Facts) -> Ve
 /// Whether this may be how a broker ends a link whose credentials have ended.
 pub(super) const fn may_end_credentials(cause: &LossCause) -> bool {
     match cause {
-        LossCause::PeerClosed => true,
-        LossCause::Transport(error) => matches!(error.kind, T::Reset | T::Closed),
         LossCause::ServerDisconnect { reason, .. } => matches!(
             *reason,
             R::SUCCESS
@@ -434,8 +432,22 @@ pub(super) const fn may_end_credentials(cause: &LossCause) -> bool {
                 | R::ADMINISTRATIVE_ACTION
                 | R::MAXIMUM_CONNECT_TIME
         ),
+        _ => is_closed(cause),
+    }
+}
+
+/// The other side ended an open link without a word.
+pub(super) const fn is_closed(cause: &LossCause) -> bool {
+    match cause {
+        LossCause::PeerClosed => true,
+        LossCause::Transport(error) => matches!(error.kind, T::Reset | T::Closed),
         _ => false,
     }
+}
+
+/// The other side ended an open link.
+pub(super) const fn is_by_peer(cause: &LossCause) -> bool {
+    is_closed(cause) || matches!(cause, LossCause::ServerDisconnect { .. })
 }
 
 /// Somebody took the connection and dropped it without a word.

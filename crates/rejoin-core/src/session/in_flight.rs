@@ -4,7 +4,7 @@
 //!            QoS 1                                QoS 2
 //!   Published ── PUBACK ──► gone      Published ── PUBREC ──► Released ── PUBCOMP ──► gone
 //!       │                                 │
-//!       └── set aside (parked, a limit shrank) ──► Leased: nobody waits for it, but its identifier
+//!       └── set aside (parked, a limit shrank, lowered) ──► Leased: nobody waits for it, but its identifier
 //!                                              stays taken until the session ends [MQTT-4.4.0-1]
 //! ```
 
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
 use crate::codec::packet::PacketId;
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::interface::Ticket;
 
 /// Places of exchanges that ended are kept up to this number beside as many again as there are exchanges.
@@ -76,8 +76,8 @@ impl InFlight {
         self.awaited
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.in_flight = self.by_id.len();
         held.in_flight_places = self.slots.len();
     }
@@ -195,6 +195,24 @@ impl InFlight {
                 Some(entry)
             }
             Stage::Leased | Stage::Gone => None,
+        }
+    }
+
+    /// What waits under one identifier goes on in its place under another. The first stays taken until the session ends.
+    pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {
+        let seq = self.by_id.remove(&from)?;
+        self.by_id.insert(to, seq);
+        self.by_id.insert(from, self.base + self.slots.len() as u64);
+        let needs = Ticket::default();
+        let stage = Stage::Leased;
+        let leased =
+            Exchange { packet_id: from, stage, on_wire: false, charged: false, needs, doubtful: false };
+        self.slots.push_back(leased);
+        let slot = self.slot(seq)?;
+        slot.packet_id = to;
+        match &mut slot.stage {
+            Stage::Published(entry) => Some(entry),
+            _ => None,
         }
     }
 

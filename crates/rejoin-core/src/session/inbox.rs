@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::event::MessageId;
-use crate::held::Held as Counts;
+use crate::held::HeldCounts;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
 use crate::text::Text;
@@ -103,8 +103,8 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len()
     }
 
-    /// See [`Counts`].
-    pub(crate) fn count(&self, held: &mut Counts) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.answers_owed = self.owed() + self.pubcomps.len();
         held.ids_held = self.held.len();
         held.untaken = self.untaken.len();

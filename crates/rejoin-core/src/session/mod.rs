@@ -118,7 +118,10 @@ impl Session {
     }
 
     /// Takes up what a store kept. Gives the messages that the application never took, and those it must decide on.
-    pub(crate) fn restore(&mut self, kept: Recovered, now: Now) -> Restored {
+    pub(crate) fn restore(&mut self, kept: Recovered, config: &SessionConfig, now: Now) -> Restored {
+        // QoS 1 needs no durable identifier, so it may have been sent before without a trace. With the option, QoS 2 may
+        // have left as QoS 1.
+        let may_repeat = |qos| qos == Qos::AtLeastOnce || qos == Qos::ExactlyOnce && config.lower_qos;
         let Recovered { waiting, sent, undecided, held, epoch, server, connack_unseen, last_message, .. } =
             kept;
         self.epoch = epoch;
@@ -130,7 +133,8 @@ impl Session {
             let mut entry = Entry::new(was.id, was.publication, when(was.expires_wall_ms, now));
             entry.attempts = 1;
             entry.sent = true;
-            entry.possible_duplicate = was.possible_duplicate || entry.publication.qos == Qos::AtLeastOnce;
+            entry.possible_duplicate =
+                was.possible_duplicate || !was.released && may_repeat(entry.publication.qos);
             self.outbox.restore_sent(
                 entry,
                 was.packet_id,
@@ -146,11 +150,12 @@ impl Session {
         }
         for waits in waiting.into_iter().filter(|_| !defect!(QueueLostOnRestart)) {
             let expires = when(waits.expires_wall_ms, now);
-            // QoS 1 needs no durable identifier, so it may have been sent before without a trace.
-            let possible_duplicate = waits.possible_duplicate || waits.qos == Qos::AtLeastOnce;
             let mut far = Far::new(waits.id, expires, waits.size_bytes);
-            far.set_possible_duplicate(possible_duplicate);
-            self.outbox.waiting.restore_far(far, waits.latest_of);
+            far.set_possible_duplicate(waits.possible_duplicate || may_repeat(waits.qos));
+            // Its session was lost after it was sent: it is not called unsent, whatever becomes of it.
+            far.set_sent(waits.possible_duplicate);
+            let latest_of = waits.latest_of.filter(|_| !waits.possible_duplicate);
+            self.outbox.waiting.restore_far(far, latest_of);
         }
         self.inbox.begin_behind(last_message);
         for was in held {

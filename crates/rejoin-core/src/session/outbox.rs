@@ -16,7 +16,7 @@ use crate::codec::packet::{Ack, PacketId, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::{SessionConfig, SessionLossPolicy};
 use crate::event::{Outcome, Publication, PublishId, Receipt, SessionLoss};
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::interface::Ticket;
 use crate::time::Timestamp;
 
@@ -52,6 +52,12 @@ impl Entry {
             lowered: false,
             refusals: 0,
         }
+    }
+
+    /// Makes it one of QoS 1.
+    pub(crate) const fn lower(&mut self) {
+        self.publication.qos = Qos::AtLeastOnce;
+        self.lowered = true;
     }
 
     fn receipt(&self, reason: ReasonCode) -> Receipt {
@@ -107,8 +113,8 @@ impl Outbox {
         }
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         self.waiting.count(held);
         self.in_flight.count(held);
         held.put_off = self.redo.len() + self.undecided.len();

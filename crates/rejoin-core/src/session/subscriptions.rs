@@ -8,7 +8,7 @@ use crate::codec::packet::{Packet, PacketId, Qos, RetainHandling, SubAck, Subscr
 use crate::codec::reason::ReasonCode;
 use crate::error::{ProtocolError, Rejected};
 use crate::event::{SubscribeRequest, SubscribeResult, SubscriptionId};
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::session::earlier;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -165,8 +165,8 @@ impl Subscriptions {
         self.tally = tally;
     }
 
-    /// See [`Held`].
-    pub(crate) fn count_held(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count_held(&self, held: &mut HeldCounts) {
         held.subscriptions = self.wishes.len() + self.leaving.len();
         held.subscriptions_asked = self.pending.len();
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::outbox::Entry;
 use super::packed::Packed;
 use crate::event::{Publication, PublishId};
-use crate::held::Held;
+use crate::held::HeldCounts;
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -42,6 +42,7 @@ pub(crate) struct Far {
 }
 
 impl Far {
+    const SENT: u64 = 1 << 17;
     const POSSIBLE_DUPLICATE: u64 = 1 << 16;
     const REPLACEABLE: u64 = 1 << 15;
     /// The size to ten digits of binary, and how many were left out, below.
@@ -78,6 +79,25 @@ impl Far {
 
     pub(crate) const fn set_possible_duplicate(&mut self, it_is: bool) {
         self.packed = self.packed & !Self::POSSIBLE_DUPLICATE | (it_is as u64) << 16;
+    }
+
+    /// It was sent, and its session was lost: nobody can say that the broker has it not.
+    pub(crate) const fn was_sent(&self) -> bool {
+        self.packed & Self::SENT != 0
+    }
+
+    pub(crate) const fn set_sent(&mut self, it_was: bool) {
+        self.packed = self.packed & !Self::SENT | (it_was as u64) << 17;
+    }
+
+    /// The message with its body.
+    fn entry(&self, publication: Publication) -> Entry {
+        let expires = (self.expires != Timestamp::NEVER).then_some(self.expires);
+        let mut entry = Entry::new(self.id, publication, expires);
+        entry.place = self.place();
+        entry.possible_duplicate = self.possible_duplicate();
+        entry.attempts = u32::from(self.was_sent());
+        entry
     }
 
     /// A newer message to its topic takes its place.
@@ -146,8 +166,8 @@ impl Waiting {
         self.near.len() + self.packed.len() + self.far.len()
     }
 
-    /// See [`Held`].
-    pub(crate) fn count(&self, held: &mut Held) {
+    /// See [`HeldCounts`].
+    pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.waiting_near = self.near.len();
         held.waiting_near_bytes = self.near_bytes;
         held.waiting_packed = self.packed.len();
@@ -372,11 +392,7 @@ impl Waiting {
                 unreadable.push(id);
                 continue;
             };
-            let mut entry =
-                Entry::new(id, publication, (far.expires != Timestamp::NEVER).then_some(far.expires));
-            entry.place = far.place();
-            entry.possible_duplicate = far.possible_duplicate();
-            self.push_near(entry);
+            self.push_near(far.entry(publication));
         }
         if self.far.is_empty() && self.far.capacity() > 2 * KEEP_ROOM {
             self.far.shrink_to(KEEP_ROOM);
@@ -392,16 +408,13 @@ impl Waiting {
         self.far.retain(|far| match bodies.remove(&far.id) {
             None => true,
             Some(publication) => {
-                back.push((far.id, far.place(), far.expires, far.possible_duplicate(), publication));
+                back.push(far.entry(publication));
                 false
             }
         });
-        for (id, place, expires, possible_duplicate, publication) in back {
-            let mut entry = Entry::new(id, publication, (expires != Timestamp::NEVER).then_some(expires));
-            entry.place = place;
-            entry.possible_duplicate = possible_duplicate;
+        for entry in back {
             // Before what was accepted later.
-            let at = self.near.partition_point(|near| near.place < place);
+            let at = self.near.partition_point(|near| near.place < entry.place);
             self.near_bytes += entry.publication.size_bytes();
             self.near.insert(at, entry);
         }
@@ -421,7 +434,7 @@ impl Waiting {
             }
             return true;
         }
-        let Some(at) = self.far.iter().position(|f| f.id == id) else { return false };
+        let Some(at) = self.far.iter().position(|f| f.id == id && !f.was_sent()) else { return false };
         if let Some(far) = self.far.remove(at) {
             Self::far_left(&mut self.latest, &far);
         }
@@ -432,7 +445,8 @@ impl Waiting {
     pub(crate) fn evict_oldest(&mut self) -> Option<PublishId> {
         let near = self.near.iter().find(|e| e.attempts == 0).map(|e| e.id);
         let packed = || self.packed.front().map(|packed| packed.id);
-        let id = near.or_else(packed).or_else(|| self.far.front().map(|f| f.id))?;
+        let far = || self.far.iter().find(|far| !far.was_sent()).map(|far| far.id);
+        let id = near.or_else(packed).or_else(far)?;
         self.cancel(id).then_some(id)
     }
 
@@ -519,6 +533,9 @@ impl Waiting {
         });
         let Self { far, latest, .. } = self;
         far.retain(|far| {
+            if far.was_sent() {
+                return true;
+            }
             if far.expires > now {
                 next = next.min(far.expires);
                 return true;
@@ -553,7 +570,8 @@ fn far(entry: &Entry) -> Far {
     let mut far = Far::new(entry.id, entry.expires, entry.publication.size_bytes());
     far.set_place(entry.place);
     far.set_possible_duplicate(entry.possible_duplicate);
-    far.set_replaceable(entry.publication.latest_only);
+    far.set_sent(entry.attempts > 0);
+    far.set_replaceable(entry.publication.latest_only && entry.attempts == 0);
     far
 }
 
@@ -601,7 +619,8 @@ mod tests {
                 far.set_place(place);
                 far.set_possible_duplicate(dup);
                 far.set_replaceable(replaceable);
-                assert_eq!((far.place(), far.possible_duplicate()), (place, dup));
+                far.set_sent(!dup);
+                assert_eq!((far.place(), far.possible_duplicate(), far.was_sent()), (place, dup, !dup));
                 assert_eq!(far.is_replaceable(), replaceable);
                 assert!(far.size_bytes() <= size && size - far.size_bytes() <= size / 512, "{size}");
             }

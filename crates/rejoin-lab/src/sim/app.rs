@@ -38,6 +38,8 @@ pub(super) struct Published {
     pub(super) out_of_order: bool,
     /// The last process that handed its PUBLISH to the transport, counted from 1.
     pub(super) sent_by: u32,
+    /// The last process that made it one of QoS 1.
+    pub(super) lowered_by: u32,
     /// How often its PUBLISH was handed to the transport.
     pub(super) transmitted: u16,
     /// How often the broker took it over.

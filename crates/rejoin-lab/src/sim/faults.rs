@@ -260,6 +260,8 @@ impl World {
         manners.uses_topic_aliases = rng.bool();
         if rng.u8(..4) == 0 {
             manners.maximum_qos = rejoin_core::Qos::AtLeastOnce;
+        } else if self.setting.config.session.lower_qos {
+            manners.maximum_qos = rejoin_core::Qos::ExactlyOnce;
         }
     }
 

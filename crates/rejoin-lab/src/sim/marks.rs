@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 68] = [
+const MUST: [&str; 70] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -88,6 +88,8 @@ const MUST: [&str; 68] = [
     "no new credentials at first",
     "packed messages unpacked",
     "QoS 2 taken as QoS 1",
+    "QoS 2 sent as QoS 1",
+    "QoS 2 begun anew as QoS 1",
     "session new",
     "session kept",
     "session lost",

@@ -73,6 +73,8 @@ impl Setting {
         }
         let credential_life = (rng.u8(..4) == 0).then(|| rng.u64(40..400) * SECOND);
         config.recovery.fresh_credentials = credential_life.is_some();
+        // Of a stream of its own, so that it moves no other draw.
+        config.session.lower_qos = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x10e5).bool();
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);

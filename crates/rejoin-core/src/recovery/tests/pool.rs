@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::ServerPolicy;
+use crate::error::LocalCause;
 
 fn pool(servers: usize, seed: u64) -> World {
     World::with(&RecoveryConfig::default(), VersionPolicy::Prefer5, servers, seed)
@@ -82,6 +83,47 @@ fn a_server_that_closes_on_its_way_out_is_passed_over() {
         alone.link(secs(100), &LossCause::PeerClosed);
         assert_eq!(alone.turned_down(&closed).verdict, Verdict::Overloaded);
     }
+}
+
+#[test]
+fn only_a_stable_link_that_the_peer_ended_speaks_for_a_server_on_its_way_out() {
+    let after = |life, end: &LossCause| {
+        let mut world = pool(3, 1);
+        let plan = world.link(life, end);
+        let is_soon = plan.server == 0 && world.wait(&plan) <= secs(1);
+        (is_soon, world.turned_down(&LossCause::ClosedBeforeConnack).verdict)
+    };
+    for end in [LossCause::PeerClosed, reset(), disconnected(ReasonCode::MAXIMUM_CONNECT_TIME)] {
+        assert_eq!(after(secs(100), &end), (true, Verdict::NextServer), "{end:?}");
+        assert_eq!(after(secs(1), &end).1, Verdict::Overloaded, "{end:?}: it did not hold");
+    }
+    let by_us = [
+        LossCause::Local(LocalCause::Renewal),
+        LossCause::Local(LocalCause::Restart),
+        LossCause::PingTimeout(secs(10)),
+        LossCause::WriteStall(secs(10)),
+        LossCause::AckTimeout(secs(10)),
+        LossCause::HealthWatch(secs(10)),
+    ];
+    for end in by_us {
+        assert_eq!(after(secs(100), &end), (true, Verdict::Overloaded), "{end:?}: the server ended nothing");
+    }
+    // Asked for by us, so no failure of a link that was short.
+    assert_eq!(after(secs(1), &LossCause::Local(LocalCause::Renewal)), (true, Verdict::Overloaded));
+    // The wait behind a short link, made short.
+    let mut world = pool(3, 1);
+    world.link(millis(300), &LossCause::PeerClosed);
+    let due = world.recovery.nudge(world.now);
+    assert_eq!(due.map(|due| due.since(world.now)), Some(millis(700)));
+    assert_eq!(world.turned_down(&LossCause::ClosedBeforeConnack).verdict, Verdict::Overloaded);
+}
+
+#[test]
+fn a_machine_that_begins_anew_was_cut_by_nobody() {
+    let mut world = pool(3, 1);
+    world.link(secs(100), &LossCause::PeerClosed);
+    world.recovery.start(world.now);
+    assert_eq!(world.turned_down(&LossCause::ClosedBeforeConnack).verdict, Verdict::Overloaded);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A broker that answers QoS 2 with PUBACK, or says beforehand that it offers no more than QoS 1.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use rejoin_core::codec::packet::ConnAckProperties;
@@ -13,6 +14,10 @@ fn downgrades(b: &Bench) -> usize {
 
 fn is_downgraded(b: &Bench, n: u64) -> bool {
     matches!(b.outcome(n), Outcome::Delivered(receipt) if receipt.downgraded)
+}
+
+fn may_repeat(b: &Bench, n: u64) -> bool {
+    matches!(b.outcome(n), Outcome::Delivered(receipt) if receipt.possible_duplicate)
 }
 
 #[test]
@@ -131,10 +136,131 @@ fn what_was_lowered_is_sent_again_like_qos_1_by_the_next_link_and_the_next_proce
     assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
     assert_eq!(downgrades(&b), 1, "the second link only repeats it");
 
+    // The next process does not know how it went: identifier 1 may be in an exchange of QoS 2.
     let mut b = Bench::restored(config, b.records);
     connect_offering(&mut b, Qos::AtLeastOnce, true);
-    assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
-    b.puback(1, ReasonCode::SUCCESS);
-    assert!(is_downgraded(&b, 1));
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    b.puback(2, ReasonCode::SUCCESS);
+    assert!(is_downgraded(&b, 1) && may_repeat(&b, 1));
     assert_eq!(downgrades(&b), 1);
+}
+
+#[test]
+fn what_left_at_qos_2_is_sent_at_qos_1_as_another_message_and_its_identifier_rests() {
+    let mut config = lowering();
+    config.session.packet_id_max = 4;
+    let mut b = Bench::new(config);
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    let (one, two) = (b.publish(Qos::ExactlyOnce), b.publish(Qos::ExactlyOnce));
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 3 q1 1", "PUBLISH 4 q1 2"], "in their order, as new");
+    b.puback(3, ReasonCode::SUCCESS);
+    b.puback(4, ReasonCode::SUCCESS);
+    for n in [one, two] {
+        assert!(is_downgraded(&b, n) && may_repeat(&b, n));
+    }
+    assert_eq!((downgrades(&b), b.engine.in_flight()), (1, 0));
+    b.lose();
+    // The server may hold 1 and 2 until the session ends: a message under them would be taken for a copy.
+    connect_offering(&mut b, Qos::ExactlyOnce, true);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    assert_eq!(b.words(), ["PUBLISH 3 q2 3", "PUBLISH 4 q2 4"]);
+}
+
+#[test]
+fn sent_as_another_message_it_keeps_its_place_and_the_store_its_first_identifier() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config.clone());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::AtLeastOnce);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    assert_eq!(b.words()[1..], ["PUBLISH 2 q2 2", "PUBLISH 3 q2 3"]);
+    b.lose();
+    b.open();
+    let properties = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        receive_maximum: NonZero::new(1),
+        ..ConnAckProperties::default()
+    };
+    b.connack(true, properties);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 2"], "the window is one");
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 dup 2", "PUBLISH 5 q1 3"]);
+    // A process that dies now leaves exchanges under 2 and 3; those at QoS 1 are over with their answers.
+    let mut next = Bench::restored(config, b.records);
+    connect_offering(&mut next, Qos::ExactlyOnce, true);
+    assert_eq!(next.words(), ["PUBLISH 2 q2 dup 2", "PUBLISH 3 q2 dup 3"]);
+}
+
+#[test]
+fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
+    let mut config = lowering();
+    config.session.packet_id_max = 1;
+    let mut b = Bench::new(config);
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    let id = b.publish(Qos::ExactlyOnce);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(*b.outcome(id), Outcome::NotSupported("QoS 2"));
+    assert!(b.words().is_empty());
+    assert_eq!(downgrades(&b), 0);
+}
+
+#[test]
+fn after_a_restart_nothing_of_qos_2_is_called_exactly_once() {
+    let mut config = lowering();
+    config.session.durable = true;
+    for stored in [true, false] {
+        let mut b = Bench::new(config.clone());
+        connect_offering(&mut b, Qos::AtLeastOnce, false);
+        b.publish(Qos::ExactlyOnce);
+        assert_eq!(b.words(), ["PUBLISH 1 q1 1"]);
+        // Its identifier need not be on the store when it leaves.
+        b.records.retain(|record| stored || !matches!(record, Record::Assigned { .. }));
+        let mut b = Bench::restored(config.clone(), b.records);
+        connect_offering(&mut b, Qos::ExactlyOnce, true);
+        assert_eq!(b.words(), [if stored { "PUBLISH 1 q2 dup 1" } else { "PUBLISH 1 q2 1" }]);
+        b.pubrec(1, ReasonCode::SUCCESS);
+        b.pubcomp(1);
+        assert!(may_repeat(&b, 1) && !is_downgraded(&b, 1), "stored: {stored}");
+    }
+}
+
+#[test]
+fn behind_its_pubrec_it_was_qos_2_and_is_exactly_once() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config.clone());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.pubrec(1, ReasonCode::SUCCESS);
+    let mut b = Bench::restored(config, b.records);
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBREL 1"]);
+    b.pubcomp(1);
+    assert!(b.is_delivered(1) && !may_repeat(&b, 1) && !is_downgraded(&b, 1));
+}
+
+#[test]
+fn one_that_is_not_sent_does_not_swallow_the_news_of_the_next() {
+    let mut b = Bench::new(lowering());
+    b.open();
+    let properties = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        retain_available: Some(false),
+        ..ConnAckProperties::default()
+    };
+    b.connack(false, properties);
+    let retained = b.publish_with(Qos::ExactlyOnce, |publication| publication.retain = true);
+    assert_eq!(*b.outcome(retained), Outcome::NotSupported("retained messages"));
+    assert_eq!(downgrades(&b), 0);
+    b.publish(Qos::ExactlyOnce);
+    assert_eq!((b.words(), downgrades(&b)), (vec!["PUBLISH 2 q1 2".to_owned()], 1));
 }

@@ -236,3 +236,27 @@ fn an_identifier_that_a_lost_store_still_holds_is_not_given_back_on_the_next_lin
     b.pubrel(9);
     assert!(b.words().is_empty(), "the next process would take another message for a copy");
 }
+
+#[test]
+fn what_an_earlier_process_sent_is_never_called_unsent() {
+    for policy in [SessionLossPolicy::Ask, SessionLossPolicy::Resend] {
+        let mut config = durable();
+        config.session.on_loss = policy;
+        let mut b = Bench::new(config.clone());
+        b.connect(false);
+        let id = b.publish(Qos::ExactlyOnce);
+        b.lose();
+        b.connect(false);
+        b.engine.decide(PublishId(id), true, b.now());
+        b.drain();
+        // The session was lost, and the process ends before the message is sent again as a new one.
+        let again = b.records.iter().rposition(|record| matches!(record, Record::Assigned { .. }));
+        b.records.truncate(again.unwrap());
+
+        let mut b = Bench::restored(config, b.records);
+        assert_eq!(b.engine.evict_oldest(b.now()), None, "{policy:?}");
+        assert!(!b.engine.cancel(PublishId(id), b.now()), "{policy:?}");
+        b.connect(true);
+        assert_eq!(b.words().len(), 1, "it is sent again");
+    }
+}

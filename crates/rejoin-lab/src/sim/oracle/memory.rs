@@ -1,6 +1,6 @@
 //! What a client holds is bounded by its settings and by what it was given (O19).
 
-use rejoin_core::{Held, Version};
+use rejoin_core::{HeldCounts, Version};
 
 use super::Alarm;
 use crate::sim::client::Client;
@@ -62,12 +62,12 @@ fn near_most(client: &Client) -> usize {
     }
 }
 
-const fn waiting(held: &Held) -> usize {
+const fn waiting(held: &HeldCounts) -> usize {
     held.waiting_near + held.waiting_packed + held.waiting_far
 }
 
 /// Each identifier in use has an exchange or a request that will give it back (O8).
-fn ids_are_accounted_for(c: usize, held: &Held) -> Ruling {
+fn ids_are_accounted_for(c: usize, held: &HeldCounts) -> Ruling {
     if held.packet_ids == held.in_flight + held.subscriptions_asked {
         return Ok(());
     }

@@ -65,6 +65,7 @@ struct OnLink {
     keep_alive: u64,
     last_sent: u64,
     is_up: bool,
+    maximum_qos: Qos,
 }
 
 /// Whose wire it is.
@@ -91,6 +92,8 @@ pub(in crate::sim) struct Tap {
     /// What CONNECT has to carry.
     password: Option<Bytes>,
     own_window: Option<u16>,
+    /// QoS 2 may leave as QoS 1.
+    lowers: bool,
     known: Known,
     /// A new session began and the disk does not know it yet.
     session_unsafe: Option<Ticket>,
@@ -113,6 +116,7 @@ impl Tap {
             write_buffer: config.link.write_buffer,
             store_failed: false,
             own_window: config.session.in_flight_max,
+            lowers: config.session.lower_qos,
             limits: Overruns::new(&config.link),
             password: None,
             known: Known::default(),
@@ -295,7 +299,22 @@ impl Tap {
         };
         message.transmitted = message.transmitted.saturating_add(1);
         message.sent_by = life;
-        if publish.qos as u8 != message.qos || publish.payload.len() != usize::from(message.payload_len) {
+        // What was lowered once goes at QoS 1 ever after, as far as its process lives.
+        let lowered = self.lowers && message.qos == 2 && publish.qos == Qos::AtLeastOnce;
+        if lowered && message.lowered_by != life {
+            if self.link.maximum_qos != Qos::AtLeastOnce {
+                return Err(Alarm::new("O2", format!("{k} is lowered though the broker offers QoS 2")));
+            }
+            message.lowered_by = life;
+            marks.hit(if message.transmitted > 1 {
+                "QoS 2 begun anew as QoS 1"
+            } else {
+                "QoS 2 sent as QoS 1"
+            });
+        }
+        if publish.qos as u8 != message.qos && !lowered
+            || publish.payload.len() != usize::from(message.payload_len)
+        {
             return Err(Alarm::new("O2", format!("{k} leaves changed")));
         }
         if message.never_sent || message.answers > 0 && !message.may_repeat {
@@ -387,11 +406,13 @@ impl OnLink {
             keep_alive: 0,
             last_sent: now,
             is_up: false,
+            maximum_qos: Qos::ExactlyOnce,
         }
     }
 
     fn connack(&mut self, connack: &ConnAck) {
         self.is_up = !connack.reason.is_error();
+        self.maximum_qos = connack.properties.maximum_qos.unwrap_or(Qos::ExactlyOnce);
         if let Some(most) = connack.properties.receive_maximum {
             self.window = usize::from(most.get());
         }
