@@ -305,6 +305,12 @@ impl Tap {
             if self.link.maximum_qos != Qos::AtLeastOnce {
                 return Err(Alarm::new("O2", format!("{k} is lowered though the broker offers QoS 2")));
             }
+            if publish.dup {
+                return Err(Alarm::new(
+                    "O11",
+                    format!("{k} is lowered under the identifier it had at QoS 2"),
+                ));
+            }
             message.lowered_by = life;
             marks.hit(if message.transmitted > 1 {
                 "QoS 2 begun anew as QoS 1"
