@@ -312,6 +312,9 @@ fn nothing_left(world: &World, c: usize) -> Ruling {
         // A broker that lost its memory never releases them.
         left.held.retain(|held| held.message.is_some());
     }
+    // A link that was changed over in the last moment brought retained messages again.
+    let takes = &world.clients[c].app.to_take;
+    left.held.retain(|held| !takes.iter().any(|(due, id)| *id == held.id && *due > world.at));
     if left.waiting.is_empty() && left.sent.is_empty() && left.undecided.is_empty() && left.held.is_empty() {
         return Ok(());
     }
