@@ -105,10 +105,13 @@ mod tests {
         let any = Limits { max_packet_size: u32::MAX, max_user_properties: 8 };
         let mut seen = [0; 2];
         for seed in 0..64 {
-            let (bytes, large) = draw(&link, Version::V5, &mut Rng::with_seed(seed)).expect("5.0 has them all");
+            let (bytes, large) =
+                draw(&link, Version::V5, &mut Rng::with_seed(seed)).expect("5.0 has them all");
             let mut decoder = Decoder::new(Version::V5, Sender::Server, any);
             decoder.push(bytes);
-            let Ok(Some(Decoded::Packet(packet))) = decoder.next() else { panic!("seed {seed} is no packet") };
+            let Ok(Some(Decoded::Packet(packet))) = decoder.next() else {
+                panic!("seed {seed} is no packet")
+            };
             assert_eq!(encoded_len(&packet, Version::V5) > 4096, large, "seed {seed}");
             seen[usize::from(large)] += 1;
         }

@@ -181,7 +181,8 @@ fn live(world: &mut World) -> Ruling {
 fn books_of_broker(world: &World, c: usize) -> Books {
     let client = &world.clients[c];
     let name = client.config.client_id.as_str();
-    let on_its_link = client.wire.as_ref().is_some_and(|wire| world.broker.connection_of(name) == Some(wire.id));
+    let on_its_link =
+        client.wire.as_ref().is_some_and(|wire| world.broker.connection_of(name) == Some(wire.id));
     let swapped =
         world.rolled_back || world.sessions_lost || world.setting.loses_packets || client.is_out_of_date;
     let owed = (on_its_link && client.watch.is_up()).then(|| world.broker.owed_to(name));

@@ -155,7 +155,7 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
 
 /// A receipt says that the message arrived at a lower QoS where it did, and nowhere else: it excuses a second copy.
 fn judge_lowered(id: PublishId, message: &Published, says_so: bool, setting: &Setting) -> Ruling {
-    let may_be = message.qos == 2 && setting.downgrades || message.qos > 0 && setting.config.session.lower_qos;
+    let may_be = message.qos == 2 && (setting.downgrades || setting.config.session.lower_qos);
     if says_so && !may_be {
         return Err(Alarm::new("O5", format!("{} is called downgraded; the broker does not do that", id.0)));
     }
@@ -325,7 +325,8 @@ mod tests {
         let mut world = World::new(1, Setting::draw(1), Trace::new(false, false), None);
         let client = &mut world.clients[0];
         for arrival in [2, 1] {
-            let mut message = Published { qos: 1, copies: 1, transmitted: 1, answers: 1, ..Published::default() };
+            let mut message =
+                Published { qos: 1, copies: 1, transmitted: 1, answers: 1, ..Published::default() };
             (message.arrival, message.delivered) = (arrival, true);
             mark(&mut message);
             client.app.published.push(message);
