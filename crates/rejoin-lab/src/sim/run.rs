@@ -91,7 +91,7 @@ pub struct Report {
     pub messages: u64,
     /// Good messages that were taken for poison.
     pub parked: u64,
-    /// The broker came back with an older memory, or claimed a session that it did not have.
+    /// The broker came back with an older memory, claimed a session that it did not have, or lost sessions.
     pub memory_swapped: bool,
     /// The same run has the same number.
     pub trace: u64,
@@ -139,7 +139,7 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
         faults: world.injected,
         messages: world.messages,
         parked,
-        memory_swapped: world.rolled_back,
+        memory_swapped: world.rolled_back || world.sessions_lost,
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
