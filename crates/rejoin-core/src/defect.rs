@@ -102,6 +102,8 @@ mod planted {
         NoChangeOver "the link does not change over to renewed credentials",
         DowngradeNotUnderstood "PUBACK for a QoS 2 message is no answer",
         DowngradeNotTold "the receipt does not say that the broker made QoS 1 of QoS 2",
+        DowngradeAlwaysTold "every receipt says that the broker made QoS 1 of QoS 2",
+        QuarantineNotWaited "a link that died of one message and was not stable is replaced at once",
         UnsubscribeForgotten "an UNSUBSCRIBE lost with the link is not sent again",
     }
 

@@ -188,7 +188,8 @@ impl Engine {
                 self.renewal.step = Step::Asked;
                 self.tell(Event::RenewalDue);
             }
-            Step::Ready if due <= now && !defect!(NoChangeOver) => {
+            Step::Ready if due <= now && defect!(NoChangeOver) => self.renewal.step = Step::Idle,
+            Step::Ready if due <= now => {
                 let ends = self.renewal.ends.unwrap_or(now).max(now);
                 self.renewal.step = Step::Draining { until: ends.min(now + DRAIN) };
                 self.change_over();

@@ -397,6 +397,7 @@ impl Recovery {
             // Told while the link was open, so told to everybody: all of them go to the same next server.
             Verdict::NextServer => Draw::between(Duration::ZERO, config.spread, chance),
             Verdict::Quarantine if life == Life::Stable => Draw::AT_ONCE,
+            Verdict::Quarantine if life == Life::Short && defect!(QuarantineNotWaited) => Draw::AT_ONCE,
             Verdict::Absent => self.draw_absent(cause, now),
             Verdict::Overloaded | Verdict::Quarantine => self.draw_overload(),
             Verdict::Credentials => {

@@ -385,5 +385,7 @@ fn ended(entry: &Entry, ack: &Ack) -> Outcome {
         let text = ack.properties.as_ref().and_then(|p| p.reason_string.as_ref());
         return Outcome::Refused { reason: ack.reason, text: text.map(|t| t.as_str().to_owned()) };
     }
-    Outcome::Delivered(entry.receipt(ack.reason))
+    let receipt = entry.receipt(ack.reason);
+    let downgraded = receipt.downgraded || defect!(DowngradeAlwaysTold);
+    Outcome::Delivered(Receipt { downgraded, ..receipt })
 }

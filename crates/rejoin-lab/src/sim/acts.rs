@@ -58,6 +58,7 @@ impl World {
         let qos = [0, 1, 1, 2][rng.usize(..4)];
         let k = self.clients[c].app.published.len() as u64 + 1;
         let payload = app::payload(c, k, rng);
+        let out_of_date = self.clients[c].is_out_of_date;
         let payload_len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
         let mut publication = self.clients[c].publication(lane, payload);
         publication.qos = app::qos_of(qos);
@@ -73,9 +74,11 @@ impl World {
             payload_len,
             on_disk: publication.is_queued(),
             // The broker may take it for a copy of what the last process sent under its identifier.
-            nobody_knows: qos == 2 && self.clients[c].was_out_of_date,
-            // It takes the place of an older one.
-            out_of_order: publication.latest_only || self.clients[c].disk.failed().is_some(),
+            nobody_knows: qos == 2 && out_of_date,
+            // It takes the place of an older one, or is in none that the next process knows of.
+            out_of_order: publication.latest_only
+                || self.clients[c].disk.failed().is_some()
+                || qos == 2 && out_of_date,
             ..Published::default()
         };
         (message, publication)
@@ -187,8 +190,11 @@ impl World {
                 client.provider.answer_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));
             }
             Event::AttemptFailed { .. } => client.provider.link_down(),
-            Event::Opened { .. } if client.engine.held().waiting_packed > 0 => {
-                marks.hit("packed messages unpacked");
+            Event::Opened { session, .. } => {
+                client.session_opened(*session);
+                if client.engine.held().waiting_packed > 0 {
+                    marks.hit("packed messages unpacked");
+                }
             }
             Event::Conflict { .. } => marks.hit("conflict named"),
             Event::Recovered { .. } => marks.hit("recovered"),

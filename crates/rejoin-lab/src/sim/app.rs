@@ -65,6 +65,8 @@ pub(super) struct Heard {
     pub(super) handed_over: u16,
     /// At QoS 2 it arrives once.
     pub(super) once: bool,
+    /// At QoS 2 it may have been taken for a copy: the process held an identifier that meant something else by then.
+    pub(super) doubtful: bool,
 }
 
 /// A wish to receive.
@@ -83,6 +85,8 @@ pub(super) struct App {
     /// Without an answer, QoS 0 that does not wait for a link apart.
     pub(super) open: usize,
     pub(super) open_qos0: usize,
+    /// The newest place that the broker gave to one of them.
+    pub(super) last_arrival: u64,
     /// By publisher and number.
     pub(super) heard: BTreeMap<u64, Heard>,
     pub(super) probes: u32,
@@ -127,6 +131,11 @@ impl App {
                 heard.on_disk = true;
             }
         }
+    }
+
+    /// The next process begins with a session that has moved on: what it holds may not be what the server means.
+    pub(super) fn doubt_what_was_not_taken(&mut self) {
+        self.heard.values_mut().filter(|heard| !heard.taken).for_each(|heard| heard.doubtful = true);
     }
 
     /// The process is another one: names that no store kept mean nothing any more. `kept` are those that do.

@@ -1,7 +1,7 @@
 //! One client: a process that may die, a disk that outlives it, a wire, an application.
 
 use rejoin_core::flight::Flight;
-use rejoin_core::{Config, Publication, PublishId, TopicName};
+use rejoin_core::{Config, Publication, PublishId, SessionState, TopicName};
 
 use super::app::App;
 use super::disk::Disk;
@@ -11,6 +11,7 @@ use super::process::Process;
 use super::renewal::Provider;
 use super::setting::Setting;
 use super::wire::Wire;
+use crate::broker::Violation;
 
 /// Topics are few, so that order can be judged on them.
 pub(super) const LANES: [&str; 6] = ["a/0", "a/1", "e/0", "a/latest", "x/poison", "a/2"];
@@ -49,10 +50,9 @@ pub(super) struct Client {
     pub(super) operator_at: Option<u64>,
     /// That is decided.
     pub(super) closing: bool,
-    /// A process lost its store: the next one knows the order of what had to be sent again only from before.
-    pub(super) store_had_failed: bool,
-    /// A process went on without its store, so that the next one began with a session that had moved on.
-    pub(super) was_out_of_date: bool,
+    /// A process went on without its store, so that the next one began with a session that had moved on; until a session
+    /// begins anew.
+    pub(super) is_out_of_date: bool,
 }
 
 impl Client {
@@ -77,8 +77,7 @@ impl Client {
             provider: Provider::default(),
             operator_at: None,
             closing: false,
-            store_had_failed: false,
-            was_out_of_date: false,
+            is_out_of_date: false,
             config,
         }
     }
@@ -113,8 +112,11 @@ impl Client {
         let durable = self.config.session.durable;
         let out_of_date =
             self.disk.failed().is_some_and(|how| how == super::disk::Failed::GoesOn || mixed_up);
-        self.was_out_of_date |= out_of_date;
-        self.store_had_failed |= self.disk.failed().is_some();
+        self.is_out_of_date |= out_of_date;
+        if out_of_date {
+            self.app.doubt_what_was_not_taken();
+        }
+        let failed = self.disk.failed().is_some();
         for (at, message) in self.app.published.iter_mut().enumerate() {
             let id = PublishId(at as u64 + 1);
             let kept = durable && self.disk.has(id);
@@ -125,6 +127,8 @@ impl Client {
                 message.nobody_knows = true;
                 message.out_of_order = true;
             }
+            // The next process knows the order of what has to be sent again only from before.
+            message.out_of_order |= failed && kept;
             if message.answers > 0 {
                 // Its answer may not have reached the disk: it is given once more.
                 if kept && !message.may_repeat {
@@ -150,7 +154,78 @@ impl Client {
         Ok(())
     }
 
+    /// A link opened. Where its session begins anew nothing is left of what an earlier process did without its disk.
+    pub(super) fn session_opened(&mut self, session: SessionState) {
+        self.is_out_of_date &= session == SessionState::Kept || self.disk.failed().is_some();
+    }
+
+    /// Whether a broken rule that the broker names may be owed to what a crash took along. An identifier of a QoS 1 message
+    /// need not be on the disk, so a new process may use one again, even for the same; and one that went on without its
+    /// store leaves exchanges the next one knows otherwise, or not at all.
+    fn may_break(&self, clause: &str) -> bool {
+        match clause {
+            "MQTT-2.2.1-3" | "MQTT-3.3.1-1" | "MQTT-4.3.3-4" | "MQTT-4.6.0-1" => self.app.lives > 0,
+            "MQTT-4.3.3-6" => self.is_out_of_date,
+            _ => false,
+        }
+    }
+
     pub(super) fn publication(&self, lane: usize, payload: bytes::Bytes) -> Publication {
         Publication::new(self.topics[lane].clone(), payload)
+    }
+}
+
+/// Whether what the broker objects to is excused, by what happened to the client that did it.
+pub(super) fn is_excused(violation: &Violation, clients: &[Client]) -> bool {
+    let of = clients.iter().find(|client| client.config.client_id.as_str() == violation.client);
+    of.is_some_and(|client| client.may_break(violation.clause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::disk::Failed;
+    use crate::sim::trace::Trace;
+    use crate::sim::world::World;
+    use rejoin_core::Timestamp;
+
+    fn world_of_two() -> World {
+        World::new(1, Setting { clients: 2, ..Setting::draw(1) }, Trace::new(false, false), None)
+    }
+
+    #[test]
+    fn what_befell_one_client_excuses_no_other() {
+        let mut world = world_of_two();
+        let connection = world.broker.opened(Timestamp::ZERO);
+        let by = |client: &str, clause| Violation {
+            connection,
+            client: client.to_owned(),
+            clause,
+            detail: String::new(),
+            suspicion: false,
+        };
+        world.clients[1].app.lives = 1;
+        world.clients[1].is_out_of_date = true;
+        for clause in ["MQTT-2.2.1-3", "MQTT-3.3.1-1", "MQTT-4.3.3-4", "MQTT-4.6.0-1", "MQTT-4.3.3-6"] {
+            assert!(is_excused(&by("c1", clause), &world.clients), "{clause}");
+            assert!(!is_excused(&by("c0", clause), &world.clients), "{clause}");
+            assert!(!is_excused(&by("", clause), &world.clients), "{clause}");
+        }
+        assert!(!is_excused(&by("c1", "MQTT-3.1.0-2"), &world.clients));
+    }
+
+    #[test]
+    fn a_session_that_begins_anew_on_a_healthy_disk_ends_the_excuse() {
+        let mut world = world_of_two();
+        let client = &mut world.clients[0];
+        client.is_out_of_date = true;
+        client.session_opened(SessionState::Kept);
+        assert!(client.is_out_of_date, "the server goes on with what the process without its disk did");
+        client.disk.fail(Failed::GoesOn, &mut fastrand::Rng::with_seed(1));
+        client.session_opened(SessionState::New);
+        assert!(client.is_out_of_date, "this disk is not the one that is asked next time");
+        client.disk.reopen();
+        client.session_opened(SessionState::New);
+        assert!(!client.is_out_of_date);
     }
 }

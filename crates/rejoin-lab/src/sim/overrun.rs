@@ -26,20 +26,24 @@ impl World {
         let Some(id) = client.wire.as_ref().map(|wire| wire.id).filter(|_| client.watch.is_up()) else {
             return;
         };
-        let (link, version) = (&client.config.link, client.tap.version());
-        let small = has_small_packets(link);
-        let bytes = match rng.u8(..3) {
-            _ if version == Version::V311 && !small => return,
-            _ if version == Version::V311 => oversized(link, version, rng),
-            0 if small => oversized(link, version, rng),
-            1 => aliased(link, version, rng),
-            _ => unacknowledged(link, version),
-        };
-        if small {
+        let Some((bytes, large)) = draw(&client.config.link, client.tap.version(), rng) else { return };
+        if large {
             self.clients[c].tap.sent_large();
         }
         self.broker.send_raw(id, &bytes);
     }
+}
+
+/// What overruns, and whether it is too large a packet; the client may say 0x95 to that alone.
+fn draw(link: &LinkConfig, version: Version, rng: &mut Rng) -> Option<(Bytes, bool)> {
+    let small = has_small_packets(link);
+    Some(match rng.u8(..3) {
+        _ if version == Version::V311 && !small => return None,
+        _ if version == Version::V311 => (oversized(link, version, rng), true),
+        0 if small => (oversized(link, version, rng), true),
+        1 => (aliased(link, version, rng), false),
+        _ => (unacknowledged(link, version), false),
+    })
 }
 
 fn encoded(publish: Publish, version: Version, out: &mut BytesMut) {
@@ -87,4 +91,30 @@ pub(super) const fn is_code_of_overrun(reason: ReasonCode) -> bool {
         reason,
         ReasonCode::RECEIVE_MAXIMUM_EXCEEDED | ReasonCode::PACKET_TOO_LARGE | ReasonCode::TOPIC_ALIAS_INVALID
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
+
+    #[test]
+    fn no_other_overrun_lets_a_client_speak_of_too_large_a_packet() {
+        let mut link = LinkConfig::default();
+        link.maximum_packet_size = 4096;
+        let any = Limits { max_packet_size: u32::MAX, max_user_properties: 8 };
+        let mut seen = [0; 2];
+        for seed in 0..64 {
+            let (bytes, large) =
+                draw(&link, Version::V5, &mut Rng::with_seed(seed)).expect("5.0 has them all");
+            let mut decoder = Decoder::new(Version::V5, Sender::Server, any);
+            decoder.push(bytes);
+            let Ok(Some(Decoded::Packet(packet))) = decoder.next() else {
+                panic!("seed {seed} is no packet")
+            };
+            assert_eq!(encoded_len(&packet, Version::V5) > 4096, large, "seed {seed}");
+            seen[usize::from(large)] += 1;
+        }
+        assert!(seen[0] > 8 && seen[1] > 8, "{seen:?}");
+    }
 }

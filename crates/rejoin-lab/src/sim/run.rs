@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::flight::Tapes;
 use super::marks::Marks;
+use super::oracle::memory::Books;
 use super::oracle::{Alarm, books, memory};
 use super::setting::{SECOND, Setting};
 use super::trace::Trace;
@@ -90,6 +91,8 @@ pub struct Report {
     pub messages: u64,
     /// Good messages that were taken for poison.
     pub parked: u64,
+    /// The broker came back with an older memory, claimed a session that it did not have, or lost sessions.
+    pub memory_swapped: bool,
     /// The same run has the same number.
     pub trace: u64,
     /// Where it has been.
@@ -136,6 +139,7 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
         faults: world.injected,
         messages: world.messages,
         parked,
+        memory_swapped: world.rolled_back || world.sessions_lost,
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
@@ -156,7 +160,7 @@ fn live(world: &mut World) -> Ruling {
             if world.clients[c].reborn_at.is_none() {
                 world.application_decides(c)?;
                 world.check_credentials(c)?;
-                memory::bounded(c, &world.clients[c])?;
+                memory::bounded(c, &world.clients[c], books_of_broker(world, c))?;
             }
         }
     }
@@ -169,13 +173,20 @@ fn live(world: &mut World) -> Ruling {
     for c in 0..world.clients.len() {
         books::judge(c, &world.clients[c], world.setting.at_pubrel, world.setting.refuses)?;
         nothing_left(world, c)?;
-        let swapped = world.rolled_back
-            || world.sessions_lost
-            || world.setting.loses_packets
-            || world.clients[c].was_out_of_date;
-        memory::empty(c, &world.clients[c], !swapped)?;
+        memory::empty(c, &world.clients[c], books_of_broker(world, c))?;
     }
     Ok(())
+}
+
+fn books_of_broker(world: &World, c: usize) -> Books {
+    let client = &world.clients[c];
+    let name = client.config.client_id.as_str();
+    let on_its_link =
+        client.wire.as_ref().is_some_and(|wire| world.broker.connection_of(name) == Some(wire.id));
+    let swapped =
+        world.rolled_back || world.sessions_lost || world.setting.loses_packets || client.is_out_of_date;
+    let owed = (on_its_link && client.watch.is_up()).then(|| world.broker.owed_to(name));
+    Books { owed, certain: !swapped }
 }
 
 /// Faults are over: every client must be back, and everything answered for, within the bound (O18). `false`: it cannot be
@@ -308,7 +319,7 @@ fn probe(world: &mut World) -> Ruling {
 /// The store holds nothing that is answered for (O20).
 fn nothing_left(world: &World, c: usize) -> Ruling {
     let mut left = world.clients[c].disk.recover();
-    if world.rolled_back || world.sessions_lost || world.clients[c].was_out_of_date {
+    if world.rolled_back || world.sessions_lost || world.clients[c].is_out_of_date {
         // A broker that lost its memory never releases them.
         left.held.retain(|held| held.message.is_some());
     }

@@ -10,7 +10,7 @@ use rejoin_core::{
     TopicFilter, TransportError, TransportErrorKind,
 };
 
-use super::client::{Client, Opening};
+use super::client::{Client, Opening, is_excused};
 use super::disk::Failed;
 use super::faults::Fault;
 use super::flight::Tapes;
@@ -703,20 +703,8 @@ impl World {
     fn judge_broker(&mut self) -> Ruling {
         // A keep-alive overrun is a suspicion, unless nothing was done to the link.
         let all = self.broker.violations().count();
-        if all == self.judged {
-            return Ok(());
-        }
-        self.judged = all;
-        let lives = self.clients.iter().any(|client| client.app.lives > 0);
-        // An identifier of a QoS 1 message need not be on the disk, so a crash may use one again, even for the same.
-        // One that went on without its store leaves exchanges the next one knows otherwise, or not at all.
-        let out_of_date = self.clients.iter().any(|client| client.was_out_of_date);
-        let excused = |clause: &str| match clause {
-            "MQTT-2.2.1-3" | "MQTT-3.3.1-1" | "MQTT-4.3.3-4" | "MQTT-4.6.0-1" => lives,
-            "MQTT-4.3.3-6" => out_of_date,
-            _ => false,
-        };
-        match self.broker.violations().find(|v| !excused(v.clause)) {
+        let mut new = self.broker.violations().skip(std::mem::replace(&mut self.judged, all));
+        match new.find(|violation| !is_excused(violation, &self.clients)) {
             None => Ok(()),
             Some(violation) => Err(Alarm::new("O8", format!("the broker objects: {violation}"))),
         }

@@ -83,7 +83,9 @@ fn a_flight_of_any_client_replays_to_the_byte() {
             let judged = judge(flight).unwrap_or_else(|error| panic!("seed {seed}, life {life}: {error}"));
             assert_eq!(judged.broken, None, "seed {seed}, life {life}");
             let found = judged.replayed;
-            if found.difference.as_ref().is_some_and(is_a_copy_for_want_of_its_payload) {
+            if report.memory_swapped
+                && found.difference.as_ref().is_some_and(is_a_copy_for_want_of_its_payload)
+            {
                 copies += 1;
                 continue;
             }
@@ -93,6 +95,7 @@ fn a_flight_of_any_client_replays_to_the_byte() {
             outputs += found.outputs;
         }
     }
+    // In a world whose broker kept its memory there is none.
     assert!(copies <= 3, "{copies} differ for want of a payload");
     assert!(
         lives > 24 && outputs > 20_000 && durable > 2,

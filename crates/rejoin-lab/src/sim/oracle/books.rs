@@ -19,24 +19,30 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
     match line {
         Entry::Accepted { number, arrival } => {
             let (client, k) = whose(number);
-            let message = clients.get_mut(client).and_then(|client| client.app.message(k));
-            let Some(message) = message else {
-                return Err(Alarm::new("O2", format!("the broker took {number:#x}, which nobody published")));
-            };
+            let nobody = || Alarm::new("O2", format!("the broker took {number:#x}, which nobody published"));
+            let of = clients.get_mut(client).ok_or_else(nobody)?;
+            let (out_of_date, newest) = (of.is_out_of_date, of.app.last_arrival);
+            of.app.last_arrival = newest.max(arrival);
+            let message = of.app.message(k).ok_or_else(nobody)?;
             if message.copies == 0 {
                 message.arrival = arrival;
+                // Under an identifier whose exchange a process without its store left open, it has the place of that one.
+                message.out_of_order |= message.qos == 1 && arrival < newest && out_of_date;
             }
             message.copies += 1;
         }
         Entry::HandedOver { client, number } => {
             if let Some(client) = clients.get_mut(usize::from(client)) {
-                client.app.heard.entry(number).or_default().handed_over += 1;
+                let heard = client.app.heard.entry(number).or_default();
+                heard.handed_over += 1;
+                heard.doubtful |= client.is_out_of_date;
             }
         }
         Entry::Confirmed { client, number, qos } => {
             let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
             let heard = of.app.heard.entry(number).or_default();
             heard.confirmed = true;
+            heard.doubtful |= of.is_out_of_date;
             let in_memory = of.disk.failed() == Some(Failed::GoesOn) && !heard.on_disk;
             let durable = setting.config.session.durable && qos == 2 && !in_memory;
             let doubt = of.app.lives > 0 && mixed_up;
@@ -82,6 +88,9 @@ pub(in crate::sim) fn answered(
     message.answers += 1;
     message.may_repeat = false;
     judge_answer(id, message, answer, lives)?;
+    if let Answer::Delivered(receipt) = answer {
+        judge_lowered(id, message, receipt.downgraded, setting)?;
+    }
     let (qos0, parked) = (app.published[index(id)].qos == 0, matches!(answer, Answer::Parked { .. }));
     app.parked += u32::from(parked);
     if first {
@@ -140,6 +149,15 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
             message.never_sent = lives == 0 && !in_part;
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// A receipt says that the message arrived at a lower QoS where it did, and nowhere else: it excuses a second copy.
+fn judge_lowered(id: PublishId, message: &Published, says_so: bool, setting: &Setting) -> Ruling {
+    let may_be = message.qos == 2 && (setting.downgrades || setting.config.session.lower_qos);
+    if says_so && !may_be {
+        return Err(Alarm::new("O5", format!("{} is called downgraded; the broker does not do that", id.0)));
     }
     Ok(())
 }
@@ -204,12 +222,10 @@ pub(in crate::sim) fn judge(client: usize, of: &Client, at_pubrel: bool, refuses
             Alarm::new(alarm.oracle, format!("c{client} {}: {}: {message:?}", at + 1, alarm.what))
         })?;
     }
-    if !of.store_had_failed {
-        judge_order(client, app, at_pubrel, refuses)?;
-    }
+    judge_order(client, app, at_pubrel, refuses)?;
     for (number, heard) in &app.heard {
         // After a process that went on without its store the next one may take a QoS 2 message for a copy.
-        let excused = heard.once && of.was_out_of_date;
+        let excused = heard.once && heard.doubtful;
         if heard.confirmed && heard.ever && !heard.taken && !excused {
             let what = format!("c{client} confirmed {number:#x}, and its application never took it");
             return Err(Alarm::new("O1", what));
@@ -295,5 +311,58 @@ const fn name(answer: &Answer) -> &'static str {
         Answer::Unreadable => "answer: unreadable",
         Answer::Stopped { .. } => "answer: stopped",
         _ => "answer: other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::trace::Trace;
+    use crate::sim::world::World;
+
+    /// A world whose client handed over two messages, the second of which arrived first.
+    fn swapped(mark: impl Fn(&mut Published)) -> Ruling {
+        let mut world = World::new(1, Setting::draw(1), Trace::new(false, false), None);
+        let client = &mut world.clients[0];
+        for arrival in [2, 1] {
+            let mut message =
+                Published { qos: 1, copies: 1, transmitted: 1, answers: 1, ..Published::default() };
+            (message.arrival, message.delivered) = (arrival, true);
+            mark(&mut message);
+            client.app.published.push(message);
+        }
+        judge(0, client, false, false)
+    }
+
+    #[test]
+    fn only_messages_that_were_under_way_when_a_store_failed_may_swap_places() {
+        assert_eq!(swapped(|_| {}).map_err(|alarm| alarm.oracle), Err("O7"));
+        assert_eq!(swapped(|message| message.out_of_order = message.arrival == 2), Ok(()));
+    }
+
+    #[test]
+    fn a_message_taken_for_a_copy_is_excused_where_the_process_was_out_of_date_then() {
+        let mut world = World::new(1, Setting::draw(1), Trace::new(false, false), None);
+        let client = &mut world.clients[0];
+        let heard = crate::sim::app::Heard { ever: true, confirmed: true, once: true, ..Default::default() };
+        client.app.heard.insert(7, heard);
+        client.is_out_of_date = true;
+        assert_eq!(judge(0, client, false, false).map_err(|alarm| alarm.oracle), Err("O1"));
+        client.app.doubt_what_was_not_taken();
+        assert_eq!(judge(0, client, false, false), Ok(()));
+    }
+
+    #[test]
+    fn a_receipt_that_speaks_of_a_lower_qos_is_believed_of_a_broker_that_lowers_it() {
+        let mut setting = Setting::draw(1);
+        let judge = |qos, setting: &Setting| {
+            let message = Published { qos, ..Published::default() };
+            judge_lowered(PublishId(1), &message, true, setting).map_err(|alarm| alarm.oracle)
+        };
+        setting.downgrades = false;
+        assert_eq!(judge(2, &setting), Err("O5"));
+        setting.downgrades = true;
+        assert_eq!(judge(2, &setting), Ok(()));
+        assert_eq!(judge(1, &setting), Err("O5"));
     }
 }

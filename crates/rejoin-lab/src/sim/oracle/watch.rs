@@ -165,14 +165,17 @@ impl Watch {
         }
         // How many windows the client counts is not known for sure: it may ask for a longer life than this.
         let widest = config.overload.cap.max(config.absent.cap).max(config.absent_cap_long);
-        let doubtful = lasted.is_some_and(|lasted| lasted < widest * 2);
+        let doubtful = stable && lasted.is_some_and(|lasted| lasted < widest * 2);
+        // One that waits was not stable for the client, or the budget holds it.
+        let at_once = wait.is_zero() || held;
+        let stable = stable && !(doubtful && verdict == Verdict::Quarantine && !at_once);
         if stable {
             self.overloaded = 0;
             self.window = Duration::ZERO;
         }
-        let (mut least, mut most) = self.bounds(verdict, stable, config);
+        let (least, mut most) = self.bounds(verdict, stable, config);
         if doubtful && verdict == Verdict::Quarantine {
-            (least, most) = (Duration::ZERO, config.overload.cap);
+            most = config.overload.cap;
         }
         let budget = config.budget.map_or(Duration::ZERO, |b| b.period);
         if wait < least || wait > most.max(if held { budget } else { Duration::ZERO }) {
@@ -245,7 +248,7 @@ impl Watch {
     }
 }
 
-/// A verdict that does not wait for the window.
+/// A verdict that does not wait for the window; quarantine waits for it after a link that was not stable.
 const fn is_quick(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Now | Verdict::Spread | Verdict::Absent | Verdict::NextServer)
 }
