@@ -325,7 +325,7 @@ fn nothing_left(world: &World, c: usize) -> Ruling {
     }
     // A link that was changed over in the last moment brought retained messages again.
     let takes = &world.clients[c].app.to_take;
-    left.held.retain(|held| !takes.iter().any(|(due, id)| *id == held.id && *due > world.at));
+    left.held.retain(|held| !takes.iter().any(|(_, id)| *id == held.id));
     if left.waiting.is_empty() && left.sent.is_empty() && left.undecided.is_empty() && left.held.is_empty() {
         return Ok(());
     }

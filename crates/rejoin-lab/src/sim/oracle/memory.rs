@@ -29,7 +29,7 @@ pub(in crate::sim) fn bounded(c: usize, client: &Client, books: Books) -> Ruling
     within(c, client, &client.engine.held(), books)
 }
 
-fn within(c: usize, client: &Client, held: &Held, books: Books) -> Ruling {
+fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling {
     let link = &client.config.link;
     let window = client.config.session.in_flight_max.map_or(WINDOW, usize::from);
     let receives = usize::from(link.receive_maximum);
@@ -127,17 +127,17 @@ mod tests {
         setting.config.session.durable = true;
         let world = World::new(1, setting, Trace::new(false, false), None);
         let books = Books { owed: Some(0), certain: true };
-        let judge = |held: &Held| within(0, &world.clients[0], held, books);
-        let set: [fn(&mut Held) -> &mut usize; 5] = [
+        let judge = |held: &HeldCounts| within(0, &world.clients[0], held, books);
+        let set: [fn(&mut HeldCounts) -> &mut usize; 5] = [
             |held| &mut held.answers_owed,
             |held| &mut held.ids_held,
             |held| &mut held.untaken,
             |held| &mut held.put_off,
             |held| &mut held.unsent,
         ];
-        assert_eq!(judge(&Held::default()), Ok(()));
+        assert_eq!(judge(&HeldCounts::default()), Ok(()));
         for (n, field) in set.iter().enumerate() {
-            let mut held = Held::default();
+            let mut held = HeldCounts::default();
             *field(&mut held) = 40;
             assert_eq!(judge(&held).map_err(|alarm| alarm.oracle), Err("O19"), "structure {n}");
         }
