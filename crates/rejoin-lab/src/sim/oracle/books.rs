@@ -355,6 +355,7 @@ mod tests {
     #[test]
     fn a_receipt_that_speaks_of_a_lower_qos_is_believed_of_a_broker_that_lowers_it() {
         let mut setting = Setting::draw(1);
+        setting.config.session.lower_qos = false;
         let judge = |qos, setting: &Setting| {
             let message = Published { qos, ..Published::default() };
             judge_lowered(PublishId(1), &message, true, setting).map_err(|alarm| alarm.oracle)
@@ -364,5 +365,7 @@ mod tests {
         setting.downgrades = true;
         assert_eq!(judge(2, &setting), Ok(()));
         assert_eq!(judge(1, &setting), Err("O5"));
+        (setting.downgrades, setting.config.session.lower_qos) = (false, true);
+        assert_eq!(judge(2, &setting), Ok(()));
     }
 }
