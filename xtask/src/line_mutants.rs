@@ -201,7 +201,10 @@ fn files(root: &Path) -> Result<Vec<String>, String> {
 }
 
 fn mutate(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let mut command = run::cargo(root, &["mutants", "--no-shuffle", "--colors", "never", "--output", OUT]);
+    let mut command = run::cargo(
+        root,
+        &["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT],
+    );
     // Examples in the documentation are built one by one, and say little about lines.
     command.args(["--cargo-test-arg=--lib", "--cargo-test-arg=--tests"]).args(arguments);
     // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
