@@ -36,7 +36,8 @@ cargo xtask line-mutants   lines of session, link and recovery changed one at a 
 cargo xtask mutants   the proof of that simulation: every planted defect must be found, into docs/mutants.md
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
-cargo xtask interop   real brokers to look at, until Enter: `interop nats` is a cluster of three
+cargo xtask interop   real clusters of three brokers, until Enter: `interop nats`, `interop rabbitmq`; --check breaks
+                      them with rejoin in front, and judges
 cargo xtask help      this text";
 
 fn main() -> ExitCode {

@@ -35,13 +35,14 @@ struct Done {
 
 /// Runs every step, also after a failure, so that one run shows all there is to mend. True when nothing failed.
 pub(crate) fn everything(root: &Path) -> bool {
-    let steps: [(&'static str, &dyn Fn() -> End); 11] = [
+    let steps: [(&'static str, &dyn Fn() -> End); 12] = [
         ("install", &install),
         ("format", &|| format(root)),
         ("clippy", &|| clippy(root)),
         ("tidy", &|| if tidy::report(root) { passed("") } else { failed("house rules, listed above") }),
         ("docs", &|| docs(root)),
         ("core for wasm32", &|| wasm(root)),
+        ("aws-lc", &|| aws_lc(root)),
         ("tests", &|| tests(root)),
         ("simulation", &|| ended(sim::minute(root, BUILD_LIMIT))),
         ("release build", &|| release(root)),
@@ -121,6 +122,17 @@ fn wasm(root: &Path) -> End {
         &mut run::cargo(root, &["check", "--quiet", "--package", "rejoin-core", "--target", WASM]),
         BUILD_LIMIT,
     ))
+}
+
+/// That the library and its tests build with the other cryptography. To run them takes 150 s of processor time more when
+/// nothing is built yet, half of it C, for code that is rustls's and not ours; by hand:
+/// `cargo test -p rejoin --features aws-lc --test it tls::`.
+fn aws_lc(root: &Path) -> End {
+    if run::find("cc").is_none() {
+        return End::Skipped("it needs a C compiler: install gcc or clang".to_owned());
+    }
+    let check = ["check", "--quiet", "--package", "rejoin", "--features", "aws-lc", "--tests"];
+    ended(run::within(&mut run::cargo(root, &check), BUILD_LIMIT))
 }
 
 fn tests(root: &Path) -> End {

@@ -179,6 +179,7 @@ impl Ledger {
                 "not acknowledged before the end; the broker may have it all the same".to_owned()
             }
             PublishError::Stopped { maybe_delivered: false } => "never sent before the end".to_owned(),
+            PublishError::NotSupported("QoS 2") => format!("{error}; --lower-qos sends it as QoS 1"),
             other => other.to_string(),
         };
         self.name(error.name(), line, &why, error.reason_code().map(|code| code.0));

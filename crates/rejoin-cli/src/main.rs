@@ -28,6 +28,7 @@ mod source;
 mod study;
 mod subscribe;
 mod terminal;
+mod token;
 mod watch;
 mod ways;
 

@@ -48,6 +48,8 @@ pub(crate) struct Narrator {
     last_server: Option<usize>,
     /// The last link was lost, not ended by us.
     outage_lasts: bool,
+    /// The last link made way for one with new credentials, and nothing went wrong since.
+    renewing: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl Narrator {
             retrying: Vec::new(),
             last_server: None,
             outage_lasts: false,
+            renewing: false,
         }
     }
 
@@ -177,6 +180,8 @@ impl Narrator {
         else {
             return Vec::new();
         };
+        // A change-over that does not come through at once is an outage after all.
+        self.outage_lasts |= std::mem::take(&mut self.renewing);
         let place = self.server(*server);
         let text = brief(cause, &place);
         let key = (cause.name(), cause.reason_code(), *server);
@@ -244,8 +249,10 @@ impl Narrator {
         lines.push(line);
         let lost_at = self.lost_at.take();
         if let (Some(outage), Some(from)) = (outage, lost_at) {
-            self.outages += 1;
-            self.outage_time += *outage;
+            if !self.renewing {
+                self.outages += 1;
+                self.outage_time += *outage;
+            }
             let from = self.silent_since.take().unwrap_or(from);
             lines.extend(self.gap(*session, &from, now));
         }
@@ -278,10 +285,15 @@ impl Narrator {
             return Vec::new();
         };
         let ours = matches!(cause, LossCause::Local(LocalCause::Shutdown));
+        self.renewing = matches!(cause, LossCause::Local(LocalCause::Renewal));
         self.lost_at = Some(now.clone());
-        self.outage_lasts = !ours;
+        self.outage_lasts = !ours && !self.renewing;
         self.resubscribed = None;
-        let mut text = format!("{} after {}", loss(cause), short(*lasted));
+        let (word, why) = match self.renewing {
+            true => ("renewal", "changing over to new credentials".to_owned()),
+            false => ("lost", loss(cause)),
+        };
+        let mut text = format!("{why} after {}", short(*lasted));
         if self.role.publishes {
             text.push_str(&format!("  in-flight={in_flight} queued={queued}"));
             text.push_str(match next_in {
@@ -292,7 +304,7 @@ impl Narrator {
             });
         }
         text.push_str(&next(*next_in, *held_by_budget));
-        let line = Line::state("lost", event.name(), text)
+        let line = Line::state(word, event.name(), text)
             .weighing(if ours { Weight::Debug } else { Weight::State })
             .with("cause", cause.name())
             .with("detail", cause.to_string())
@@ -326,8 +338,11 @@ impl Narrator {
         if let Some((granted, all)) = self.resubscribed.take().filter(|_| self.role.subscribes) {
             text.push_str(&format!("   resubscribed {granted}/{all}"));
         }
+        // A change-over has no bill to pay; programs get it all the same.
+        let weight = if std::mem::take(&mut self.renewing) { Weight::Debug } else { Weight::State };
         vec![
             Line::state("recovered", event.name(), text)
+                .weighing(weight)
                 .with("outage_ms", ms(whole))
                 .with("detect_ms", ms(bill.detect))
                 .with("refused_ms", ms(bill.refused))
@@ -642,6 +657,31 @@ mod tests {
         );
         let ours = story.tell(&closed(LossCause::Local(LocalCause::Shutdown)), &at(50));
         assert_eq!(seen(&ours), Vec::<String>::new(), "an end that was asked for is no loss");
+    }
+
+    #[test]
+    fn a_change_over_to_new_credentials_is_told_as_one_and_is_no_outage() {
+        let mut story = narrator(Role { publishes: true, ..Role::default() });
+        let renewal = closed(LossCause::Local(LocalCause::Renewal));
+        let bill = Event::Recovered { bill: OutageBill::default(), drained: 0 };
+        let outage = Some(Duration::from_millis(3));
+        assert_eq!(
+            seen(&story.tell(&renewal, &at(1))),
+            [
+                "renewal changing over to new credentials after 1m32s  in-flight=3 queued=0  will deliver: yes (from memory)  next in 140ms"
+            ]
+        );
+        assert_eq!(story.outages(&at(2)), Outages::default());
+        story.tell(&opened(SessionState::Kept, outage), &at(2));
+        assert_eq!(seen(&story.tell(&bill, &at(2))), Vec::<String>::new());
+        assert_eq!(story.outages(&at(9)), Outages::default());
+
+        story.tell(&renewal, &at(10));
+        story.tell(&failed(1, TransportErrorKind::Refused), &at(11));
+        assert_eq!(story.outages(&at(12)).count, 1, "one that does not come through is an outage");
+        story.tell(&opened(SessionState::Kept, outage), &at(13));
+        assert_eq!(seen(&story.tell(&bill, &at(13))).len(), 1);
+        assert_eq!(story.outages(&at(14)), Outages { count: 1, time: Duration::from_millis(3) });
     }
 
     #[test]

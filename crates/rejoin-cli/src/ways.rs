@@ -8,6 +8,8 @@ use rejoin::{Builder, CredentialSource, Credentials, Proxy, Scheme, Secret, Serv
 use rejoin_core::ServerPolicy;
 use tokio::process::Command;
 
+use crate::token;
+
 /// Longest password that a command or a file may give, in bytes: what MQTT can carry.
 const PASSWORD_MAX: usize = 65_535;
 /// The port on which everybody expects TLS.
@@ -57,6 +59,9 @@ pub(crate) struct WaysArgs {
     /// The servers of -L share their sessions, as the nodes of a cluster do
     #[arg(long, help_heading = "Connection")]
     pub(crate) clustered: bool,
+    /// Send a message of QoS 2 as one of QoS 1 where the broker offers no more: it may arrive twice, which is told once [default: such a message fails]
+    #[arg(long, help_heading = "Connection")]
+    pub(crate) lower_qos: bool,
     /// Follow a broker that names another server to this host, or with a leading dot to all names below it; repeat for more. The login goes with us
     #[arg(long, value_name = "HOST", help_heading = "Connection")]
     pub(crate) follow: Vec<String>,
@@ -98,7 +103,7 @@ pub(crate) struct WaysArgs {
     #[arg(long, hide = true)]
     insecure: bool,
 
-    /// File with the password; read before each attempt
+    /// File with the password; read before each attempt, and before a JSON Web Token in it ends
     #[arg(
         long,
         value_name = "FILE",
@@ -107,7 +112,7 @@ pub(crate) struct WaysArgs {
         help_heading = "Login"
     )]
     pub(crate) password_file: Option<PathBuf>,
-    /// Shell command that prints the password; run before each attempt
+    /// Shell command that prints the password; run before each attempt, and before a JSON Web Token it printed ends
     #[arg(long, value_name = "CMD", env = "REJOIN_PASSWORD_COMMAND", help_heading = "Login")]
     pub(crate) password_command: Option<String>,
 }
@@ -210,6 +215,9 @@ impl WaysArgs {
         if self.clustered {
             builder = builder.clustered();
         }
+        if self.lower_qos {
+            builder = builder.lower_qos();
+        }
         if !self.follow.is_empty() {
             builder = builder.follow_to(&self.follow);
         }
@@ -302,8 +310,13 @@ fn credentials(
     if password.expose().len() > PASSWORD_MAX {
         return Err("the password is longer than MQTT can carry".into());
     }
-    Ok(match user {
+    let ends = token::ends(password.expose());
+    let credentials = match user {
         Some(user) => Credentials::new(user, password),
         None => Credentials::token(password),
+    };
+    Ok(match ends {
+        Some(time) => credentials.expires_at(time),
+        None => credentials,
     })
 }

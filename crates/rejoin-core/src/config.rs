@@ -307,6 +307,10 @@ pub struct SessionConfig {
     /// Several addresses share their sessions. Default off: a session belongs to one server, and on another
     /// one the client starts clean.
     pub clustered: bool,
+    /// A message of QoS 2 is sent as one of QoS 1 where the server offers no more (Maximum QoS 1): it may arrive twice,
+    /// and its receipt says `downgraded`. Default off: such a message ends as [`crate::Outcome::NotSupported`], because
+    /// only the application can say whether twice is better than never.
+    pub lower_qos: bool,
     /// QoS 1 and 2 messages unacknowledged at a time. Default: 1,000 at 5.0 (or the server's Receive Maximum if
     /// lower), 100 at 3.1.1.
     pub in_flight_max: Option<u16>,
@@ -334,6 +338,7 @@ impl Default for SessionConfig {
             mode: SessionMode::Fresh { linger: Duration::from_secs(300) },
             adopt: false,
             clustered: false,
+            lower_qos: false,
             in_flight_max: None,
             on_loss: SessionLossPolicy::default(),
             resubscribe: Resubscribe::default(),

@@ -115,8 +115,8 @@ pub struct Receipt {
     pub possible_duplicate: bool,
     /// How often the broker refused it with a passing reason before, and it was sent again out of order.
     pub refusals: u32,
-    /// It was published at QoS 2, and the broker took it with a PUBACK, as one of QoS 1: it has the message, but may pass
-    /// it on more than once.
+    /// It was published at QoS 2, and the broker took it with a PUBACK, as one of QoS 1, or was sent it as one: it has the
+    /// message, but may pass it on more than once.
     pub downgraded: bool,
 }
 
@@ -159,7 +159,8 @@ pub enum Outcome {
         /// The server's Maximum Packet Size in bytes.
         limit: u64,
     },
-    /// The server does not offer what the message needs (its QoS, the retain flag).
+    /// The server does not offer what the message needs (its QoS, the retain flag). For QoS 2, [`crate::SessionConfig::lower_qos`]
+    /// is the way to have it sent all the same.
     NotSupported(&'static str),
     /// The session was lost, and nobody can know whether it was delivered.
     Unknown {

@@ -2,6 +2,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
+//! | [`around`] | [`Around`]: what a scripted broker speaks through, TLS for example |
 //! | [`broker`] | [`Broker`]: a strict MQTT 3.1.1 and 5.0 broker as a pure model that judges every packet; [`Manners`]: how it misbehaves on purpose |
 //! | [`server`] | [`BrokerServer`]: the model behind a TCP port, that can be killed, restarted and paused |
 //! | [`proxy`] | [`Proxy`]: freezes, resets, black holes, cuts at byte n and more, in front of any address |
@@ -38,6 +39,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod around;
 pub mod auditor;
 pub mod broker;
 pub mod flight;
@@ -51,6 +53,7 @@ pub mod sim;
 pub mod store;
 pub mod wire;
 
+pub use around::Around;
 pub use auditor::{Auditor, Verdict};
 pub use broker::{
     Answer, Broker, ConnectionId, Counters, Forward, Ledger, LedgerEntry, Manners, Refusal, Violation,

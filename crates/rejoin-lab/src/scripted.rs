@@ -14,11 +14,11 @@ use rejoin_core::codec::packet::{
 };
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use crate::port::reset_on_drop;
+use crate::around::{Around, Way};
 use crate::wire::{Ending, PacketKind};
 
 /// How long each wait may last, unless told otherwise.
@@ -27,6 +27,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// What a script waited for in vain, with the connection it was on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError(String);
+
+impl ScriptError {
+    pub(crate) const fn new(what: String) -> Self {
+        Self(what)
+    }
+}
 
 impl fmt::Display for ScriptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +52,7 @@ pub struct ScriptedBroker {
     addr: SocketAddr,
     limit: Duration,
     accepted: usize,
+    around: Option<Around>,
 }
 
 impl ScriptedBroker {
@@ -70,7 +77,7 @@ impl ScriptedBroker {
     /// # Errors
     /// When the listener has no address.
     pub fn listening(listener: TcpListener) -> io::Result<Self> {
-        Ok(Self { addr: listener.local_addr()?, listener, limit: LIMIT, accepted: 0 })
+        Ok(Self { addr: listener.local_addr()?, listener, limit: LIMIT, accepted: 0, around: None })
     }
 
     fn listen(buffers: Option<u32>) -> io::Result<Self> {
@@ -93,19 +100,38 @@ impl ScriptedBroker {
         self.limit = limit;
     }
 
-    /// The next connection.
+    /// Puts something around each connection accepted from now on. Default: nothing, MQTT over TCP.
+    pub fn set_around(&mut self, around: Option<Around>) {
+        self.around = around;
+    }
+
+    /// The next connection; where something is around it, the next one that comes so far.
     ///
     /// # Errors
     /// When none comes within the limit.
     pub async fn accept(&mut self) -> ScriptResult<Peer> {
-        let number = self.accepted + 1;
-        match tokio::time::timeout(self.limit, self.listener.accept()).await {
-            Ok(Ok((stream, _))) => {
-                self.accepted = number;
-                Ok(Peer::new(stream, number, self.limit))
+        match tokio::time::timeout(self.limit, self.next_way()).await {
+            Ok(Ok(way)) => Ok(Peer::new(way, self.accepted, self.limit)),
+            Ok(Err(error)) => {
+                Err(ScriptError(format!("connection {} could not be accepted: {error}", self.accepted + 1)))
             }
-            Ok(Err(error)) => Err(ScriptError(format!("connection {number} could not be accepted: {error}"))),
-            Err(_) => Err(ScriptError(format!("connection {number} did not come within {:?}", self.limit))),
+            Err(_) => Err(ScriptError(format!(
+                "connection {} did not come within {:?}",
+                self.accepted + 1,
+                self.limit
+            ))),
+        }
+    }
+
+    async fn next_way(&mut self) -> io::Result<Way> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            self.accepted += 1;
+            match Way::through(stream, self.around.as_ref()).await {
+                // A client may give a handshake up, as it may a connection nobody has accepted yet.
+                Err(_) if self.around.is_some() => {}
+                way => return way,
+            }
         }
     }
 
@@ -159,12 +185,11 @@ where
     F: Fn(usize, Peer) -> R + Send + 'static,
     R: Future<Output = ScriptResult> + Send + 'static,
 {
-    let mut scripts = tokio::task::JoinSet::new();
-    let mut number = 0;
-    while let Ok((stream, _)) = broker.listener.accept().await {
-        number += 1;
+    let (mut scripts, mut broker) = (tokio::task::JoinSet::new(), broker);
+    while let Ok(way) = broker.next_way().await {
         seen.lock().unwrap_or_else(PoisonError::into_inner).accepts.push(Instant::now());
-        let script = script(number, Peer::new(stream, number, broker.limit));
+        let number = broker.accepted;
+        let script = script(number, Peer::new(way, number, broker.limit));
         let seen = Arc::clone(&seen);
         scripts.spawn(async move {
             if let Err(error) = script.await {
@@ -214,7 +239,7 @@ impl Drop for Serving {
 /// One connection of a client. Dropping it closes it; [`Peer::close`] and [`Peer::reset`] say how.
 #[derive(Debug)]
 pub struct Peer {
-    stream: TcpStream,
+    way: Way,
     decoder: Decoder,
     version: Version,
     number: usize,
@@ -239,11 +264,10 @@ macro_rules! expectations {
 }
 
 impl Peer {
-    fn new(stream: TcpStream, number: usize, limit: Duration) -> Self {
-        let _ = stream.set_nodelay(true);
+    fn new(way: Way, number: usize, limit: Duration) -> Self {
         let limits = Limits { max_packet_size: u32::MAX, ..Limits::default() };
         Self {
-            stream,
+            way,
             decoder: Decoder::new(Version::V5, Sender::Client, limits),
             version: Version::V5,
             number,
@@ -323,13 +347,11 @@ impl Peer {
             loop {
                 self.buffer.clear();
                 self.buffer.reserve(64 * 1024);
-                if self.stream.readable().await.is_err() {
-                    return Ending::Rst;
-                }
-                match self.stream.try_read_buf(&mut self.buffer) {
+                match self.way.stream.read_buf(&mut self.buffer).await {
                     Ok(0) => return Ending::Fin,
                     Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // TLS that ends without a word.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ending::Fin,
                     Err(_) => return Ending::Rst,
                 }
             }
@@ -449,7 +471,11 @@ impl Peer {
     /// # Errors
     /// When they cannot be written within the limit.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> ScriptResult {
-        match tokio::time::timeout(self.limit, self.stream.write_all(bytes)).await {
+        let writing = async {
+            self.way.stream.write_all(bytes).await?;
+            self.way.stream.flush().await
+        };
+        match tokio::time::timeout(self.limit, writing).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(format!("{} bytes could not be written: {error}", bytes.len()))),
             Err(_) => {
@@ -461,19 +487,19 @@ impl Peer {
     /// Ends the connection in order: FIN, then what the client still sends is read for a moment, because closing
     /// with unread bytes would be a reset.
     pub async fn close(mut self) {
-        let _ = self.stream.shutdown().await;
+        let _ = self.way.stream.shutdown().await;
         self.limit = self.limit.min(Duration::from_millis(500));
         let _ = self.expect_end().await;
     }
 
     /// Ends the connection with RST.
     pub fn reset(self) {
-        reset_on_drop(&self.stream);
+        self.way.reset();
     }
 
     /// Leaves the connection open, unread and unanswered, until the result is dropped: a half-open peer.
     pub fn stop_reading(self) -> Silent {
-        Silent(self.stream)
+        Silent(self.way)
     }
 
     async fn recv_for(&mut self, what: &str) -> ScriptResult<Packet> {
@@ -497,14 +523,9 @@ impl Peer {
                 Err(error) => return Err(self.error(format!("{what} was awaited: {error}"))),
             }
             self.buffer.reserve(64 * 1024);
-            let read = match self.stream.readable().await {
-                Ok(()) => self.stream.try_read_buf(&mut self.buffer),
-                Err(error) => Err(error),
-            };
-            match read {
+            match self.way.stream.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err(self.error(format!("{what} was awaited, the client closed"))),
                 Ok(_) => self.decoder.push(self.buffer.split().freeze()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.error(format!("{what} was awaited: {error}"))),
             }
         }
@@ -521,11 +542,11 @@ impl Peer {
 
 /// A connection that nobody reads any more. Dropping it closes it.
 #[derive(Debug)]
-pub struct Silent(TcpStream);
+pub struct Silent(Way);
 
 impl Silent {
     /// Ends the connection with RST.
     pub fn reset(self) {
-        reset_on_drop(&self.0);
+        self.0.reset();
     }
 }

@@ -316,6 +316,12 @@ impl Builder {
         self.set(|config| config.session.clustered = true)
     }
 
+    /// A message of QoS 2 is sent as one of QoS 1 where the broker offers no more, and its receipt says so, see
+    /// [`rejoin_core::SessionConfig::lower_qos`]. Default: it ends as [`crate::PublishError::NotSupported`].
+    pub fn lower_qos(self) -> Self {
+        self.set(|config| config.session.lower_qos = true)
+    }
+
     /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again.
     pub fn on_session_loss(self, policy: SessionLossPolicy) -> Self {
         self.set(move |config| config.session.on_loss = policy)

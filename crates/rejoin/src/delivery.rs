@@ -30,8 +30,8 @@ pub struct Receipt {
     pub possible_duplicate: bool,
     /// How often the broker refused it with a passing reason before, and it was sent again out of order.
     pub refusals: u32,
-    /// It was published at QoS 2, and the broker took it with a PUBACK, as RabbitMQ does: it has the message, but may
-    /// pass it on more than once. Told by [`crate::Event::Downgraded`], too, once a link.
+    /// It was published at QoS 2, and the broker took it with a PUBACK, as RabbitMQ does, or was sent it at QoS 1
+    /// ([`crate::Builder::lower_qos`]): it has the message, but may pass it on more than once. Told by [`crate::Event::Downgraded`], too, once a link.
     pub downgraded: bool,
     /// From acceptance until it was first written.
     pub queued_for: Duration,

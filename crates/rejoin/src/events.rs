@@ -248,7 +248,7 @@ pub enum Event {
         /// On an open link.
         again: bool,
     },
-    /// The broker answers QoS 2 with PUBACK: what it takes that way is delivered at least once, not exactly once, and each
+    /// The broker answers QoS 2 with PUBACK, or offers no more than QoS 1 ([`crate::Builder::lower_qos`]): what it takes that way is delivered at least once, not exactly once, and each
     /// receipt says so ([`crate::Receipt::downgraded`]). Told once a link, with the first such message.
     Downgraded {
         /// Which.

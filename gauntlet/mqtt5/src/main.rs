@@ -18,7 +18,8 @@ async fn main() {
         match (command, client.clone()) {
             (Command::Connect(to), _) => client = Some(start(to).await),
             (Command::Publish(message), Some(client)) => {
-                tokio::spawn(publish(client, message, true));
+                protocol::taken(message.number);
+                publish(client, message).await;
             }
             (Command::Burst { from, count, qos, size, rate }, Some(client)) => {
                 tokio::spawn(async move {
@@ -27,8 +28,7 @@ async fn main() {
                         if let Some(due) = due {
                             tokio::time::sleep_until(due.into()).await;
                         }
-                        // Its publish waits for the broker's answer, so each runs by itself, in order of spawning.
-                        tokio::spawn(publish(Arc::clone(&client), message, false));
+                        publish(Arc::clone(&client), message).await;
                     }
                     protocol::burst_taken(count, begin);
                 });
@@ -100,12 +100,15 @@ fn level(qos: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
 }
 
-async fn publish(client: Arc<MqttClient>, message: Message, told: bool) {
-    if told {
-        protocol::taken(message.number);
-    }
-    match client.publish_qos(Message::TOPIC, message.payload(), level(message.qos)).await {
-        Ok(_) => protocol::acked(message.number),
-        Err(error) => protocol::failed(message.number, &error),
+/// Its publish waits for the broker's answer, so each runs by itself once it was begun in its turn.
+async fn publish(client: Arc<MqttClient>, message: Message) {
+    let mut answer = Box::pin(async move {
+        match client.publish_qos(Message::TOPIC, message.payload(), level(message.qos)).await {
+            Ok(_) => protocol::acked(message.number),
+            Err(error) => protocol::failed(message.number, &error),
+        }
+    });
+    if protocol::begin(&mut answer).await.is_none() {
+        tokio::spawn(answer);
     }
 }

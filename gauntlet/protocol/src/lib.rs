@@ -1,13 +1,17 @@
 //! The line protocol of the gauntlet, from the side of the client under test. `docs/gauntlet.md` describes it.
 
+use std::future::{Future, poll_fn};
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::mpsc::Receiver;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// What the gauntlet asks for, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `connect PORT VERSION ID KEEPALIVE CLEAN FAST`: connect to 127.0.0.1 and stay connected.
+    /// `connect PORT VERSION ID KEEPALIVE CLEAN FAST [CA]`: connect to 127.0.0.1 and stay connected.
     Connect(Connect),
     /// `publish N QOS SIZE`: hand over one message.
     Publish(Message),
@@ -33,6 +37,8 @@ pub struct Connect {
     pub clean: bool,
     /// Retry after 100 ms without a limit of attempts; a link is stable after a second.
     pub fast: bool,
+    /// Over TLS, trusting the certificate in this PEM file. Only asked of a client with a column for it.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +88,7 @@ fn parse(line: &str) -> Option<Command> {
             keep_alive: Duration::from_secs(number(4)?),
             clean: number(5)? == 1,
             fast: number(6)? == 1,
+            ca_file: words.get(7).map(|_| PathBuf::from(words[7..].join(" "))),
         }),
         "publish" => {
             Command::Publish(Message { number: number(1)?, qos: number(2)? as u8, size: number(3)? as usize })
@@ -162,6 +169,16 @@ pub fn burst(
         let due = (rate > 0).then(|| begin + Duration::from_secs_f64(nth as f64 / rate as f64));
         (due, Message { number: from + nth, qos, size })
     })
+}
+
+/// Begins something now, so that what an application asks for one after the other begins in this order, however long
+/// each takes; its end, if it is there at once.
+pub async fn begin<F: Future + Unpin>(something: &mut F) -> Option<F::Output> {
+    poll_fn(|cx| match Pin::new(&mut *something).poll(cx) {
+        Poll::Ready(end) => Poll::Ready(Some(end)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Everything of a burst was taken, in this time.

@@ -115,6 +115,59 @@ fn help_tells_the_exit_codes_and_h_is_the_host() {
     assert!(code.code == Some(0) && code.stdout.contains("not authorized"), "{code:?}");
 }
 
+/// The ways to a broker, and who we are there.
+const WAYS: [&str; 33] = [
+    "-h, --host",
+    "-p, --port",
+    "-L, --url",
+    "-V, --mqtt-version",
+    "-i, --id",
+    "-A, --bind",
+    "--unix",
+    "--proxy",
+    "--no-proxy",
+    "--ws",
+    "--ws-path",
+    "--ws-header",
+    "--servers",
+    "--clustered",
+    "--follow",
+    "--connect-timeout",
+    "--deadline",
+    "--cafile",
+    "--capath",
+    "--tls-use-os-certs",
+    "--cert",
+    "--key",
+    "--tls-alpn",
+    "--tls-version",
+    "--tls-server-name",
+    "--tls-keylog",
+    "--no-tls",
+    "--dangerously-trust-any-server",
+    "-u, --username",
+    "-P, --pw",
+    "--password-file",
+    "--password-command",
+    "[env: REJOIN_PASSWORD",
+];
+
+#[test]
+fn every_verb_that_connects_has_every_flag_of_the_way() {
+    for verb in [&["pub"][..], &["sub"], &["check"], &["watch"], &["queue", "drain"]] {
+        let help = run(&[verb, &["--help"]].concat()).stdout;
+        // A flag alone, or with what it takes.
+        let has = |flag: &str| {
+            help.lines().any(|line| {
+                let after = line.split_once(flag).map(|(_, after)| after);
+                after.is_some_and(|after| after.is_empty() || after.starts_with([' ', '=', ']']))
+            })
+        };
+        let missing: Vec<_> = WAYS.iter().filter(|flag| !has(flag)).collect();
+        assert!(missing.is_empty(), "{verb:?} has no {missing:?}");
+    }
+}
+
 #[test]
 fn a_url_may_carry_the_topic_and_a_flag_wins_over_the_environment() {
     // Nobody listens on port 1: what is told names the place that was meant.

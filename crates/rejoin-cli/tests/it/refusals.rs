@@ -145,3 +145,14 @@ async fn no_reconnect_ends_with_the_first_failure() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_without_qos_2_refuses_it_or_gets_qos_1_where_that_was_asked_for() {
+    let broker = broker(|manners| manners.maximum_qos = rejoin_core::Qos::AtLeastOnce).await;
+    let ended = beside("pub", broker.addr(), &["-t", "a", "-m", "x", "-q", "2"]).await;
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.stderr.contains("does not offer QoS 2; --lower-qos sends it as QoS 1"), "{ended:?}");
+    let ended = beside("pub", broker.addr(), &["-t", "a", "-m", "x", "-q", "2", "--lower-qos"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("takes QoS 2 as QoS 1").count(), 1, "{ended:?}");
+}

@@ -8,7 +8,7 @@ use crate::codec::publish_len;
 use crate::codec::reason::ReasonCode;
 use crate::event::{Event, Outcome};
 use crate::interface::Ticket;
-use crate::link::Agreement;
+use crate::link::{Agreement, Link, Qos2};
 use crate::session::{Entry, Exchange, Gate, Offer, Record, Stage};
 
 impl Engine {
@@ -120,7 +120,7 @@ impl Engine {
             Gate::Shut => false,
             Gate::One => awaiting == 0,
         };
-        open && self.link.as_ref().is_some_and(crate::link::Link::has_quota)
+        open && self.link.as_ref().is_some_and(Link::has_quota)
     }
 
     /// Sends the next PUBLISH that has its packet identifier already. `false`: nothing may leave.
@@ -136,6 +136,7 @@ impl Engine {
         }
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
+        let first_lowered = self.config.session.lower_qos && lower(entry, link);
         let publish = packet(entry, Some(packet_id), link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement) {
             // A limit shrank. The identifier stays taken: the server may hold the exchange.
@@ -147,11 +148,15 @@ impl Engine {
         self.stats.resent += u64::from(entry.attempts > 0);
         entry.attempts += 1;
         entry.sent = true;
-        let told = Event::Transmitted { id: entry.id, attempts: entry.attempts };
+        let id = entry.id;
+        let told = Event::Transmitted { id, attempts: entry.attempts };
         self.session.outbox.in_flight.resent();
         self.session.quarantine.sent(now);
         link.send_publish(publish, &mut self.wire, now);
         link.liveness.expects_ack();
+        if first_lowered {
+            self.tell(Event::Downgraded { id });
+        }
         self.tell(told);
         true
     }
@@ -172,9 +177,11 @@ impl Engine {
                 None => return false,
             },
         };
-        let (Some(link), Some(entry)) = (self.link.as_mut(), self.session.outbox.waiting.pop_front()) else {
+        let (Some(link), Some(mut entry)) = (self.link.as_mut(), self.session.outbox.waiting.pop_front())
+        else {
             return false;
         };
+        let first_lowered = self.config.session.lower_qos && lower(&mut entry, link);
         let publish = packet(&entry, packet_id, link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement) {
             packet_id.inspect(|id| self.session.ids.free(*id));
@@ -187,6 +194,9 @@ impl Engine {
             link.note_unsent(entry.id, entry.publication.is_queued());
             return true;
         };
+        if first_lowered {
+            self.tell(Event::Downgraded { id: entry.id });
+        }
         self.assign(entry, packet_id, publish);
         true
     }
@@ -236,6 +246,16 @@ impl Engine {
             self.tell(Event::Recovered { bill, drained });
         }
     }
+}
+
+/// Makes a message of QoS 2 one of QoS 1 where the server offers no more. True with the first on this link.
+fn lower(entry: &mut Entry, link: &mut Link) -> bool {
+    if entry.publication.qos != Qos::ExactlyOnce || link.agreement.maximum_qos != Qos::AtLeastOnce {
+        return false;
+    }
+    entry.publication.qos = Qos::AtLeastOnce;
+    entry.lowered = true;
+    std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown
 }
 
 /// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-1] [MQTT-3.3.1-3]

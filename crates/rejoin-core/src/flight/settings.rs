@@ -265,6 +265,7 @@ settings! {
     "session.mode" => session.mode;
     "session.adopt" => session.adopt;
     "session.clustered" => session.clustered;
+    "session.lower_qos" => session.lower_qos;
     "session.in_flight_max" => session.in_flight_max;
     "session.on_loss" => session.on_loss;
     "session.resubscribe" => session.resubscribe;
@@ -303,8 +304,8 @@ fn is_complete(config: &Config) {
         health_watch_only_tells: _, health_watch_ignored: _, maximum_packet_size: _, receive_maximum: _,
         receive_overrun: _, topic_alias_maximum: _, topic_aliases_used: _, max_user_properties: _,
         write_buffer: _ } = link;
-    let SessionConfig { mode: _, adopt: _, clustered: _, in_flight_max: _, on_loss: _, resubscribe: _, durable: _,
-        memory_window_bytes: _, packet_id_max: _, quota_retries: _, quota_pause: _ } = session;
+    let SessionConfig { mode: _, adopt: _, clustered: _, lower_qos: _, in_flight_max: _, on_loss: _, resubscribe: _,
+        durable: _, memory_window_bytes: _, packet_id_max: _, quota_retries: _, quota_pause: _ } = session;
     let RecoveryConfig { reconnect: _, absent: _, absent_cap_long: _, long_outage: _, overload: _,
         stable_after: _, spread: _, fleet: _, budget: _, slow_lane: _, give_up: _, takeover_wait: _,
         takeover_memory: _, banned_wait: _, administrative_wait: _, servers: _, follow: _,

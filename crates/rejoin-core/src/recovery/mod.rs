@@ -30,6 +30,8 @@ pub use verdict::{Adapt, Verdict, why};
 
 /// Refusals of fresh credentials in a row that are worth another try; then it is not the token's age.
 const FRESH_CREDENTIALS_TRIES: u32 = 3;
+/// A process that was killed is out of its listening socket within this.
+const ON_ITS_WAY_OUT: Duration = Duration::from_secs(1);
 /// Links of 3.1.1 closed soon after CONNACK, in a row, before a suspicion is worth naming [MQTT311-3.1.4-2].
 const CLOSED_SOON_BEFORE_SUSPICION: u32 = 3;
 
@@ -212,6 +214,7 @@ impl Recovery {
                 && self.credentials_tried < FRESH_CREDENTIALS_TRIES,
             may_speak_v311: self.may_speak_v311(cause, context.version),
             another_server: self.servers.has_untried(),
+            just_cut: self.just_cut(now),
             named_server: self.named.is_some() && self.redirects < Follow::REDIRECTS,
             herd: self.config.fleet && !context.local_evidence && !matches!(cause, LossCause::Local(_)),
         };
@@ -305,6 +308,11 @@ impl Recovery {
         if let Some(known) = self.servers.at_mut(server) {
             known.fall_back(true);
         }
+    }
+
+    fn just_cut(&self, now: Timestamp) -> bool {
+        let at_once = now.since(self.outage_since) <= ON_ITS_WAY_OUT;
+        self.attempts == 1 && at_once && self.servers.at_home()
     }
 
     fn life(&self, lasted: Option<Duration>) -> Life {

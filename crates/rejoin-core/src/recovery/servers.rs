@@ -318,6 +318,11 @@ impl Servers {
         }
     }
 
+    /// Whether the last link was on the present server.
+    pub(super) fn at_home(&self) -> bool {
+        self.home == Some(self.current)
+    }
+
     /// The next round begins at home, or else with the first choice.
     pub(super) fn go_home(&mut self) {
         let home = self.home.filter(|_| self.policy != ServerPolicy::Ordered);

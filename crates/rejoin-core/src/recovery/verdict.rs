@@ -2,9 +2,10 @@
 //!
 //! Read it like this: each row names what to do ([`Verdict`]); `.or(..)` what to do instead where the first is not
 //! possible (no other server, no fresh credentials, no other version); `.from(n, ..)` what to do from the n-th
-//! time in a row; `.with(..)` what changes on the next link. Three rules stand above all rows, in [`judge`]: a link
-//! that did not live counts as *overloaded*, one that lived to the known end of its credentials does not, and the slow
-//! lane waits until a suspect message was set aside.
+//! time in a row; `.with(..)` what changes on the next link. Four rules stand above all rows, in [`judge`]: a link
+//! that did not live counts as *overloaded*, one that lived to the known end of its credentials does not, the slow lane
+//! waits until a suspect message was set aside, and of several servers one that cuts a link and turns us away at once is
+//! passed over.
 //!
 //! How long each verdict waits is in `mod.rs`; nothing else in rejoin decides about trying again.
 
@@ -334,6 +335,8 @@ pub(super) struct Facts {
     pub(super) may_speak_v311: bool,
     /// Another server was not tried yet in this round.
     pub(super) another_server: bool,
+    /// A link that held has just ended on this server, and this is the first attempt since.
+    pub(super) just_cut: bool,
     /// The broker named a server that may be followed.
     pub(super) named_server: bool,
     /// One of many clients, cut by something that cut all of them.
@@ -376,6 +379,10 @@ pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
     if facts.credentials_ended && facts.life != Life::Never {
         // Whatever it said: they were good until then, so this was no failure, however short the link.
         return Judgement { verdict: Credentials, adapt: None, stay: true };
+    }
+    if facts.just_cut && facts.another_server && closed_in_opening(cause) {
+        // A process that ends still takes connections for a moment; by the row it would be waited for like a busy one.
+        return Judgement { verdict: NextServer, adapt: None, stay: false };
     }
     let mut verdict = possible(row.nth(facts.nth), &row, cause, facts);
     let cut = matches!(cause, LossCause::ServerDisconnect { .. }) && facts.unacked;
@@ -429,6 +436,12 @@ pub(super) const fn may_end_credentials(cause: &LossCause) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Somebody took the connection and dropped it without a word.
+fn closed_in_opening(cause: &LossCause) -> bool {
+    matches!(cause, LossCause::ClosedBeforeConnack)
+        || matches!(cause, LossCause::Open { error, .. } if matches!(error.kind, T::Reset | T::Closed))
 }
 
 /// A link that opened and did not live is a failure of the broker, whatever was said at its end: without this, a

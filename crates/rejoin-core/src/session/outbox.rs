@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     /// It was sent under its present packet identifier: the next time is a resend.
     pub(crate) sent: bool,
     pub(crate) possible_duplicate: bool,
+    /// It was accepted at QoS 2 and goes at QoS 1, because the server offers no more.
+    pub(crate) lowered: bool,
     pub(crate) refusals: u32,
 }
 
@@ -46,6 +48,7 @@ impl Entry {
             attempts: 0,
             sent: false,
             possible_duplicate: false,
+            lowered: false,
             refusals: 0,
         }
     }
@@ -56,7 +59,7 @@ impl Entry {
             attempts: self.attempts,
             possible_duplicate: self.possible_duplicate,
             refusals: self.refusals,
-            downgraded: false,
+            downgraded: self.lowered,
         }
     }
 

@@ -104,8 +104,7 @@ pub(super) async fn duel(stage: &mut Stage) -> RowResult {
 }
 
 pub(super) async fn closes_while_waiting(stage: &mut Stage) -> RowResult {
-    let port = crate::port::Port::take(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-    let Ok(port) = port else { return Ok(Finding::new(false, "the gauntlet has no port")) };
+    let port = super::closed_port()?;
     stage.connect_to(port.addr().port(), CLEAN);
     stage.publish(0..3, 1);
     // The pause of the client grows meanwhile.
@@ -126,7 +125,7 @@ pub(super) async fn unknown_code(stage: &mut Stage) -> RowResult {
     stage.connect(CLEAN);
     let mut peer = stage.accept(PATIENCE).await?;
     let connack: &[u8] =
-        if stage.version == Version::V5 { &[0x20, 3, 0, 0x55, 0] } else { &[0x20, 2, 0, 0x55] };
+        if stage.terms.version == Version::V5 { &[0x20, 3, 0, 0x55, 0] } else { &[0x20, 2, 0, 0x55] };
     peer.send_raw(connack).await?;
     let up = stage.subject.hear("up", MOMENT).await.is_some();
     let state = stage.subject.connected().await;

@@ -84,16 +84,24 @@ pub(super) async fn blocked_handler(stage: &mut Stage) -> RowResult {
     Ok(Finding::new(again.is_ok(), figure))
 }
 
+/// Several times, because a pause is there each time and the noise of a machine is not.
+const FINS: usize = 5;
+/// A millisecond or two on an idle machine; a pause of the client's own is 100 ms or more.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 pub(super) async fn fin(stage: &mut Stage) -> RowResult {
     stage.connect(FAST);
     let mut peer = stage.accept_session(false, PATIENCE).await?;
-    serve(&mut peer, Duration::from_secs(3), |_| false).await;
-    let begin = Instant::now();
-    // Dropped without unread bytes: a FIN.
-    drop(peer);
-    let again = stage.accept_session(true, PATIENCE).await;
-    let took = begin.elapsed();
-    let figure = format!("{:.1} ms", took.as_secs_f64() * 1000.0);
-    // A millisecond or two on an idle machine; a pause of the client's own is a second or more.
-    Ok(Finding::new(again.is_ok() && took < Duration::from_millis(100), figure))
+    let mut times = Vec::new();
+    for _ in 0..FINS {
+        serve(&mut peer, Duration::from_secs(2), |_| false).await;
+        let begin = Instant::now();
+        // Dropped without unread bytes: a FIN.
+        drop(peer);
+        peer = stage.accept_session(true, PATIENCE).await?;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    let median = times[FINS / 2];
+    Ok(Finding::new(median < AT_ONCE, format!("{:.1} ms", median.as_secs_f64() * 1000.0)))
 }

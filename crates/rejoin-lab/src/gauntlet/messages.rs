@@ -57,16 +57,11 @@ pub(super) async fn too_large(stage: &mut Stage) -> RowResult {
 }
 
 pub(super) async fn before_the_first_link(stage: &mut Stage) -> RowResult {
-    let Ok(mut port) = crate::port::Port::take(std::net::SocketAddr::from(([127, 0, 0, 1], 0))) else {
-        return Ok(Finding::new(false, "the gauntlet has no port"));
-    };
+    let mut port = super::closed_port()?;
     stage.connect_to(port.addr().port(), KEPT);
     stage.publish(0..3, 1);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let Ok(broker) = port.listen().and_then(crate::ScriptedBroker::listening) else {
-        return Ok(Finding::new(false, "the gauntlet has no port"));
-    };
-    stage.broker = broker;
+    stage.listen(&mut port)?;
     let mut peer = stage.accept_session(false, PATIENCE).await?;
     let came = serve(&mut peer, QUIET, |came| came.len() == 3).await;
     Ok(Finding::new(came.len() == 3, format!("{} of 3", came.len())))

@@ -8,11 +8,13 @@ mod floods;
 mod handshake;
 mod liveness;
 mod messages;
+mod poison;
+mod refused;
 mod sessions;
 mod subject;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ use rejoin_core::codec::packet::{Packet, Publish};
 use rejoin_core::{ReasonCode, Version};
 use tokio::time::Instant;
 
-use crate::{Peer, ScriptError, ScriptResult, ScriptedBroker};
+use crate::port::Port;
+use crate::{Around, Peer, ScriptError, ScriptResult, ScriptedBroker};
 
 pub use floods::{Books, one_link};
 pub use subject::{Said, Subject};
@@ -96,16 +99,36 @@ rows! {
     17 both "CONNACK with an unknown code: not connected" handshake::unknown_code;
     18 both "QoS 2 cut after PUBREL: PUBREL again, never the PUBLISH" sessions::cut_after_pubrel;
     19 both "accepted, then dropped after 2 s, for 30 s: backs off" handshake::short_lives;
+    20 both "nobody listens for a minute after a link: comes back, and does not spin meanwhile" refused::for_a_minute;
     21 both "a handler that never returns, then the link drops: reconnects" liveness::blocked_handler;
     22 both "session lost, clean start off: every filter is asked for again" sessions::subscribes_again_kept;
+    23 both "one message of 20 the broker cuts the link over: set aside, the others arrive" poison::one_of_twenty;
     24 both "close right after a publish: DISCONNECT is written" messages::says_goodbye;
     25 v5 "taken over again and again: at most 5 connections in 60 s" handshake::duel;
     26 both "20,000 at QoS 1, each connection cut after 300 ms: 0 lost, 0 falsely acknowledged" floods::at_least_once;
     27 both "the same at QoS 2: 0 lost, 0 duplicates" floods::exactly_once;
     28 both "100,000 handed over offline: taken within 1 s, at most 400 B each, all delivered" floods::offline;
-    29 both "FIN after a stable link, accepted again at once: back at once" liveness::fin;
+    29 both "FIN after a stable link, accepted again at once: back at once (median of 5)" liveness::fin;
     30 both "CONNACK lost, then Session Present for an empty session: filters asked again" sessions::connack_lost;
     31 both "an older session, Session Present: filters asked again" sessions::older_session;
+}
+
+/// How a client connects.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// At which version.
+    pub version: Version,
+    /// Over TLS instead of TCP.
+    pub tls: Option<Secured>,
+}
+
+/// The server's side of TLS, and what the client needs for its own.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// Takes TLS off a connection of the client; the certificate is one for 127.0.0.1.
+    pub around: Around,
+    /// The certificate to trust, as PEM.
+    pub ca_file: PathBuf,
 }
 
 /// What a row has: a broker to script, and the client.
@@ -113,7 +136,7 @@ rows! {
 pub struct Stage {
     broker: ScriptedBroker,
     subject: Subject,
-    version: Version,
+    terms: Terms,
 }
 
 /// How a row's client connects.
@@ -131,9 +154,10 @@ const FAST: How = How { clean: false, fast: true };
 ///
 /// # Errors
 /// When the program does not start or no port can be had.
-pub async fn run(row: &Row, program: &Path, version: Version) -> std::io::Result<Finding> {
+pub async fn run(row: &Row, program: &Path, terms: &Terms) -> std::io::Result<Finding> {
     let broker = ScriptedBroker::start().await?;
-    let mut stage = Stage { broker, subject: Subject::start(program)?, version };
+    let mut stage = Stage { broker, subject: Subject::start(program)?, terms: terms.clone() };
+    stage.secure();
     let result = tokio::time::timeout(Duration::from_secs(300), (row.script)(&mut stage)).await;
     Ok(match result {
         Ok(Ok(finding)) => finding,
@@ -148,9 +172,37 @@ impl Stage {
     }
 
     fn connect_to(&mut self, port: u16, how: How) {
-        let version = if self.version == Version::V5 { 5 } else { 4 };
+        let version = if self.terms.version == Version::V5 { 5 } else { 4 };
         let (clean, fast) = (u8::from(how.clean), u8::from(how.fast));
-        self.subject.tell(&format!("connect {port} {version} gauntlet {KEEP_ALIVE_S} {clean} {fast}"));
+        let ca_file = self.terms.tls.as_ref().map(|tls| format!(" {}", tls.ca_file.display()));
+        let ca_file = ca_file.unwrap_or_default();
+        self.subject
+            .tell(&format!("connect {port} {version} gauntlet {KEEP_ALIVE_S} {clean} {fast}{ca_file}"));
+    }
+
+    /// The broker is at this port from now on.
+    fn listen(&mut self, port: &mut Port) -> ScriptResult {
+        self.broker = port.listen().and_then(ScriptedBroker::listening).map_err(no_port)?;
+        self.secure();
+        Ok(())
+    }
+
+    /// No broker is there any more; the port refuses.
+    async fn refuse(&mut self, port: &mut Port) -> ScriptResult {
+        self.broker = ScriptedBroker::start().await.map_err(no_port)?;
+        let begin = Instant::now();
+        loop {
+            // The listener lives on for a moment in a program that another row is just starting: each begins with a copy
+            // of all that is open, until it becomes itself.
+            match port.hold() {
+                Err(_) if begin.elapsed() < PORT_LIMIT => tokio::time::sleep(PORT_LIMIT / 100).await,
+                held => return held.map_err(no_port),
+            }
+        }
+    }
+
+    fn secure(&mut self) {
+        self.broker.set_around(self.terms.tls.as_ref().map(|tls| tls.around.clone()));
     }
 
     fn publish(&mut self, numbers: std::ops::Range<u64>, qos: u8) {
@@ -179,6 +231,19 @@ impl Stage {
 const KEEP_ALIVE_S: u64 = 5;
 /// What a client may take to come back where its pauses are no part of the row.
 const PATIENCE: Duration = Duration::from_secs(75);
+
+/// A port that refuses until the broker listens on it.
+fn closed_port() -> ScriptResult<Port> {
+    Port::take(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).map_err(no_port)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn no_port(error: std::io::Error) -> ScriptError {
+    ScriptError::new(format!("the gauntlet has no port: {error}"))
+}
+
+/// How long a port may be held by somebody who does not know it.
+const PORT_LIMIT: Duration = Duration::from_secs(1);
 
 fn number(publish: &Publish) -> u64 {
     let text = publish.payload.split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
+/// What Linux counts processor time in, for programs.
+const TICK_MS: u64 = 10;
+
 /// A running client and what it said.
 #[derive(Debug)]
 pub struct Subject {
@@ -123,6 +126,16 @@ impl Subject {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
+    /// Processor time it spent so far; nothing where the system does not tell.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        // The name of the program may hold anything; what follows it are numbers.
+        let after_name = stat.rsplit_once(')')?.1;
+        let mut ticks = after_name.split_whitespace().skip(11).map(str::parse::<u64>);
+        let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+        Some(Duration::from_millis((user + system) * TICK_MS))
     }
 
     fn note(&mut self, line: &str) {

@@ -12,6 +12,8 @@ mod duel;
 mod ending;
 #[path = "../gauntlet/flapping.rs"]
 mod flapping;
+#[path = "../gauntlet/floods.rs"]
+mod floods;
 #[path = "../gauntlet/handlers.rs"]
 mod handlers;
 #[path = "../gauntlet/handshake.rs"]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rejoin_core::codec::packet::{Packet, Qos, Version};
 use rejoin_core::codec::reason::ReasonCode;
-use rejoin_lab::{Ending, ScriptedBroker};
+use rejoin_lab::{Around, Ending, ScriptedBroker};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::peer::{connect, id, publish, subscribe};
 use crate::raw::Raw;
@@ -93,4 +95,28 @@ async fn a_script_for_every_connection() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(serving.errors()[0].to_string(), "connection 2: DISCONNECT was awaited, the client closed");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_given_up_is_passed_over_and_the_next_one_is_spoken_through() {
+    let mut broker = ScriptedBroker::start().await.unwrap();
+    broker.set_around(Some(Around::new(|mut stream: TcpStream| async move {
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await?;
+        // Only what the stream gives from here on is MQTT.
+        Ok(tokio::io::BufStream::new(stream))
+    })));
+    drop(TcpStream::connect(broker.addr()).await.unwrap());
+    let mut client = TcpStream::connect(broker.addr()).await.unwrap();
+    client.write_all(b"word\xC0\0").await.unwrap();
+    let mut peer = broker.accept().await.unwrap();
+    assert_eq!(peer.number(), 2);
+    peer.set_answers_pings(false);
+    assert_eq!(peer.recv().await.unwrap(), Packet::PingReq);
+    peer.send(&Packet::PingResp).await.unwrap();
+    let mut answer = [0; 2];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0xD0, 0]);
+    peer.reset();
+    assert_eq!(client.read(&mut answer).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -82,6 +82,7 @@ fn listen(client: &Client, plan: &Plan) -> turmoil::Result {
         let what = message.payload.first().copied().unwrap_or_default();
         let fails = what < 24 && patience.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         async move {
+            // waits: the handler is slow, in virtual time.
             sleep(Duration::from_millis(u64::from(what) * 10)).await;
             match what {
                 0..=11 if fails => panic!("a handler that panics"),
@@ -103,6 +104,7 @@ impl Application {
     async fn work(&mut self) {
         let mut acts = 0;
         while !self.plan.calm.get() {
+            // waits: so often does it do something, in virtual time.
             sleep(Duration::from_millis(self.dice.u64(20..400))).await;
             acts += 1;
             if self.plan.setting.ends_after == Some(acts) {
@@ -243,13 +245,10 @@ impl Application {
         let (failed, begun) = (book.not_delivered(), tokio::time::Instant::now());
         self.say("shuts down");
         let shutdown = self.client.shutdown().within(within);
-        let report = match timeout(within + ENDING, shutdown.into_future()).await {
-            Ok(report) => report,
-            Err(_) => {
-                return book.complain(format!("no end of a shutdown {:?} after its begin", begun.elapsed()));
-            }
+        let Ok(report) = timeout(within + ENDING, shutdown.into_future()).await else {
+            return book.complain(format!("no end of a shutdown {:?} after its begin", begun.elapsed()));
         };
-        // The reader of events is a task of its own.
+        // waits: the reader of events is a task of its own.
         sleep(Duration::from_secs(1)).await;
         if drains && (report.lost > 0 || within > ROUND_TRIPS && !report.clean) {
             book.complain(format!("drained, and then {report:?}"));

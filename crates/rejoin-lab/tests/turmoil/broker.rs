@@ -122,6 +122,7 @@ async fn keep_time(server: Rc<Server>) {
         });
         let wait = next.map_or(TICK, |at| at.since(now).clamp(Duration::from_millis(1), TICK));
         tokio::select! {
+            // waits: the broker's own clock.
             () = tokio::time::sleep(wait) => {}
             () = server.timer.notified() => {}
         }

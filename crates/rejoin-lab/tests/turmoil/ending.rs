@@ -20,6 +20,7 @@ const ENDING: Duration = Duration::from_secs(6);
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The broker of a test, and how it and the network are when the client starts.
+#[derive(Default)]
 struct Scene {
     manners: Manners,
     tls: bool,
@@ -27,12 +28,6 @@ struct Scene {
     mute: bool,
     /// The broker is down.
     down: bool,
-}
-
-impl Default for Scene {
-    fn default() -> Self {
-        Self { manners: Manners::default(), tls: false, mute: false, down: false }
-    }
 }
 
 /// Plays a client in a scene to its end, and gives how many connections are left ten seconds later.

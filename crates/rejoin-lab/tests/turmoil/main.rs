@@ -31,7 +31,7 @@ fn whatever_the_network_and_the_application_do_every_message_is_answered_for() {
             Err(why) => panic!("seed {seed} (REJOIN_TURMOIL_FROM={seed} REJOIN_TURMOIL_SEEDS=1): {why}"),
         }
     }
-    println!(
+    eprintln!(
         "{seeds} seeds: {accepted} messages accepted, {arrived} above QoS 0 at the broker, {links} links"
     );
     // A world in which nothing happens proves nothing.

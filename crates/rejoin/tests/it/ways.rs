@@ -197,6 +197,27 @@ async fn a_client_connects_from_the_address_it_was_bound_to() {
 }
 
 #[tokio::test]
+async fn an_address_of_ipv6_is_bound_to_as_well() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        eprintln!(
+            "SKIPPED IPv6: this machine has no ::1; `sysctl net.ipv6.conf.lo.disable_ipv6=0` brings it"
+        );
+        return;
+    };
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let client = Client::builder(&url).bind("::1".parse().unwrap()).start().unwrap();
+    let (stream, from) = limited(listener.accept()).await.unwrap();
+    assert_eq!(from.ip().to_string(), "::1");
+    drop((stream, client));
+    // A broker of the other family is not tried from there.
+    let client = Client::builder(&url).bind("127.0.0.1".parse().unwrap()).start().unwrap();
+    let Event::AttemptFailed { cause, .. } = event(&mut client.events(), "attempt-failed").await else {
+        unreachable!()
+    };
+    assert!(cause.to_string().contains("no IPv4 address"), "{cause}");
+}
+
+#[tokio::test]
 async fn an_address_that_is_not_ours_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());

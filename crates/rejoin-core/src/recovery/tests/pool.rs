@@ -58,6 +58,33 @@ fn after_a_stable_link_the_first_try_goes_back_to_the_session() {
 }
 
 #[test]
+fn a_server_that_closes_on_its_way_out_is_passed_over() {
+    let closed = [
+        LossCause::ClosedBeforeConnack,
+        open_failed(TransportErrorKind::Reset),
+        open_failed(TransportErrorKind::Closed),
+    ];
+    for closed in closed {
+        let mut world = pool(3, 1);
+        world.link(secs(100), &LossCause::PeerClosed);
+        let plan = world.turned_down(&closed);
+        assert_eq!((plan.verdict, plan.server), (Verdict::NextServer, 1));
+        assert!(world.wait(&plan) <= secs(1), "only the budget may hold it");
+        let plan = world.turned_down(&closed);
+        assert_eq!((plan.verdict, plan.window), (Verdict::Overloaded, secs(10)), "this one had not cut us");
+        let mut late = pool(3, 1);
+        late.link(secs(100), &LossCause::PeerClosed);
+        late.pass(millis(1_001));
+        assert_eq!(late.turned_down(&closed).verdict, Verdict::Overloaded, "it is back, and busy");
+        let mut new = pool(3, 1);
+        assert_eq!(new.turned_down(&closed).verdict, Verdict::Overloaded, "no link was there before");
+        let mut alone = pool(1, 1);
+        alone.link(secs(100), &LossCause::PeerClosed);
+        assert_eq!(alone.turned_down(&closed).verdict, Verdict::Overloaded);
+    }
+}
+
+#[test]
 fn an_announced_shutdown_moves_on_spread_like_everybody_else() {
     let wait = waits(2_000, |seed| {
         let mut world = pool(2, seed);

@@ -82,6 +82,7 @@ const ALONE: Facts = Facts {
     fresh_credentials: false,
     may_speak_v311: false,
     another_server: false,
+    just_cut: false,
     named_server: false,
     herd: false,
 };

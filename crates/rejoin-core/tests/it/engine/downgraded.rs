@@ -1,7 +1,8 @@
-//! A broker that answers QoS 2 with PUBACK.
+//! A broker that answers QoS 2 with PUBACK, or says beforehand that it offers no more than QoS 1.
 
 use std::time::Duration;
 
+use rejoin_core::codec::packet::ConnAckProperties;
 use rejoin_core::*;
 
 use super::bench::{Bench, kept};
@@ -74,4 +75,66 @@ fn a_puback_that_cannot_mean_that_is_counted_and_believed_nothing() {
     b.puback(2, ReasonCode::SUCCESS);
     assert!(b.outcomes.is_empty());
     b.pass(Duration::from_secs(1));
+}
+
+/// Opens a link of a server that offers no more than this.
+fn connect_offering(b: &mut Bench, maximum_qos: Qos, session_present: bool) {
+    b.open();
+    let properties = ConnAckProperties { maximum_qos: Some(maximum_qos), ..ConnAckProperties::default() };
+    b.connack(session_present, properties);
+}
+
+fn lowering() -> Config {
+    let mut config = kept();
+    config.session.lower_qos = true;
+    config
+}
+
+#[test]
+fn who_asked_for_it_gets_qos_2_sent_as_qos_1_and_is_told() {
+    // [MQTT-3.2.2-11]
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    let (one, two, plain) =
+        (b.publish(Qos::ExactlyOnce), b.publish(Qos::ExactlyOnce), b.publish(Qos::AtLeastOnce));
+    assert_eq!(b.words(), ["PUBLISH 1 q1 1", "PUBLISH 2 q1 2", "PUBLISH 3 q1 3"]);
+    b.puback(1, ReasonCode::SUCCESS);
+    // It is refused like any other of QoS 1.
+    b.puback(2, ReasonCode::NOT_AUTHORIZED);
+    b.puback(3, ReasonCode::SUCCESS);
+    assert!(is_downgraded(&b, one) && !is_downgraded(&b, plain));
+    assert!(matches!(b.outcome(two), Outcome::Refused { reason: ReasonCode::NOT_AUTHORIZED, .. }));
+    assert_eq!((downgrades(&b), b.engine.stats().unexpected_acks), (1, 0));
+}
+
+#[test]
+fn a_server_that_offers_qos_2_gets_it_and_one_that_offers_nothing_gets_nothing() {
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    assert_eq!((b.words(), downgrades(&b)), (vec!["PUBLISH 1 q2 1".to_owned()], 0));
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::AtMostOnce, false);
+    let id = b.publish(Qos::ExactlyOnce);
+    assert_eq!(*b.outcome(id), Outcome::NotSupported("QoS 1 and 2"));
+}
+
+#[test]
+fn what_was_lowered_is_sent_again_like_qos_1_by_the_next_link_and_the_next_process() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config.clone());
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
+    assert_eq!(downgrades(&b), 1, "the second link only repeats it");
+
+    let mut b = Bench::restored(config, b.records);
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
+    b.puback(1, ReasonCode::SUCCESS);
+    assert!(is_downgraded(&b, 1));
+    assert_eq!(downgrades(&b), 1);
 }
