@@ -10,6 +10,7 @@ mod herd;
 mod install;
 mod interop;
 mod kill;
+mod line_mutants;
 mod mutants;
 mod run;
 mod say;
@@ -32,6 +33,7 @@ cargo xtask fuzz      each fuzz target for a minute; --seconds N for more or les
 cargo xtask gauntlet  scripts in which clients lose messages, for rejoin and its peers, into docs/gauntlet.md; --client NAME
 cargo xtask herd      10,000 to a million clients and one broker that comes back, into docs/herd.md; --quick for a look
 cargo xtask kill      rejoin pub --queue killed with -9 before a real mosquitto, into docs/queue-proof.md; --rounds N
+cargo xtask line-mutants   lines of session, link and recovery changed one at a time, into docs/line-mutants.md; --minutes N
 cargo xtask mutants   the proof of that simulation: every planted defect must be found, into docs/mutants.md
 cargo xtask sim       whole clients in a seeded world of faults, for a minute; --seeds N, --from S, --minutes M; --soak
                       goes on with the long run; --replay SEED shows one
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["gauntlet", flags @ ..] => gauntlet::run(&root, flags),
         ["herd", flags @ ..] => herd::run(&root, flags),
         ["mutants", flags @ ..] => mutants::run(&root, flags),
+        ["line-mutants", flags @ ..] => line_mutants::run(&root, flags),
         ["kill", flags @ ..] => kill::run(&root, flags),
         ["sim", flags @ ..] => sim::run(&root, flags),
         ["interop", words @ ..] => interop::run(&root, words),
