@@ -163,11 +163,11 @@ async fn gone_and_safe_are_two_exit_codes() {
     let (addr, scratch) = (broker.addr(), Scratch::new());
     let queue = scratch.join("queue");
     blocking(move || {
-        let message = ["-t", "t", "-m", "x", "--deadline", "0.5"];
+        let message = ["-t", "t", "-m", "x", "--deadline", "1.5"];
         assert_eq!(run(&words("pub", &place(addr), &message)).code, Some(4));
         let queued = [&message[..], &["--queue", &queue]].concat();
         assert_eq!(run(&words("pub", &place(addr), &queued)).code, Some(5));
-        let ended = run(&["queue", "drain", &queue, "--deadline", "0.5"]);
+        let ended = run(&["queue", "drain", &queue, "--deadline", "1.5"]);
         assert_eq!(ended.code, Some(5), "{ended:?}");
         assert!(ended.stderr.contains("safe in the queue 1"), "{ended:?}");
     })
