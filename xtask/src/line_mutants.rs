@@ -105,7 +105,7 @@ impl State {
             if self.files.get(file).is_some_and(|tried| tried.hash == hash) || begun.elapsed() >= time {
                 continue;
             }
-            say::line(&format!("{file}"));
+            say::line(file);
             self.try_file(root, file, hash)?;
             self.write(root, files.len())?;
         }

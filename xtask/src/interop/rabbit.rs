@@ -170,6 +170,8 @@ fn node(unpacked: &Unpacked, around: &Surroundings, n: usize, port: u16, link: u
         let mut command = around.command(&program);
         command
             .arg("-noinput")
+            // A node that is killed while it starts writes where it stands.
+            .current_dir(&place)
             .env("RABBITMQ_NODENAME", &name)
             .env("RABBITMQ_CONFIG_FILE", place.join("rabbitmq.conf"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", place.join("advanced.config"))
