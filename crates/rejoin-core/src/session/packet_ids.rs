@@ -1,16 +1,18 @@
 //! Packet identifiers: one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE [MQTT-2.2.1-3].
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::codec::packet::PacketId;
 
 /// What is known by its packet identifier, where an entry is so large that moving it within a tree costs more than all
 /// else.
-pub(crate) type ByPacketId<T> = HashMap<PacketId, T, BuildHasherDefault<Spread>>;
+#[allow(
+    clippy::disallowed_types,
+    reason = "this hash has no chance in it: the same history gives the same order"
+)]
+pub(crate) type ByPacketId<T> = std::collections::HashMap<PacketId, T, BuildHasherDefault<Spread>>;
 
-/// Spreads 16 bits over 64 by one multiplication: a server that chooses the identifiers gains little, and the same
-/// history gives the same order.
+/// Spreads 16 bits over 64 by one multiplication: a server that chooses the identifiers gains little.
 #[derive(Debug, Default)]
 pub(crate) struct Spread(u64);
 
