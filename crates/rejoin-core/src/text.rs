@@ -42,19 +42,35 @@ impl Text {
     /// Checks the bytes and takes them over without a copy.
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, TextError> {
         let bytes = bytes.into();
+        Self::check(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Whether these bytes are such a string.
+    #[inline]
+    pub(crate) fn check(bytes: &[u8]) -> Result<(), TextError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(TextError::TooLong(bytes.len()));
         }
-        if std::str::from_utf8(&bytes).is_err() {
+        // Most are plain ASCII, and without an early end the loop takes many bytes at a time.
+        if bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 1..=0x7F)) {
+            return Ok(());
+        }
+        Self::check_closely(bytes)
+    }
+
+    #[cold]
+    fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+        if std::str::from_utf8(bytes).is_err() {
             return Err(TextError::NotUtf8);
         }
         if bytes.contains(&0) {
             return Err(TextError::Nul);
         }
-        Ok(Self(bytes))
+        Ok(())
     }
 
-    /// Bytes that came out of a `Text` made by [`Text::new`].
+    /// Bytes that passed [`Text::check`].
     pub(crate) const fn checked_before(bytes: Bytes) -> Self {
         Self(bytes)
     }

@@ -70,6 +70,28 @@ struct Inner {
     gaps: VecDeque<(u64, Gap)>,
 }
 
+impl Inner {
+    /// One by one, and says how many were dropped.
+    fn append(&mut self, batch: &mut VecDeque<Message>, capacity: usize) -> u64 {
+        let mut dropped = 0;
+        for message in batch.drain(..) {
+            let full = self.queue.len() >= capacity || self.bytes >= CAPACITY_BYTES;
+            if full && message.id.is_none() {
+                dropped += 1;
+                continue;
+            }
+            self.bytes += size(&message);
+            self.queue.push_back(message);
+        }
+        dropped
+    }
+}
+
+/// What an unread message counts, in bytes.
+fn size(message: &Message) -> usize {
+    message.topic.len() + message.payload.len()
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Given {
@@ -98,26 +120,25 @@ impl Route {
 
     /// Appends a batch under one lock, with one wake. QoS 0 beyond the bound is dropped; what is to be acknowledged
     /// is bounded by our Receive Maximum and never dropped.
-    pub(crate) fn give(&self, batch: &mut Vec<Message>) -> Given {
-        let mut given = Given::default();
+    pub(crate) fn give(&self, batch: &mut VecDeque<Message>) -> Given {
         let offered = batch.len() as u64;
-        let mut wanted = 0;
-        let waker = {
+        let wanted = batch.iter().filter(|message| message.id.is_some()).count() as u64;
+        let (given, waker) = {
             let mut inner = lock(&self.inner);
-            for message in batch.drain(..) {
-                wanted += u64::from(message.id.is_some());
-                inner.oldest = inner.oldest.or(message.id);
-                let full = inner.queue.len() >= self.capacity || inner.bytes >= CAPACITY_BYTES;
-                if full && message.id.is_none() {
-                    given.dropped += 1;
-                    continue;
-                }
-                inner.bytes += message.topic.len() + message.payload.len();
-                inner.queue.push_back(message);
+            let mut given = Given::default();
+            inner.oldest = inner.oldest.or_else(|| batch.iter().find_map(|message| message.id));
+            let bytes = batch.iter().map(size).sum::<usize>();
+            let fits = batch.len() <= self.capacity && bytes <= CAPACITY_BYTES;
+            if inner.queue.is_empty() && fits {
+                // The stream keeps up: nothing is moved but the batch as a whole.
+                std::mem::swap(&mut inner.queue, batch);
+                inner.bytes = bytes;
+            } else {
+                given.dropped = inner.append(batch, self.capacity);
             }
             given.crowded = inner.queue.len() > self.capacity / 2 || inner.bytes > CAPACITY_BYTES / 2;
             inner.crowded = given.crowded;
-            inner.waker.take()
+            (given, inner.waker.take())
         };
         self.given.add(offered - given.dropped);
         if wanted > 0 {
@@ -299,9 +320,9 @@ mod tests {
     #[test]
     fn only_qos_0_is_dropped_and_every_drop_is_counted() {
         let route = Route::new(1, false, 4);
-        let given = route.give(&mut vec![message(None), message(None), message(None)]);
+        let given = route.give(&mut VecDeque::from([message(None), message(None), message(None)]));
         assert!(given.crowded && given.dropped == 0);
-        let given = route.give(&mut vec![message(Some(1)), message(None), message(Some(2))]);
+        let given = route.give(&mut VecDeque::from([message(Some(1)), message(None), message(Some(2))]));
         assert_eq!(given.dropped, 1);
         assert_eq!(route.dropped(), 1);
         assert_eq!(route.take_unread().len(), 5);
@@ -310,7 +331,7 @@ mod tests {
     #[test]
     fn what_is_put_back_comes_first() {
         let route = Route::new(1, false, 4);
-        route.give(&mut vec![message(Some(2))]);
+        route.give(&mut VecDeque::from([message(Some(2))]));
         route.put_back(VecDeque::from([message(Some(1))]));
         let ids: Vec<_> = route.take_unread().into_iter().filter_map(|m| m.id).collect();
         assert_eq!(ids, [MessageId(1), MessageId(2)]);
@@ -319,7 +340,12 @@ mod tests {
     #[test]
     fn what_comes_again_takes_the_place_of_its_unread_copy() {
         let route = Route::new(1, false, 4);
-        route.give(&mut vec![message(Some(1)), message(None), message(Some(2)), message(Some(3))]);
+        route.give(&mut VecDeque::from([
+            message(Some(1)),
+            message(None),
+            message(Some(2)),
+            message(Some(3)),
+        ]));
         for (earlier, id) in [(1, 11), (3, 13), (2, 12)] {
             assert_eq!(route.replace(MessageId(earlier), message(Some(id))), Ok(()));
         }

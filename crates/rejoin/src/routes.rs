@@ -31,7 +31,7 @@ struct Wish {
 /// One stream.
 struct Slot {
     route: Arc<Route>,
-    staged: Vec<Message>,
+    staged: VecDeque<Message>,
     /// Messages handed over that will be acknowledged when they are taken, in order.
     untaken: VecDeque<MessageId>,
     /// Where the last message that came again was among them.
@@ -95,6 +95,8 @@ pub(crate) struct Routes {
     fallback: Option<usize>,
     targets: Vec<usize>,
     touched: Vec<usize>,
+    /// A stream got messages, and it is its turn.
+    fed: bool,
     /// The next message came before, under this name.
     earlier: Option<MessageId>,
     /// Other filters are wanted than before.
@@ -118,6 +120,7 @@ impl Routes {
             fallback: None,
             targets: Vec::new(),
             touched: Vec::new(),
+            fed: false,
             earlier: None,
             changed: false,
             acks: Vec::new(),
@@ -127,7 +130,7 @@ impl Routes {
     fn add_slot(&mut self, route: Arc<Route>) -> usize {
         let slot = Slot {
             route,
-            staged: Vec::new(),
+            staged: VecDeque::new(),
             untaken: VecDeque::new(),
             replaced: 0,
             taken: 0,
@@ -410,7 +413,7 @@ impl Routes {
         if slot.staged.is_empty() {
             self.touched.push(index);
         }
-        slot.staged.push(message);
+        slot.staged.push_back(message);
     }
 
     /// Hands everything staged to its stream, one lock and one wake for each. True if one of them is so full that
@@ -420,6 +423,7 @@ impl Routes {
         for index in self.touched.drain(..) {
             let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { continue };
             let given = slot.route.give(&mut slot.staged);
+            self.fed = true;
             if given.dropped > 0 {
                 counters.dropped_qos0.fetch_add(given.dropped, Ordering::Relaxed);
             }
@@ -428,6 +432,11 @@ impl Routes {
             wait |= given.crowded && !slot.impatient;
         }
         wait
+    }
+
+    /// Whether a stream got messages since this was last asked.
+    pub(crate) fn take_fed(&mut self) -> bool {
+        std::mem::take(&mut self.fed)
     }
 
     /// Streams that are still full had their time.

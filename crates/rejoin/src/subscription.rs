@@ -417,7 +417,7 @@ mod tests {
             let now = std::time::SystemTime::now();
             for n in 0..TIMES {
                 route.gap(Gap { from: None, to: now, cause: GapCause::QosZero });
-                route.give(&mut vec![rejoin_core::Message {
+                route.give(&mut VecDeque::from([rejoin_core::Message {
                     id: None,
                     topic: Text::from_static("t"),
                     payload: bytes::Bytes::new(),
@@ -425,7 +425,7 @@ mod tests {
                     retain: false,
                     dup: false,
                     properties: None,
-                }]);
+                }]));
                 while route.unread() > 0 {
                     std::thread::yield_now();
                 }

@@ -156,16 +156,22 @@ impl<'a> Cursor<'a> {
     /// A string with its two-byte length [MQTT-1.5.4-1] [MQTT-1.5.4-2]; a byte order mark stays [MQTT-1.5.4-3].
     #[inline]
     pub(super) fn text(&mut self, field: &'static str) -> Result<Text, DecodeError> {
-        Text::new(self.binary(field)?).map_err(|error| {
-            self.malformed(
-                field,
-                match error {
-                    TextError::NotUtf8 => "is not valid UTF-8",
-                    TextError::Nul => "holds the character U+0000",
-                    TextError::TooLong(_) => "is longer than 65,535 bytes",
-                },
-            )
-        })
+        let len = usize::from(self.u16(field)?);
+        let range = self.take(len, field)?;
+        match Text::check(&self.frame[range.clone()]) {
+            Ok(()) => Ok(Text::checked_before(self.frame.slice(range))),
+            Err(error) => Err(self.no_text(field, error)),
+        }
+    }
+
+    #[cold]
+    const fn no_text(&self, field: &'static str, error: TextError) -> DecodeError {
+        let problem = match error {
+            TextError::NotUtf8 => "is not valid UTF-8",
+            TextError::Nul => "holds the character U+0000",
+            TextError::TooLong(_) => "is longer than 65,535 bytes",
+        };
+        self.malformed(field, problem)
     }
 
     /// A packet identifier, which is never zero [MQTT-2.2.1-3] [MQTT-2.2.1-4] [u5-2.2.1].

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use super::Engine;
+use crate::codec::Decoded;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::error::LossCause;
 use crate::event::{Event, Message, Outcome, PublishId, SubscribeResult};
-use crate::link::{Arrived, Qos2};
+use crate::link::{Qos2, malformed};
 use crate::session::{Answered, Arrival, Record, SubscriptionAnswer};
 
 impl Engine {
@@ -20,22 +21,31 @@ impl Engine {
         }
         // The link may end in the middle of a chunk; what is left of it then means nothing.
         while let Some(link) = self.link.as_mut() {
-            let next = link.next(now);
-            self.stats.receive_overruns += std::mem::take(&mut link.overruns);
-            match next {
-                Ok(Some(arrived)) => self.arrived(arrived),
+            let mut next = link.next();
+            let admitted = match &mut next {
+                Ok(Some(came)) => link.admit(came, now),
                 Ok(None) => break,
-                Err(cause) => self.lose(cause),
+                Err(error) => Err(malformed(*error)),
+            };
+            self.stats.receive_overruns += std::mem::take(&mut link.overruns);
+            if let Err(cause) = admitted {
+                self.lose(cause);
+                continue;
+            }
+            match next {
+                // What comes most is not moved once more than it must be.
+                Ok(Some(Decoded::Packet(Packet::Publish(publish)))) => self.publish_arrived(publish),
+                Ok(Some(came)) => self.arrived(came),
+                _ => {}
             }
         }
     }
 
-    fn arrived(&mut self, arrived: Arrived) {
-        match arrived {
-            Arrived::Packet(Packet::Publish(publish)) => self.publish_arrived(publish),
-            Arrived::ConnAck(connack) => self.connected(&connack),
-            Arrived::Packet(packet) => self.answer_arrived(packet),
-            Arrived::Oversized { qos, packet_id, topic, size } => {
+    fn arrived(&mut self, came: Decoded) {
+        match came {
+            Decoded::Packet(Packet::ConnAck(connack)) => self.connected(&connack),
+            Decoded::Packet(packet) => self.answer_arrived(packet),
+            Decoded::Oversized { qos, packet_id, topic, size, .. } => {
                 self.stats.oversized += 1;
                 self.tell(Event::Oversized { topic: topic.clone(), size });
                 let (dup, retain, payload) = (false, false, Bytes::new());

@@ -19,7 +19,7 @@ pub(crate) use liveness::{Alarm, Liveness};
 
 use crate::attempt::Attempt;
 use crate::codec::packet::{
-    Auth, ConnAck, ConnAckProperties, Connect, Disconnect, Packet, PacketId, Publish, Qos, Version,
+    Auth, ConnAck, ConnAckProperties, Connect, Disconnect, Packet, Publish, Qos, Version,
 };
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
@@ -42,17 +42,6 @@ pub(crate) enum Phase {
     Opening,
     Handshake,
     Up,
-}
-
-/// What came up from the wire.
-#[derive(Debug)]
-pub(crate) enum Arrived {
-    /// CONNACK with success.
-    ConnAck(Box<ConnAck>),
-    /// Any other packet, its topic alias resolved.
-    Packet(Packet),
-    /// A PUBLISH above our limit was skipped (3.1.1).
-    Oversized { qos: Qos, packet_id: Option<PacketId>, topic: Text, size: u32 },
 }
 
 /// One network connection.
@@ -213,55 +202,57 @@ impl Link {
         self.liveness.received(now)
     }
 
-    /// The next packet, checked against what a server may send in this phase.
-    pub(crate) fn next(&mut self, now: Timestamp) -> Result<Option<Arrived>, LossCause> {
-        let Some(decoded) = self.decoder.next().map_err(malformed)? else { return Ok(None) };
+    /// What came next. Nothing follows from it before [`Link::admit`] has looked at it.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        self.decoder.next()
+    }
+
+    /// Checks what came against what a server may send in this phase, and gives a PUBLISH the topic its alias stands for.
+    pub(crate) fn admit(&mut self, came: &mut Decoded, now: Timestamp) -> Result<(), LossCause> {
         if self.phase == Phase::Opening {
             // Only a client may begin [MQTT-3.1.0-1]; a CONNACK to no CONNECT of ours answers somebody else's.
             return Err(unexpected("a packet", "before CONNECT was sent"));
         }
-        let packet = match decoded {
+        let packet = match came {
             Decoded::Packet(packet) => packet,
-            Decoded::Oversized { qos, packet_id, topic, size, .. } if self.is_up() => {
-                self.count_inbound(qos)?;
-                return Ok(Some(Arrived::Oversized { qos, packet_id, topic, size }));
-            }
+            Decoded::Oversized { qos, .. } if self.is_up() => return self.count_inbound(*qos),
             Decoded::Oversized { .. } => return Err(unexpected("PUBLISH", "before CONNACK")),
         };
         if self.phase != Phase::Up {
             // Before CONNACK nothing else may come [MQTT-3.2.0-1] [MQTT-3.14.0-1].
             return match packet {
-                Packet::ConnAck(connack) => self.connack(connack).map(Some),
-                Packet::Auth(auth) => self.auth(auth).map(Some),
+                Packet::ConnAck(connack) => self.connack(connack),
+                Packet::Auth(auth) => self.auth(auth),
                 other => Err(unexpected(other.name(), "before CONNACK")),
             };
         }
         match packet {
-            Packet::Publish(mut publish) => {
-                self.aliases_in.resolve(&mut publish).map_err(LossCause::Protocol)?;
+            Packet::Publish(publish) => {
+                self.aliases_in.resolve(publish).map_err(LossCause::Protocol)?;
                 self.count_inbound(publish.qos)?;
                 self.liveness.publish_received(&publish.topic, now);
-                Ok(Some(Arrived::Packet(Packet::Publish(publish))))
+                Ok(())
             }
             Packet::Disconnect(disconnect) => Err(server_disconnect(disconnect)),
             // [MQTT-3.2.0-2]
             Packet::ConnAck(_) => Err(unexpected("CONNACK", "a second time")),
-            Packet::Auth(auth) => self.auth(auth).map(Some),
+            Packet::Auth(auth) => self.auth(auth),
             Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
                 Err(unexpected(packet.name(), "which only a client sends"))
             }
-            other => Ok(Some(Arrived::Packet(other))),
+            _ => Ok(()),
         }
     }
 
-    fn connack(&self, connack: Box<ConnAck>) -> Result<Arrived, LossCause> {
+    fn connack(&self, connack: &ConnAck) -> Result<(), LossCause> {
         // Ends the link, whether or not the server closes it [MQTT-3.2.2-7] [MQTT-4.12.0-4] [MQTT-4.13.2-1].
         if connack.reason != ReasonCode::SUCCESS {
-            let p = connack.properties;
+            let p = &connack.properties;
             return Err(LossCause::Refused {
                 reason: connack.reason,
-                text: p.reason_string.map(|t| t.as_str().to_owned()),
-                server_reference: p.server_reference.map(|t| t.as_str().to_owned()),
+                text: p.reason_string.as_ref().map(|t| t.as_str().to_owned()),
+                server_reference: p.server_reference.as_ref().map(|t| t.as_str().to_owned()),
                 v311_form: connack.v311_form,
                 maximum_qos: p.maximum_qos,
             });
@@ -274,11 +265,11 @@ impl Link {
             // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
             return Err(unexpected("CONNACK", "with another authentication method than CONNECT"));
         }
-        Ok(Arrived::ConnAck(connack))
+        Ok(())
     }
 
     /// AUTH is answered in turns: a challenge only where an exchange is under way.
-    fn auth(&self, auth: Auth) -> Result<Arrived, LossCause> {
+    fn auth(&self, auth: &Auth) -> Result<(), LossCause> {
         let Some(method) = &self.auth_method else {
             // [MQTT-4.12.0-6]
             return Err(unexpected("AUTH", "though no authentication method was named"));
@@ -293,7 +284,7 @@ impl Link {
             // [MQTT-4.12.0-5]
             return Err(unexpected("AUTH", "with another authentication method than CONNECT"));
         }
-        Ok(Arrived::Packet(Packet::Auth(auth)))
+        Ok(())
     }
 
     fn count_inbound(&mut self, qos: Qos) -> Result<(), LossCause> {
@@ -463,7 +454,7 @@ impl WriteBuffer {
     }
 }
 
-fn malformed(error: DecodeError) -> LossCause {
+pub(crate) fn malformed(error: DecodeError) -> LossCause {
     LossCause::Protocol(ProtocolError::new(error.reason(), error.to_string()))
 }
 
@@ -472,11 +463,11 @@ fn unexpected(packet: &str, when: &str) -> LossCause {
 }
 
 /// [MQTT-4.13.2-1]
-fn server_disconnect(disconnect: Disconnect) -> LossCause {
-    let text = disconnect.properties.and_then(|p| p.reason_string);
+fn server_disconnect(disconnect: &Disconnect) -> LossCause {
+    let text = disconnect.properties.as_ref().and_then(|p| p.reason_string.as_ref());
     LossCause::ServerDisconnect {
         reason: disconnect.reason,
         text: text.map(|t| t.as_str().to_owned()),
-        server_reference: disconnect.server_reference.map(|t| t.as_str().to_owned()),
+        server_reference: disconnect.server_reference.as_ref().map(|t| t.as_str().to_owned()),
     }
 }

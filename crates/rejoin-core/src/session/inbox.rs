@@ -10,6 +10,7 @@ use crate::event::MessageId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
+use crate::session::packet_ids::ByPacketId;
 use crate::text::Text;
 
 /// Answers owed and identifiers held.
@@ -25,10 +26,10 @@ pub(crate) struct Inbox {
     /// under which the server has to send them again.
     unanswered: BTreeMap<PacketId, MessageId>,
     /// The server counts its identifiers by itself, whatever ours are [MQTT-2.2.1-4].
-    held: BTreeMap<PacketId, Held>,
+    held: ByPacketId<Held>,
     /// The application was given the message and has not taken it. `None`: the identifier means nothing any more, and
-    /// only the store still knows of the message.
-    untaken: BTreeMap<MessageId, Option<PacketId>>,
+    /// only the store still knows of the message. Names ascend.
+    untaken: VecDeque<(MessageId, Option<PacketId>)>,
 }
 
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Inbox {
             packet_id,
             Held { message, answered, recorded: false, earlier: false, doubtful: false, needs, content },
         );
-        self.untaken.insert(message, Some(packet_id));
+        self.untaken.push_back((message, Some(packet_id)));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
         Arrival::New { id: Some(message), instead_of, again: None }
@@ -167,11 +168,17 @@ impl Inbox {
 
     /// The identifier of a message means nothing any more. A store still has to hear when the application took it.
     fn orphan(&mut self, message: MessageId, stored: bool) {
-        if !stored {
-            self.untaken.remove(&message);
-        } else if let Some(packet_id) = self.untaken.get_mut(&message) {
-            *packet_id = None;
+        let Ok(at) = self.find_untaken(message) else { return };
+        if stored {
+            self.untaken[at].1 = None;
+        } else {
+            self.untaken.remove(at);
         }
+    }
+
+    /// Where it is among the messages the application has not taken, or where it would be.
+    fn find_untaken(&self, message: MessageId) -> Result<usize, usize> {
+        self.untaken.binary_search_by_key(&message, |(untaken, _)| *untaken)
     }
 
     /// The answer to the last QoS 2 message must wait for the store.
@@ -190,13 +197,14 @@ impl Inbox {
             return;
         }
         let untaken = &self.untaken;
+        let is_untaken = |message| untaken.binary_search_by_key(&message, |(id, _)| *id).is_ok();
         for owed in self.pubrecs.iter_mut() {
-            if owed.needs > durable && untaken.contains_key(&owed.message) {
+            if owed.needs > durable && is_untaken(owed.message) {
                 owed.answer = None;
             }
         }
         for held in self.held.values_mut() {
-            held.answered &= held.needs <= durable || !untaken.contains_key(&held.message);
+            held.answered &= held.needs <= durable || !is_untaken(held.message);
         }
     }
 
@@ -215,8 +223,8 @@ impl Inbox {
             let held = Held { message, answered, recorded, earlier, doubtful, needs, content };
             self.held.insert(packet_id, held);
         }
-        if !taken {
-            self.untaken.insert(message, packet_id);
+        if !taken && let Err(at) = self.find_untaken(message) {
+            self.untaken.insert(at, (message, packet_id));
         }
     }
 
@@ -227,7 +235,8 @@ impl Inbox {
         if answer(&mut self.pubacks, message, reason) {
             return Ok(false);
         }
-        let Some(packet_id) = self.untaken.remove(&message) else { return Err(()) };
+        let found = self.find_untaken(message).ok().and_then(|at| self.untaken.remove(at));
+        let Some((_, packet_id)) = found else { return Err(()) };
         let Some(packet_id) = packet_id else { return Ok(true) };
         answer(&mut self.pubrecs, message, reason);
         if let Some(held) = self.held.get_mut(&packet_id)
@@ -319,7 +328,7 @@ impl Inbox {
         self.unanswered.clear();
         self.held.clear();
         if stored {
-            self.untaken.values_mut().for_each(|packet_id| *packet_id = None);
+            self.untaken.iter_mut().for_each(|(_, packet_id)| *packet_id = None);
         } else {
             self.untaken.clear();
         }

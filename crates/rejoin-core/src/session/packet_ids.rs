@@ -1,6 +1,38 @@
 //! Packet identifiers: one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE [MQTT-2.2.1-3].
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::codec::packet::PacketId;
+
+/// What is known by its packet identifier, where an entry is so large that moving it within a tree costs more than all
+/// else.
+#[allow(
+    clippy::disallowed_types,
+    reason = "this hash has no chance in it: the same history gives the same order"
+)]
+pub(crate) type ByPacketId<T> = std::collections::HashMap<PacketId, T, BuildHasherDefault<Spread>>;
+
+/// Spreads 16 bits over 64 by one multiplication: a server that chooses the identifiers gains little.
+#[derive(Debug, Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        // The table takes its place from the low bits, and all bits of an identifier are in the high ones.
+        self.0.rotate_left(32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u16(u16::from(*byte));
+        }
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        // 2^64 over the golden ratio: neighbours fall far apart.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
 
 /// Hands out identifiers round-robin, so that an identifier rests as long as possible before it is used again.
 #[derive(Debug)]
