@@ -657,7 +657,7 @@ impl Builder {
             None => config.session.mode,
         };
         if let Some(will) = self.will {
-            config.will = Some(will.into_core()?);
+            config.will = Some(Box::new(will.into_core()?));
         }
         for change in self.changes {
             change(&mut config);

@@ -352,7 +352,7 @@ impl Client {
 
     /// Figures of the store; `None` with the queue in memory.
     pub fn store_stats(&self) -> Option<crate::store::StoreStats> {
-        *lock(&self.shared().store_stats)
+        lock(&self.shared().store_stats).as_deref().copied()
     }
 
     /// Waits until everything accepted so far was answered for, one way or the other.

@@ -24,7 +24,7 @@ use crate::pending::PendingMessage;
 use crate::queue::WhenFull;
 use crate::reservation::{Released, Reservation, cost};
 use crate::route::{Route, StreamFigures};
-use crate::shutdown::ShutdownReport;
+use crate::shutdown::Ending;
 use crate::status::State;
 use crate::store::{StoreError, StoreStats};
 use crate::sync::lock;
@@ -173,13 +173,14 @@ pub(crate) struct Shared {
     forgotten: AtomicU64,
     pub(crate) state: watch::Sender<State>,
     pub(crate) stats: Mutex<Stats>,
-    pub(crate) store_stats: Mutex<Option<StoreStats>>,
+    /// `None` where there is no store.
+    pub(crate) store_stats: Mutex<Option<Box<StoreStats>>>,
     pub(crate) counters: Counters,
     pub(crate) meters: Meters,
     /// Every stream there is.
     routes: Mutex<Vec<Weak<Route>>>,
     pub(crate) events: Readers,
-    pub(crate) report: watch::Sender<Option<ShutdownReport>>,
+    pub(crate) ending: Ending,
     pub(crate) clock: Clock,
     /// Dropping a subscription detaches it, because the session is meant to outlive this process.
     pub(crate) session_kept: bool,
@@ -310,7 +311,7 @@ impl Shared {
             meters: Meters::default(),
             routes: Mutex::default(),
             events: Readers::default(),
-            report: watch::Sender::new(None),
+            ending: Ending::default(),
             clock,
             session_kept,
             runtime,
@@ -569,6 +570,14 @@ impl Shared {
         }
     }
 
+    /// Nothing happens for a while: gives back the room that commands took.
+    pub(crate) fn rest(&self) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.commands.is_empty() {
+            inbox.commands.shrink_to_fit();
+        }
+    }
+
     /// The driver goes to sleep, unless there is work. Returns whether it may.
     pub(crate) fn sleep(&self, waker: &Waker) -> bool {
         let mut inbox = lock(&self.inbox);
@@ -662,7 +671,7 @@ mod tests {
             room.high_from(10);
             let terms = Terms { when_full: WhenFull::Reject, expires_after: None, latest_only: false };
             let queue = (room, Standing::default(), terms, PublishId(0));
-            let ward = (Ward::new(crate::health::HealthRules::default(), None), 64);
+            let ward = (Ward::new(Arc::default(), None), 64);
             Arc::new(Self::new(State::for_tests(), Clock::start(), false, queue, ward, runtime))
         }
     }

@@ -71,9 +71,9 @@ impl Ways {
             Some(Some(proxy)) => Proxies::of(proxy),
         };
         #[cfg(feature = "tls")]
-        let tls = Shop::new(self.tls);
+        let tls = secure.then(|| Box::new(Shop::new(self.tls)));
         #[cfg(feature = "tls")]
-        if secure {
+        if let Some(tls) = &tls {
             tls.check().map_err(|error| ConfigError::new("tls", error.detail))?;
         }
         #[cfg(not(feature = "tls"))]

@@ -15,6 +15,7 @@ mod outage;
 mod receive;
 mod redirect;
 mod renew;
+mod rest;
 mod send;
 mod stop;
 

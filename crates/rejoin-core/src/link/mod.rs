@@ -145,6 +145,13 @@ impl Link {
         self.phase == Phase::Up
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.unsent.is_empty() {
+            self.unsent.shrink_to_fit();
+        }
+    }
+
     pub(crate) fn version(&self) -> Version {
         self.attempt.version
     }
@@ -445,6 +452,13 @@ impl WriteBuffer {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Bytes> + '_ {
         self.cut();
         self.ready.drain(..)
+    }
+
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.is_empty() && self.ready.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Forgets what was encoded for a transport that is gone.

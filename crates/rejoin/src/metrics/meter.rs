@@ -1,7 +1,7 @@
 //! What is counted while a client runs. One task writes, anybody reads: an ordinary addition is enough, no lock and no
 //! locked instruction.
 
-use std::array;
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -27,51 +27,67 @@ impl Count {
     }
 }
 
-/// A histogram with one writer. It takes memory when the first duration comes, 640 bytes, and 64 for each doubling that
+/// A histogram with one writer. It takes memory when the first duration comes, and as much again for each doubling that
 /// one falls into: most clients never need most of them, and an idle one repeats itself.
 #[derive(Debug, Default)]
 pub(crate) struct Cells(OnceLock<Box<Filled>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Filled {
     sum_micros: Count,
-    doublings: Doublings,
+    first: Doubling,
 }
 
+/// The buckets of one doubling, and the way to the others, in the order in which they were needed: that of the durations
+/// that come most is found soon.
 #[derive(Debug)]
-struct Doublings([OnceLock<Box<[Count; EACH]>>; BUCKETS.div_ceil(EACH)]);
-
-impl Default for Doublings {
-    fn default() -> Self {
-        Self(array::from_fn(|_| OnceLock::new()))
-    }
+struct Doubling {
+    number: usize,
+    counts: [Count; EACH],
+    next: OnceLock<Box<Self>>,
 }
 
-impl Doublings {
+impl Doubling {
+    fn new(number: usize) -> Self {
+        Self { number, counts: Default::default(), next: OnceLock::new() }
+    }
+
     fn count(&self, bucket: usize) -> &Count {
-        &self.0[bucket / EACH].get_or_init(Box::default)[bucket % EACH]
+        let number = bucket / EACH;
+        let mut doubling = self;
+        while doubling.number != number {
+            doubling = doubling.next.get_or_init(|| Box::new(Self::new(number)));
+        }
+        &doubling.counts[bucket % EACH]
     }
 
     /// Of all buckets, in order; some more than there are, which are empty.
     fn counts(&self) -> Vec<u64> {
-        let each = |doubling: &OnceLock<Box<[Count; EACH]>>| {
-            doubling.get().map_or([0; EACH], |counts| array::from_fn(|at| counts[at].get()))
-        };
-        self.0.iter().flat_map(each).collect()
+        let mut counts = vec![0; BUCKETS.next_multiple_of(EACH)];
+        for doubling in iter::successors(Some(self), |doubling| doubling.next.get().map(|next| &**next)) {
+            let from = doubling.number * EACH;
+            for (to, count) in counts[from..from + EACH].iter_mut().zip(&doubling.counts) {
+                *to = count.get();
+            }
+        }
+        counts
     }
 }
 
 impl Cells {
     /// Only its one writer may do this.
     pub(crate) fn record(&self, micros: u64, times: u64) {
-        let filled = self.0.get_or_init(Box::default);
-        filled.doublings.count(bucket(micros)).add(times);
+        let bucket = bucket(micros);
+        let filled = self.0.get_or_init(|| {
+            Box::new(Filled { sum_micros: Count::default(), first: Doubling::new(bucket / EACH) })
+        });
+        filled.first.count(bucket).add(times);
         filled.sum_micros.add(micros.wrapping_mul(times));
     }
 
     pub(crate) fn histogram(&self) -> Histogram {
         let Some(filled) = self.0.get() else { return Histogram::default() };
-        Histogram::from_counts(filled.doublings.counts(), filled.sum_micros.get())
+        Histogram::from_counts(filled.first.counts(), filled.sum_micros.get())
     }
 }
 
@@ -162,9 +178,8 @@ mod tests {
         let one = Cells::default();
         one.record(250, 3);
         one.record(253, 4);
-        let taken = one.0.get().expect("it has two").doublings.0.iter().filter(|each| each.get().is_some());
-        assert_eq!(taken.count(), 1);
-        assert!(size_of::<Filled>() <= 640, "{}", size_of::<Filled>());
+        assert!(one.0.get().expect("it has two").first.next.get().is_none());
+        assert!(size_of::<Filled>() <= 96, "{}", size_of::<Filled>());
 
         let cells = Cells::default();
         assert!(cells.0.get().is_none());

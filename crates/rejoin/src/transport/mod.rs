@@ -69,7 +69,8 @@ pub(crate) struct Dial {
     /// The address of ours to connect from.
     pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: tls::Shop,
+    /// Where a server is spoken to over TLS.
+    pub(crate) tls: Option<Box<tls::Shop>>,
     #[cfg(feature = "ws")]
     pub(crate) websocket: ws::WebSocket,
     /// Largest packet taken from the broker, in bytes.
@@ -210,8 +211,12 @@ async fn secured(
     if !target.scheme.is_secure() {
         return Ok(stream);
     }
+    let Some(shop) = &dial.tls else {
+        let what = "no server of this client was to be spoken to over TLS; this is a mistake in rejoin";
+        return Err(OpenError::new(Stage::Tls, TransportErrorKind::Other, what));
+    };
     let until = until.min(Instant::now() + dial.limits.tls);
-    tls::secure(&dial.tls, target, stream, until, trip).await
+    tls::secure(shop, target, stream, until, trip).await
 }
 
 #[cfg(not(feature = "tls"))]
