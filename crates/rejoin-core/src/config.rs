@@ -25,7 +25,7 @@ pub struct Config {
     /// User name and password.
     pub login: Login,
     /// Enhanced authentication (5.0). Default: none.
-    pub authentication: Option<Authentication>,
+    pub authentication: Option<Box<Authentication>>,
     /// The will message. Default: none.
     pub will: Option<Box<Will>>,
     /// User properties of CONNECT (5.0).

@@ -15,6 +15,7 @@ use rejoin_core::text::Text;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
 use tokio::sync::{oneshot, watch};
 
+use crate::board::Board;
 use crate::delivery::{Cell, Delivery};
 use crate::error::{EnqueueError, NotAccepted, PublishError};
 use crate::events::{Event, Readers};
@@ -149,7 +150,7 @@ pub(crate) struct Standing {
     /// What is accepted is kept on a store.
     pub(crate) durable: bool,
     /// What is wrong with it.
-    pub(crate) error: Option<StoreError>,
+    pub(crate) error: Option<Box<StoreError>>,
     /// Nothing is accepted because of that.
     pub(crate) refusing: bool,
 }
@@ -171,7 +172,7 @@ pub(crate) struct Shared {
     heard: AtomicU64,
     /// Deliveries dropped so far.
     forgotten: AtomicU64,
-    pub(crate) state: watch::Sender<State>,
+    pub(crate) state: Board,
     pub(crate) stats: Mutex<Stats>,
     /// `None` where there is no store.
     pub(crate) store_stats: Mutex<Option<Box<StoreStats>>>,
@@ -304,7 +305,7 @@ impl Shared {
             marks: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
-            state: watch::Sender::new(state),
+            state: Board::new(state),
             stats: Mutex::default(),
             store_stats: Mutex::default(),
             counters: Counters::default(),
@@ -350,7 +351,7 @@ impl Shared {
         if inbox.store.refusing
             && let Some(error) = inbox.store.error.clone()
         {
-            return Err(Box::new((NotAccepted::Store(Box::new(error)), publication)));
+            return Err(Box::new((NotAccepted::Store(error), publication)));
         }
         let kept = inbox.store.durable && publication.is_queued();
         let accepted = inbox.stamp(&self.clock);
@@ -449,7 +450,7 @@ impl Shared {
 
     /// The client id, for the log: a layer of the user's runs there, and no lock may be held across it.
     pub(crate) fn client_id(&self) -> Text {
-        self.state.borrow().client_id.clone()
+        self.state.look(|state| state.client_id.clone())
     }
 
     /// The store stands differently now.
@@ -644,18 +645,18 @@ impl Shared {
         let heard = self.heard_micros().map(|micros| self.clock.instant(Timestamp::from_micros(micros)));
         let inbox = lock(&self.inbox);
         let mut state = state.heard_at(heard);
-        state.unverified = self.state.borrow().unverified;
+        state.unverified = self.state.look(|state| state.unverified);
         state.ahead = inbox.room.messages();
         state.queue_bytes = inbox.room.bytes();
         state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;
         state.durable = inbox.store.durable;
-        state.store_error.clone_from(&inbox.store.error);
+        state.store_error = inbox.store.error.as_deref().cloned();
         state.refusing = inbox.store.refusing;
         state
     }
 
     pub(crate) fn state(&self) -> State {
-        let state = self.state.borrow().clone();
+        let state = self.state.look(State::clone);
         self.complete(state)
     }
 }

@@ -648,7 +648,7 @@ impl Driver {
             let mut state = State::from_status(status, &self.shared.clock, |server| self.server_name(server));
             self.recorder.state(state.link.name(), since, &self.shared.meters);
             state.revision += self.storage.as_deref().map_or(0, Storage::changes);
-            self.shared.state.send_replace(self.shared.complete(state));
+            self.shared.state.show(self.shared.complete(state));
         }
         self.shared.ward.waits_twice(self.routes.waits_twice());
         let stats = self.engine.stats();
@@ -730,7 +730,7 @@ impl Driver {
                 LinkState::Stopped(reason) => reason,
                 _ => StopReason::Shutdown,
             };
-            self.shared.state.send_modify(|state| {
+            self.shared.state.change(|state| {
                 state.link = Link::Stopped { reason: reason.clone() };
                 state.ready = false;
                 state.revision += 1;

@@ -251,7 +251,7 @@ impl Driver {
         let Some(storage) = &mut self.storage else { return };
         let refusing = !storage.lost || storage.when_fails == WhenStoreFails::Refuse;
         let durable = !storage.lost;
-        self.storage_stands(Standing { durable, error: Some(error.clone()), refusing });
+        self.storage_stands(Standing { durable, error: Some(Box::new(error.clone())), refusing });
         self.publish_event(&Event::StoreTrouble { error, refusing });
     }
 

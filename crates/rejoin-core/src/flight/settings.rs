@@ -330,10 +330,10 @@ mod tests {
         let mut config = Config::new(Text::from_static("an id, with a comma"), Text::from_static("a:1"));
         config.servers.push(Text::from_static("b b:2"));
         config.version = VersionPolicy::Only5;
-        config.authentication = Some(Authentication {
+        config.authentication = Some(Box::new(Authentication {
             method: Text::from_static("SCRAM, of a kind"),
             data: Some(Bytes::from_static(b"xxx")),
-        });
+        }));
         config.will = Some(Box::new(Will {
             topic: Text::from_static("gone/id"),
             payload: Bytes::from_static(b"xxxx"),

@@ -23,6 +23,7 @@ use crate::codec::packet::{
 };
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
+use crate::common::Common;
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
@@ -100,7 +101,12 @@ pub(crate) enum Qos2 {
 }
 
 impl Link {
-    pub(crate) fn new(config: &LinkConfig, attempt: Attempt, ack_timeout: Duration, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        config: &Common<LinkConfig>,
+        attempt: Attempt,
+        ack_timeout: Duration,
+        now: Timestamp,
+    ) -> Self {
         let limits = Limits {
             max_packet_size: if defect!(OversizedTaken) { u32::MAX } else { config.maximum_packet_size },
             max_user_properties: config.max_user_properties,

@@ -284,7 +284,7 @@ impl Shared {
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let ward = &self.ward;
         // One that ended in order has nothing left to answer.
-        if matches!(self.state.borrow().link, Link::Stopped { .. }) {
+        if self.state.look(|state| matches!(state.link, Link::Stopped { .. })) {
             return None;
         }
         let (now, limit) = (self.clock.timestamp(), ward.rules.stuck_after);

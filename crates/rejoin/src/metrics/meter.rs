@@ -3,7 +3,7 @@
 
 use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::histogram::{BUCKETS, EACH, Histogram, bucket};
 use super::names::{FAILURES, LINK_ENDS, PHASES, SESSIONS, STAGES};
@@ -91,32 +91,85 @@ impl Cells {
     }
 }
 
-/// What the driver of one client counts.
+/// Figures that take memory when the first of them is counted. Until then those of [`Group::none`] are read.
 #[derive(Debug, Default)]
-pub(crate) struct Meters {
-    pub(crate) opened: Count,
+pub(crate) struct Late<T>(OnceLock<Box<T>>);
+
+/// Figures that are zero together.
+pub(crate) trait Group: Default + 'static {
+    /// All of them zero, for ever.
+    fn none() -> &'static Self;
+}
+
+impl<T: Group> Late<T> {
+    /// To count one of them.
+    pub(crate) fn pen(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
+
+    /// To count one of them, where one was counted before.
+    pub(crate) fn known(&self) -> Option<&T> {
+        self.0.get().map(|figures| &**figures)
+    }
+
+    /// To read them.
+    pub(crate) fn figures(&self) -> &T {
+        self.known().unwrap_or_else(|| T::none())
+    }
+}
+
+/// What goes wrong with links.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
     pub(crate) failed_at: [Count; STAGES.len()],
     pub(crate) link_ends: [Count; LINK_ENDS.len()],
-    pub(crate) sessions: [Count; SESSIONS.len()],
     pub(crate) gaps: Count,
     pub(crate) id_conflicts: Count,
+    pub(crate) outage: Cells,
+    pub(crate) recovery: [Cells; PHASES.len()],
+}
+
+impl Group for Trouble {
+    fn none() -> &'static Self {
+        static NONE: LazyLock<Trouble> = LazyLock::new(Trouble::default);
+        &NONE
+    }
+}
+
+/// What becomes of messages.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
     pub(crate) acked: [Count; 3],
     pub(crate) failed: [Count; FAILURES.len()],
     /// By QoS, then by DUP.
     pub(crate) received: [[Count; 2]; 3],
+    pub(crate) ack: [Cells; 3],
+    pub(crate) wait: [Cells; 3],
+    /// From sending to the acknowledgement, at QoS 1 and 2, of what was sent once: how long the broker takes.
+    pub(crate) transit: Cells,
+}
+
+impl Group for Traffic {
+    fn none() -> &'static Self {
+        static NONE: LazyLock<Traffic> = LazyLock::new(Traffic::default);
+        &NONE
+    }
+}
+
+/// What the driver of one client counts.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    pub(crate) opened: Count,
+    pub(crate) sessions: [Count; SESSIONS.len()],
+    pub(crate) trouble: Late<Trouble>,
+    pub(crate) traffic: Late<Traffic>,
     pub(crate) in_flight: Count,
     /// When the oldest message without an answer was accepted, plus one, in µs of the client's clock; 0: there is none.
     pub(crate) oldest: Count,
     /// Since when the state of the link has its name, in µs of the client's clock.
     pub(crate) state_since: Count,
     pub(crate) stages: [Cells; STAGES.len()],
-    pub(crate) outage: Cells,
-    pub(crate) recovery: [Cells; PHASES.len()],
     pub(crate) ping: Cells,
-    pub(crate) ack: [Cells; 3],
-    pub(crate) wait: [Cells; 3],
-    /// From sending to the acknowledgement, at QoS 1 and 2, of what was sent once: how long the broker takes.
-    pub(crate) transit: Cells,
     /// Written by the thread of the store, where there is one.
     pub(crate) syncs: OnceLock<Arc<Cells>>,
 }
@@ -184,6 +237,6 @@ mod tests {
         let cells = Cells::default();
         assert!(cells.0.get().is_none());
         assert_eq!(cells.histogram(), Histogram::default());
-        assert!(size_of::<Meters>() < 2048, "{}", size_of::<Meters>());
+        assert!(size_of::<Meters>() <= 256, "{}", size_of::<Meters>());
     }
 }

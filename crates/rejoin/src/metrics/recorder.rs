@@ -51,36 +51,37 @@ impl Recorder {
 
     /// A message was handed to the transport for the first time.
     pub(crate) fn first_sent(&mut self, qos: Qos, waited_micros: u64, meters: &Meters) {
-        self.wait[qos as usize].record(waited_micros, &meters.wait[qos as usize]);
+        self.wait[qos as usize].record(waited_micros, &meters.traffic.pen().wait[qos as usize]);
     }
 
     /// The broker acknowledged a message; at QoS 0 it was handed to the transport.
     pub(crate) fn delivered(&mut self, qos: Qos, took_micros: Option<u64>, meters: &Meters) {
         let index = qos as usize;
-        meters.acked[index].add(1);
+        let traffic = meters.traffic.pen();
+        traffic.acked[index].add(1);
         let Some(micros) = took_micros else { return };
         match qos {
-            Qos::AtMostOnce => self.wait[index].record(micros, &meters.wait[index]),
-            _ => self.ack[index].record(micros, &meters.ack[index]),
+            Qos::AtMostOnce => self.wait[index].record(micros, &traffic.wait[index]),
+            _ => self.ack[index].record(micros, &traffic.ack[index]),
         }
     }
 
     /// The broker answered a message after this time since it was sent; it was sent once.
     pub(crate) fn in_transit(&mut self, took: Duration, meters: &Meters) {
-        self.transit.record(micros(took), &meters.transit);
+        self.transit.record(micros(took), &meters.traffic.pen().transit);
     }
 
     /// A message ended otherwise.
     #[expect(clippy::unused_self, reason = "everything the driver counts goes through here")]
     pub(crate) fn failed(&self, why: &PublishError, meters: &Meters) {
         if let Some(reason) = names::failure(why) {
-            meters.failed[reason].add(1);
+            meters.traffic.pen().failed[reason].add(1);
         }
     }
 
     #[expect(clippy::unused_self, reason = "everything the driver counts goes through here")]
     pub(crate) fn received(&self, message: &Message, meters: &Meters) {
-        meters.received[message.qos as usize][usize::from(message.dup)].add(1);
+        meters.traffic.pen().received[message.qos as usize][usize::from(message.dup)].add(1);
     }
 
     /// Something happened that is told as an event.
@@ -93,7 +94,7 @@ impl Recorder {
                     LossCause::ConnectTimeout(_) => self.reached,
                     _ => Stage::Connack,
                 };
-                meters.failed_at[at as usize].add(1);
+                meters.trouble.pen().failed_at[at as usize].add(1);
             }
             Event::Opened { stages, session, outage, .. } => {
                 self.open = true;
@@ -103,23 +104,23 @@ impl Recorder {
                     meters.stages[stage as usize].record(micros(took), 1);
                 }
                 if let Some(outage) = outage {
-                    meters.outage.record(micros(*outage), 1);
+                    meters.trouble.pen().outage.record(micros(*outage), 1);
                 }
             }
             Event::Closed { cause, .. } => {
                 self.open = false;
-                meters.link_ends[names::link_end(cause)].add(1);
+                meters.trouble.pen().link_ends[names::link_end(cause)].add(1);
             }
             Event::Recovered { bill, .. } => recovered(bill, meters),
-            Event::TakenOver { .. } => meters.id_conflicts.add(1),
+            Event::TakenOver { .. } => meters.trouble.pen().id_conflicts.add(1),
             // An orderly end closes a link that was never lost.
             Event::Stopped { reason: StopReason::Shutdown } if self.open => {
                 self.open = false;
                 let shutdown = LossCause::Local(rejoin_core::LocalCause::Shutdown);
-                meters.link_ends[names::link_end(&shutdown)].add(1);
+                meters.trouble.pen().link_ends[names::link_end(&shutdown)].add(1);
             }
             // Told by whoever knows what a subscription may have missed.
-            event if event.name() == "gap" => meters.gaps.add(1),
+            event if event.name() == "gap" => meters.trouble.pen().gaps.add(1),
             _ => {}
         }
     }
@@ -140,11 +141,14 @@ impl Recorder {
         oldest: Option<Timestamp>,
         meters: &Meters,
     ) {
-        for (run, cells) in self.ack.iter_mut().zip(&meters.ack).chain(self.wait.iter_mut().zip(&meters.wait))
-        {
-            run.flush(cells);
+        if let Some(traffic) = meters.traffic.known() {
+            let (ack, wait) =
+                (self.ack.iter_mut().zip(&traffic.ack), self.wait.iter_mut().zip(&traffic.wait));
+            for (run, cells) in ack.chain(wait) {
+                run.flush(cells);
+            }
+            self.transit.flush(&traffic.transit);
         }
-        self.transit.flush(&meters.transit);
         if stats.pings_answered != self.pings_answered {
             let took = stats.pings_took - self.pings_took;
             let answered = stats.pings_answered - self.pings_answered;
@@ -159,7 +163,7 @@ impl Recorder {
 
 fn recovered(bill: &OutageBill, meters: &Meters) {
     let phases = [bill.detect, bill.refused, bill.waited, bill.connect, bill.resubscribe, bill.drain];
-    for (cells, took) in meters.recovery.iter().zip(phases) {
+    for (cells, took) in meters.trouble.pen().recovery.iter().zip(phases) {
         cells.record(micros(took), 1);
     }
 }
