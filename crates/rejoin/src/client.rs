@@ -17,7 +17,7 @@ use crate::error::{ConnectError, SubscribeError, WaitError};
 use crate::events::Events;
 use crate::handler::{HandleBuilder, Handler};
 use crate::health::Health;
-use crate::health::observer::{self, Watching};
+use crate::health::observer;
 use crate::metrics::{self, MetricsReader, MetricsSnapshot};
 use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
@@ -302,12 +302,12 @@ impl Client {
 
     /// Where every rule of [`Builder::alerts`] stands, as of the last look; empty without rules.
     pub fn alerts(&self) -> Vec<AlertStatus> {
-        self.shared().ward.watching.get().map(Watching::alerts).unwrap_or_default()
+        self.shared().ward.watching.get().map(|watching| watching.alerts()).unwrap_or_default()
     }
 
     /// What is usual for every signal, as of the last look; empty without [`Builder::alerts`].
     pub fn baselines(&self) -> Vec<BaselineStatus> {
-        self.shared().ward.watching.get().map(Watching::baselines).unwrap_or_default()
+        self.shared().ward.watching.get().map(|watching| watching.baselines()).unwrap_or_default()
     }
 
     /// Counters.

@@ -650,7 +650,7 @@ impl Shared {
         state.queue_bytes = inbox.room.bytes();
         state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;
         state.durable = inbox.store.durable;
-        state.store_error = inbox.store.error.as_deref().cloned();
+        state.store_error.clone_from(&inbox.store.error);
         state.refusing = inbox.store.refusing;
         state
     }

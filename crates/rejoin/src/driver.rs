@@ -552,7 +552,10 @@ impl Driver {
     }
 
     fn server_name(&self, server: usize) -> Text {
-        self.targets.get(server).and_then(|server| Text::try_from(server.place()).ok()).unwrap_or_default()
+        let Some(place) = self.targets.get(server).map(ServerUrl::place) else { return Text::default() };
+        // The settings have the same text, as long as nobody named a server later.
+        let known = self.engine.config().servers.get(server).filter(|name| name.as_str() == place);
+        known.cloned().unwrap_or_else(|| Text::try_from(place).unwrap_or_default())
     }
 
     fn message(&mut self, message: Message) {

@@ -88,13 +88,13 @@ impl Ways {
         };
         Ok(Dial {
             user_timeout: config.link.write_timeout,
-            limits: self.limits,
+            limits: self.limits.shared(),
             resolver: Resolver::default(),
             proxies,
             connector: self.connector,
             bind: self.bind,
             login: self.login,
-            authentication: self.authentication,
+            authentication: self.authentication.map(Box::new),
             #[cfg(feature = "tls")]
             tls,
             #[cfg(feature = "ws")]

@@ -41,7 +41,7 @@ pub(crate) struct Ward {
     waits_twice: AtomicU64,
     /// The topic of the message to ourselves: what comes on it is no news.
     loopback: Option<Text>,
-    pub(crate) watching: OnceLock<Watching>,
+    pub(crate) watching: OnceLock<Box<Watching>>,
 }
 
 #[derive(Debug)]
@@ -355,7 +355,7 @@ impl Shared {
         let state = self.state();
         let (rules, queue) = (&self.ward.rules, self.queue_figures());
         let (streams, stats) = (self.streams(), *lock(&self.stats));
-        let slow = self.ward.watching.get().map(Watching::slow).unwrap_or_default();
+        let slow = self.ward.watching.get().map(|watching| watching.slow()).unwrap_or_default();
         let mut notes = lock(&self.ward.notes);
         let Notes { closed_since, clock, seen } = &mut *notes;
         let seen = seen.get_or_insert_default();

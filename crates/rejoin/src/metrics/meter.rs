@@ -107,14 +107,9 @@ impl<T: Group> Late<T> {
         self.0.get_or_init(Box::default)
     }
 
-    /// To count one of them, where one was counted before.
-    pub(crate) fn known(&self) -> Option<&T> {
-        self.0.get().map(|figures| &**figures)
-    }
-
     /// To read them.
     pub(crate) fn figures(&self) -> &T {
-        self.known().unwrap_or_else(|| T::none())
+        self.0.get().map_or_else(|| T::none(), |figures| figures)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::{LossCause, Message, OutageBill, Stage, Stats, StopReason, Timestamp};
 
-use super::meter::{Meters, Run};
+use super::meter::{Meters, Run, Traffic};
 use super::names;
 use crate::error::PublishError;
 use crate::events::Event;
@@ -19,6 +19,13 @@ pub(crate) struct Recorder {
     state: &'static str,
     pings_answered: u64,
     pings_took: Duration,
+    /// Made with the first message.
+    runs: Option<Box<Runs>>,
+}
+
+/// What this turn measured of messages.
+#[derive(Debug, Default)]
+struct Runs {
     ack: [Run; 3],
     wait: [Run; 3],
     transit: Run,
@@ -32,10 +39,18 @@ impl Default for Recorder {
             state: "",
             pings_answered: 0,
             pings_took: Duration::ZERO,
-            ack: Default::default(),
-            wait: Default::default(),
-            transit: Run::default(),
+            runs: None,
         }
+    }
+}
+
+impl Runs {
+    fn flush(&mut self, traffic: &Traffic) {
+        let (ack, wait) = (self.ack.iter_mut().zip(&traffic.ack), self.wait.iter_mut().zip(&traffic.wait));
+        for (run, cells) in ack.chain(wait) {
+            run.flush(cells);
+        }
+        self.transit.flush(&traffic.transit);
     }
 }
 
@@ -44,6 +59,10 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl Recorder {
+    fn runs(&mut self) -> &mut Runs {
+        self.runs.get_or_insert_default()
+    }
+
     /// The attempt goes on to this stage.
     pub(crate) const fn reached(&mut self, stage: Stage) {
         self.reached = stage;
@@ -51,7 +70,7 @@ impl Recorder {
 
     /// A message was handed to the transport for the first time.
     pub(crate) fn first_sent(&mut self, qos: Qos, waited_micros: u64, meters: &Meters) {
-        self.wait[qos as usize].record(waited_micros, &meters.traffic.pen().wait[qos as usize]);
+        self.runs().wait[qos as usize].record(waited_micros, &meters.traffic.pen().wait[qos as usize]);
     }
 
     /// The broker acknowledged a message; at QoS 0 it was handed to the transport.
@@ -61,14 +80,14 @@ impl Recorder {
         traffic.acked[index].add(1);
         let Some(micros) = took_micros else { return };
         match qos {
-            Qos::AtMostOnce => self.wait[index].record(micros, &traffic.wait[index]),
-            _ => self.ack[index].record(micros, &traffic.ack[index]),
+            Qos::AtMostOnce => self.runs().wait[index].record(micros, &traffic.wait[index]),
+            _ => self.runs().ack[index].record(micros, &traffic.ack[index]),
         }
     }
 
     /// The broker answered a message after this time since it was sent; it was sent once.
     pub(crate) fn in_transit(&mut self, took: Duration, meters: &Meters) {
-        self.transit.record(micros(took), &meters.traffic.pen().transit);
+        self.runs().transit.record(micros(took), &meters.traffic.pen().transit);
     }
 
     /// A message ended otherwise.
@@ -141,13 +160,8 @@ impl Recorder {
         oldest: Option<Timestamp>,
         meters: &Meters,
     ) {
-        if let Some(traffic) = meters.traffic.known() {
-            let (ack, wait) =
-                (self.ack.iter_mut().zip(&traffic.ack), self.wait.iter_mut().zip(&traffic.wait));
-            for (run, cells) in ack.chain(wait) {
-                run.flush(cells);
-            }
-            self.transit.flush(&traffic.transit);
+        if let Some(runs) = &mut self.runs {
+            runs.flush(meters.traffic.pen());
         }
         if stats.pings_answered != self.pings_answered {
             let took = stats.pings_took - self.pings_took;

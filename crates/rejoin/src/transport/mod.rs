@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -60,11 +61,11 @@ pub(crate) type BoxStream = Box<dyn ByteStream>;
 pub(crate) struct Dial {
     /// TCP_USER_TIMEOUT: how long written bytes may stay unacknowledged.
     pub(crate) user_timeout: Duration,
-    pub(crate) limits: StageLimits,
+    pub(crate) limits: Arc<StageLimits>,
     pub(crate) resolver: Resolver,
     pub(crate) proxies: Proxies,
     pub(crate) login: Option<CredentialSource>,
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) connector: Option<Connector>,
     /// The address of ours to connect from.
     pub(crate) bind: Option<IpAddr>,
