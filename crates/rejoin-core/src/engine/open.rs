@@ -268,7 +268,7 @@ impl Engine {
         } else {
             self.attempt_failed(&link, &cause, &plan);
         }
-        self.present.last_loss = Some(cause.clone());
+        self.present.last_loss = Some(Box::new(cause.clone()));
         self.adapt(&plan, link.attempt.server);
         if plan.retry_at.is_none() {
             self.stop(match plan.verdict {

@@ -109,7 +109,10 @@ impl<T: Group> Late<T> {
 
     /// To read them.
     pub(crate) fn figures(&self) -> &T {
-        self.0.get().map_or_else(|| T::none(), |figures| figures)
+        match self.0.get() {
+            Some(figures) => figures,
+            None => T::none(),
+        }
     }
 }
 

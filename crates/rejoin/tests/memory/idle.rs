@@ -65,7 +65,6 @@ async fn settled(before: usize, bound: usize) {
         // waits: for the drivers, which say nothing when they go to sleep.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    println!("{} B a client", each(before));
 }
 
 async fn idle() {
