@@ -327,6 +327,11 @@ impl Flight {
         self.engine.unwell(waited, now);
     }
 
+    /// [`Engine::rest`]. Not recorded: nothing follows from it.
+    pub fn rest(&mut self) {
+        self.engine.rest();
+    }
+
     /// [`Engine::close`].
     pub fn close(&mut self, within: Duration, now: Now) {
         self.note(now, || Some(Line::new("close").with("within", line::Seconds(within)).finish()));

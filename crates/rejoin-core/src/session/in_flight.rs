@@ -82,6 +82,13 @@ impl InFlight {
         held.in_flight_places = self.slots.len();
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.slots.is_empty() {
+            self.slots.shrink_to_fit();
+        }
+    }
+
     /// Exchanges with an unanswered packet on the present link.
     pub(crate) fn awaiting(&self) -> usize {
         self.on_wire

@@ -104,6 +104,19 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len()
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.pubacks.is_empty() {
+            self.pubacks.shrink_to_fit();
+        }
+        if self.pubrecs.is_empty() {
+            self.pubrecs.shrink_to_fit();
+        }
+        if self.pubcomps.is_empty() {
+            self.pubcomps.shrink_to_fit();
+        }
+    }
+
     /// See [`HeldCounts`].
     pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.answers_owed = self.owed() + self.pubcomps.len();
