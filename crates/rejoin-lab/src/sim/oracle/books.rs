@@ -38,6 +38,11 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
                 heard.doubtful |= client.is_out_of_date;
             }
         }
+        Entry::SessionEnded { client } => {
+            if let Some(of) = clients.get_mut(usize::from(client)) {
+                of.session_ended = true;
+            }
+        }
         Entry::Confirmed { client, number, qos } => {
             let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
             let heard = of.app.heard.entry(number).or_default();
