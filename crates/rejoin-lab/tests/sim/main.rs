@@ -66,7 +66,8 @@ fn a_case_names_the_command_that_runs_it_again() {
 #[test]
 fn a_flight_of_any_client_replays_to_the_byte() {
     let (mut lives, mut outputs, mut durable) = (0, 0, 0);
-    for seed in 0..16 {
+    // In 46 an input comes between two outputs, in 108 a PUBACK refuses a QoS 2 message.
+    for seed in (0..16).chain([46, 108]) {
         let case = Case::of(seed);
         let (report, flights) = run_flights(&case);
         assert_eq!(report.trace, run(&case).trace, "recording changes nothing, seed {seed}");
