@@ -242,7 +242,7 @@ fn an_identifier_of_an_earlier_link_without_dup_is_a_new_message() {
 fn an_identifier_that_the_server_uses_for_qos_1_is_held_no_longer_and_the_same_words_are_news() {
     let mut config = kept();
     config.session.durable = true;
-    let mut b = Bench::new(config.clone());
+    let mut b = Bench::new(config);
     b.connect(false);
     b.deliver(Qos::ExactlyOnce, 25, false, "21.5");
     let first = b.messages().remove(0);
