@@ -407,7 +407,8 @@ mod tests {
             let blanked: Vec<u8> =
                 stream.chunks(size).flat_map(|chunk| blanker.blank_inbound(chunk, &mut alike)).collect();
             let blanked = String::from_utf8_lossy(&blanked);
-            let told: Vec<&str> = blanked.split("plain").skip(1).map(|one| &one[3..one.len().min(7)]).collect();
+            let told: Vec<&str> =
+                blanked.split("plain").skip(1).map(|one| &one[3..one.len().min(7)]).collect();
             assert_eq!(told, ["xxxx", "xxxx", "xxxx", "xxxy", told[4], "xxxx"], "chunks of {size}");
             assert!(!blanked.contains("21."));
         }

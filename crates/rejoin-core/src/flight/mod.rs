@@ -156,7 +156,9 @@ impl Flight {
             None => ended = true,
         }
         let mut alike = Alike::default();
-        for (packet_id, message) in kept.held.iter().filter_map(|held| held.packet_id.zip(held.message.as_ref())) {
+        for (packet_id, message) in
+            kept.held.iter().filter_map(|held| held.packet_id.zip(held.message.as_ref()))
+        {
             alike.letter(packet_id.get(), alike::sum(&message.payload));
         }
         let start = Line::new("start").with("seed", seed).with("mono", now.mono.as_micros());

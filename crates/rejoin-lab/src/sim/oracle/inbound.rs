@@ -78,10 +78,8 @@ impl Inbound {
                     *stage = Stage::Recorded;
                 }
             }
-            Packet::PubComp(ack) => {
-                if self.held.get(&ack.packet_id) == Some(&Stage::Released) {
-                    self.held.remove(&ack.packet_id);
-                }
+            Packet::PubComp(ack) if self.held.get(&ack.packet_id) == Some(&Stage::Released) => {
+                self.held.remove(&ack.packet_id);
             }
             _ => {}
         }
