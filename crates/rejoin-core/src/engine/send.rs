@@ -137,7 +137,7 @@ impl Engine {
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
-        if lowered && entry.sent {
+        if lowered && entry.sent && !defect!(LoweredUnderItsIdentifier) {
             return self.begin_anew(packet_id);
         }
         if lowered {
@@ -284,7 +284,8 @@ impl Engine {
 
 /// Whether a message is of QoS 2 and the server offers QoS 1.
 fn is_beyond(entry: &Entry, link: &Link) -> bool {
-    entry.publication.qos == Qos::ExactlyOnce && link.agreement.maximum_qos == Qos::AtLeastOnce
+    let offers_less = link.agreement.maximum_qos == Qos::AtLeastOnce || defect!(LoweredThoughOffered);
+    entry.publication.qos == Qos::ExactlyOnce && offers_less
 }
 
 /// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-1] [MQTT-3.3.1-3]

@@ -49,8 +49,9 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
-    /// It came on an earlier link. A server that still has the exchange sends it again [MQTT-3.3.1-1]; one that does
-    /// not, because it came back with an older session, uses the identifier for another message.
+    /// It came on an earlier link, and not again on this one. A server that still has the exchange sends it again
+    /// [MQTT-3.3.1-1]; one that does not, because it came back with an older session or began another one, uses the
+    /// identifier for another message.
     earlier: bool,
     /// A session we cannot vouch for lies in between: the server may not know of it.
     doubtful: bool,
@@ -147,11 +148,13 @@ impl Inbox {
             });
             // Without DUP the identifier has a new meaning.
             let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup);
-            return Arrival::New { id: Some(message), instead_of: None, again };
+            let instead_of = self.end_of_exchange_under(packet_id, stored);
+            return Arrival::New { id: Some(message), instead_of, again };
         }
         let mut instead_of = None;
         if let Some(held) = self.held.get_mut(&packet_id) {
             if !held.is_reused_by(publish) {
+                held.earlier = false;
                 let (message, answered) = (held.message, held.answered);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
@@ -177,6 +180,19 @@ impl Inbox {
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
         Arrival::New { id: Some(message), instead_of, again: None }
+    }
+
+    /// The server uses an identifier for a message of QoS 1, so it has no QoS 2 exchange under it: one of an earlier link,
+    /// of a session that ended or was replaced without our knowledge, will never be released. Held for ever it would
+    /// make a later message of the same content a copy.
+    fn end_of_exchange_under(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
+        let held = self.held.get(&packet_id)?;
+        if !held.earlier || defect!(HeldThoughReused) {
+            return None;
+        }
+        let message = self.held.remove(&packet_id)?.message;
+        self.orphan(message, stored);
+        Some(message)
     }
 
     /// The identifier of a message means nothing any more. A store still has to hear when the application took it.
