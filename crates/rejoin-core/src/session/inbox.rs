@@ -116,6 +116,12 @@ impl Inbox {
         if self.pubcomps.is_empty() {
             self.pubcomps.shrink_to_fit();
         }
+        if self.held.len() == 0 {
+            self.held.clear();
+        }
+        if self.untaken.is_empty() {
+            self.untaken.shrink_to_fit();
+        }
     }
 
     /// See [`HeldCounts`].
@@ -152,7 +158,7 @@ impl Inbox {
             return Arrival::New { id: Some(message), instead_of, again };
         }
         let mut instead_of = None;
-        if let Some(held) = self.held.get_mut(&packet_id) {
+        if let Some(held) = self.held.get_mut(packet_id) {
             if !held.is_reused_by(publish) {
                 held.earlier = false;
                 let (message, answered) = (held.message, held.answered);
@@ -186,11 +192,11 @@ impl Inbox {
     /// of a session that ended or was replaced without our knowledge, will never be released. Held for ever it would
     /// make a later message of the same content a copy.
     fn end_of_exchange_under(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
-        let held = self.held.get(&packet_id)?;
+        let held = self.held.get_mut(packet_id)?;
         if !held.earlier || defect!(HeldThoughReused) {
             return None;
         }
-        let message = self.held.remove(&packet_id)?.message;
+        let message = self.held.remove(packet_id)?.message;
         self.orphan(message, stored);
         Some(message)
     }
@@ -214,7 +220,7 @@ impl Inbox {
     pub(crate) fn last_needs(&mut self, ticket: Ticket) {
         if let Some(owed) = self.pubrecs.back_mut() {
             owed.needs = ticket;
-            if let Some(held) = self.held.get_mut(&owed.packet_id) {
+            if let Some(held) = self.held.get_mut(owed.packet_id) {
                 held.needs = ticket;
             }
         }
@@ -268,7 +274,7 @@ impl Inbox {
         let Some((_, packet_id)) = found else { return Err(()) };
         let Some(packet_id) = packet_id else { return Ok(true) };
         answer(&mut self.pubrecs, message, reason);
-        if let Some(held) = self.held.get_mut(&packet_id)
+        if let Some(held) = self.held.get_mut(packet_id)
             && held.message == message
         {
             held.answered = true;
@@ -279,9 +285,9 @@ impl Inbox {
     /// PUBREL came. Gives the message whose identifier was held and is free now.
     pub(crate) fn pubrel(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
         // A PUBREL may only follow our PUBREC; one that overtakes it would free an identifier we still owe.
-        self.held.get(&packet_id).filter(|held| held.recorded)?;
+        self.held.get_mut(packet_id).filter(|held| held.recorded)?;
         // [MQTT-4.3.3-12]
-        let message = self.held.remove(&packet_id)?.message;
+        let message = self.held.remove(packet_id)?.message;
         self.orphan(message, stored);
         Some(message)
     }
@@ -307,8 +313,8 @@ impl Inbox {
             let mut frees = None;
             if reason.is_error() {
                 // The identifier is free and a later PUBLISH with it is new [MQTT-4.3.3-9].
-                frees = self.held.remove(&packet_id).map(|held| held.message);
-            } else if let Some(held) = self.held.get_mut(&packet_id) {
+                frees = self.held.remove(packet_id).map(|held| held.message);
+            } else if let Some(held) = self.held.get_mut(packet_id) {
                 held.recorded = true;
             }
             let packet = Packet::PubRec(Ack::new(packet_id, reason));
