@@ -72,7 +72,7 @@ pub(crate) fn config(choices: &mut Choices<'_>) -> Config {
     };
     config.session.packet_id_max = choices.word();
     config.session.in_flight_max = choices.flag().then(|| choices.word());
-    let link = &mut config.link;
+    let link = &mut *config.link;
     link.keep_alive = time(choices);
     for limit in [
         &mut link.ping_after,
@@ -87,7 +87,7 @@ pub(crate) fn config(choices: &mut Choices<'_>) -> Config {
     link.health_watch = choices.flag().then(|| time(choices));
     link.maximum_packet_size = choices.number();
     link.receive_maximum = choices.word();
-    let recovery = &mut config.recovery;
+    let recovery = &mut *config.recovery;
     for window in [&mut recovery.absent, &mut recovery.overload, &mut recovery.slow_lane] {
         window.first = time(choices);
         window.cap = time(choices);

@@ -347,7 +347,7 @@ impl Connection {
         let session = self.session;
         builder.config(move |config| {
             config.session.mode = session;
-            config.will = will;
+            config.will = will.map(Box::new);
             config.user_properties = user_properties;
             apply(&args, config);
         })
@@ -356,7 +356,7 @@ impl Connection {
 
 /// The flags that set one field each.
 fn apply(args: &ConnectArgs, config: &mut rejoin::Config) {
-    let (recovery, link) = (&args.recovery, &mut config.link);
+    let (recovery, link) = (&args.recovery, &mut *config.link);
     if let Some(time) = args.keep_alive {
         link.keep_alive = time;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::packet::{UserProperties, Will};
+use crate::common::Common;
 use crate::error::ConfigError;
 use crate::text::Text;
 use crate::topic::TopicFilter;
@@ -24,17 +25,17 @@ pub struct Config {
     /// User name and password.
     pub login: Login,
     /// Enhanced authentication (5.0). Default: none.
-    pub authentication: Option<Authentication>,
+    pub authentication: Option<Box<Authentication>>,
     /// The will message. Default: none.
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// User properties of CONNECT (5.0).
     pub user_properties: UserProperties,
     /// Settings of each link.
-    pub link: LinkConfig,
+    pub link: Common<LinkConfig>,
     /// Settings of the session.
-    pub session: SessionConfig,
+    pub session: Common<SessionConfig>,
     /// Settings of recovery.
-    pub recovery: RecoveryConfig,
+    pub recovery: Common<RecoveryConfig>,
 }
 
 impl Config {
@@ -48,9 +49,9 @@ impl Config {
             authentication: None,
             will: None,
             user_properties: Vec::new(),
-            link: LinkConfig::default(),
-            session: SessionConfig::default(),
-            recovery: RecoveryConfig::default(),
+            link: Common::default(),
+            session: Common::default(),
+            recovery: Common::default(),
         }
     }
 

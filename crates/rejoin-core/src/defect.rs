@@ -105,6 +105,9 @@ mod planted {
         DowngradeAlwaysTold "every receipt says that the broker made QoS 1 of QoS 2",
         QuarantineNotWaited "a link that died of one message and was not stable is replaced at once",
         UnsubscribeForgotten "an UNSUBSCRIBE lost with the link is not sent again",
+        LoweredUnderItsIdentifier "a message that left at QoS 2 is lowered to QoS 1 under the identifier it had",
+        LoweredThoughOffered "a message is lowered to QoS 1 though the broker offers QoS 2",
+        HeldThoughReused "an inbound QoS 2 identifier stays held though the broker uses it for QoS 1",
     }
 
     thread_local! {

@@ -44,6 +44,7 @@ pub mod defect;
 
 mod attempt;
 pub mod codec;
+mod common;
 pub mod config;
 mod engine;
 pub mod error;
@@ -62,6 +63,7 @@ pub use codec::packet::{
     PublishProperties, Qos, RetainHandling, SubscriptionOptions, UserProperties, Version, Will,
 };
 pub use codec::reason::ReasonCode;
+pub use common::Common;
 pub use config::{
     Authentication, Budget, Config, Follow, LinkConfig, Login, RecoveryConfig, Resubscribe, ServerPolicy,
     SessionConfig, SessionLossPolicy, SessionMode, VersionPolicy, Window,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rejoin_core::codec::packet::{Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
 use rejoin_core::flight::{Call, Replayed, Step, Unreadable, replay};
-use rejoin_core::{Engine, Event, Input, Now, Output, PublishId, Timestamp, Version};
+use rejoin_core::{Engine, Event, Input, Now, Output, PublishId, ReasonCode, Timestamp, Version};
 
 use crate::sim::{Alarm, Marks, Watch};
 
@@ -65,10 +65,17 @@ pub fn judge(text: &str) -> Result<Judgement, Unreadable> {
 /// The exchanges of one session, as the wire shows them.
 #[derive(Debug, Default)]
 struct Exchanges {
-    /// Identifiers in use, and whether PUBREL was sent.
-    open: BTreeMap<PacketId, bool>,
+    /// Identifiers in use.
+    open: BTreeMap<PacketId, Exchange>,
     /// Those that came to their end.
     ended: BTreeSet<PacketId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exchange {
+    qos: Qos,
+    /// PUBREL was sent.
+    released: bool,
 }
 
 #[derive(Debug, Default)]
@@ -124,8 +131,8 @@ impl Court {
             Step::Out(Output::Event(event)) => self.event(event, engine, at)?,
             _ => {}
         }
-        // Events first: the status is ahead of those still on their way.
-        if matches!(step, Step::In(_)) && engine.status_revision() != self.revision {
+        // Events first: the status is ahead of those still on their way, and an input may come between two of them.
+        if matches!(step, Step::Idle) && engine.status_revision() != self.revision {
             self.revision = engine.status_revision();
             self.watch.status(&engine.status().link)?;
         }
@@ -167,7 +174,11 @@ impl Court {
                         self.exchanges = Exchanges::default();
                     }
                 }
-                Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                Packet::PubAck(ack) => {
+                    wire.unanswered.remove(&ack.packet_id);
+                    self.exchanges.puback(ack.packet_id, ack.reason);
+                }
+                Packet::PubComp(ack) => {
                     wire.unanswered.remove(&ack.packet_id);
                     self.exchanges.end(ack.packet_id);
                 }
@@ -196,7 +207,7 @@ impl Court {
                     }
                     Packet::Publish(publish) => self.exchanges.publish(&publish, wire)?,
                     Packet::PubRel(ack) => {
-                        self.exchanges.open.insert(ack.packet_id, true);
+                        self.exchanges.pubrel(ack.packet_id);
                     }
                     _ => {}
                 },
@@ -212,10 +223,22 @@ impl Exchanges {
         self.ended.insert(id);
     }
 
+    /// A server that makes QoS 1 of QoS 2 answers so; as a refusal of a QoS 2 message it means nothing, and ends nothing.
+    fn puback(&mut self, id: PacketId, reason: ReasonCode) {
+        let of_qos_2 = self.open.get(&id).is_some_and(|exchange| exchange.qos == Qos::ExactlyOnce);
+        if !(of_qos_2 && reason.is_error()) {
+            self.end(id);
+        }
+    }
+
+    fn pubrel(&mut self, id: PacketId) {
+        self.open.insert(id, Exchange { qos: Qos::ExactlyOnce, released: true });
+    }
+
     fn publish(&mut self, publish: &Publish, wire: &mut Wire) -> Ruling {
         let Some(id) = publish.packet_id else { return Ok(()) };
-        let before = self.open.insert(id, false);
-        if publish.qos == Qos::ExactlyOnce && before == Some(true) {
+        let before = self.open.insert(id, Exchange { qos: publish.qos, released: false });
+        if publish.qos == Qos::ExactlyOnce && before.is_some_and(|exchange| exchange.released) {
             // [MQTT-4.3.3-6]
             return Err(Alarm::new("O13", format!("PUBLISH {id} leaves again after its PUBREL")));
         }
@@ -273,9 +296,23 @@ mod tests {
         wire.unanswered.clear();
         assert_eq!(oracle(exchanges.publish(&publish(1, true, Qos::AtLeastOnce), &mut wire)), "O11");
         exchanges.publish(&publish(2, false, Qos::ExactlyOnce), &mut wire).expect("new");
-        exchanges.open.insert(id(2), true);
+        exchanges.pubrel(id(2));
         assert_eq!(oracle(exchanges.publish(&publish(2, true, Qos::ExactlyOnce), &mut wire)), "O13");
         exchanges.publish(&publish(3, false, Qos::AtLeastOnce), &mut wire).expect("the second");
         assert_eq!(oracle(exchanges.publish(&publish(4, false, Qos::AtLeastOnce), &mut wire)), "O9");
+    }
+    #[test]
+    fn a_puback_that_refuses_a_qos_2_message_ends_nothing() {
+        let mut exchanges = Exchanges::default();
+        let mut wire = Wire::new();
+        let refusal = ReasonCode::TOPIC_NAME_INVALID;
+        exchanges.publish(&publish(3, false, Qos::ExactlyOnce), &mut wire).expect("new");
+        exchanges.puback(id(3), refusal);
+        exchanges.publish(&publish(3, true, Qos::ExactlyOnce), &mut wire).expect("it has no answer yet");
+        exchanges.puback(id(3), ReasonCode::SUCCESS);
+        assert_eq!(oracle(exchanges.publish(&publish(3, true, Qos::ExactlyOnce), &mut wire)), "O11");
+        exchanges.publish(&publish(4, false, Qos::AtLeastOnce), &mut wire).expect("new");
+        exchanges.puback(id(4), refusal);
+        assert_eq!(oracle(exchanges.publish(&publish(4, true, Qos::AtLeastOnce), &mut wire)), "O11");
     }
 }

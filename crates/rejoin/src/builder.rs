@@ -617,7 +617,8 @@ impl Builder {
             alerts.keep_in = alerts.keep_in.take().or_else(|| queue.folder());
         }
         let mut config = self.config;
-        let mut targets = Vec::new();
+        let mut targets = Vec::with_capacity(self.servers.len());
+        config.servers.reserve_exact(self.servers.len());
         let mut login = self.login;
         let mut client_id = self.client_id;
         for server in self.servers {
@@ -639,7 +640,7 @@ impl Builder {
         }
         if let Some(authentication) = &self.ways.authentication {
             let method = authentication.config().map_err(|what| ConfigError::new("authentication", what))?;
-            config.authentication = Some(method);
+            config.authentication = Some(Box::new(method));
         }
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);
@@ -657,7 +658,7 @@ impl Builder {
             None => config.session.mode,
         };
         if let Some(will) = self.will {
-            config.will = Some(will.into_core()?);
+            config.will = Some(Box::new(will.into_core()?));
         }
         for change in self.changes {
             change(&mut config);

@@ -17,7 +17,7 @@ use crate::error::{ConnectError, SubscribeError, WaitError};
 use crate::events::Events;
 use crate::handler::{HandleBuilder, Handler};
 use crate::health::Health;
-use crate::health::observer::{self, Watching};
+use crate::health::observer;
 use crate::metrics::{self, MetricsReader, MetricsSnapshot};
 use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
@@ -122,19 +122,11 @@ impl Client {
     /// Waits for the first link of a client just started; a client that cannot is not left behind.
     pub(crate) async fn first_link(self) -> Result<Self, ConnectError> {
         let until = tokio::time::Instant::now() + CONNECT_WITHIN;
-        let mut states = self.state_watch();
-        let decided = tokio::time::timeout_at(
-            until,
-            states.wait_for(|state| {
-                state.is_connection_open()
-                    || matches!(state.link, Link::Stopped { .. } | Link::Waiting { slow_lane: true, .. })
-            }),
-        )
-        .await;
-        let state = match decided {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) | Err(_) => self.state(),
-        };
+        let decided = self.shared().state.wait_for(|state| {
+            state.is_connection_open()
+                || matches!(state.link, Link::Stopped { .. } | Link::Waiting { slow_lane: true, .. })
+        });
+        let state = tokio::time::timeout_at(until, decided).await.unwrap_or_else(|_| self.state());
         match state.link {
             Link::Open { .. } => Ok(self),
             Link::Stopped { reason } => Err(ConnectError::Stopped(reason)),
@@ -233,27 +225,26 @@ impl Client {
 
     /// Paho's `IsConnected`: up now, or will be again by itself; false only when stopped for good. See [`State`].
     pub fn is_connected(&self) -> bool {
-        self.shared().state.borrow().is_connected()
+        self.shared().state.look(State::is_connected)
     }
 
     /// Paho's `IsConnectionOpen`: exactly [`Link::Open`]. See [`State`].
     pub fn is_connection_open(&self) -> bool {
-        self.shared().state.borrow().is_connection_open()
+        self.shared().state.look(State::is_connection_open)
     }
 
     /// Whether the link is open and every subscription granted on it.
     pub fn ready(&self) -> bool {
-        self.shared().state.borrow().ready()
+        self.shared().state.look(State::ready)
     }
 
     /// Waits until the snapshot changes after this call, and returns the new one. Loops that must not miss a change
     /// use [`Client::state_watch`].
     pub fn changed(&self) -> impl Future<Output = State> + Send + use<> {
-        let mut states = self.state_watch();
         let shared = Arc::clone(self.shared());
+        let before = shared.state.look(|state| state.revision);
         async move {
-            // The sender lives in `shared`, so the wait cannot fail.
-            let _ = states.changed().await;
+            shared.state.wait_for(|state| state.revision != before).await;
             shared.state()
         }
     }
@@ -275,16 +266,12 @@ impl Client {
     }
 
     async fn wait_for(&self, within: Duration, good: fn(&State) -> bool) -> Result<State, WaitError> {
-        let mut states = self.state_watch();
         let ended = |state: &State| matches!(state.link, Link::Stopped { .. });
-        let decided =
-            tokio::time::timeout(within, states.wait_for(|state| good(state) || ended(state))).await;
-        let state = match decided {
-            Ok(Ok(state)) => self.shared().complete(state.clone()),
-            Ok(Err(_)) | Err(_) => {
-                return Err(WaitError::Elapsed { within, last: self.state().last_loss });
-            }
+        let decided = self.shared().state.wait_for(|state| good(state) || ended(state));
+        let Ok(state) = tokio::time::timeout(within, decided).await else {
+            return Err(WaitError::Elapsed { within, last: self.state().last_loss });
         };
+        let state = self.shared().complete(state);
         match state.link {
             Link::Stopped { reason } => Err(WaitError::Stopped(reason)),
             _ => Ok(state),
@@ -315,12 +302,12 @@ impl Client {
 
     /// Where every rule of [`Builder::alerts`] stands, as of the last look; empty without rules.
     pub fn alerts(&self) -> Vec<AlertStatus> {
-        self.shared().ward.watching.get().map(Watching::alerts).unwrap_or_default()
+        self.shared().ward.watching.get().map(|watching| watching.alerts()).unwrap_or_default()
     }
 
     /// What is usual for every signal, as of the last look; empty without [`Builder::alerts`].
     pub fn baselines(&self) -> Vec<BaselineStatus> {
-        self.shared().ward.watching.get().map(Watching::baselines).unwrap_or_default()
+        self.shared().ward.watching.get().map(|watching| watching.baselines()).unwrap_or_default()
     }
 
     /// Counters.
@@ -352,7 +339,7 @@ impl Client {
 
     /// Figures of the store; `None` with the queue in memory.
     pub fn store_stats(&self) -> Option<crate::store::StoreStats> {
-        *lock(&self.shared().store_stats)
+        lock(&self.shared().store_stats).as_deref().copied()
     }
 
     /// Waits until everything accepted so far was answered for, one way or the other.

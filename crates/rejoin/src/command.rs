@@ -15,6 +15,7 @@ use rejoin_core::text::Text;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
 use tokio::sync::{oneshot, watch};
 
+use crate::board::Board;
 use crate::delivery::{Cell, Delivery};
 use crate::error::{EnqueueError, NotAccepted, PublishError};
 use crate::events::{Event, Readers};
@@ -24,7 +25,7 @@ use crate::pending::PendingMessage;
 use crate::queue::WhenFull;
 use crate::reservation::{Released, Reservation, cost};
 use crate::route::{Route, StreamFigures};
-use crate::shutdown::ShutdownReport;
+use crate::shutdown::Ending;
 use crate::status::State;
 use crate::store::{StoreError, StoreStats};
 use crate::sync::lock;
@@ -149,7 +150,7 @@ pub(crate) struct Standing {
     /// What is accepted is kept on a store.
     pub(crate) durable: bool,
     /// What is wrong with it.
-    pub(crate) error: Option<StoreError>,
+    pub(crate) error: Option<Box<StoreError>>,
     /// Nothing is accepted because of that.
     pub(crate) refusing: bool,
 }
@@ -171,15 +172,16 @@ pub(crate) struct Shared {
     heard: AtomicU64,
     /// Deliveries dropped so far.
     forgotten: AtomicU64,
-    pub(crate) state: watch::Sender<State>,
+    pub(crate) state: Board,
     pub(crate) stats: Mutex<Stats>,
-    pub(crate) store_stats: Mutex<Option<StoreStats>>,
+    /// `None` where there is no store.
+    pub(crate) store_stats: Mutex<Option<Box<StoreStats>>>,
     pub(crate) counters: Counters,
     pub(crate) meters: Meters,
     /// Every stream there is.
     routes: Mutex<Vec<Weak<Route>>>,
     pub(crate) events: Readers,
-    pub(crate) report: watch::Sender<Option<ShutdownReport>>,
+    pub(crate) ending: Ending,
     pub(crate) clock: Clock,
     /// Dropping a subscription detaches it, because the session is meant to outlive this process.
     pub(crate) session_kept: bool,
@@ -303,14 +305,14 @@ impl Shared {
             marks: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
-            state: watch::Sender::new(state),
+            state: Board::new(state),
             stats: Mutex::default(),
             store_stats: Mutex::default(),
             counters: Counters::default(),
             meters: Meters::default(),
             routes: Mutex::default(),
             events: Readers::default(),
-            report: watch::Sender::new(None),
+            ending: Ending::default(),
             clock,
             session_kept,
             runtime,
@@ -349,7 +351,7 @@ impl Shared {
         if inbox.store.refusing
             && let Some(error) = inbox.store.error.clone()
         {
-            return Err(Box::new((NotAccepted::Store(Box::new(error)), publication)));
+            return Err(Box::new((NotAccepted::Store(error), publication)));
         }
         let kept = inbox.store.durable && publication.is_queued();
         let accepted = inbox.stamp(&self.clock);
@@ -448,7 +450,7 @@ impl Shared {
 
     /// The client id, for the log: a layer of the user's runs there, and no lock may be held across it.
     pub(crate) fn client_id(&self) -> Text {
-        self.state.borrow().client_id.clone()
+        self.state.look(|state| state.client_id.clone())
     }
 
     /// The store stands differently now.
@@ -569,6 +571,14 @@ impl Shared {
         }
     }
 
+    /// Nothing happens for a while: gives back the room that commands took.
+    pub(crate) fn rest(&self) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.commands.is_empty() {
+            inbox.commands.shrink_to_fit();
+        }
+    }
+
     /// The driver goes to sleep, unless there is work. Returns whether it may.
     pub(crate) fn sleep(&self, waker: &Waker) -> bool {
         let mut inbox = lock(&self.inbox);
@@ -635,7 +645,7 @@ impl Shared {
         let heard = self.heard_micros().map(|micros| self.clock.instant(Timestamp::from_micros(micros)));
         let inbox = lock(&self.inbox);
         let mut state = state.heard_at(heard);
-        state.unverified = self.state.borrow().unverified;
+        state.unverified = self.state.look(|state| state.unverified);
         state.ahead = inbox.room.messages();
         state.queue_bytes = inbox.room.bytes();
         state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;
@@ -646,7 +656,7 @@ impl Shared {
     }
 
     pub(crate) fn state(&self) -> State {
-        let state = self.state.borrow().clone();
+        let state = self.state.look(State::clone);
         self.complete(state)
     }
 }
@@ -662,7 +672,7 @@ mod tests {
             room.high_from(10);
             let terms = Terms { when_full: WhenFull::Reject, expires_after: None, latest_only: false };
             let queue = (room, Standing::default(), terms, PublishId(0));
-            let ward = (Ward::new(crate::health::HealthRules::default(), None), 64);
+            let ward = (Ward::new(Arc::default(), None), 64);
             Arc::new(Self::new(State::for_tests(), Clock::start(), false, queue, ward, runtime))
         }
     }

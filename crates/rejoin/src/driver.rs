@@ -65,8 +65,8 @@ pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     dial: Arc<Dial>,
     targets: Vec<ServerUrl>,
-    /// The stages of the present or last attempt.
-    stages: Stages,
+    /// The stages of the attempt under way, from the open transport on.
+    stages: Option<Box<Stages>>,
     /// A step of enhanced authentication under way.
     step: Option<Step>,
     /// New credentials being asked for, before the old ones end.
@@ -95,8 +95,10 @@ pub(crate) struct Driver {
     close_by: Option<Timestamp>,
     report: ShutdownReport,
     stopped: bool,
+    /// What happened last is mostly followed by a pause.
+    rest_due: bool,
     lingering: Option<JoinHandle<bool>>,
-    pub(crate) storage: Option<Storage>,
+    pub(crate) storage: Option<Box<Storage>>,
     ended: bool,
 }
 
@@ -124,7 +126,7 @@ impl Driver {
             engine,
             dial: Arc::new(dial),
             targets,
-            stages: Stages::default(),
+            stages: None,
             step: None,
             renewing: None,
             wire: Wire::None,
@@ -148,6 +150,7 @@ impl Driver {
             close_by: None,
             report: ShutdownReport::default(),
             stopped: false,
+            rest_due: false,
             lingering: None,
             ended: false,
         }
@@ -317,7 +320,7 @@ impl Driver {
             Progress::Done(opened) => *opened,
         };
         let Opened { result, stages, identity } = opened;
-        self.stages = stages;
+        self.stages = Some(stages);
         self.engine.credentials_end(identity.good_for(), self.now);
         if let Some(login) = identity.login {
             self.engine.set_login(login);
@@ -419,6 +422,7 @@ impl Driver {
         let mut busy = false;
         if self.engine.deadline().is_some_and(|(at, _)| at <= self.now.mono) {
             self.tell(Input::Tick);
+            self.rest_due = true;
             busy = true;
         }
         if self.routes.deadline().is_some_and(|at| at <= self.now.mono) {
@@ -538,7 +542,7 @@ impl Driver {
     }
 
     fn open(&mut self, server: usize, clocks: Clocks) {
-        self.stages = Stages::default();
+        self.stages = None;
         let before = self.lingering.take();
         let Some(target) = self.targets.get(server) else {
             tracing::error!(target: "rejoin", server, "the engine asked for a server that does not exist");
@@ -548,7 +552,10 @@ impl Driver {
     }
 
     fn server_name(&self, server: usize) -> Text {
-        self.targets.get(server).and_then(|server| Text::try_from(server.place()).ok()).unwrap_or_default()
+        let Some(place) = self.targets.get(server).map(ServerUrl::place) else { return Text::default() };
+        // The settings have the same text, as long as nobody named a server later.
+        let known = self.engine.config().servers.get(server).filter(|name| name.as_str() == place);
+        known.cloned().unwrap_or_else(|| Text::try_from(place).unwrap_or_default())
     }
 
     fn message(&mut self, message: Message) {
@@ -593,7 +600,8 @@ impl Driver {
                 if translate::blames_the_login(&other) {
                     self.dial.login_refused();
                 }
-                if let Some(event) = translate::public(other, self.now.mono, &mut self.repeats, &self.stages)
+                if let Some(event) =
+                    translate::public(other, self.now.mono, &mut self.repeats, &mut self.stages)
                 {
                     self.publish_event(&event);
                 }
@@ -608,6 +616,7 @@ impl Driver {
         self.shared.ward.note(event, &self.engine.stats());
         translate::log(&self.shared.client_id(), event);
         self.stopped |= matches!(event, Event::Stopped { .. });
+        self.rest_due |= matches!(event, Event::Opened { .. });
         self.shared.events.tell(event);
     }
 
@@ -641,8 +650,8 @@ impl Driver {
             let since = status.since;
             let mut state = State::from_status(status, &self.shared.clock, |server| self.server_name(server));
             self.recorder.state(state.link.name(), since, &self.shared.meters);
-            state.revision += self.storage.as_ref().map_or(0, Storage::changes);
-            self.shared.state.send_replace(self.shared.complete(state));
+            state.revision += self.storage.as_deref().map_or(0, Storage::changes);
+            self.shared.state.show(self.shared.complete(state));
         }
         self.shared.ward.waits_twice(self.routes.waits_twice());
         let stats = self.engine.stats();
@@ -662,6 +671,23 @@ impl Driver {
             self.report.clean = clean.unwrap_or(false);
         }
         self.poll_closing_storage(cx)
+    }
+
+    /// Gives back what a burst needed, once it is over: an idle client is to cost little. The deadlines of a busy one do
+    /// not pass, so this is not done while there is much to do.
+    fn rest(&mut self) {
+        if !std::mem::take(&mut self.rest_due) {
+            return;
+        }
+        self.engine.rest();
+        self.pending.rest();
+        self.shared.rest();
+        if self.commands.is_empty() {
+            self.commands.shrink_to_fit();
+        }
+        if let Wire::Open(open) = &mut self.wire {
+            open.rest();
+        }
     }
 
     /// Every handle gets its answer, also when the runtime is dropped under the client.
@@ -707,7 +733,7 @@ impl Driver {
                 LinkState::Stopped(reason) => reason,
                 _ => StopReason::Shutdown,
             };
-            self.shared.state.send_modify(|state| {
+            self.shared.state.change(|state| {
                 state.link = Link::Stopped { reason: reason.clone() };
                 state.ready = false;
                 state.revision += 1;
@@ -715,7 +741,7 @@ impl Driver {
             self.shared.events.tell(&Event::Stopped { reason });
         }
         self.shared.events.end();
-        self.shared.report.send_replace(Some(self.report));
+        self.shared.ending.tell(self.report);
     }
 }
 
@@ -736,6 +762,7 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             if this.shared.sleep(cx.waker()) {
+                this.rest();
                 return Poll::Pending;
             }
         }

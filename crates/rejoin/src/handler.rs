@@ -198,7 +198,7 @@ async fn serve<H: Handler>(
         match on_error {
             OnError::Ack => receipt.ack(),
             OnError::Reconnect => {
-                let link = shared.state.borrow().open_since();
+                let link = shared.state.look(State::open_since);
                 shared.push_always(Command::RestartLink);
                 if receipt.qos != Qos::ExactlyOnce {
                     receipt.leave_to_its_copy();

@@ -32,6 +32,7 @@
 
 pub mod alerts;
 mod authentication;
+mod board;
 mod builder;
 mod callbacks;
 mod client;

@@ -124,6 +124,13 @@ impl Pending {
         }
     }
 
+    /// Nothing happens for a while: gives back the room that messages took.
+    pub(crate) fn rest(&mut self) {
+        if self.window.is_empty() {
+            self.window.shrink_to_fit();
+        }
+    }
+
     /// A store has it.
     pub(crate) fn stored(&mut self, id: PublishId) {
         let Some(entry) = self.get_mut(id) else { return };

@@ -1,6 +1,6 @@
 //! Which stream gets a message, and which messages were taken: the driver's side of every subscription.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,9 +83,9 @@ pub(crate) enum Parting {
 pub(crate) struct Routes {
     wishes: BTreeMap<SubscriptionId, Wish>,
     last_id: u32,
-    leaving: HashMap<SubscriptionId, oneshot::Sender<ReasonCode>>,
+    leaving: BTreeMap<SubscriptionId, oneshot::Sender<ReasonCode>>,
     slots: Vec<Option<Slot>>,
-    shares: HashMap<MessageId, Share>,
+    shares: BTreeMap<MessageId, Share>,
     /// How many streams wait for a message that another one waits for, too.
     waits_twice: u64,
     held: VecDeque<Held>,
@@ -110,9 +110,9 @@ impl Routes {
         Self {
             wishes: BTreeMap::new(),
             last_id: 0,
-            leaving: HashMap::new(),
+            leaving: BTreeMap::new(),
             slots: Vec::new(),
-            shares: HashMap::new(),
+            shares: BTreeMap::new(),
             waits_twice: 0,
             held: VecDeque::new(),
             hold,

@@ -2,8 +2,10 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::command::{Command, Shared};
 use crate::error::ShutdownError;
@@ -34,6 +36,32 @@ impl ShutdownReport {
     /// [`ShutdownError`] with this report.
     pub fn into_result(self) -> crate::Result<()> {
         if self.lost == 0 { Ok(()) } else { Err(ShutdownError(self).into()) }
+    }
+}
+
+/// The end of a client, for all who wait for it. A `watch` would do the same with ten times the memory, in every client.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    report: OnceLock<ShutdownReport>,
+    came: Notify,
+}
+
+impl Ending {
+    /// It came. Once.
+    pub(crate) fn tell(&self, report: ShutdownReport) {
+        let _ = self.report.set(report);
+        self.came.notify_waiters();
+    }
+
+    async fn wait(&self) -> ShutdownReport {
+        loop {
+            // Hears of what comes after this line, so of all that the next one does not see.
+            let came = self.came.notified();
+            if let Some(report) = self.report.get() {
+                return *report;
+            }
+            came.await;
+        }
     }
 }
 
@@ -68,11 +96,9 @@ impl IntoFuture for Shutdown {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let mut report = self.shared.report.subscribe();
             self.shared.close_inbox();
             self.shared.push_always(Command::Close { within: self.within });
-            // The sender lives in `shared`, which this future holds, so the wait cannot fail.
-            let found = report.wait_for(Option::is_some).await.map(|report| *report);
+            let report = self.shared.ending.wait().await;
             if self.shared.ward.watching.get().is_some() {
                 // What was learned is for the next start, which may come at once. On the client's runtime, because who
                 // waits here need not have one.
@@ -84,7 +110,7 @@ impl IntoFuture for Shutdown {
                 };
                 let _ = self.shared.runtime.spawn(written).await;
             }
-            found.ok().flatten().unwrap_or_default()
+            report
         })
     }
 }

@@ -144,7 +144,7 @@ pub struct State {
     /// What is accepted is kept on a store and survives this process.
     pub durable: bool,
     /// What is wrong with the store, if something is.
-    pub store_error: Option<StoreError>,
+    pub store_error: Option<Box<StoreError>>,
     /// Nothing is accepted because of it.
     pub refusing: bool,
     /// Why the last link or attempt ended.
@@ -197,7 +197,7 @@ impl State {
         match &self.link {
             Link::Stopped { reason } => Outlook::Never { why: reason.clone() },
             _ if self.refusing => match &self.store_error {
-                Some(error) => Outlook::Blocked { why: Obstacle::Store(error.clone()) },
+                Some(error) => Outlook::Blocked { why: Obstacle::Store(StoreError::clone(error)) },
                 None => Outlook::Blocked { why: Obstacle::QueueFull },
             },
             _ if self.queue_full => Outlook::Blocked { why: Obstacle::QueueFull },

@@ -137,7 +137,7 @@ pub(crate) struct Opened {
 #[derive(Default)]
 pub(crate) struct Stock {
     pub(crate) pending: Pending,
-    pub(crate) storage: Option<Storage>,
+    pub(crate) storage: Option<Box<Storage>>,
 }
 
 /// Reads the store and starts its thread.
@@ -168,7 +168,7 @@ pub(crate) fn open(
     let keeper = Keeper::start(store).map_err(|error| BuildError::NoThread(error.to_string()))?;
     let standing = Standing { durable: true, ..Standing::default() };
     let accounts = (room, standing, terms, recovered.last_publish);
-    let storage = Some(Storage::new(keeper, queue.when_store_fails, count));
+    let storage = Some(Box::new(Storage::new(keeper, queue.when_store_fails, count)));
     Ok(Opened { recovered, accounts, stock: Stock { pending, storage } })
 }
 
@@ -216,7 +216,7 @@ impl Driver {
         match report {
             Report::Persisted(ticket) => {
                 storage.persisted = ticket;
-                *crate::sync::lock(&self.shared.store_stats) = Some(stats);
+                **crate::sync::lock(&self.shared.store_stats).get_or_insert_default() = stats;
                 self.tell(Input::Persisted(ticket));
             }
             Report::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
@@ -251,7 +251,7 @@ impl Driver {
         let Some(storage) = &mut self.storage else { return };
         let refusing = !storage.lost || storage.when_fails == WhenStoreFails::Refuse;
         let durable = !storage.lost;
-        self.storage_stands(Standing { durable, error: Some(error.clone()), refusing });
+        self.storage_stands(Standing { durable, error: Some(Box::new(error.clone())), refusing });
         self.publish_event(&Event::StoreTrouble { error, refusing });
     }
 

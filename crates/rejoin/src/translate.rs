@@ -26,7 +26,12 @@ impl Repeats {
 
 /// The public event, where there is one: messages, answers to subscriptions and outcomes travel by their own
 /// handles.
-pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages: &Stages) -> Option<Event> {
+pub(crate) fn public(
+    event: Core,
+    now: Timestamp,
+    repeats: &mut Repeats,
+    stages: &mut Option<Box<Stages>>,
+) -> Option<Event> {
     let until = |at: Option<Timestamp>| at.map(|at| at.since(now));
     Some(match event {
         Core::Attempt { attempt, server } => Event::Attempt { attempt, server },
@@ -39,12 +44,12 @@ pub(crate) fn public(event: Core, now: Timestamp, repeats: &mut Repeats, stages:
                 verdict,
                 next_in: until(retry_at),
                 held_by_budget,
-                stages: Box::new(stages.clone()),
+                stages: stages.take().unwrap_or_default(),
             }
         }
         Core::Opened { server, version, attempt, took, session, outage, resending } => {
             *repeats = Repeats::default();
-            let mut stages = Box::new(stages.clone());
+            let mut stages = stages.take().unwrap_or_default();
             stages.finish(took);
             Event::Opened { server, version, attempt, took, stages, session, outage, resending }
         }

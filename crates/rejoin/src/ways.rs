@@ -71,9 +71,9 @@ impl Ways {
             Some(Some(proxy)) => Proxies::of(proxy),
         };
         #[cfg(feature = "tls")]
-        let tls = Shop::new(self.tls);
+        let tls = secure.then(|| Box::new(Shop::new(self.tls)));
         #[cfg(feature = "tls")]
-        if secure {
+        if let Some(tls) = &tls {
             tls.check().map_err(|error| ConfigError::new("tls", error.detail))?;
         }
         #[cfg(not(feature = "tls"))]
@@ -88,13 +88,13 @@ impl Ways {
         };
         Ok(Dial {
             user_timeout: config.link.write_timeout,
-            limits: self.limits,
+            limits: self.limits.shared(),
             resolver: Resolver::default(),
             proxies,
             connector: self.connector,
             bind: self.bind,
             login: self.login,
-            authentication: self.authentication,
+            authentication: self.authentication.map(Box::new),
             #[cfg(feature = "tls")]
             tls,
             #[cfg(feature = "ws")]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use rejoin_core::{Stage, TransportError, TransportErrorKind};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use zeroize::Zeroize;
@@ -19,7 +20,11 @@ use crate::stages::Stages;
 use crate::transport::{self, BoxStream, Clocks, Dial, Meter, OpenError, Trip, Way, transport_error};
 use crate::url::ServerUrl;
 
-/// The read buffer of a quiet link, in bytes: what it holds while nothing comes. One that is filled is doubled.
+/// What is read without a read buffer, in bytes: more than a quiet link is told at once.
+const FIRST_SIZE: usize = 128;
+/// So many reads do without one after a rest: a link on which only pings are answered never has one.
+const FIRST_READS: u8 = 4;
+/// The smallest read buffer, in bytes. One that is filled is doubled.
 const READ_MIN: usize = 1024;
 /// The read buffer of a busy link, in bytes.
 const READ_MAX: usize = 64 * 1024;
@@ -41,7 +46,7 @@ pub(crate) enum Wire {
 pub(crate) struct Opened {
     pub(crate) result: Result<Way, OpenError>,
     /// How long its stages took, also when it failed.
-    pub(crate) stages: Stages,
+    pub(crate) stages: Box<Stages>,
     /// Who we are for its CONNECT.
     pub(crate) identity: Identity,
 }
@@ -84,7 +89,7 @@ impl Opening {
                 }
                 Err(error) => Err(error),
             };
-            Opened { result, stages: trip.stages, identity }
+            Opened { result, stages: Box::new(trip.stages), identity }
         });
         Self { task, stages }
     }
@@ -98,7 +103,7 @@ impl Opening {
             let error =
                 TransportError::new(TransportErrorKind::Other, format!("the attempt broke off: {error}"));
             let result = Err(OpenError { stage: Stage::Tcp, error });
-            Opened { result, stages: Stages::default(), identity: Identity::default() }
+            Opened { result, stages: Box::default(), identity: Identity::default() }
         });
         Poll::Ready(Progress::Done(Box::new(done)))
     }
@@ -116,6 +121,8 @@ pub(crate) struct Open {
     out: VecDeque<Bytes>,
     input: BytesMut,
     read_size: usize,
+    /// Reads since the last rest that did without a buffer.
+    first_reads: u8,
     /// Bytes that TLS or WebSocket took and the system has perhaps not.
     unflushed: usize,
     /// What left below them, and how much of it was known.
@@ -135,6 +142,7 @@ impl Open {
             out: VecDeque::new(),
             input: BytesMut::new(),
             read_size: READ_MIN,
+            first_reads: 0,
             unflushed: 0,
             meter,
             metered,
@@ -154,22 +162,29 @@ impl Open {
         self.write_error.is_some()
     }
 
+    /// Nothing happens for a while: gives back the room that what happened took.
+    pub(crate) fn rest(&mut self) {
+        self.first_reads = 0;
+        self.read_size = READ_MIN;
+        self.input = BytesMut::new();
+        if self.out.is_empty() {
+            self.out.shrink_to_fit();
+        }
+    }
+
     /// Reads once. An error ends the transport.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
+        if self.first_reads < FIRST_READS {
+            return self.poll_first_read(cx);
+        }
         if self.input.capacity() - self.input.len() < self.read_size / 4 {
             self.input.reserve(self.read_size);
         }
         let room = self.input.capacity() - self.input.len();
         let read = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
         match read {
-            Poll::Pending => match self.write_error.take() {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Poll::Pending,
-            },
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(TransportError::new(
-                TransportErrorKind::Closed,
-                "the peer closed the connection",
-            ))),
+            Poll::Pending => self.nothing_read(),
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(closed())),
             Poll::Ready(Ok(n)) => {
                 self.read_size = match n {
                     n if n == room => (self.read_size * 2).min(READ_MAX),
@@ -180,6 +195,26 @@ impl Open {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(transport_error("reading", &error))),
         }
+    }
+
+    fn poll_first_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, TransportError>> {
+        let mut room = [const { MaybeUninit::uninit() }; FIRST_SIZE];
+        let mut read = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+            Poll::Pending => self.nothing_read(),
+            Poll::Ready(Ok(())) if read.filled().is_empty() => Poll::Ready(Err(closed())),
+            Poll::Ready(Ok(())) => {
+                let more = read.remaining() == 0;
+                self.first_reads = if more { FIRST_READS } else { self.first_reads + 1 };
+                Poll::Ready(Ok(Bytes::copy_from_slice(read.filled())))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(transport_error("reading", &error))),
+        }
+    }
+
+    /// Reading ran dry: what failed at writing is told now.
+    fn nothing_read<T>(&mut self) -> Poll<Result<T, TransportError>> {
+        self.write_error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
     }
 
     /// Writes once and says how much the system took; pending when there is nothing to write. What a layer above TCP
@@ -258,6 +293,10 @@ impl Open {
     pub(crate) fn finish(self, limit: Duration) -> JoinHandle<bool> {
         tokio::spawn(transport::finish(self.stream, self.out, limit))
     }
+}
+
+fn closed() -> TransportError {
+    TransportError::new(TransportErrorKind::Closed, "the peer closed the connection")
 }
 
 /// Overwrites bytes nobody else holds. They are ours alone unless a payload shares them.

@@ -62,7 +62,7 @@ pub(super) fn decode(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Pa
 
 /// Topic name and packet identifier: the part of a PUBLISH both versions share. An empty name is for the
 /// caller to judge, as it needs the topic alias.
-#[inline]
+#[inline(always)]
 pub(super) fn publish_name(
     cursor: &mut Cursor<'_>,
     qos: Qos,

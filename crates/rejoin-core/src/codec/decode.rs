@@ -281,7 +281,7 @@ impl Decoder {
         Ok(Step::Moved)
     }
 
-    #[inline]
+    #[inline(always)]
     fn header(&self, bytes: &[u8]) -> Result<Option<Header>, DecodeError> {
         Header::parse(bytes, self.rules.version, self.rules.sender).map_err(|fault| fault.explain(bytes[0]))
     }

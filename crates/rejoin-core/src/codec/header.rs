@@ -70,7 +70,7 @@ impl Fault {
 impl Header {
     /// Reads a header from the start of `bytes`: `None` when more are needed. What the first byte alone can
     /// tell is told at once, and so are lengths that no packet of this kind has.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn parse(bytes: &[u8], version: Version, sender: Sender) -> Result<Option<Self>, Fault> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         if let Some(fault) = check_first(first, version, sender) {
@@ -166,7 +166,7 @@ pub(super) const fn name(kind: u8) -> &'static str {
 }
 
 /// Kind, flags and direction: all that the first byte tells.
-#[inline]
+#[inline(always)]
 const fn check_first(first: u8, version: Version, sender: Sender) -> Option<Fault> {
     let kind = first >> 4;
     let flags = first & 0x0F;

@@ -154,7 +154,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string with its two-byte length [MQTT-1.5.4-1] [MQTT-1.5.4-2]; a byte order mark stays [MQTT-1.5.4-3].
-    #[inline]
+    #[inline(always)]
     pub(super) fn text(&mut self, field: &'static str) -> Result<Text, DecodeError> {
         let len = usize::from(self.u16(field)?);
         let range = self.take(len, field)?;

@@ -15,6 +15,7 @@ mod outage;
 mod receive;
 mod redirect;
 mod renew;
+mod rest;
 mod send;
 mod stop;
 
@@ -84,7 +85,7 @@ pub struct Engine {
     accepted: PublishId,
     outage: Outage,
     closing: Option<Timestamp>,
-    stopped: Option<StopReason>,
+    stopped: Option<Box<StopReason>>,
     told_qos2: bool,
     /// Servers in the list because a broker named them.
     added_servers: usize,
@@ -100,7 +101,7 @@ struct Present {
     since: Timestamp,
     shown: LinkState,
     heard: Option<Timestamp>,
-    last_loss: Option<LossCause>,
+    last_loss: Option<Box<LossCause>>,
     ready: bool,
     resubscribed: bool,
     server: usize,
@@ -469,7 +470,7 @@ impl Engine {
             link: p.shown.clone(),
             since: p.since,
             heard: heard.or(p.heard),
-            last_loss: p.last_loss.clone(),
+            last_loss: p.last_loss.as_deref().cloned(),
             ready: p.ready,
             server: p.server,
             version: p.version,
@@ -644,7 +645,7 @@ impl Engine {
 
     fn link_state(&self) -> LinkState {
         if let Some(reason) = &self.stopped {
-            return LinkState::Stopped(reason.clone());
+            return LinkState::Stopped(StopReason::clone(reason));
         }
         match &self.link {
             None => LinkState::Waiting {

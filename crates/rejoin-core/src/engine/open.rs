@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version, Will};
+use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Resubscribe, SessionMode};
 use crate::error::{LocalCause, LossCause, TransportError, TransportErrorKind};
@@ -94,7 +94,7 @@ impl Engine {
             keep_alive,
             // [MQTT-3.1.3-2]; empty, the server is to choose one [MQTT-3.1.3-6].
             client_id: self.present.client_id.clone(),
-            will: config.will.clone(),
+            will: config.will.as_deref().cloned(),
             user_name: config.login.user_name.clone(),
             // 3.1.1 has no password without a user name [MQTT311-3.1.2-22].
             password: config
@@ -268,7 +268,7 @@ impl Engine {
         } else {
             self.attempt_failed(&link, &cause, &plan);
         }
-        self.present.last_loss = Some(cause.clone());
+        self.present.last_loss = Some(Box::new(cause.clone()));
         self.adapt(&plan, link.attempt.server);
         if plan.retry_at.is_none() {
             self.stop(match plan.verdict {
@@ -416,8 +416,8 @@ impl Engine {
         match adapt {
             Adapt::SpeakV311 => self.tell(Event::FellBack { server }),
             Adapt::WillQos(qos) => {
-                if let Some(Will { qos: will_qos, .. }) = self.config.will.as_mut() {
-                    *will_qos = qos;
+                if let Some(will) = self.config.will.as_mut() {
+                    will.qos = qos;
                 }
             }
             Adapt::WillRetainOff => {

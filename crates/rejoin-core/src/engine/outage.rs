@@ -5,10 +5,14 @@ use std::time::Duration;
 use crate::event::{OutageBill, PublishId};
 use crate::time::Timestamp;
 
-/// Adds up one outage, from the loss of a link until the backlog of the next one is answered for.
+/// Adds up one outage, from the loss of a link until the backlog of the next one is answered for. Without one there is
+/// nothing to add up, and nothing is kept.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
-    lost_at: Option<Timestamp>,
+pub(super) struct Outage(Option<Box<Account>>);
+
+#[derive(Debug, Default)]
+struct Account {
+    lost_at: Timestamp,
     bill: OutageBill,
     /// Start of the pause or attempt under way.
     mark: Timestamp,
@@ -22,63 +26,77 @@ pub(super) struct Outage {
 impl Outage {
     /// The link is gone; the last byte came at `heard`. A loss during the drain continues the same outage.
     pub(super) fn lost(&mut self, heard: Timestamp, now: Timestamp) {
-        if self.lost_at.is_none() || self.up_at.is_some() {
-            *self = Self { lost_at: Some(now), ..Self::default() };
-            self.bill.detect = now.since(heard);
+        if self.0.as_ref().is_none_or(|account| account.up_at.is_some()) {
+            let mut account = Account { lost_at: now, ..Account::default() };
+            account.bill.detect = now.since(heard);
+            self.0 = Some(Box::new(account));
         }
-        self.mark = now;
+        self.mark(now);
     }
 
     /// An attempt begins.
     pub(super) fn attempt(&mut self, now: Timestamp) {
-        self.bill.waited += now.since(self.mark);
-        self.mark = now;
+        let since = self.mark(now);
+        if let Some(account) = &mut self.0 {
+            account.bill.waited += since;
+        }
     }
 
     /// It failed.
     pub(super) fn failed(&mut self, now: Timestamp) {
-        self.bill.refused += now.since(self.mark);
-        self.mark = now;
+        let since = self.mark(now);
+        if let Some(account) = &mut self.0 {
+            account.bill.refused += since;
+        }
+    }
+
+    /// The pause or attempt under way is over; gives how long it was.
+    fn mark(&mut self, now: Timestamp) -> Duration {
+        let Some(account) = &mut self.0 else { return Duration::ZERO };
+        now.since(std::mem::replace(&mut account.mark, now))
     }
 
     /// The link is up, with `backlog` messages to answer for, the last of them `last`. Gives the length of the
     /// outage without its drain.
     pub(super) fn up(&mut self, backlog: usize, last: PublishId, now: Timestamp) -> Option<Duration> {
-        let lost_at = self.lost_at?;
-        self.bill.connect = now.since(self.mark);
-        self.up_at = Some(now);
-        self.backlog = Some(last);
-        self.left = backlog;
-        self.total = backlog;
-        Some(now.since(lost_at))
+        let account = self.0.as_mut()?;
+        account.bill.connect = now.since(account.mark);
+        account.up_at = Some(now);
+        account.backlog = Some(last);
+        account.left = backlog;
+        account.total = backlog;
+        Some(now.since(account.lost_at))
     }
 
     /// Every subscription was answered.
     pub(super) fn resubscribed(&mut self, now: Timestamp) {
-        if let (Some(up_at), false) = (self.up_at, self.resubscribed) {
-            self.resubscribed = true;
-            self.bill.resubscribe = now.since(up_at);
+        let Some(account) = &mut self.0 else { return };
+        if let (Some(up_at), false) = (account.up_at, account.resubscribed) {
+            account.resubscribed = true;
+            account.bill.resubscribe = now.since(up_at);
         }
     }
 
     /// A message was answered for.
     pub(super) fn answered(&mut self, id: PublishId) {
-        if self.up_at.is_some() && self.backlog.is_some_and(|last| id <= last) {
-            self.left = self.left.saturating_sub(1);
+        let Some(account) = &mut self.0 else { return };
+        if account.up_at.is_some() && account.backlog.is_some_and(|last| id <= last) {
+            account.left = account.left.saturating_sub(1);
         }
     }
 
     /// The bill, once, when all is back.
     pub(super) fn settled(&mut self, now: Timestamp) -> Option<(OutageBill, usize)> {
-        let (lost_at, up_at) = (self.lost_at?, self.up_at?);
-        if !self.resubscribed || self.left > 0 {
+        let account = self.0.as_ref()?;
+        let up_at = account.up_at?;
+        if !account.resubscribed || account.left > 0 {
             return None;
         }
-        let mut bill = self.bill;
+        let mut bill = account.bill;
         bill.drain = now.since(up_at);
-        bill.total = now.since(lost_at);
-        let total = self.total;
-        *self = Self::default();
+        bill.total = now.since(account.lost_at);
+        let total = account.total;
+        self.0 = None;
         Some((bill, total))
     }
 }

@@ -51,9 +51,12 @@ impl Engine {
                 let (dup, retain, payload) = (false, false, Bytes::new());
                 let skipped = Publish { dup, qos, retain, topic, packet_id, properties: None, payload };
                 // Acknowledged unseen: closing the link would bring it back for ever.
-                if let Arrival::New { id: Some(id), .. } = self.session.inbox.publish(&skipped, false, 0)
-                    && self.session.inbox.ack(id, ReasonCode::SUCCESS).is_err()
-                {
+                let arrival = self.session.inbox.publish(&skipped, self.journal.keeps(), 0);
+                let Arrival::New { id: Some(id), instead_of, .. } = arrival else { return };
+                if let Some(id) = instead_of {
+                    self.journal.note(|| Record::Freed { id });
+                }
+                if self.session.inbox.ack(id, ReasonCode::SUCCESS).is_err() {
                     self.stats.stale_acks += 1;
                 }
             }

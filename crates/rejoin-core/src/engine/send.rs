@@ -137,8 +137,9 @@ impl Engine {
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
-        if lowered && entry.sent {
-            return self.begin_anew(packet_id);
+        if lowered && entry.sent && !defect!(LoweredUnderItsIdentifier) {
+            self.begin_anew();
+            return true;
         }
         if lowered {
             entry.lower();
@@ -167,21 +168,23 @@ impl Engine {
         true
     }
 
-    /// A message that left at QoS 2, where no more than QoS 1 is offered now. The server may hold its identifier in that
-    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Nothing of this is
-    /// for the store: a later process has to take care of the old identifier, too.
-    fn begin_anew(&mut self, held: PacketId) -> bool {
-        let in_flight = &mut self.session.outbox.in_flight;
-        if let Some(packet_id) = self.session.ids.take() {
-            if let Some(entry) = in_flight.move_to(held, packet_id) {
-                entry.sent = false;
-                entry.possible_duplicate = true;
+    /// Messages that left at QoS 2, where no more than QoS 1 is offered now. The server may hold their identifiers in those
+    /// exchanges, so they go as new messages under others [MQTT-2.2.1-3], and the old ones stay taken. Nothing of this is
+    /// for the store: a later process has to take care of the old identifiers, too. All of them at once, so that they keep
+    /// their order whatever the next link offers.
+    fn begin_anew(&mut self) {
+        for held in self.session.outbox.in_flight.sent_at_qos_2() {
+            let in_flight = &mut self.session.outbox.in_flight;
+            if let Some(packet_id) = self.session.ids.take() {
+                if let Some(entry) = in_flight.move_to(held, packet_id) {
+                    entry.sent = false;
+                    entry.possible_duplicate = true;
+                }
+            } else if let Some(entry) = in_flight.lease(held) {
+                // Waiting for one could be for ever: those that would free it wait behind this.
+                self.finish(entry.id, Outcome::NotSupported("QoS 2"));
             }
-        } else if let Some(entry) = in_flight.lease(held) {
-            // Waiting for one could be for ever: those that would free it wait behind this.
-            self.finish(entry.id, Outcome::NotSupported("QoS 2"));
         }
-        true
     }
 
     /// Sends the next message that was never sent in this session. `false`: nothing may leave.
@@ -284,7 +287,8 @@ impl Engine {
 
 /// Whether a message is of QoS 2 and the server offers QoS 1.
 fn is_beyond(entry: &Entry, link: &Link) -> bool {
-    entry.publication.qos == Qos::ExactlyOnce && link.agreement.maximum_qos == Qos::AtLeastOnce
+    let offers_less = link.agreement.maximum_qos == Qos::AtLeastOnce || defect!(LoweredThoughOffered);
+    entry.publication.qos == Qos::ExactlyOnce && offers_less
 }
 
 /// The packet for a message. DUP depends only on whether this exchange was sent before [MQTT-3.3.1-1] [MQTT-3.3.1-3]

@@ -76,7 +76,7 @@ impl Engine {
             self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
         }
         self.wire.clear();
-        self.stopped = Some(reason.clone());
+        self.stopped = Some(Box::new(reason.clone()));
         self.tell(Event::Stopped { reason });
         self.refresh_status();
     }

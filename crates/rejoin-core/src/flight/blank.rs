@@ -1,6 +1,8 @@
 //! What must not be in a flight is blanked on its way there: payloads, the login, authentication data. Lengths stay, so
-//! that the engine, which never looks inside, does the same with it.
+//! that the engine, which never looks inside, does the same with it. It does compare the payloads of QoS 2 messages under
+//! one identifier: see [`Alike`].
 
+use super::alike::{self, Alike};
 use crate::codec::packet::Version;
 
 /// What stands for a byte that is not told. A letter, so that a text stays one.
@@ -10,6 +12,8 @@ const CONNECT: u8 = 1;
 const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
 const AUTH: u8 = 15;
+/// In the flags of PUBLISH.
+const QOS_2: u8 = 0x04;
 
 const SUBSCRIPTION_ID: u8 = 0x0B;
 const AUTH_DATA: u8 = 0x16;
@@ -28,6 +32,8 @@ enum Part {
     Block { left: u32, inside: Inside },
     /// The flags of CONNECT, which say what follows.
     ConnectFlags,
+    /// The identifier of a QoS 2 message.
+    PacketId { high: Option<u8> },
 }
 
 /// Where in a block of properties.
@@ -112,11 +118,15 @@ pub(super) struct Blanker {
     /// What comes next, the last one first.
     parts: Vec<Part>,
     level: bool,
+    /// The identifier of the QoS 2 message that goes by.
+    packet_id: Option<u16>,
+    /// The checksum of what is secret in the packet, so far.
+    sum: u64,
 }
 
 impl Blanker {
     pub(super) const fn new(version: Version) -> Self {
-        Self { version, at: At::Kind, parts: Vec::new(), level: false }
+        Self { version, at: At::Kind, parts: Vec::new(), level: false, packet_id: None, sum: alike::EMPTY }
     }
 
     /// The version that CONNECT named, once it went by.
@@ -131,6 +141,20 @@ impl Blanker {
     /// The chunk, with what must not be told blanked.
     pub(super) fn blank(&mut self, chunk: &[u8]) -> Vec<u8> {
         chunk.iter().map(|byte| if self.is_secret(*byte) { BLANK } else { *byte }).collect()
+    }
+
+    /// The same for what a server sends: the last byte of a QoS 2 payload says whether it came under its identifier before.
+    pub(super) fn blank_inbound(&mut self, chunk: &[u8], alike: &mut Alike) -> Vec<u8> {
+        let mut told = |byte: u8| {
+            let secret = self.is_secret(byte);
+            if secret {
+                self.sum = alike::add(self.sum, byte);
+            }
+            let over = if matches!(self.at, At::Kind) { self.packet_id.take() } else { None };
+            let letter = over.map_or(BLANK, |packet_id| alike.letter(packet_id, self.sum));
+            if secret { letter } else { byte }
+        };
+        chunk.iter().map(|byte| told(*byte)).collect()
     }
 
     fn is_secret(&mut self, byte: u8) -> bool {
@@ -161,6 +185,7 @@ impl Blanker {
 
     fn begin(&mut self, first: u8) {
         self.parts.clear();
+        (self.packet_id, self.sum) = (None, alike::EMPTY);
         let is_v5 = self.version == Version::V5;
         let plain = |left| Part::Bytes { left, secret: false };
         let properties = Part::Properties { length: 0, shift: 0 };
@@ -170,8 +195,10 @@ impl Blanker {
                 if is_v5 {
                     self.parts.push(properties);
                 }
-                if first & 0x06 != 0 {
-                    self.parts.push(plain(2));
+                match first & 0x06 {
+                    0 => {}
+                    QOS_2 => self.parts.push(Part::PacketId { high: None }),
+                    _ => self.parts.push(plain(2)),
                 }
                 self.parts.push(Part::Counted { high: None, secret: false });
             }
@@ -246,6 +273,8 @@ impl Blanker {
                 return secret;
             }
             Part::ConnectFlags => self.connect_flags(byte),
+            Part::PacketId { high: None } => self.parts.push(Part::PacketId { high: Some(byte) }),
+            Part::PacketId { high: Some(high) } => self.packet_id = Some(u16::from_be_bytes([high, byte])),
         }
         false
     }
@@ -351,6 +380,37 @@ mod tests {
                 assert_eq!(String::from_utf8_lossy(&blanked), wanted, "{version}, chunks of {size}");
                 assert_eq!(blanker.version(), version);
             }
+        }
+    }
+
+    #[test]
+    fn only_the_last_letter_of_a_qos_2_payload_says_that_it_is_another_one() {
+        let publish = |qos, payload: &'static str| {
+            Packet::Publish(Publish {
+                dup: false,
+                qos,
+                retain: false,
+                topic: text("plain"),
+                packet_id: Some(PacketId::MIN),
+                properties: None,
+                payload: Bytes::from_static(payload.as_bytes()),
+            })
+        };
+        let (two, one) = (Qos::ExactlyOnce, Qos::AtLeastOnce);
+        let all = [(two, "21.5"), (one, "21.6"), (two, "21.5"), (two, "21.6"), (two, ""), (two, "21.5")];
+        let mut stream = BytesMut::new();
+        for (qos, payload) in all {
+            encode(&publish(qos, payload), Version::V5, &mut stream).unwrap();
+        }
+        for size in [1, 3, stream.len()] {
+            let (mut blanker, mut alike) = (Blanker::new(Version::V5), Alike::default());
+            let blanked: Vec<u8> =
+                stream.chunks(size).flat_map(|chunk| blanker.blank_inbound(chunk, &mut alike)).collect();
+            let blanked = String::from_utf8_lossy(&blanked);
+            let told: Vec<&str> =
+                blanked.split("plain").skip(1).map(|one| &one[3..one.len().min(7)]).collect();
+            assert_eq!(told, ["xxxx", "xxxx", "xxxx", "xxxy", told[4], "xxxx"], "chunks of {size}");
+            assert!(!blanked.contains("21."));
         }
     }
 

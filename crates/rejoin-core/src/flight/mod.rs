@@ -4,7 +4,8 @@
 //! and sees the same outputs at the same times, on any machine. A user's report becomes a test by copying a file.
 //!
 //! Payloads, the login and authentication data are blanked on the way, byte for byte, by the letter `x`: the engine
-//! never looks inside, so the story stays the same. Topics, client id and properties are in it; whoever sends a flight
+//! never looks inside, so the story stays the same. Of QoS 2 messages it compares the payload with the one that came
+//! under the same identifier before, so the last letter of theirs says whether it is another one. Topics, client id and properties are in it; whoever sends a flight
 //! sends those.
 //!
 //! ```
@@ -31,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod alike;
 mod blank;
 mod call;
 mod line;
@@ -44,6 +46,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::alike::Alike;
 use self::blank::Blanker;
 pub use self::call::Call;
 use self::line::Line;
@@ -76,6 +79,7 @@ struct Tape {
     sink: Sink,
     told: Teller,
     down: Blanker,
+    alike: Alike,
     /// The last line says that nothing more came out.
     idle: bool,
     ended: bool,
@@ -151,10 +155,17 @@ impl Flight {
             Some(lines) => lines.iter().for_each(|line| ended = ended || !sink(line)),
             None => ended = true,
         }
+        let mut alike = Alike::default();
+        for (packet_id, message) in
+            kept.held.iter().filter_map(|held| held.packet_id.zip(held.message.as_ref()))
+        {
+            alike.letter(packet_id.get(), alike::sum(&message.payload));
+        }
         let start = Line::new("start").with("seed", seed).with("mono", now.mono.as_micros());
         ended = ended || !sink(&start.with("wall_ms", now.wall_ms).finish());
         let engine = Engine::new(config, kept, seed, now)?;
-        let tape = Tape { sink, told: Teller::new(), down: Blanker::new(Version::V5), idle: false, ended };
+        let down = Blanker::new(Version::V5);
+        let tape = Tape { sink, told: Teller::new(), down, alike, idle: false, ended };
         Ok(Self { engine, tape: Some(Box::new(tape)) })
     }
 
@@ -186,7 +197,7 @@ impl Flight {
     pub fn handle(&mut self, input: Input, now: Now) {
         if let Some(tape) = self.tape.as_deref_mut().filter(|tape| !tape.ended) {
             let received = match &input {
-                Input::Received(bytes) => tape.down.blank(bytes),
+                Input::Received(bytes) => tape.down.blank_inbound(bytes, &mut tape.alike),
                 _ => Vec::new(),
             };
             tape.call(now, call::input(&input, &received));
@@ -325,6 +336,11 @@ impl Flight {
     pub fn unwell(&mut self, waited: Duration, now: Now) {
         self.note(now, || Some(Line::new("unwell").with("waited", line::Seconds(waited)).finish()));
         self.engine.unwell(waited, now);
+    }
+
+    /// [`Engine::rest`]. Not recorded: nothing follows from it.
+    pub fn rest(&mut self) {
+        self.engine.rest();
     }
 
     /// [`Engine::close`].

@@ -68,6 +68,8 @@ pub enum Step<'a> {
     In(&'a Call),
     /// This came out, the same as then.
     Out(&'a Output),
+    /// Nothing more comes out: whoever drives the engine has done all that it asked for.
+    Idle,
 }
 
 /// Replays a flight. `look` sees every call and every output that is the same as recorded, with the line and the time.
@@ -119,6 +121,7 @@ pub fn replay(
                     found.difference = Some(Difference { line, at, recorded, replayed });
                     return Ok(found);
                 }
+                look(line, now, Step::Idle, &engine);
             }
             Some(("# ", why)) => {
                 found.cut = Some(why.to_owned());

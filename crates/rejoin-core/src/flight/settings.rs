@@ -59,6 +59,15 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
+impl<T: Value> Value for Box<T> {
+    fn write(&self) -> String {
+        T::write(self)
+    }
+    fn read(word: &str) -> Option<Self> {
+        T::read(word).map(Self::new)
+    }
+}
+
 impl Value for Duration {
     fn write(&self) -> String {
         Seconds(*self).to_string()
@@ -303,13 +312,13 @@ fn is_complete(config: &Config) {
         connect_timeout: _, connack_timeout: _, health_watch: _, health_watch_filters: _,
         health_watch_only_tells: _, health_watch_ignored: _, maximum_packet_size: _, receive_maximum: _,
         receive_overrun: _, topic_alias_maximum: _, topic_aliases_used: _, max_user_properties: _,
-        write_buffer: _ } = link;
+        write_buffer: _ } = &**link;
     let SessionConfig { mode: _, adopt: _, clustered: _, lower_qos: _, in_flight_max: _, on_loss: _, resubscribe: _,
-        durable: _, memory_window_bytes: _, packet_id_max: _, quota_retries: _, quota_pause: _ } = session;
+        durable: _, memory_window_bytes: _, packet_id_max: _, quota_retries: _, quota_pause: _ } = &**session;
     let RecoveryConfig { reconnect: _, absent: _, absent_cap_long: _, long_outage: _, overload: _,
         stable_after: _, spread: _, fleet: _, budget: _, slow_lane: _, give_up: _, takeover_wait: _,
         takeover_memory: _, banned_wait: _, administrative_wait: _, servers: _, follow: _,
-        fresh_credentials: _ } = recovery;
+        fresh_credentials: _ } = &**recovery;
 }
 
 #[cfg(test)]
@@ -321,11 +330,11 @@ mod tests {
         let mut config = Config::new(Text::from_static("an id, with a comma"), Text::from_static("a:1"));
         config.servers.push(Text::from_static("b b:2"));
         config.version = VersionPolicy::Only5;
-        config.authentication = Some(Authentication {
+        config.authentication = Some(Box::new(Authentication {
             method: Text::from_static("SCRAM, of a kind"),
             data: Some(Bytes::from_static(b"xxx")),
-        });
-        config.will = Some(Will {
+        }));
+        config.will = Some(Box::new(Will {
             topic: Text::from_static("gone/id"),
             payload: Bytes::from_static(b"xxxx"),
             qos: Qos::ExactlyOnce,
@@ -335,7 +344,7 @@ mod tests {
                 content_type: Some(Text::from_static("text")),
                 ..PublishProperties::default()
             },
-        });
+        }));
         config.login = Login {
             user_name: Some(Text::from_static("xxxx")),
             password: Some(Bytes::from_static(b"xxxxxx")),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use super::alike::sum;
 use super::blank::Blanker;
 use super::line::{Line, Seconds};
 use crate::codec::packet::{Packet, Version};
@@ -73,13 +74,6 @@ impl Teller {
             }
         }
     }
-}
-
-/// FNV-1a: tells two streams apart, nothing more.
-fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 fn words(packet: &Packet) -> String {

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::common::Common;
 use crate::config::LinkConfig;
 use crate::error::LossCause;
 use crate::text::Text;
@@ -18,14 +19,9 @@ use crate::topic::TopicFilter;
 /// The clocks of one link. Any inbound byte is life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
+    config: Common<LinkConfig>,
     ping_after: Duration,
-    ping_timeout: Duration,
-    write_timeout: Duration,
     ack_timeout: Duration,
-    health_watch: Option<Duration>,
-    watched: Vec<TopicFilter>,
-    ignored: Vec<TopicFilter>,
-    only_tells: bool,
     last_in: Timestamp,
     last_out: Timestamp,
     /// When the oldest ping left that no answer came for.
@@ -72,20 +68,15 @@ pub(crate) enum Alarm {
 impl Liveness {
     /// Clocks of a link that opened now. `ping_after` is already within three quarters of the keep-alive.
     pub(crate) fn new(
-        config: &LinkConfig,
+        config: &Common<LinkConfig>,
         ping_after: Duration,
         ack_timeout: Duration,
         now: Timestamp,
     ) -> Self {
         Self {
             ping_after,
-            ping_timeout: config.ping_timeout,
-            write_timeout: config.write_timeout,
+            config: config.clone(),
             ack_timeout,
-            health_watch: config.health_watch,
-            watched: config.health_watch_filters.clone(),
-            ignored: config.health_watch_ignored.clone(),
-            only_tells: config.health_watch_only_tells,
             last_in: now,
             last_out: now,
             ping_sent: None,
@@ -143,7 +134,9 @@ impl Liveness {
 
     pub(crate) fn publish_received(&mut self, topic: &Text, now: Timestamp) {
         let is_of = |filters: &[TopicFilter]| filters.iter().any(|filter| filter.matches_text(topic));
-        if (self.watched.is_empty() || is_of(&self.watched)) && !is_of(&self.ignored) {
+        if (self.config.health_watch_filters.is_empty() || is_of(&self.config.health_watch_filters))
+            && !is_of(&self.config.health_watch_ignored)
+        {
             self.last_publish = now;
         }
     }
@@ -217,11 +210,11 @@ impl Liveness {
 
     /// The ping time-out in force: a floor, and more on a slow link.
     pub(crate) fn patience(&self) -> Duration {
-        self.ping_timeout.max(self.round_trip.patience())
+        self.config.ping_timeout.max(self.round_trip.patience())
     }
 
     fn write_patience(&self) -> Duration {
-        self.write_timeout.max(self.round_trip.patience())
+        self.config.write_timeout.max(self.round_trip.patience())
     }
 
     /// Every deadline with its reason.
@@ -253,6 +246,7 @@ impl Liveness {
         let ack = self.ack_since.filter(|_| !stalled && !self.paused && !defect!(AckTimeoutIgnored));
         let ack = ack.map(|since| (since + self.ack_timeout, TimerKind::AckProgress));
         let health = self
+            .config
             .health_watch
             .filter(|_| !self.paused)
             .map(|d| (self.last_publish + d, TimerKind::HealthWatch));
@@ -270,7 +264,7 @@ impl Liveness {
         let first = due.next()?;
         let grave = [first].into_iter().chain(due).find(|k| match k {
             TimerKind::Ping | TimerKind::Suspect => false,
-            TimerKind::HealthWatch => !self.only_tells,
+            TimerKind::HealthWatch => !self.config.health_watch_only_tells,
             _ => true,
         });
         Some(match grave.unwrap_or(first) {
@@ -278,12 +272,12 @@ impl Liveness {
             TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
             TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),
             TimerKind::AckProgress => Alarm::Dead(LossCause::AckTimeout(self.ack_timeout)),
-            TimerKind::HealthWatch if self.only_tells => {
+            TimerKind::HealthWatch if self.config.health_watch_only_tells => {
                 self.last_publish = now;
-                Alarm::Silent(self.health_watch.unwrap_or_default())
+                Alarm::Silent(self.config.health_watch.unwrap_or_default())
             }
             TimerKind::HealthWatch => {
-                Alarm::Dead(LossCause::HealthWatch(self.health_watch.unwrap_or_default()))
+                Alarm::Dead(LossCause::HealthWatch(self.config.health_watch.unwrap_or_default()))
             }
             TimerKind::Suspect => {
                 self.suspect = true;
@@ -328,7 +322,7 @@ mod tests {
     #[test]
     fn an_answer_we_read_late_ourselves_makes_the_path_no_slower() {
         let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
-        let config = LinkConfig::default();
+        let config = Common::<LinkConfig>::default();
         let mut liveness = Liveness::new(&config, config.ping_after, config.ack_timeout, at(0));
         for paused_at in [1, 11] {
             // Before the ping leaves, and after it.

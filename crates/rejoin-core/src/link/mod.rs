@@ -23,6 +23,7 @@ use crate::codec::packet::{
 };
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
+use crate::common::Common;
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
 use crate::event::PublishId;
@@ -100,7 +101,12 @@ pub(crate) enum Qos2 {
 }
 
 impl Link {
-    pub(crate) fn new(config: &LinkConfig, attempt: Attempt, ack_timeout: Duration, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        config: &Common<LinkConfig>,
+        attempt: Attempt,
+        ack_timeout: Duration,
+        now: Timestamp,
+    ) -> Self {
         let limits = Limits {
             max_packet_size: if defect!(OversizedTaken) { u32::MAX } else { config.maximum_packet_size },
             max_user_properties: config.max_user_properties,
@@ -143,6 +149,13 @@ impl Link {
 
     pub(crate) fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.unsent.is_empty() {
+            self.unsent.shrink_to_fit();
+        }
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -445,6 +458,13 @@ impl WriteBuffer {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Bytes> + '_ {
         self.cut();
         self.ready.drain(..)
+    }
+
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.is_empty() && self.ready.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Forgets what was encoded for a transport that is gone.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
+use crate::common::Common;
 use crate::config::{Follow, LinkConfig, RecoveryConfig, VersionPolicy, Window};
 use crate::error::{LocalCause, LossCause, TransportErrorKind};
 use crate::time::Timestamp;
@@ -85,7 +86,7 @@ enum Phase {
 /// The state machine between links.
 #[derive(Clone, Debug)]
 pub struct Recovery {
-    config: RecoveryConfig,
+    config: Common<RecoveryConfig>,
     policy: VersionPolicy,
     chance: Chance,
     servers: Servers,
@@ -116,7 +117,7 @@ impl Recovery {
     /// A machine at rest; [`Recovery::start`] begins. `servers` is their number (at least one is assumed), `seed`
     /// decides all jitter and the order of a shuffled pool.
     pub fn new(
-        config: &RecoveryConfig,
+        config: &Common<RecoveryConfig>,
         link: &LinkConfig,
         version: VersionPolicy,
         servers: usize,
@@ -124,18 +125,17 @@ impl Recovery {
     ) -> Self {
         let mut chance = Chance::new(seed);
         let servers = Servers::new(servers, config.servers, link, &mut chance);
-        let ban = config.banned_wait;
         Self {
             policy: version,
             servers,
             chance,
             budget: Meter::new(config.budget),
             phase: Phase::Idle,
-            absent: Backoff::new(config.absent),
-            overload: Backoff::new(config.overload),
-            slow: Backoff::new(config.slow_lane),
-            banned: Backoff::new(Window { first: ban, growth_percent: 200, cap: ban.saturating_mul(12) }),
-            credentials: Backoff::new(config.absent),
+            absent: Backoff::default(),
+            overload: Backoff::default(),
+            slow: Backoff::default(),
+            banned: Backoff::default(),
+            credentials: Backoff::default(),
             last_window: Duration::ZERO,
             outage_since: Timestamp::ZERO,
             cut_by_peer: false,
@@ -409,16 +409,20 @@ impl Recovery {
                 let low = config.takeover_wait.saturating_mul(self.takeovers.clamp(1, 2));
                 Draw::between(low, low.saturating_mul(3), chance)
             }
-            Verdict::Banned => self.banned.at_least(chance),
+            Verdict::Banned => {
+                let ban = config.banned_wait;
+                let window = Window { first: ban, growth_percent: 200, cap: ban.saturating_mul(12) };
+                self.banned.at_least(window, chance)
+            }
             Verdict::Administrative => {
                 let low = config.administrative_wait;
                 Draw::between(low, low.saturating_mul(2), chance)
             }
             Verdict::Unauthorized | Verdict::Untrusted => {
-                let low = self.overload.cap();
+                let low = config.overload.cap;
                 Draw::between(low, low.saturating_add(low / 2), chance)
             }
-            Verdict::SlowLane => self.slow.upper_half(chance),
+            Verdict::SlowLane => self.slow.upper_half(config.slow_lane, chance),
             Verdict::Stop => return None,
         })
     }
@@ -426,23 +430,24 @@ impl Recovery {
     fn draw_absent(&mut self, cause: &LossCause, now: Timestamp) -> Draw {
         let outage = now.since(self.outage_since);
         let long = outage >= self.config.long_outage;
-        let cap = if long { self.config.absent_cap_long } else { self.absent.cap() };
+        let absent = self.config.absent;
+        let cap = if long { self.config.absent_cap_long } else { absent.cap };
         if no_credentials(cause) {
-            return self.credentials.full_jitter(cap, outage, &mut self.chance);
+            return self.credentials.full_jitter(absent, cap, outage, &mut self.chance);
         }
-        let mut draw = self.absent.full_jitter(cap, outage, &mut self.chance);
+        let mut draw = self.absent.full_jitter(absent, cap, outage, &mut self.chance);
         if let LossCause::Open { error, .. } = cause
             && error.kind == TransportErrorKind::Resources
         {
             // Our own machine is short of something; asking it again at once makes that worse.
-            draw.wait = draw.wait.max(self.config.absent.first / 2);
+            draw.wait = draw.wait.max(absent.first / 2);
         }
         self.last_window = draw.window;
         draw
     }
 
     fn draw_overload(&mut self) -> Draw {
-        let mut draw = self.overload.upper_half(&mut self.chance);
+        let mut draw = self.overload.upper_half(self.config.overload, &mut self.chance);
         if defect!(OverloadNotWaited) {
             draw.wait = Duration::ZERO;
         }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
-use crate::codec::packet::PacketId;
+use crate::codec::packet::{PacketId, Qos};
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
 
@@ -36,7 +36,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// For a planted defect.
     fn is_qos1(&self) -> bool {
-        matches!(&self.stage, Stage::Published(e) if e.publication.qos == crate::codec::packet::Qos::AtLeastOnce)
+        matches!(&self.stage, Stage::Published(e) if e.publication.qos == Qos::AtLeastOnce)
     }
 }
 
@@ -80,6 +80,13 @@ impl InFlight {
     pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.in_flight = self.by_id.len();
         held.in_flight_places = self.slots.len();
+    }
+
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.slots.is_empty() {
+            self.slots.shrink_to_fit();
+        }
     }
 
     /// Exchanges with an unanswered packet on the present link.
@@ -198,19 +205,38 @@ impl InFlight {
         }
     }
 
-    /// What waits under one identifier goes on in its place under another. The first stays taken until the session ends.
+    /// Identifiers under which a PUBLISH of QoS 2 left on an earlier link and has to leave again, in order.
+    pub(crate) fn sent_at_qos_2(&self) -> Vec<PacketId> {
+        let waits = |exchange: &&Exchange| match &exchange.stage {
+            Stage::Published(entry) => {
+                entry.sent && !exchange.on_wire && entry.publication.qos == Qos::ExactlyOnce
+            }
+            _ => false,
+        };
+        self.slots.iter().filter(waits).map(|exchange| exchange.packet_id).collect()
+    }
+
+    /// What waits under one identifier begins anew under another, which leaves next. What was sent before has its place
+    /// before it when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
     pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {
-        let seq = self.by_id.remove(&from)?;
-        self.by_id.insert(to, seq);
-        self.by_id.insert(from, self.base + self.slots.len() as u64);
-        let needs = Ticket::default();
-        let stage = Stage::Leased;
-        let leased =
-            Exchange { packet_id: from, stage, on_wire: false, charged: false, needs, doubtful: false };
-        self.slots.push_back(leased);
+        let seq = *self.by_id.get(&from)?;
+        let anew = self.base + self.slots.len() as u64;
         let slot = self.slot(seq)?;
-        slot.packet_id = to;
-        match &mut slot.stage {
+        let stage = std::mem::replace(&mut slot.stage, Stage::Leased);
+        let (needs, doubtful) = (slot.needs, slot.doubtful);
+        self.slots.push_back(Exchange {
+            packet_id: to,
+            stage,
+            on_wire: false,
+            charged: false,
+            needs,
+            doubtful,
+        });
+        self.by_id.insert(to, anew);
+        if let Some(next) = self.resend.iter_mut().find(|next| **next == seq) {
+            *next = anew;
+        }
+        match &mut self.slot(anew)?.stage {
             Stage::Published(entry) => Some(entry),
             _ => None,
         }
@@ -361,7 +387,7 @@ mod tests {
 
     fn exchange(id: u16) -> Exchange {
         let mut publication = Publication::new("a".try_into().unwrap(), "1");
-        publication.qos = crate::codec::packet::Qos::AtLeastOnce;
+        publication.qos = Qos::AtLeastOnce;
         let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
         let needs = Ticket::default();
         let packet_id = PacketId::new(id).unwrap();

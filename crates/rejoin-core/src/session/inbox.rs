@@ -49,8 +49,9 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
-    /// It came on an earlier link. A server that still has the exchange sends it again [MQTT-3.3.1-1]; one that does
-    /// not, because it came back with an older session, uses the identifier for another message.
+    /// It came on an earlier link, and not again on this one. A server that still has the exchange sends it again
+    /// [MQTT-3.3.1-1]; one that does not, because it came back with an older session or began another one, uses the
+    /// identifier for another message.
     earlier: bool,
     /// A session we cannot vouch for lies in between: the server may not know of it.
     doubtful: bool,
@@ -104,6 +105,25 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len()
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.pubacks.is_empty() {
+            self.pubacks.shrink_to_fit();
+        }
+        if self.pubrecs.is_empty() {
+            self.pubrecs.shrink_to_fit();
+        }
+        if self.pubcomps.is_empty() {
+            self.pubcomps.shrink_to_fit();
+        }
+        if self.held.len() == 0 {
+            self.held.clear();
+        }
+        if self.untaken.is_empty() {
+            self.untaken.shrink_to_fit();
+        }
+    }
+
     /// See [`HeldCounts`].
     pub(crate) fn count(&self, held: &mut HeldCounts) {
         held.answers_owed = self.owed() + self.pubcomps.len();
@@ -134,11 +154,13 @@ impl Inbox {
             });
             // Without DUP the identifier has a new meaning.
             let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup);
-            return Arrival::New { id: Some(message), instead_of: None, again };
+            let instead_of = self.end_of_exchange_under(packet_id, stored);
+            return Arrival::New { id: Some(message), instead_of, again };
         }
         let mut instead_of = None;
-        if let Some(held) = self.held.get_mut(&packet_id) {
+        if let Some(held) = self.held.get_mut(packet_id) {
             if !held.is_reused_by(publish) {
+                held.earlier = false;
                 let (message, answered) = (held.message, held.answered);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
@@ -166,6 +188,19 @@ impl Inbox {
         Arrival::New { id: Some(message), instead_of, again: None }
     }
 
+    /// The server uses an identifier for a message of QoS 1, so it has no QoS 2 exchange under it: one of an earlier link,
+    /// of a session that ended or was replaced without our knowledge, will never be released. Held for ever it would
+    /// make a later message of the same content a copy.
+    fn end_of_exchange_under(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
+        let held = self.held.get_mut(packet_id)?;
+        if !held.earlier || defect!(HeldThoughReused) {
+            return None;
+        }
+        let message = self.held.remove(packet_id)?.message;
+        self.orphan(message, stored);
+        Some(message)
+    }
+
     /// The identifier of a message means nothing any more. A store still has to hear when the application took it.
     fn orphan(&mut self, message: MessageId, stored: bool) {
         let Ok(at) = self.find_untaken(message) else { return };
@@ -185,7 +220,7 @@ impl Inbox {
     pub(crate) fn last_needs(&mut self, ticket: Ticket) {
         if let Some(owed) = self.pubrecs.back_mut() {
             owed.needs = ticket;
-            if let Some(held) = self.held.get_mut(&owed.packet_id) {
+            if let Some(held) = self.held.get_mut(owed.packet_id) {
                 held.needs = ticket;
             }
         }
@@ -239,7 +274,7 @@ impl Inbox {
         let Some((_, packet_id)) = found else { return Err(()) };
         let Some(packet_id) = packet_id else { return Ok(true) };
         answer(&mut self.pubrecs, message, reason);
-        if let Some(held) = self.held.get_mut(&packet_id)
+        if let Some(held) = self.held.get_mut(packet_id)
             && held.message == message
         {
             held.answered = true;
@@ -250,9 +285,9 @@ impl Inbox {
     /// PUBREL came. Gives the message whose identifier was held and is free now.
     pub(crate) fn pubrel(&mut self, packet_id: PacketId, stored: bool) -> Option<MessageId> {
         // A PUBREL may only follow our PUBREC; one that overtakes it would free an identifier we still owe.
-        self.held.get(&packet_id).filter(|held| held.recorded)?;
+        self.held.get_mut(packet_id).filter(|held| held.recorded)?;
         // [MQTT-4.3.3-12]
-        let message = self.held.remove(&packet_id)?.message;
+        let message = self.held.remove(packet_id)?.message;
         self.orphan(message, stored);
         Some(message)
     }
@@ -278,8 +313,8 @@ impl Inbox {
             let mut frees = None;
             if reason.is_error() {
                 // The identifier is free and a later PUBLISH with it is new [MQTT-4.3.3-9].
-                frees = self.held.remove(&packet_id).map(|held| held.message);
-            } else if let Some(held) = self.held.get_mut(&packet_id) {
+                frees = self.held.remove(packet_id).map(|held| held.message);
+            } else if let Some(held) = self.held.get_mut(packet_id) {
                 held.recorded = true;
             }
             let packet = Packet::PubRec(Ack::new(packet_id, reason));

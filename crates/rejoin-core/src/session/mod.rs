@@ -75,6 +75,13 @@ impl Session {
         }
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        self.outbox.waiting.rest();
+        self.outbox.in_flight.rest();
+        self.inbox.rest();
+    }
+
     /// Whether this client has a session on a server.
     pub(crate) fn exists(&self) -> bool {
         self.server.is_some()

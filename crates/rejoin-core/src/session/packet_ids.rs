@@ -1,36 +1,58 @@
 //! Packet identifiers: one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE [MQTT-2.2.1-3].
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
 use crate::codec::packet::PacketId;
 
 /// What is known by its packet identifier, where an entry is so large that moving it within a tree costs more than all
-/// else.
-#[allow(
-    clippy::disallowed_types,
-    reason = "this hash has no chance in it: the same history gives the same order"
-)]
-pub(crate) type ByPacketId<T> = std::collections::HashMap<PacketId, T, BuildHasherDefault<Spread>>;
+/// else: the tree holds its place alone.
+#[derive(Debug)]
+pub(crate) struct ByPacketId<T> {
+    places: BTreeMap<PacketId, usize>,
+    entries: Vec<Option<T>>,
+    free: Vec<usize>,
+}
 
-/// Spreads 16 bits over 64 by one multiplication: a server that chooses the identifiers gains little.
-#[derive(Debug, Default)]
-pub(crate) struct Spread(u64);
+impl<T> Default for ByPacketId<T> {
+    fn default() -> Self {
+        Self { places: BTreeMap::new(), entries: Vec::new(), free: Vec::new() }
+    }
+}
 
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        // The table takes its place from the low bits, and all bits of an identifier are in the high ones.
-        self.0.rotate_left(32)
+impl<T> ByPacketId<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u16(u16::from(*byte));
+    pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut T> {
+        self.entries.get_mut(*self.places.get(&id)?)?.as_mut()
+    }
+
+    pub(crate) fn insert(&mut self, id: PacketId, entry: T) {
+        let place = self.places.get(&id).copied().or_else(|| self.free.pop()).unwrap_or(self.entries.len());
+        self.places.insert(id, place);
+        match self.entries.get_mut(place) {
+            Some(slot) => *slot = Some(entry),
+            None => self.entries.push(Some(entry)),
         }
     }
 
-    fn write_u16(&mut self, id: u16) {
-        // 2^64 over the golden ratio: neighbours fall far apart.
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    pub(crate) fn remove(&mut self, id: PacketId) -> Option<T> {
+        let place = self.places.remove(&id)?;
+        self.free.push(place);
+        self.entries.get_mut(place)?.take()
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().flatten()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 

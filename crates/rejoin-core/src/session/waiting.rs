@@ -162,6 +162,16 @@ impl Waiting {
         }
     }
 
+    /// See [`crate::Engine::rest`].
+    pub(crate) fn rest(&mut self) {
+        if self.near.is_empty() {
+            self.near.shrink_to_fit();
+        }
+        if self.packed.is_empty() {
+            self.packed.shrink_to_fit();
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.near.len() + self.packed.len() + self.far.len()
     }

@@ -76,6 +76,13 @@ impl Broker {
         }
     }
 
+    /// Takes back what [`Manners::close_after_connack`] has planned for connections that are up.
+    pub fn call_off_closes(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.close_at = None;
+        }
+    }
+
     /// Counts all clients as heard from just now: the broker itself was not able to listen.
     pub fn excuse_silence(&mut self, now: Timestamp) {
         for connection in self.connections.values_mut() {

@@ -51,7 +51,7 @@ pub(super) struct Published {
 /// A message heard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
-    /// Names it came under; a repeat under the same name is recognisable.
+    /// Names it came under at QoS 2; a repeat under the same name is recognisable.
     pub(super) ids: Vec<MessageId>,
     /// It was heard by some process.
     pub(super) ever: bool,

@@ -53,6 +53,9 @@ pub(super) struct Client {
     /// A process went on without its store, so that the next one began with a session that had moved on; until a session
     /// begins anew.
     pub(super) is_out_of_date: bool,
+    /// The broker's session ended, by its time perhaps, and no link of this client has begun another one that it knows of:
+    /// the CONNACK that would have said so may be lost.
+    pub(super) session_ended: bool,
 }
 
 impl Client {
@@ -78,6 +81,7 @@ impl Client {
             operator_at: None,
             closing: false,
             is_out_of_date: false,
+            session_ended: false,
             config,
         }
     }
@@ -157,6 +161,7 @@ impl Client {
     /// A link opened. Where its session begins anew nothing is left of what an earlier process did without its disk.
     pub(super) fn session_opened(&mut self, session: SessionState) {
         self.is_out_of_date &= session == SessionState::Kept || self.disk.failed().is_some();
+        self.session_ended &= session == SessionState::Kept;
     }
 
     /// Whether a broken rule that the broker names may be owed to what a crash took along. An identifier of a QoS 1 message
@@ -212,6 +217,19 @@ mod tests {
             assert!(!is_excused(&by("", clause), &world.clients), "{clause}");
         }
         assert!(!is_excused(&by("c1", "MQTT-3.1.0-2"), &world.clients));
+    }
+
+    #[test]
+    fn a_session_that_ended_unseen_is_excused_until_the_client_begins_another() {
+        let mut world = world_of_two();
+        let setting = world.setting.clone();
+        let ended = crate::sim::oracle::account::Entry::SessionEnded { client: 1 };
+        crate::sim::oracle::books::book(ended, &mut world.clients, &setting, false).unwrap();
+        assert!(!world.clients[0].session_ended && world.clients[1].session_ended);
+        world.clients[1].session_opened(SessionState::Kept);
+        assert!(world.clients[1].session_ended, "this CONNACK did not say so");
+        world.clients[1].session_opened(SessionState::New);
+        assert!(!world.clients[1].session_ended);
     }
 
     #[test]

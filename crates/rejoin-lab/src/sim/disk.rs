@@ -238,6 +238,12 @@ impl Disk {
         Recovered::replay(self.synced.iter().cloned())
     }
 
+    /// What they will add up to when all that was handed over is safe.
+    pub(super) fn recover_all(&self) -> Recovered {
+        let on_their_way = self.unsynced.iter().flat_map(|(_, _, records)| records);
+        Recovered::replay(self.synced.iter().chain(on_their_way).cloned())
+    }
+
     /// What a new process finds.
     pub(super) fn reopen(&mut self) -> Recovered {
         self.failed = None;
@@ -287,5 +293,34 @@ impl Disk {
             _ => true,
         });
         self.compact_at = self.synced.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_core::{Message, Qos, Text};
+
+    #[test]
+    fn what_is_on_its_way_counts_for_what_is_left_and_not_for_the_next_process() {
+        let mut disk = Disk::default();
+        let message = |id| Message {
+            id: Some(id),
+            topic: Text::from_static("e/0"),
+            payload: bytes::Bytes::new(),
+            qos: Qos::ExactlyOnce,
+            retain: true,
+            dup: false,
+            properties: None,
+        };
+        let id = MessageId(7);
+        let packet_id = rejoin_core::codec::packet::PacketId::MIN;
+        disk.write(Ticket(1), vec![Record::Held { id, packet_id, message: message(id) }], 10);
+        disk.write(Ticket(2), vec![Record::Freed { id }], 10);
+        disk.sync(10);
+        assert_eq!(disk.recover_all().held.len(), 1, "nobody took it, and nothing says so");
+        disk.write(Ticket(3), vec![Record::Taken { id }], 20);
+        assert_eq!(disk.recover_all().held.len(), 0);
+        assert_eq!(disk.recover().held.len(), 1, "a process that dies now has it again");
     }
 }

@@ -322,6 +322,8 @@ impl World {
             maximum_qos: limits.maximum_qos,
             ..self.setting.manners()
         };
+        // A link that was to be cut in a moment would be cut when nothing is wrong any more.
+        self.broker.call_off_closes();
         for client in &mut self.clients {
             client.refused_until = 0;
             client.refuse_percent = 0;

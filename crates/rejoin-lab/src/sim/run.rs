@@ -91,8 +91,6 @@ pub struct Report {
     pub messages: u64,
     /// Good messages that were taken for poison.
     pub parked: u64,
-    /// The broker came back with an older memory, claimed a session that it did not have, or lost sessions.
-    pub memory_swapped: bool,
     /// The same run has the same number.
     pub trace: u64,
     /// Where it has been.
@@ -139,7 +137,6 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
         faults: world.injected,
         messages: world.messages,
         parked,
-        memory_swapped: world.rolled_back || world.sessions_lost,
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
@@ -183,8 +180,11 @@ fn books_of_broker(world: &World, c: usize) -> Books {
     let name = client.config.client_id.as_str();
     let on_its_link =
         client.wire.as_ref().is_some_and(|wire| world.broker.connection_of(name) == Some(wire.id));
-    let swapped =
-        world.rolled_back || world.sessions_lost || world.setting.loses_packets || client.is_out_of_date;
+    let swapped = world.rolled_back
+        || world.sessions_lost
+        || world.setting.loses_packets
+        || client.is_out_of_date
+        || client.session_ended;
     let owed = (on_its_link && client.watch.is_up()).then(|| world.broker.owed_to(name));
     Books { owed, certain: !swapped }
 }
@@ -318,13 +318,15 @@ fn probe(world: &mut World) -> Ruling {
 
 /// The store holds nothing that is answered for (O20).
 fn nothing_left(world: &World, c: usize) -> Ruling {
-    let mut left = world.clients[c].disk.recover();
-    if world.rolled_back || world.sessions_lost || world.clients[c].is_out_of_date {
+    let client = &world.clients[c];
+    // Of a retained message that came with the last link the newest record may be on its way.
+    let mut left = client.disk.recover_all();
+    if world.rolled_back || world.sessions_lost || client.is_out_of_date || client.session_ended {
         // A broker that lost its memory never releases them.
         left.held.retain(|held| held.message.is_some());
     }
     // A link that was changed over in the last moment brought retained messages again.
-    let takes = &world.clients[c].app.to_take;
+    let takes = &client.app.to_take;
     left.held.retain(|held| !takes.iter().any(|(_, id)| *id == held.id));
     if left.waiting.is_empty() && left.sent.is_empty() && left.undecided.is_empty() && left.held.is_empty() {
         return Ok(());
@@ -335,7 +337,7 @@ fn nothing_left(world: &World, c: usize) -> Ruling {
         | rejoin_core::Record::Freed { id } => left.held.iter().any(|held| held.id == *id),
         _ => false,
     };
-    let records: Vec<_> = world.clients[c].disk.synced().iter().filter(about).collect();
+    let records: Vec<_> = client.disk.synced().iter().filter(about).collect();
     let what = format!(
         "c{c}: waiting {:?}, sent {:?}, undecided {}, held {:?}: {records:?}",
         left.waiting.iter().map(|w| w.id.0).collect::<Vec<_>>(),

@@ -128,7 +128,7 @@ fn config(rng: &mut Rng) -> Config {
         2 => VersionPolicy::Prefer5,
         _ => VersionPolicy::Only5,
     };
-    config.recovery = RecoveryConfig::default().divided_by([1, 10, 10, 20][rng.usize(..4)]);
+    config.recovery = RecoveryConfig::default().divided_by([1, 10, 10, 20][rng.usize(..4)]).into();
     config.recovery.fleet = rng.u8(..4) == 0;
     config.session.mode = match rng.u8(..3) {
         0 => SessionMode::Fresh { linger: Duration::from_secs(300) },

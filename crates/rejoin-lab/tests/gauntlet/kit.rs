@@ -63,7 +63,7 @@ pub(crate) fn client(addr: SocketAddr, version: Version) -> Builder {
         .connect_timeout(CONNECT_TIMEOUT)
         .connack_timeout(CONNECT_TIMEOUT)
         .config(|config| {
-            config.recovery = RecoveryConfig::default().divided_by(RECOVERY_DIVIDED_BY);
+            config.recovery = RecoveryConfig::default().divided_by(RECOVERY_DIVIDED_BY).into();
             config.recovery.stable_after = STABLE_AFTER;
             config.recovery.budget = None;
             config.session.quota_pause = Duration::from_millis(50);

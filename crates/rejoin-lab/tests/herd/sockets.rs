@@ -75,7 +75,7 @@ fn client(door: &SlowDoor, size: &Size, n: usize) -> Client {
         .version(VersionPolicy::Only5)
         .fleet()
         .config(move |config| {
-            config.recovery = RecoveryConfig::default().divided_by(divided_by);
+            config.recovery = RecoveryConfig::default().divided_by(divided_by).into();
             config.recovery.fleet = true;
             config.recovery.stable_after = stable_after;
         })

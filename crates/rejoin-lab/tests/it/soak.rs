@@ -74,7 +74,7 @@ async fn soak() {
         .session(Session::kept_for(Duration::from_secs(3600)))
         .lift_connect_budget()
         .config(|config| {
-            config.recovery = RecoveryConfig::default().divided_by(10_000);
+            config.recovery = RecoveryConfig::default().divided_by(10_000).into();
             config.recovery.budget = None;
             config.recovery.stable_after = Duration::ZERO;
         })

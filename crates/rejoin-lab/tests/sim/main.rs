@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask sim` runs many more, in a build that is made for it.
 
-use rejoin_core::flight::{Difference, replay};
+use rejoin_core::flight::replay;
 use rejoin_lab::flight::judge;
 use rejoin_lab::sim::campaign::{Plan, go};
 use rejoin_lab::sim::{Case, run, run_flights, run_recorded};
@@ -63,18 +63,11 @@ fn a_case_names_the_command_that_runs_it_again() {
     );
 }
 
-/// Where a broker lost its memory and uses a held identifier for another message, the payload alone may tell, and a
-/// flight has none: what was new is replayed as a copy.
-fn is_a_copy_for_want_of_its_payload(difference: &Difference) -> bool {
-    difference.recorded.starts_with("event Message ")
-        && difference.recorded.contains(" qos: 2,")
-        && difference.replayed.as_ref().is_none_or(|replayed| !replayed.starts_with("event Message "))
-}
-
 #[test]
 fn a_flight_of_any_client_replays_to_the_byte() {
-    let (mut lives, mut outputs, mut durable, mut copies) = (0, 0, 0, 0);
-    for seed in 0..16 {
+    let (mut lives, mut outputs, mut durable) = (0, 0, 0);
+    // In 46 an input comes between two outputs, in 108 a PUBACK refuses a QoS 2 message.
+    for seed in (0..16).chain([46, 108]) {
         let case = Case::of(seed);
         let (report, flights) = run_flights(&case);
         assert_eq!(report.trace, run(&case).trace, "recording changes nothing, seed {seed}");
@@ -83,20 +76,12 @@ fn a_flight_of_any_client_replays_to_the_byte() {
             let judged = judge(flight).unwrap_or_else(|error| panic!("seed {seed}, life {life}: {error}"));
             assert_eq!(judged.broken, None, "seed {seed}, life {life}");
             let found = judged.replayed;
-            if report.memory_swapped
-                && found.difference.as_ref().is_some_and(is_a_copy_for_want_of_its_payload)
-            {
-                copies += 1;
-                continue;
-            }
             assert!(found.difference.is_none(), "seed {seed}, life {life}: {:?}", found.difference);
             assert_eq!(found.cut, None, "seed {seed}, life {life}");
             lives += 1;
             outputs += found.outputs;
         }
     }
-    // In a world whose broker kept its memory there is none.
-    assert!(copies <= 3, "{copies} differ for want of a payload");
     assert!(
         lives > 24 && outputs > 20_000 && durable > 2,
         "{lives} lives, {outputs} outputs, {durable} durable"

@@ -45,9 +45,16 @@ pub struct Gap {
 pub(crate) struct Gaps {
     /// When the broker was last heard on the link before.
     heard: Option<SystemTime>,
-    /// On this link: what the session says, and since when.
-    link: Option<(Option<SystemTime>, Option<GapCause>)>,
-    /// Subscriptions the broker answered on this link.
+    /// `None` on a link on which nothing can be missing.
+    link: Option<Box<OnLink>>,
+}
+
+#[derive(Debug)]
+struct OnLink {
+    /// What the session says, and since when.
+    from: Option<SystemTime>,
+    cause: Option<GapCause>,
+    /// Subscriptions the broker answered.
     answered: BTreeSet<SubscriptionId>,
     /// Of their gaps: the gravest.
     gravest: Option<Gap>,
@@ -66,20 +73,15 @@ impl Gaps {
             SessionState::Lost(_) if kept => Some(GapCause::SessionLost),
             SessionState::Lost(_) => Some(GapCause::SessionNotKept),
             // A first link of all: nothing can be missing.
-            SessionState::New if self.heard.is_none() => {
+            SessionState::New | SessionState::Kept if self.heard.is_none() => {
                 self.link = None;
                 return;
             }
             SessionState::New => Some(GapCause::SessionNotKept),
-            SessionState::Kept if self.heard.is_none() => {
-                self.link = None;
-                return;
-            }
             SessionState::Kept => None,
         };
-        self.answered.clear();
-        self.gravest = None;
-        self.link = Some((self.heard, cause));
+        let link = OnLink { from: self.heard, cause, answered: BTreeSet::new(), gravest: None };
+        self.link = Some(Box::new(link));
     }
 
     /// The broker granted a subscription on this link; `before`: it had granted it on an earlier one. Gives its gap.
@@ -90,23 +92,24 @@ impl Gaps {
         qos0: bool,
         now: SystemTime,
     ) -> Option<Gap> {
-        let (from, cause) = self.link?;
-        let first_answer = self.answered.insert(id);
-        let cause = cause.or_else(|| qos0.then_some(GapCause::QosZero))?;
+        let link = self.link.as_mut()?;
+        let first_answer = link.answered.insert(id);
+        let cause = link.cause.or_else(|| qos0.then_some(GapCause::QosZero))?;
         // What an earlier process asked for is not known; it asked for what this one asks for, most likely.
-        if !first_answer || !(before || from.is_none()) {
+        if !first_answer || !(before || link.from.is_none()) {
             return None;
         }
-        let gap = Gap { from, to: now, cause };
+        let gap = Gap { from: link.from, to: now, cause };
         // A lost session says more than QoS 0.
-        if self.gravest.is_none_or(|gravest| gravest.cause == GapCause::QosZero) {
-            self.gravest = Some(gap);
+        if link.gravest.is_none_or(|gravest| gravest.cause == GapCause::QosZero) {
+            link.gravest = Some(gap);
         }
         Some(gap)
     }
 
     /// Every subscription was answered: the gap of all of them, once.
     pub(crate) fn all_answered(&mut self, now: SystemTime) -> Option<Gap> {
-        self.gravest.take().map(|gap| Gap { to: now, ..gap })
+        let gravest = self.link.as_mut()?.gravest.take()?;
+        Some(Gap { to: now, ..gravest })
     }
 }

@@ -69,7 +69,7 @@ fn queue(bytes: u64, ahead: u64, oldest: Duration) -> Vitals {
 }
 
 fn disk(error: StoreError) -> Vitals {
-    with(|v| v.state.store_error = Some(error))
+    with(|v| v.state.store_error = Some(Box::new(error)))
 }
 
 fn idle() -> IdleStream {

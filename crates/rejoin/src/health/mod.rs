@@ -26,6 +26,7 @@ mod probe;
 mod vitals;
 mod watch;
 
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crate::alerts::{Alerts, PatternRules};
@@ -184,10 +185,13 @@ pub struct HealthRules {
 
 impl HealthRules {
     /// The rules asked for, or the default ones that look as often as the alerts.
-    pub(crate) fn in_force(asked: Option<Self>, alerts: Option<&Alerts>) -> Self {
+    pub(crate) fn in_force(asked: Option<Self>, alerts: Option<&Alerts>) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<HealthRules>> = LazyLock::new(Arc::default);
         let every = alerts.filter(|_| asked.is_none()).map(|alerts| alerts.every);
         let rules = asked.unwrap_or_default();
-        Self { every: pause(every.unwrap_or(rules.every)), ..rules }
+        let rules = Self { every: pause(every.unwrap_or(rules.every)), ..rules };
+        // One for all clients that have no rules of their own.
+        if rules == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(rules) }
     }
 }
 
@@ -237,6 +241,6 @@ mod tests {
             HealthRules::in_force(Some(HealthRules::default()), Some(&alerts)).every,
             crate::alerts::EVERY
         );
-        assert_eq!(HealthRules::in_force(None, None), HealthRules::default());
+        assert_eq!(*HealthRules::in_force(None, None), HealthRules::default());
     }
 }

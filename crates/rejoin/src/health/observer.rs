@@ -71,11 +71,11 @@ pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
     let mut events = None;
     let watching = shared.ward.watching.get_or_init(|| {
         events = Some(shared.events.subscribe());
-        Watching {
+        Box::new(Watching {
             health: watch::Sender::new(shared.health()),
             board: Mutex::default(),
             over: watch::Sender::new(false),
-        }
+        })
     });
     if let Some(events) = events {
         // The task must not keep the client alive; a driver that ends ends the events.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::text::Text;
@@ -25,7 +25,7 @@ const SLEW: f64 = 0.0005;
 /// What is remembered between looks. The driver notes facts; whoever asks, looks.
 #[derive(Debug)]
 pub(crate) struct Ward {
-    pub(crate) rules: HealthRules,
+    pub(crate) rules: Arc<HealthRules>,
     notes: Mutex<Notes>,
     /// When the driver was last seen at work, in µs of the client's clock.
     pulse: AtomicU64,
@@ -41,23 +41,35 @@ pub(crate) struct Ward {
     waits_twice: AtomicU64,
     /// The topic of the message to ourselves: what comes on it is no news.
     loopback: Option<Text>,
-    pub(crate) watching: OnceLock<Watching>,
+    pub(crate) watching: OnceLock<Box<Watching>>,
 }
 
 #[derive(Debug)]
 struct Notes {
-    losses: Losses,
     /// Since when there is no open link.
     closed_since: Option<Instant>,
+    clock: WallClock,
+    /// `None` while nothing went wrong and nobody looked: most of a thousand clients are like that.
+    seen: Option<Box<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    losses: Losses,
     /// Filters that are wanted and were refused: no more than there are wishes.
     refused: BTreeMap<Text, String>,
     taken_over: Option<(Instant, String)>,
-    clock: WallClock,
     /// Of each stream: how many messages it was done with, and since when that has not changed.
     streams: BTreeMap<u64, (u64, Instant)>,
     loopback: Option<(Instant, Loop)>,
     pings: Pings,
     since: BTreeMap<&'static str, (HealthStatus, Instant)>,
+}
+
+impl Notes {
+    fn seen(&mut self) -> &mut Seen {
+        self.seen.get_or_insert_default()
+    }
 }
 
 /// Watches the wall clock against the monotonic one.
@@ -176,21 +188,15 @@ pub(crate) struct Vitals {
 }
 
 impl Ward {
-    pub(crate) fn new(rules: HealthRules, loopback: Option<Text>) -> Self {
+    pub(crate) fn new(rules: Arc<HealthRules>, loopback: Option<Text>) -> Self {
         let now = Instant::now();
         Self {
             rules,
             loopback,
             notes: Mutex::new(Notes {
-                losses: Losses::new(),
                 closed_since: Some(now),
-                refused: BTreeMap::new(),
-                taken_over: None,
                 clock: WallClock::new(now, SystemTime::now()),
-                streams: BTreeMap::new(),
-                loopback: None,
-                pings: Pings::default(),
-                since: BTreeMap::new(),
+                seen: None,
             }),
             pulse: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -217,7 +223,9 @@ impl Ward {
     /// What is wanted now. A refusal goes with the wish.
     pub(crate) fn wanted(&self, routes: &Routes) {
         self.wishes.store(routes.wanted(self.loopback.as_ref()) as u64, Ordering::Relaxed);
-        lock(&self.notes).refused.retain(|filter, _| routes.wants(filter));
+        if let Some(seen) = &mut lock(&self.notes).seen {
+            seen.refused.retain(|filter, _| routes.wants(filter));
+        }
     }
 
     pub(crate) fn waits_twice(&self, times: u64) {
@@ -238,12 +246,14 @@ impl Ward {
     }
 
     pub(crate) fn note_loopback(&self, seen: Loop) {
-        lock(&self.notes).loopback = Some((Instant::now(), seen));
+        lock(&self.notes).seen().loopback = Some((Instant::now(), seen));
     }
 
     /// The broker granted a filter.
     pub(crate) fn granted(&self, filter: &Text) {
-        lock(&self.notes).refused.remove(filter);
+        if let Some(seen) = &mut lock(&self.notes).seen {
+            seen.refused.remove(filter);
+        }
     }
 
     /// Notes what an event says about health; `stats` are those of the engine by then.
@@ -254,14 +264,14 @@ impl Ward {
             Event::Closed { cause, lasted, .. } => {
                 let mut notes = lock(&self.notes);
                 notes.closed_since = Some(now);
-                notes.losses.lost(cause, *lasted, now);
-                notes.pings.link_ended(stats);
+                notes.seen().losses.lost(cause, *lasted, now);
+                notes.seen().pings.link_ended(stats);
             }
             Event::SubscriptionRefused { filter, why } => {
-                lock(&self.notes).refused.insert(filter.clone(), why.to_string());
+                lock(&self.notes).seen().refused.insert(filter.clone(), why.to_string());
             }
             Event::TakenOver { evidence } => {
-                lock(&self.notes).taken_over = Some((now, evidence.clone()));
+                lock(&self.notes).seen().taken_over = Some((now, evidence.clone()));
             }
             _ => {}
         }
@@ -274,7 +284,7 @@ impl Shared {
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
         let ward = &self.ward;
         // One that ended in order has nothing left to answer.
-        if matches!(self.state.borrow().link, Link::Stopped { .. }) {
+        if self.state.look(|state| matches!(state.link, Link::Stopped { .. })) {
             return None;
         }
         let (now, limit) = (self.clock.timestamp(), ward.rules.stuck_after);
@@ -324,7 +334,7 @@ impl Shared {
         let mut checks = judge(&vitals, rules, now);
         let mut notes = lock(&self.ward.notes);
         for check in &mut checks {
-            let known = notes.since.entry(check.name).or_insert((check.status, now));
+            let known = notes.seen().since.entry(check.name).or_insert((check.status, now));
             if known.0 != check.status {
                 *known = (check.status, now);
             }
@@ -345,14 +355,15 @@ impl Shared {
         let state = self.state();
         let (rules, queue) = (&self.ward.rules, self.queue_figures());
         let (streams, stats) = (self.streams(), *lock(&self.stats));
-        let slow = self.ward.watching.get().map(Watching::slow).unwrap_or_default();
+        let slow = self.ward.watching.get().map(|watching| watching.slow()).unwrap_or_default();
         let mut notes = lock(&self.ward.notes);
-        let notes = &mut *notes;
+        let Notes { closed_since, clock, seen } = &mut *notes;
+        let seen = seen.get_or_insert_default();
         let mut idle = Vec::new();
         let full = self.is_full_of(&streams);
-        notes.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
+        seen.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
         for stream in streams {
-            let known = notes.streams.entry(stream.id).or_insert((stream.done, now));
+            let known = seen.streams.entry(stream.id).or_insert((stream.done, now));
             if known.0 != stream.done || stream.waiting == 0 {
                 *known = (stream.done, now);
             }
@@ -364,23 +375,23 @@ impl Shared {
         }
         let fresh = |at: Instant| now.saturating_duration_since(at) <= rules.patterns.contest_memory;
         Vitals {
-            closed_for: notes.closed_since.map(|since| now.saturating_duration_since(since)),
+            closed_for: closed_since.map(|since| now.saturating_duration_since(since)),
             subscriptions: self.ward.wishes(),
-            refused: notes.refused.iter().map(|(filter, why)| (filter.to_string(), why.clone())).collect(),
+            refused: seen.refused.iter().map(|(filter, why)| (filter.to_string(), why.clone())).collect(),
             limit_bytes: queue.limit_bytes,
             limit_messages: queue.limit_messages,
             oldest: self.oldest_age(),
-            ping: notes.pings.look(&stats, now),
-            loopback: notes
+            ping: seen.pings.look(&stats, now),
+            loopback: seen
                 .loopback
                 .clone()
                 .filter(|(at, seen)| matches!(seen, Loop::Refused(_)) || fresh(*at))
                 .map(|(_, seen)| seen),
             slow,
-            flapping: notes.losses.flapping(&rules.patterns, now),
-            contest: notes.losses.contest(&rules.patterns, state.client_id.as_str(), now),
-            taken_over: notes.taken_over.clone().filter(|(at, _)| fresh(*at)).map(|(_, evidence)| evidence),
-            clock: notes.clock.look(rules, now, SystemTime::now()),
+            flapping: seen.losses.flapping(&rules.patterns, now),
+            contest: seen.losses.contest(&rules.patterns, state.client_id.as_str(), now),
+            taken_over: seen.taken_over.clone().filter(|(at, _)| fresh(*at)).map(|(_, evidence)| evidence),
+            clock: clock.look(rules, now, SystemTime::now()),
             idle,
             state,
         }

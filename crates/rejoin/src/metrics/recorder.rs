@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::{LossCause, Message, OutageBill, Stage, Stats, StopReason, Timestamp};
 
-use super::meter::{Meters, Run};
+use super::meter::{Meters, Run, Traffic};
 use super::names;
 use crate::error::PublishError;
 use crate::events::Event;
@@ -19,6 +19,13 @@ pub(crate) struct Recorder {
     state: &'static str,
     pings_answered: u64,
     pings_took: Duration,
+    /// Made with the first message.
+    runs: Option<Box<Runs>>,
+}
+
+/// What this turn measured of messages.
+#[derive(Debug, Default)]
+struct Runs {
     ack: [Run; 3],
     wait: [Run; 3],
     transit: Run,
@@ -32,10 +39,18 @@ impl Default for Recorder {
             state: "",
             pings_answered: 0,
             pings_took: Duration::ZERO,
-            ack: Default::default(),
-            wait: Default::default(),
-            transit: Run::default(),
+            runs: None,
         }
+    }
+}
+
+impl Runs {
+    fn flush(&mut self, traffic: &Traffic) {
+        let (ack, wait) = (self.ack.iter_mut().zip(&traffic.ack), self.wait.iter_mut().zip(&traffic.wait));
+        for (run, cells) in ack.chain(wait) {
+            run.flush(cells);
+        }
+        self.transit.flush(&traffic.transit);
     }
 }
 
@@ -44,6 +59,10 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl Recorder {
+    fn runs(&mut self) -> &mut Runs {
+        self.runs.get_or_insert_default()
+    }
+
     /// The attempt goes on to this stage.
     pub(crate) const fn reached(&mut self, stage: Stage) {
         self.reached = stage;
@@ -51,36 +70,37 @@ impl Recorder {
 
     /// A message was handed to the transport for the first time.
     pub(crate) fn first_sent(&mut self, qos: Qos, waited_micros: u64, meters: &Meters) {
-        self.wait[qos as usize].record(waited_micros, &meters.wait[qos as usize]);
+        self.runs().wait[qos as usize].record(waited_micros, &meters.traffic.pen().wait[qos as usize]);
     }
 
     /// The broker acknowledged a message; at QoS 0 it was handed to the transport.
     pub(crate) fn delivered(&mut self, qos: Qos, took_micros: Option<u64>, meters: &Meters) {
         let index = qos as usize;
-        meters.acked[index].add(1);
+        let traffic = meters.traffic.pen();
+        traffic.acked[index].add(1);
         let Some(micros) = took_micros else { return };
         match qos {
-            Qos::AtMostOnce => self.wait[index].record(micros, &meters.wait[index]),
-            _ => self.ack[index].record(micros, &meters.ack[index]),
+            Qos::AtMostOnce => self.runs().wait[index].record(micros, &traffic.wait[index]),
+            _ => self.runs().ack[index].record(micros, &traffic.ack[index]),
         }
     }
 
     /// The broker answered a message after this time since it was sent; it was sent once.
     pub(crate) fn in_transit(&mut self, took: Duration, meters: &Meters) {
-        self.transit.record(micros(took), &meters.transit);
+        self.runs().transit.record(micros(took), &meters.traffic.pen().transit);
     }
 
     /// A message ended otherwise.
     #[expect(clippy::unused_self, reason = "everything the driver counts goes through here")]
     pub(crate) fn failed(&self, why: &PublishError, meters: &Meters) {
         if let Some(reason) = names::failure(why) {
-            meters.failed[reason].add(1);
+            meters.traffic.pen().failed[reason].add(1);
         }
     }
 
     #[expect(clippy::unused_self, reason = "everything the driver counts goes through here")]
     pub(crate) fn received(&self, message: &Message, meters: &Meters) {
-        meters.received[message.qos as usize][usize::from(message.dup)].add(1);
+        meters.traffic.pen().received[message.qos as usize][usize::from(message.dup)].add(1);
     }
 
     /// Something happened that is told as an event.
@@ -93,7 +113,7 @@ impl Recorder {
                     LossCause::ConnectTimeout(_) => self.reached,
                     _ => Stage::Connack,
                 };
-                meters.failed_at[at as usize].add(1);
+                meters.trouble.pen().failed_at[at as usize].add(1);
             }
             Event::Opened { stages, session, outage, .. } => {
                 self.open = true;
@@ -103,23 +123,23 @@ impl Recorder {
                     meters.stages[stage as usize].record(micros(took), 1);
                 }
                 if let Some(outage) = outage {
-                    meters.outage.record(micros(*outage), 1);
+                    meters.trouble.pen().outage.record(micros(*outage), 1);
                 }
             }
             Event::Closed { cause, .. } => {
                 self.open = false;
-                meters.link_ends[names::link_end(cause)].add(1);
+                meters.trouble.pen().link_ends[names::link_end(cause)].add(1);
             }
             Event::Recovered { bill, .. } => recovered(bill, meters),
-            Event::TakenOver { .. } => meters.id_conflicts.add(1),
+            Event::TakenOver { .. } => meters.trouble.pen().id_conflicts.add(1),
             // An orderly end closes a link that was never lost.
             Event::Stopped { reason: StopReason::Shutdown } if self.open => {
                 self.open = false;
                 let shutdown = LossCause::Local(rejoin_core::LocalCause::Shutdown);
-                meters.link_ends[names::link_end(&shutdown)].add(1);
+                meters.trouble.pen().link_ends[names::link_end(&shutdown)].add(1);
             }
             // Told by whoever knows what a subscription may have missed.
-            event if event.name() == "gap" => meters.gaps.add(1),
+            event if event.name() == "gap" => meters.trouble.pen().gaps.add(1),
             _ => {}
         }
     }
@@ -140,11 +160,9 @@ impl Recorder {
         oldest: Option<Timestamp>,
         meters: &Meters,
     ) {
-        for (run, cells) in self.ack.iter_mut().zip(&meters.ack).chain(self.wait.iter_mut().zip(&meters.wait))
-        {
-            run.flush(cells);
+        if let Some(runs) = &mut self.runs {
+            runs.flush(meters.traffic.pen());
         }
-        self.transit.flush(&meters.transit);
         if stats.pings_answered != self.pings_answered {
             let took = stats.pings_took - self.pings_took;
             let answered = stats.pings_answered - self.pings_answered;
@@ -159,7 +177,7 @@ impl Recorder {
 
 fn recovered(bill: &OutageBill, meters: &Meters) {
     let phases = [bill.detect, bill.refused, bill.waited, bill.connect, bill.resubscribe, bill.drain];
-    for (cells, took) in meters.recovery.iter().zip(phases) {
+    for (cells, took) in meters.trouble.pen().recovery.iter().zip(phases) {
         cells.record(micros(took), 1);
     }
 }

@@ -211,20 +211,21 @@ fn histograms<const N: usize>(names: &[&'static str; N], cells: &[Cells; N]) -> 
 }
 
 fn failures(meters: &Meters, evicted_at_once: u64) -> ByName<u64> {
-    let mut failed = counts(&FAILURES, &meters.failed);
+    let mut failed = counts(&FAILURES, &meters.traffic.figures().failed);
     failed.rows[EVICTED].1 += evicted_at_once;
     failed
 }
 
 /// How long the broker took for acknowledgements, at QoS 1 and 2 together: what waited in the queue waited for us.
 pub(crate) fn acks(shared: &Shared) -> Histogram {
-    shared.meters.transit.histogram()
+    shared.meters.traffic.figures().transit.histogram()
 }
 
 /// The figures of this client now.
 pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
     let meters = &shared.meters;
-    let (acked, in_flight) = (meters.acked.each_ref().map(Count::get), meters.in_flight.get());
+    let (trouble, traffic) = (meters.trouble.figures(), meters.traffic.figures());
+    let (acked, in_flight) = (traffic.acked.each_ref().map(Count::get), meters.in_flight.get());
     let state = shared.state();
     let queue = shared.queue_figures();
     let stats = *lock(&shared.stats);
@@ -246,18 +247,18 @@ pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
         last_heard: shared.heard_micros().map(when),
         connect_attempts: ConnectAttempts {
             opened: meters.opened.get(),
-            failed: counts(&STAGES, &meters.failed_at),
+            failed: counts(&STAGES, &trouble.failed_at),
         },
-        disconnects: counts(&LINK_ENDS, &meters.link_ends),
+        disconnects: counts(&LINK_ENDS, &trouble.link_ends),
         sessions: counts(&SESSIONS, &meters.sessions),
-        subscription_gaps: meters.gaps.get(),
-        id_conflicts: meters.id_conflicts.get(),
+        subscription_gaps: trouble.gaps.get(),
+        id_conflicts: trouble.id_conflicts.get(),
         accepted: queue.accepted,
         acked,
         failed: failures(meters, queue.evicted),
         not_accepted: shared.counters.not_accepted.load(Ordering::Relaxed),
         resent: stats.resent,
-        received: meters.received.each_ref().map(|by_dup| by_dup.each_ref().map(Count::get)),
+        received: traffic.received.each_ref().map(|by_dup| by_dup.each_ref().map(Count::get)),
         sent_bytes: stats.bytes_sent,
         received_bytes: stats.bytes_received,
         queue_messages: state.ahead,
@@ -270,11 +271,11 @@ pub(crate) fn take(shared: &Shared) -> MetricsSnapshot {
         handler_lag: shared.unread(),
         handler_dropped: shared.counters.dropped_qos0.load(Ordering::Relaxed),
         connect_stage: histograms(&STAGES, &meters.stages),
-        outage: meters.outage.histogram(),
-        recovery: histograms(&PHASES, &meters.recovery),
+        outage: trouble.outage.histogram(),
+        recovery: histograms(&PHASES, &trouble.recovery),
         ping_round_trip: meters.ping.histogram(),
-        ack_duration: meters.ack.each_ref().map(Cells::histogram),
-        queue_wait: meters.wait.each_ref().map(Cells::histogram),
+        ack_duration: traffic.ack.each_ref().map(Cells::histogram),
+        queue_wait: traffic.wait.each_ref().map(Cells::histogram),
         queue_sync: meters.syncs.get().map(|syncs| syncs.histogram()).unwrap_or_default(),
         health: watching.map(|watching| status(watching.subscribe().borrow().status)),
         baseline_ratios: watching.map(|watching| ratios(watching.baselines())).unwrap_or_default(),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use rejoin_core::{TransportError, TransportErrorKind};
 use tokio::net::lookup_host;
@@ -15,9 +15,13 @@ use crate::sync::lock;
 
 type Answer = Option<Result<Vec<SocketAddr>, TransportError>>;
 
-/// What names had for addresses, and what these were like.
+/// What names had for addresses, and what these were like. Takes memory when there is something to remember: a client
+/// whose server is given as an address never asks.
 #[derive(Debug, Default)]
-pub(crate) struct Resolver {
+pub(crate) struct Resolver(OnceLock<Box<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
     names: Mutex<HashMap<(String, u16), Known>>,
     health: Mutex<Health>,
 }
@@ -46,6 +50,10 @@ impl Found {
 }
 
 impl Resolver {
+    fn memory(&self) -> &Memory {
+        self.0.get_or_init(Box::default)
+    }
+
     /// The addresses of a name, by then at the latest.
     pub(super) async fn look_up(
         &self,
@@ -75,18 +83,19 @@ impl Resolver {
         let (found, instead_of) = match answer {
             Ok(found) => (found, None),
             Err(error) => {
-                let old = lock(&self.names).get(&(host.to_owned(), port)).map(|known| known.good.clone());
+                let old =
+                    lock(&self.memory().names).get(&(host.to_owned(), port)).map(|known| known.good.clone());
                 match old.filter(|old| !old.is_empty()) {
                     Some(old) => (old, Some(error)),
                     None => return Err(error),
                 }
             }
         };
-        Ok(Found { addresses: lock(&self.health).sort(&found, Instant::now()), instead_of })
+        Ok(Found { addresses: lock(&self.memory().health).sort(&found, Instant::now()), instead_of })
     }
 
     fn ask(&self, host: &str, port: u16) -> watch::Receiver<Answer> {
-        let mut names = lock(&self.names);
+        let mut names = lock(&self.memory().names);
         let known = names.entry((host.to_owned(), port)).or_default();
         if let Some(asked) = &known.asked
             && asked.borrow().is_none()
@@ -113,14 +122,15 @@ impl Resolver {
 
     /// An address of this name worked: it, and those beside it, are worth remembering.
     pub(super) fn worked(&self, host: &str, port: u16, address: SocketAddr, all: &[SocketAddr]) {
-        lock(&self.health).worked(address);
-        if let Some(known) = lock(&self.names).get_mut(&(host.to_owned(), port)) {
+        let Some(memory) = self.0.get() else { return };
+        lock(&memory.health).worked(address);
+        if let Some(known) = lock(&memory.names).get_mut(&(host.to_owned(), port)) {
             all.clone_into(&mut known.good);
         }
     }
 
     pub(super) fn failed(&self, address: SocketAddr) {
-        lock(&self.health).failed(address, Instant::now());
+        lock(&self.memory().health).failed(address, Instant::now());
     }
 }
 
@@ -150,7 +160,7 @@ mod tests {
     fn hanging(resolver: &Resolver, good: &[SocketAddr]) -> watch::Sender<Answer> {
         let (answer, asked) = watch::channel(None);
         let known = Known { good: good.to_vec(), asked: Some(asked) };
-        lock(&resolver.names).insert(("broker.example".to_owned(), 1883), known);
+        lock(&resolver.memory().names).insert(("broker.example".to_owned(), 1883), known);
         answer
     }
 
@@ -177,7 +187,8 @@ mod tests {
         assert!(found.instead_of.is_some());
         let new: SocketAddr = "192.0.2.3:1883".parse().unwrap();
         answer.send_replace(Some(Ok(vec![new])));
-        let asked = lock(&resolver.names)[&("broker.example".to_owned(), 1883)].asked.clone().unwrap();
+        let asked =
+            lock(&resolver.memory().names)[&("broker.example".to_owned(), 1883)].asked.clone().unwrap();
         assert_eq!(*asked.borrow(), Some(Ok(vec![new])));
     }
 

@@ -1,5 +1,6 @@
 //! The limits of the stages of opening a link.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// How long each stage of opening a link may take. All stand under the two clocks of the attempt,
@@ -22,6 +23,14 @@ pub struct StageLimits {
     pub tls: Duration,
     /// WebSocket handshake. Default 30 s, for the same reason.
     pub websocket: Duration,
+}
+
+impl StageLimits {
+    /// The default ones are in memory once, however many clients there are.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<StageLimits>> = LazyLock::new(Arc::default);
+        if self == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(self) }
+    }
 }
 
 impl Default for StageLimits {

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -60,16 +61,17 @@ pub(crate) type BoxStream = Box<dyn ByteStream>;
 pub(crate) struct Dial {
     /// TCP_USER_TIMEOUT: how long written bytes may stay unacknowledged.
     pub(crate) user_timeout: Duration,
-    pub(crate) limits: StageLimits,
+    pub(crate) limits: Arc<StageLimits>,
     pub(crate) resolver: Resolver,
     pub(crate) proxies: Proxies,
     pub(crate) login: Option<CredentialSource>,
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) connector: Option<Connector>,
     /// The address of ours to connect from.
     pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: tls::Shop,
+    /// Where a server is spoken to over TLS.
+    pub(crate) tls: Option<Box<tls::Shop>>,
     #[cfg(feature = "ws")]
     pub(crate) websocket: ws::WebSocket,
     /// Largest packet taken from the broker, in bytes.
@@ -210,8 +212,12 @@ async fn secured(
     if !target.scheme.is_secure() {
         return Ok(stream);
     }
+    let Some(shop) = &dial.tls else {
+        let what = "no server of this client was to be spoken to over TLS; this is a mistake in rejoin";
+        return Err(OpenError::new(Stage::Tls, TransportErrorKind::Other, what));
+    };
     let until = until.min(Instant::now() + dial.limits.tls);
-    tls::secure(&dial.tls, target, stream, until, trip).await
+    tls::secure(shop, target, stream, until, trip).await
 }
 
 #[cfg(not(feature = "tls"))]

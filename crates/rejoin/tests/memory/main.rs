@@ -1,7 +1,11 @@
-//! What a message that waits in memory costs, counted by the allocator: a binary of its own, because it has only one.
+//! What a message that waits in memory costs, and a client, counted by the allocator: a binary of its own, because it has
+//! only one.
+
+mod idle;
 
 use std::alloc::System;
 use std::net::TcpListener;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap::Cap;
 use rejoin::{Client, Qos, Queue};
@@ -23,6 +27,12 @@ const CELL: usize = 56;
 const REST: usize = 4;
 /// The inbox, which keeps room for 8192 commands of up to 128 B, twice, after a burst.
 const INBOX: usize = 2 * 8192 * 128 / MESSAGES;
+
+/// What one test allocates must not be counted by another.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -61,6 +71,7 @@ async fn bytes_each(case: Case) -> usize {
 
 #[test]
 fn a_message_in_memory_costs_little_beside_its_bytes() {
+    let _turn = turn();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for (kept, at_once) in [(false, false), (true, false), (false, true), (true, true)] {
         let case = Case { kept, at_once };

@@ -67,7 +67,8 @@ impl World {
 
     pub(super) fn with(config: &RecoveryConfig, policy: VersionPolicy, servers: usize, seed: u64) -> Self {
         let now = Timestamp::from_micros(77_000_000);
-        let mut recovery = Recovery::new(config, &LinkConfig::default(), policy, servers, seed);
+        let mut recovery =
+            Recovery::new(&config.clone().into(), &LinkConfig::default(), policy, servers, seed);
         let first = recovery.start(now);
         assert_eq!((first.verdict, first.retry_at), (Verdict::Now, Some(now)));
         Self { recovery, now, version: Version::V5, reached: Vec::new() }

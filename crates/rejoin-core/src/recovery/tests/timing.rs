@@ -381,7 +381,7 @@ fn the_limits_double_on_expiry_and_halve_on_success() {
 fn a_short_limit_of_opening_grows_to_ten_seconds_and_no_further() {
     for (set, most) in [(secs(2), secs(10)), (secs(12), secs(12)), (millis(100), millis(600))] {
         let link = LinkConfig { connect_timeout: set, ..LinkConfig::default() };
-        let mut recovery = Recovery::new(&defaults(), &link, VersionPolicy::Prefer5, 1, 1);
+        let mut recovery = Recovery::new(&defaults().into(), &link, VersionPolicy::Prefer5, 1, 1);
         let mut now = Timestamp::ZERO;
         recovery.start(now);
         for _ in 0..9 {
@@ -398,7 +398,7 @@ fn a_short_limit_of_opening_grows_to_ten_seconds_and_no_further() {
 fn scaled_down_limits_stay_scaled_down_and_longer_ones_stay_long() {
     for (set, most) in [(millis(200), millis(1_200)), (secs(90), secs(90))] {
         let link = LinkConfig { connack_timeout: set, ..LinkConfig::default() };
-        let mut recovery = Recovery::new(&defaults(), &link, VersionPolicy::Prefer5, 1, 1);
+        let mut recovery = Recovery::new(&defaults().into(), &link, VersionPolicy::Prefer5, 1, 1);
         let mut now = Timestamp::ZERO;
         recovery.start(now);
         for _ in 0..9 {

@@ -8,7 +8,7 @@ use super::bench::{Bench, config};
 
 fn bench() -> Bench {
     let mut config = config();
-    config.authentication = Some(Authentication { method: Text::from_static("SCRAM"), data: None });
+    config.authentication = Some(Box::new(Authentication { method: Text::from_static("SCRAM"), data: None }));
     let mut bench = Bench::new(config);
     bench.engine.set_auth_data(Some(Bytes::from_static(b"first")));
     bench

@@ -28,7 +28,7 @@ fn v311(mut config: Config) -> Config {
 
 fn authenticated() -> Config {
     let mut config = config();
-    config.authentication = Some(Authentication { method: Text::from_static("SCRAM"), data: None });
+    config.authentication = Some(Box::new(Authentication { method: Text::from_static("SCRAM"), data: None }));
     config
 }
 

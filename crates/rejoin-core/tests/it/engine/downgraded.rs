@@ -200,6 +200,22 @@ fn sent_as_another_message_it_keeps_its_place_and_the_store_its_first_identifier
 }
 
 #[test]
+fn one_that_begins_anew_is_sent_again_behind_what_was_sent_before_it() {
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::AtLeastOnce);
+    b.publish(Qos::AtLeastOnce);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 1", "PUBLISH 2 q1 dup 2", "PUBLISH 3 q1 dup 3"]);
+    b.puback(2, ReasonCode::SUCCESS);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 3 q1 dup 3", "PUBLISH 4 q1 dup 1"], "[MQTT-4.6.0-1]");
+}
+
+#[test]
 fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
     let mut config = lowering();
     config.session.packet_id_max = 1;

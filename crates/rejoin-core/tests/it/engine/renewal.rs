@@ -190,7 +190,7 @@ fn a_token_of_five_seconds_just_fits_the_budget() {
 #[test]
 fn a_link_with_a_method_stays_and_proves_the_new_ones() {
     let mut config = config();
-    config.authentication = Some(Authentication { method: Text::from_static("JWT"), data: None });
+    config.authentication = Some(Box::new(Authentication { method: Text::from_static("JWT"), data: None }));
     let mut b = Bench::new(config);
     b.input(Input::Tick);
     b.until_open();

@@ -14,6 +14,8 @@ pub(in crate::sim) enum Entry {
     HandedOver { client: u8, number: u64 },
     /// A client confirmed one.
     Confirmed { client: u8, number: u64, qos: u8 },
+    /// The session of a client ended, by its time or otherwise.
+    SessionEnded { client: u8 },
 }
 
 impl Entry {
@@ -25,6 +27,7 @@ impl Entry {
             Self::Confirmed { client, number, qos } => {
                 number ^ ((client as u64) << 62) ^ ((qos as u64) << 60) ^ 2
             }
+            Self::SessionEnded { client } => ((client as u64) << 62) ^ 3,
         }
     }
 }
@@ -49,6 +52,9 @@ impl Account {
                     number,
                     qos: d.qos as u8,
                 }),
+                LedgerEntry::SessionEnded { client: name, .. } => {
+                    Some(Entry::SessionEnded { client: client(name) })
+                }
                 _ => None,
             };
             if let Some(line) = line {

@@ -38,6 +38,11 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
                 heard.doubtful |= client.is_out_of_date;
             }
         }
+        Entry::SessionEnded { client } => {
+            if let Some(of) = clients.get_mut(usize::from(client)) {
+                of.session_ended = true;
+            }
+        }
         Entry::Confirmed { client, number, qos } => {
             let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
             let heard = of.app.heard.entry(number).or_default();
@@ -179,7 +184,10 @@ pub(in crate::sim) fn heard(
     entry.once = qos == 2;
     let Some(id) = id else { return Ok(()) };
     if !entry.ids.contains(&id) {
-        entry.ids.push(id);
+        // At QoS 1 each copy has a name of its own.
+        if qos == 2 {
+            entry.ids.push(id);
+        }
     } else if app.lives > 0 && !entry.taken {
         marks.hit("message told again after a crash");
     }
@@ -338,6 +346,22 @@ mod tests {
     fn only_messages_that_were_under_way_when_a_store_failed_may_swap_places() {
         assert_eq!(swapped(|_| {}).map_err(|alarm| alarm.oracle), Err("O7"));
         assert_eq!(swapped(|message| message.out_of_order = message.arrival == 2), Ok(()));
+    }
+
+    #[test]
+    fn names_at_qos_1_are_not_held_against_the_one_at_qos_2() {
+        let mut app = App::default();
+        app.heard.entry(47).or_default().handed_over = 1;
+        let mut hears = |name, qos| {
+            heard(&mut app, 47, Some(MessageId(name)), qos, &mut Marks::default())
+                .map_err(|alarm| alarm.oracle)
+        };
+        for name in 1..=10 {
+            assert_eq!(hears(name, 1), Ok(()));
+        }
+        assert_eq!(hears(11, 2), Ok(()));
+        assert_eq!(hears(11, 2), Ok(()), "told again after a crash");
+        assert_eq!(hears(12, 2), Err("O22"));
     }
 
     #[test]

@@ -43,8 +43,8 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
         (false, Some(owed)) => owed + receives + 1,
         (false, None) => usize::MAX,
     };
-    // What the application was given, and not an identifier more than the broker will release.
-    let ids = books.owed.filter(|_| books.certain).unwrap_or(usize::MAX);
+    // What came and was not released, refused or used otherwise, and not an identifier more than the broker will release.
+    let ids = books.owed.filter(|_| books.certain).unwrap_or(usize::MAX).min(client.tap.may_hold());
     let near = client.app.open_qos0 + 4 * window + 64 + near_most(client);
     let bounds = [
         (

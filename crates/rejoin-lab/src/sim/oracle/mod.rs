@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod books;
+mod inbound;
 pub(super) mod memory;
 mod overruns;
 pub(super) mod tap;

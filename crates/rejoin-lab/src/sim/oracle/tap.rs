@@ -9,6 +9,7 @@ use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
 use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
 
 use super::Alarm;
+use super::inbound::Inbound;
 use super::overruns::Overruns;
 use crate::sim::app::{App, number, whose};
 use crate::sim::marks::Marks;
@@ -89,6 +90,8 @@ pub(in crate::sim) struct Tap {
     /// The disk takes nothing more: links go on without their records.
     store_failed: bool,
     limits: Overruns,
+    /// The inbound QoS 2 identifiers that may be held.
+    inbound: Inbound,
     /// What CONNECT has to carry.
     password: Option<Bytes>,
     own_window: Option<u16>,
@@ -118,6 +121,7 @@ impl Tap {
             own_window: config.session.in_flight_max,
             lowers: config.session.lower_qos,
             limits: Overruns::new(&config.link),
+            inbound: Inbound::default(),
             password: None,
             known: Known::default(),
             session_unsafe: None,
@@ -159,6 +163,7 @@ impl Tap {
         }
         (self.durable, self.store_failed) = (self.has_store, false);
         self.limits.new_process();
+        self.inbound.crashed(self.known.held.keys().copied());
         self.crashed = true;
         self.has_session = records.iter().any(|record| matches!(record, Record::SessionStarted { .. }));
         if !self.durable {
@@ -183,6 +188,11 @@ impl Tap {
         self.limits.sent_large();
     }
 
+    /// How many inbound QoS 2 identifiers may be held, by what went over the wire.
+    pub(in crate::sim) fn may_hold(&self) -> usize {
+        self.inbound.len()
+    }
+
     /// The version of the present link, or of the last.
     pub(in crate::sim) const fn version(&self) -> Version {
         self.link.version
@@ -203,6 +213,7 @@ impl Tap {
     /// A transport opened.
     pub(in crate::sim) fn opened(&mut self, now: u64) {
         self.limits.opened();
+        self.inbound.opened();
         self.link = OnLink::new(now);
     }
 
@@ -245,6 +256,7 @@ impl Tap {
 
     fn packet(&mut self, packet: &Packet, of: &mut Listener<'_>) -> Ruling {
         self.limits.answers(packet);
+        self.inbound.answers(packet);
         let held = |id: &PacketId| self.known.held.contains_key(id);
         match packet {
             Packet::Connect(connect) => {
@@ -382,6 +394,7 @@ impl Tap {
         self.link.down.push(bytes.clone());
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
+            self.inbound.receives(&packet);
             if self.link.is_up {
                 self.limits.receives(&packet, self.link.version);
             }

@@ -85,6 +85,7 @@ pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Proxies {
         Proxy::parse(&value)
             .inspect_err(|error| tracing::warn!(target: "rejoin", variable = name, %error, "not used"))
             .ok()
+            .map(Box::new)
     };
     let all = proxy("ALL_PROXY");
     Proxies {

@@ -119,9 +119,9 @@ impl std::str::FromStr for Proxy {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
     /// For servers that are spoken to over TLS.
-    secure: Option<Proxy>,
+    secure: Option<Box<Proxy>>,
     /// For all others.
-    plain: Option<Proxy>,
+    plain: Option<Box<Proxy>>,
     except: Exceptions,
     /// Named by the application, which then means loopback, too.
     named: bool,
@@ -130,6 +130,7 @@ pub(crate) struct Proxies {
 impl Proxies {
     /// This one, for every server.
     pub(crate) fn of(proxy: Proxy) -> Self {
+        let proxy = Box::new(proxy);
         Self { secure: Some(proxy.clone()), plain: Some(proxy), except: Exceptions::default(), named: true }
     }
 
@@ -143,7 +144,7 @@ impl Proxies {
     pub(super) fn choose(&self, target: &ServerUrl) -> Option<&Proxy> {
         let proxy = if target.scheme.is_secure() { &self.secure } else { &self.plain };
         let near = !self.named && is_loopback(&target.host);
-        proxy.as_ref().filter(|_| !near && !self.except.hold(&target.host, target.port))
+        proxy.as_deref().filter(|_| !near && !self.except.hold(&target.host, target.port))
     }
 }
 
