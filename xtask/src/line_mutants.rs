@@ -13,10 +13,16 @@ const STATE: &str = "docs/line-mutants.tsv";
 const PAGE: &str = "docs/line-mutants.md";
 /// Where cargo-mutants leaves its lists.
 const OUT: &str = "target/line-mutants";
+/// Where it builds, from one call to the next: only the core is compiled again for each mutant.
+const BUILT: &str = "target/line-mutants-built";
+/// Tests of the core; examples in the documentation are built one by one, and say little about lines.
+const CORE: [&str; 3] = ["--", "--lib", "--tests"];
+/// What the first round leaves out: most of the time of the tests, and the least about single lines.
+const SLOW: [&str; 5] = ["--", "--skip", "properties::", "--skip", "codec::"];
 /// A file has at most some hundred mutants of a few seconds each.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
-/// A test of the core that runs so long hangs, and a hang is seen.
-const HANGS: &str = "30";
+/// All tests of the core take under three seconds: one that runs so long hangs, and a hang is seen.
+const HANGS: &str = "12";
 /// The same for 48 seeds of the simulation.
 const SEEDS_HANG: &str = "120";
 
@@ -26,7 +32,7 @@ const HEAD: &str = "\
 cargo-mutants changes one expression of `session`, `link` and `recovery` at a time: a condition turned round, a function that returns at once, an arm
 deleted. The tests of the core must see it, by a failure or because they hang; what none of them sees goes before 48 seeds of the
 [simulation](simulation.md). `cargo xtask line-mutants --minutes N` goes on with the files that were not tried as they are now, and writes this
-page; what was found is in `line-mutants.tsv`, with the reason for each survivor.
+page; `--again` tries only the survivors, after new tests. What was found is in `line-mutants.tsv`, with the reason for each survivor.
 
 ";
 
@@ -55,18 +61,30 @@ struct State {
     survivors: Vec<Survivor>,
 }
 
-/// `--minutes N`: how long it begins with further files.
+/// What became of some mutants, by name.
+struct Lists {
+    caught: Vec<String>,
+    hung: Vec<String>,
+    unviable: Vec<String>,
+    missed: Vec<String>,
+}
+
+/// `--minutes N`: how long it begins with further files. `--again`: the survivors, before the tests as they are now.
 pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     let minutes = match flags {
         [] => Some(u64::MAX / 60),
         ["--minutes", number] => number.parse().ok(),
-        _ => None,
+        ["--again"] => None,
+        _ => {
+            let asked = flags.join(" ");
+            say::line(&format!("xtask line-mutants: `{asked}`: the flags are --minutes N and --again"));
+            return false;
+        }
     };
-    let Some(minutes) = minutes else {
-        say::line(&format!("xtask line-mutants: `{}`: the only flag is --minutes N", flags.join(" ")));
-        return false;
-    };
-    let done = State::read(root).and_then(|mut state| state.go_on(root, Duration::from_secs(minutes * 60)));
+    let done = State::read(root).and_then(|mut state| match minutes {
+        Some(minutes) => state.go_on(root, Duration::from_secs(minutes * 60)),
+        None => state.again(root),
+    });
     if let Err(error) = &done {
         say::line(&format!("xtask line-mutants: {error}"));
     }
@@ -101,7 +119,8 @@ impl State {
         let (begun, files) = (Instant::now(), files(root)?);
         self.files.retain(|file, _| files.contains(file));
         for file in &files {
-            let hash = hash(&fs::read(root.join(file)).map_err(|error| format!("{file}: {error}"))?);
+            let hash =
+                hash(&fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?);
             if self.files.get(file).is_some_and(|tried| tried.hash == hash) || begun.elapsed() >= time {
                 continue;
             }
@@ -109,29 +128,50 @@ impl State {
             self.try_file(root, file, hash)?;
             self.write(root, files.len())?;
         }
-        while let Some(at) = self.survivors.iter().position(|survivor| survivor.seeds.is_empty()) {
-            if begun.elapsed() >= time {
-                break;
+        for file in &files {
+            if begun.elapsed() >= time || !self.survivors.iter().any(|one| one.untried(file)) {
+                continue;
             }
-            say::line(&format!("48 seeds: {}", self.survivors[at].name));
-            self.survivors[at].seeds = seeds(root, &self.survivors[at])?;
+            say::line(&format!("{file}: 48 seeds"));
+            let names = self.survivors.iter().filter(|one| one.untried(file)).map(|one| one.name.as_str());
+            let missed = simulated(root, file, names)?;
+            for one in self.survivors.iter_mut().filter(|one| one.untried(file)) {
+                one.seeds = if missed.contains(&one.name) { "lives" } else { "found" }.to_owned();
+            }
             self.write(root, files.len())?;
         }
         self.write(root, files.len())
     }
 
+    /// What was seen by no test goes before the tests as they are now.
+    fn again(&mut self, root: &Path) -> Result<(), String> {
+        let all = files(root)?;
+        for file in &all {
+            let of_file = |one: &&Survivor| one.file == *file;
+            let names: Vec<_> = self.survivors.iter().filter(of_file).map(|one| one.name.as_str()).collect();
+            if names.is_empty() {
+                continue;
+            }
+            say::line(file);
+            let lists = tested(root, &chosen(file, names.into_iter()))?;
+            if let Some(tried) = self.files.get_mut(file) {
+                tried.caught += lists.caught.len();
+                tried.hung += lists.hung.len();
+            }
+            self.survivors.retain(|one| one.file != *file || lists.missed.contains(&one.name));
+            self.write(root, all.len())?;
+        }
+        Ok(())
+    }
+
     fn try_file(&mut self, root: &Path, file: &str, hash: String) -> Result<(), String> {
-        mutate(
-            root,
-            &["--package", "rejoin-core", "--file", file, "--timeout", HANGS, "--profile", "mutants"],
-        )?;
-        let list = |name: &str| listed(root, name);
-        let (caught, hung) = (list("caught")?.len(), list("timeout")?.len());
-        self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable: list("unviable")?.len() });
+        let lists = tested(root, &["--file".to_owned(), file.to_owned()])?;
+        let (caught, hung, unviable) = (lists.caught.len(), lists.hung.len(), lists.unviable.len());
+        self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable });
         let known = std::mem::take(&mut self.survivors);
         let (old, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|survivor| survivor.file == file);
         self.survivors = others;
-        for name in list("missed")? {
+        for name in lists.missed {
             // What was said about it before is said again, wherever the line is now.
             let before = old.iter().find(|old| what(&old.name) == what(&name));
             let why = before.map(|before| before.why.clone()).unwrap_or_default();
@@ -200,40 +240,84 @@ fn files(root: &Path) -> Result<Vec<String>, String> {
     Ok(files)
 }
 
-fn mutate(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let mut command = run::cargo(
-        root,
-        &["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT],
-    );
-    // Examples in the documentation are built one by one, and say little about lines.
-    command.args(["--cargo-test-arg=--lib", "--cargo-test-arg=--tests"]).args(arguments);
+impl Survivor {
+    fn untried(&self, file: &str) -> bool {
+        self.file == file && self.seeds.is_empty()
+    }
+}
+
+impl Lists {
+    fn read(root: &Path) -> Result<Self, String> {
+        let list = |name: &str| {
+            let path = root.join(OUT).join(format!("mutants.out/{name}.txt"));
+            let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok::<_, String>(text.lines().map(str::to_owned).collect())
+        };
+        let [caught, hung] = [list("caught")?, list("timeout")?];
+        Ok(Self { caught, hung, unviable: list("unviable")?, missed: list("missed")? })
+    }
+}
+
+/// Mutants before the tests of the core: first the fast ones, then what those did not see before all.
+fn tested(root: &Path, which: &[String]) -> Result<Lists, String> {
+    let arguments = ["--timeout", HANGS, "--profile", "mutants"];
     // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
     let _ = fs::remove_dir_all(root.join(OUT));
+    mutate(root, which, &[&arguments[..], &CORE, &SLOW].concat())?;
+    let first = Lists::read(root)?;
+    if first.missed.is_empty() {
+        return Ok(first);
+    }
+    // `--iterate` leaves out what was caught before; what hung was seen as well.
+    let seen: Vec<_> = first.caught.iter().chain(&first.hung).map(String::as_str).collect();
+    let list = root.join(OUT).join("mutants.out/caught.txt");
+    fs::write(&list, seen.join("\n")).map_err(|error| format!("{}: {error}", list.display()))?;
+    mutate(root, which, &[&["--iterate"], &arguments[..], &CORE].concat())?;
+    let second = Lists::read(root)?;
+    let both = |one: Vec<String>, other| one.into_iter().chain(other).collect();
+    Ok(Lists {
+        caught: both(first.caught, second.caught),
+        hung: both(first.hung, second.hung),
+        unviable: both(first.unviable, second.unviable),
+        missed: second.missed,
+    })
+}
+
+/// Survivors of a file before the simulation; those that it does not find either.
+fn simulated<'a>(
+    root: &Path,
+    file: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, String> {
+    let _ = fs::remove_dir_all(root.join(OUT));
+    let arguments = ["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab", "--"];
+    let tests = ["--test", "sim", "everything_accepted"];
+    mutate(root, &chosen(file, names), &[&arguments[..], &tests].concat())?;
+    Ok(Lists::read(root)?.missed)
+}
+
+fn mutate(root: &Path, which: &[String], arguments: &[&str]) -> Result<(), String> {
+    let always = ["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT];
+    let mut command = run::cargo(root, &always);
+    command.args(["--package", "rejoin-core"]).args(which).args(arguments);
+    command.env("CARGO_TARGET_DIR", root.join(BUILT));
     let ended = run::within(&mut command, LIMIT);
     if root.join(OUT).join("mutants.out/outcomes.json").exists() { Ok(()) } else { ended }
 }
 
-/// A list that cargo-mutants wrote.
-fn listed(root: &Path, name: &str) -> Result<Vec<String>, String> {
-    let path = root.join(OUT).join(format!("mutants.out/{name}.txt"));
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(text.lines().map(str::to_owned).collect())
+/// Exactly these mutants of a file, as cargo-mutants wants them.
+fn chosen<'a>(file: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let exactly = names.flat_map(|name| ["--re".to_owned(), exactly(name)]);
+    ["--file".to_owned(), file.to_owned()].into_iter().chain(exactly).collect()
 }
 
-/// Puts one survivor before the simulation.
-fn seeds(root: &Path, survivor: &Survivor) -> Result<String, String> {
-    let exactly: String = survivor
-        .name
+/// A pattern for this name. `\<` would be the border of a word: only what has a meaning is quoted.
+fn exactly(name: &str) -> String {
+    let quoted: String = name
         .chars()
-        .flat_map(|c| (!c.is_alphanumeric() && c != ' ').then_some('\\').into_iter().chain([c]))
+        .flat_map(|c| r"\.+*?()|[]{}^$#&-~".contains(c).then_some('\\').into_iter().chain([c]))
         .collect();
-    let name = format!("^{exactly}$");
-    let mut arguments = vec!["--package", "rejoin-core", "--file", &survivor.file, "--re", &name];
-    arguments.extend(["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab", "--"]);
-    arguments.extend(["--test", "sim", "everything_accepted"]);
-    mutate(root, &arguments)?;
-    let found = !listed(root, "caught")?.is_empty() || !listed(root, "timeout")?.is_empty();
-    Ok(if found { "found" } else { "lives" }.to_owned())
+    format!("^{quoted}$")
 }
 
 /// What a mutant changes, without where.
@@ -241,8 +325,9 @@ fn what(name: &str) -> &str {
     name.splitn(4, ':').last().unwrap_or(name)
 }
 
-/// FNV-1a: names a content, nothing more.
-fn hash(bytes: &[u8]) -> String {
+/// FNV-1a of what is changed: names a content, nothing more. Tests at the end are not changed.
+fn hash(text: &str) -> String {
+    let bytes = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text).as_bytes();
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
 }
@@ -258,6 +343,21 @@ mod tests {
             what("a/b.rs:7:1: replace f -> bool with true"),
             what("a/b.rs:4:9: replace f -> bool with true")
         );
+    }
+
+    #[test]
+    fn a_name_is_a_pattern_for_itself_alone() {
+        assert_eq!(exactly("a.rs: replace < with <= in f::<T>"), r"^a\.rs: replace < with <= in f::<T>$");
+        assert_eq!(
+            exactly("replace || with && in <impl A for B>::f"),
+            r"^replace \|\| with \&\& in <impl A for B>::f$"
+        );
+    }
+
+    #[test]
+    fn tests_at_the_end_are_not_what_is_changed() {
+        let line = "fn f() {}\n";
+        assert_eq!(hash(line), hash(&format!("{line}\n#[cfg(test)]\nmod tests {{\n}}\n")));
     }
 
     #[test]
