@@ -225,19 +225,23 @@ impl State {
     }
 }
 
-/// The files whose lines are changed, in order.
+/// The files whose lines are changed, in the order of the parts.
 fn files(root: &Path) -> Result<Vec<String>, String> {
     let mut command = run::cargo(root, &["mutants", "--list", "--json", "--package", "rejoin-core"]);
     let list = run::answer(&mut command).ok_or("`cargo mutants --list` failed")?;
     let mut files: Vec<String> = list
         .lines()
         .filter_map(|line| line.trim().strip_prefix("\"file\": \"")?.split('"').next())
-        .filter(|file| PARTS.iter().any(|part| file.contains(&format!("/src/{part}/"))))
+        .filter(|file| part(file).is_some())
         .map(str::to_owned)
         .collect();
-    files.sort();
+    files.sort_by_key(|file| (part(file), file.clone()));
     files.dedup();
     Ok(files)
+}
+
+fn part(file: &str) -> Option<usize> {
+    PARTS.iter().position(|part| file.contains(&format!("/src/{part}/")))
 }
 
 impl Survivor {
