@@ -16,13 +16,18 @@ const OUT: &str = "target/line-mutants";
 /// Where it builds, from one call to the next: only the core is compiled again for each mutant.
 const BUILT: &str = "target/line-mutants-built";
 /// Tests of the core; examples in the documentation are built one by one, and say little about lines.
-const CORE: [&str; 3] = ["--", "--lib", "--tests"];
+const ALL: &[&str] = &["--lib", "--tests"];
 /// What the first round leaves out: most of the time of the tests, and the least about single lines.
-const SLOW: [&str; 5] = ["--", "--skip", "properties::", "--skip", "codec::"];
+const SLOW: &[&str] = &["--", "--skip", "properties::", "--skip", "codec::"];
+/// Files whose tests are beside them: in the first round nothing else is built. For the others, the integration tests.
+const TESTED_BESIDE: [&str; 4] =
+    ["/recovery/", "/session/waiting.rs", "/session/packed.rs", "/session/packet_ids.rs"];
 /// A file has at most some hundred mutants of a few seconds each.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// All tests of the core take under three seconds: one that runs so long hangs, and a hang is seen.
-const HANGS: &str = "12";
+const HANGS: &str = "15";
+/// The same for the first round, which takes half a second.
+const FAST_HANGS: &str = "6";
 /// The same for 48 seeds of the simulation.
 const SEEDS_HANG: &str = "120";
 
@@ -153,7 +158,7 @@ impl State {
                 continue;
             }
             say::line(file);
-            let lists = tested(root, &chosen(file, names.into_iter()))?;
+            let lists = tested(root, file, &chosen(file, names.into_iter()))?;
             if let Some(tried) = self.files.get_mut(file) {
                 tried.caught += lists.caught.len();
                 tried.hung += lists.hung.len();
@@ -165,7 +170,7 @@ impl State {
     }
 
     fn try_file(&mut self, root: &Path, file: &str, hash: String) -> Result<(), String> {
-        let lists = tested(root, &["--file".to_owned(), file.to_owned()])?;
+        let lists = tested(root, file, &["--file".to_owned(), file.to_owned()])?;
         let (caught, hung, unviable) = (lists.caught.len(), lists.hung.len(), lists.unviable.len());
         self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable });
         let known = std::mem::take(&mut self.survivors);
@@ -262,12 +267,15 @@ impl Lists {
     }
 }
 
-/// Mutants before the tests of the core: first the fast ones, then what those did not see before all.
-fn tested(root: &Path, which: &[String]) -> Result<Lists, String> {
-    let arguments = ["--timeout", HANGS, "--profile", "mutants"];
+/// Mutants of a file before the tests of the core: first the fast ones that know it best, then what those did not see
+/// before all.
+fn tested(root: &Path, file: &str, which: &[String]) -> Result<Lists, String> {
+    let beside = TESTED_BESIDE.iter().any(|part| file.contains(part));
+    let nearest: &[&str] = if beside { &["--lib"] } else { &["--test", "it"] };
+    let fast = ["--profile", "mutants", "--timeout", FAST_HANGS, "--"];
     // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
     let _ = fs::remove_dir_all(root.join(OUT));
-    mutate(root, which, &[&arguments[..], &CORE, &SLOW].concat())?;
+    mutate(root, which, &[&fast, nearest, SLOW].concat())?;
     let first = Lists::read(root)?;
     if first.missed.is_empty() {
         return Ok(first);
@@ -276,7 +284,8 @@ fn tested(root: &Path, which: &[String]) -> Result<Lists, String> {
     let seen: Vec<_> = first.caught.iter().chain(&first.hung).map(String::as_str).collect();
     let list = root.join(OUT).join("mutants.out/caught.txt");
     fs::write(&list, seen.join("\n")).map_err(|error| format!("{}: {error}", list.display()))?;
-    mutate(root, which, &[&["--iterate"], &arguments[..], &CORE].concat())?;
+    let slow = ["--iterate", "--profile", "mutants", "--timeout", HANGS, "--"];
+    mutate(root, which, &[&slow, ALL].concat())?;
     let second = Lists::read(root)?;
     let both = |one: Vec<String>, other| one.into_iter().chain(other).collect();
     Ok(Lists {
