@@ -16,7 +16,7 @@ const OUT: &str = "target/line-mutants";
 /// Where it builds, from one call to the next: only the core is compiled again for each mutant.
 const BUILT: &str = "target/line-mutants-built";
 /// Tests of the core; examples in the documentation are built one by one, and say little about lines.
-const ALL: &[&str] = &["--lib", "--tests"];
+const ALL: &[&str] = &["--cargo-arg=--lib", "--cargo-arg=--tests"];
 /// What the first round leaves out: most of the time of the tests, and the least about single lines.
 const SLOW: &[&str] = &["--", "--skip", "properties::", "--skip", "codec::"];
 /// Files whose tests are beside them: in the first round nothing else is built. For the others, the integration tests.
@@ -271,11 +271,11 @@ impl Lists {
 /// before all.
 fn tested(root: &Path, file: &str, which: &[String]) -> Result<Lists, String> {
     let beside = TESTED_BESIDE.iter().any(|part| file.contains(part));
-    let nearest: &[&str] = if beside { &["--lib"] } else { &["--test", "it"] };
-    let fast = ["--profile", "mutants", "--timeout", FAST_HANGS, "--"];
+    let nearest = if beside { "--cargo-arg=--lib" } else { "--cargo-arg=--test=it" };
+    let fast = ["--profile", "mutants", "--timeout", FAST_HANGS, nearest, "--"];
     // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
     let _ = fs::remove_dir_all(root.join(OUT));
-    mutate(root, which, &[&fast, nearest, SLOW].concat())?;
+    mutate(root, which, &[&fast, SLOW].concat())?;
     let first = Lists::read(root)?;
     if first.missed.is_empty() {
         return Ok(first);
@@ -284,7 +284,7 @@ fn tested(root: &Path, file: &str, which: &[String]) -> Result<Lists, String> {
     let seen: Vec<_> = first.caught.iter().chain(&first.hung).map(String::as_str).collect();
     let list = root.join(OUT).join("mutants.out/caught.txt");
     fs::write(&list, seen.join("\n")).map_err(|error| format!("{}: {error}", list.display()))?;
-    let slow = ["--iterate", "--profile", "mutants", "--timeout", HANGS, "--"];
+    let slow = ["--iterate", "--profile", "mutants", "--timeout", HANGS];
     mutate(root, which, &[&slow, ALL].concat())?;
     let second = Lists::read(root)?;
     let both = |one: Vec<String>, other| one.into_iter().chain(other).collect();
@@ -303,8 +303,8 @@ fn simulated<'a>(
     names: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<String>, String> {
     let _ = fs::remove_dir_all(root.join(OUT));
-    let arguments = ["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab", "--"];
-    let tests = ["--test", "sim", "everything_accepted"];
+    let arguments = ["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab"];
+    let tests = ["--cargo-arg=--test=sim", "--", "everything_accepted"];
     mutate(root, &chosen(file, names), &[&arguments[..], &tests].concat())?;
     Ok(Lists::read(root)?.missed)
 }
