@@ -161,8 +161,8 @@ impl InFlight {
     }
 
     /// PUBREC came: from now on this exchange is only ever released [MQTT-4.3.3-4].
-    pub(crate) fn mark_released(&mut self, id: PacketId, needs: Ticket) -> bool {
-        let Some(slot) = self.exchange(id) else { return false };
+    pub(crate) fn mark_released(&mut self, id: PacketId, needs: Ticket) {
+        let Some(slot) = self.exchange(id) else { return };
         match std::mem::replace(&mut slot.stage, Stage::Gone) {
             Stage::Published(entry) => {
                 slot.stage = Stage::Released(entry);
@@ -172,12 +172,8 @@ impl InFlight {
                 self.on_wire -= usize::from(was_on_wire);
                 self.released.push_back(id);
                 self.release.push_back(id);
-                true
             }
-            other => {
-                slot.stage = other;
-                false
-            }
+            other => slot.stage = other,
         }
     }
 
@@ -347,9 +343,7 @@ impl InFlight {
 }
 
 fn remove_first(queue: &mut VecDeque<PacketId>, id: PacketId) {
-    if queue.front() == Some(&id) {
-        queue.pop_front();
-    } else if let Some(at) = queue.iter().position(|i| *i == id) {
+    if let Some(at) = queue.iter().position(|i| *i == id) {
         queue.remove(at);
     }
 }

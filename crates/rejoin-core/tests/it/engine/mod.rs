@@ -6,6 +6,7 @@ mod conduct;
 mod downgraded;
 mod durable;
 mod found;
+mod held;
 mod inbound;
 mod liveness;
 mod outbound;
