@@ -3,14 +3,17 @@
 mod auth;
 pub(crate) mod bench;
 mod conduct;
+mod copies;
 mod downgraded;
 mod durable;
+mod ended;
 mod found;
 mod held;
 mod inbound;
 mod liveness;
 mod outbound;
 mod quarantine;
+mod refusals;
 mod renewal;
 mod servers;
 mod session;

@@ -1,0 +1,128 @@
+//! The last word on each message when a session is lost or the client stops: no more and no less than is known.
+
+use std::time::Duration;
+
+use rejoin_core::codec::packet::ConnAckProperties;
+use rejoin_core::*;
+
+use super::bench::{Bench, kept};
+
+fn durable() -> Config {
+    let mut config = kept();
+    config.session.durable = true;
+    config
+}
+
+fn loss(b: &Bench) -> SessionLoss {
+    let lost = b.events.iter().rev().find_map(|event| match event {
+        Event::Opened { session: SessionState::Lost(loss), .. } => Some(*loss),
+        _ => None,
+    });
+    lost.expect("a session was lost")
+}
+
+#[test]
+fn a_lost_session_says_how_many_messages_nobody_can_vouch_for() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for policy in [SessionLossPolicy::Resend, SessionLossPolicy::Fail, SessionLossPolicy::Ask] {
+        b.publish_with(Qos::AtLeastOnce, |p| p.on_loss = Some(policy));
+    }
+    b.publish(Qos::ExactlyOnce);
+    b.pubrec(4, ReasonCode::SUCCESS);
+    b.lose();
+    b.connect(false);
+    assert_eq!(loss(&b), SessionLoss { requeued: 1, unknown: 3 }, "given up, asked about, released");
+    b.engine.decide(PublishId(3), false, b.now());
+    b.drain();
+    assert_eq!(*b.outcome(3), Outcome::Unknown { released: false });
+}
+
+#[test]
+fn what_never_left_is_not_called_a_possible_duplicate() {
+    for present in [false, true] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        b.fast_disk = false;
+        let id = b.publish(Qos::ExactlyOnce);
+        assert!(b.words().is_empty(), "its identifier is not on the store");
+        b.fast_disk = true;
+        b.lose();
+        b.input(Input::Persisted(b.last_ticket));
+        // A CONNACK was missed: Session Present proves nothing, and does not have to.
+        b.open();
+        b.lose();
+        b.connect(present);
+        let words = b.words();
+        assert!(words.len() == 1 && !words[0].contains("dup"), "{words:?}");
+        let n = words[0].split(' ').nth(1).unwrap().parse().unwrap();
+        b.pubrec(n, ReasonCode::SUCCESS);
+        b.pubcomp(n);
+        assert!(
+            matches!(b.outcome(id), Outcome::Delivered(r) if !r.possible_duplicate && r.attempts == 1),
+            "{:?}",
+            b.outcome(id)
+        );
+    }
+}
+
+#[test]
+fn a_client_that_stops_says_of_each_message_whether_it_may_have_arrived() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    let undecided = b.publish_with(Qos::AtLeastOnce, |p| p.on_loss = Some(SessionLossPolicy::Ask));
+    b.lose();
+    b.connect(false);
+    let refused = b.publish(Qos::AtLeastOnce);
+    b.puback(2, ReasonCode::QUOTA_EXCEEDED);
+    let sent = b.publish(Qos::AtLeastOnce);
+    b.fast_disk = false;
+    let not_sent = b.publish(Qos::ExactlyOnce);
+    b.lose();
+    let waiting = b.publish(Qos::AtLeastOnce);
+    b.engine.close(Duration::ZERO, b.now());
+    b.drain();
+    for (id, maybe_delivered) in
+        [(undecided, true), (refused, true), (sent, true), (not_sent, false), (waiting, false)]
+    {
+        assert_eq!(*b.outcome(id), Outcome::Stopped { maybe_delivered }, "{id}");
+    }
+}
+
+#[test]
+fn what_a_lost_session_had_sent_and_is_on_the_store_alone_may_have_arrived() {
+    let mut config = durable();
+    config.session.memory_window_bytes = 1;
+    let mut b = Bench::new(config.clone());
+    b.connect(false);
+    let sent: Vec<u64> = (0..2).map(|_| b.publish(Qos::AtLeastOnce)).collect();
+    b.lose();
+    b.connect(false);
+    // The process ends before it sends them in the new session.
+    let again = b.records.iter().rposition(|r| matches!(r, Record::SessionStarted { .. })).unwrap();
+    b.records.truncate(again + 1);
+    let mut b = Bench::restored(config, b.records);
+    b.engine.close(Duration::ZERO, b.now());
+    b.drain();
+    for id in sent {
+        assert_eq!(*b.outcome(id), Outcome::Stopped { maybe_delivered: true }, "{id}");
+    }
+}
+
+#[test]
+fn a_resumed_link_says_how_many_packets_it_repeats() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for qos in [Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        b.publish(qos);
+    }
+    b.pubrec(3, ReasonCode::SUCCESS);
+    b.lose();
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    let resending = b.events.iter().rev().find_map(|event| match event {
+        Event::Opened { resending, .. } => Some(*resending),
+        _ => None,
+    });
+    assert_eq!(resending, Some(3), "two PUBLISH and one PUBREL");
+}
