@@ -93,6 +93,7 @@ fn leased(qos: Qos) -> Bench {
     b.open();
     b.connack(true, ConnAckProperties { maximum_packet_size: Some(100), ..Default::default() });
     assert!(matches!(b.outcome(large), Outcome::TooLarge { .. }));
+    assert_eq!(b.engine.in_flight(), 0, "nobody waits for it");
     b.publish(qos);
     assert!(b.words().is_empty(), "the only identifier is taken");
     b
@@ -119,4 +120,21 @@ fn an_identifier_nobody_waits_for_is_free_when_the_server_ends_its_exchange() {
     b.pubcomp(1);
     assert!(b.is_delivered(2));
     assert_eq!(b.engine.held().in_flight_places, 0);
+}
+
+#[test]
+fn what_is_over_is_waited_for_no_more() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce, Qos::ExactlyOnce] {
+        b.publish(qos);
+    }
+    b.puback(1, ReasonCode::SUCCESS);
+    b.puback(3, ReasonCode::SUCCESS);
+    b.pubrec(2, ReasonCode::UNSPECIFIED_ERROR);
+    b.pubrec(4, ReasonCode::SUCCESS);
+    b.pubcomp(4);
+    assert_eq!((b.outcomes.len(), b.engine.in_flight()), (4, 0));
+    b.live(60);
+    assert_eq!(b.closed, 0, "no acknowledgement is late");
 }
