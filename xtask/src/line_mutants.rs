@@ -33,6 +33,9 @@ const FAST_HANGS: &str = "6";
 /// The same for 48 seeds of the simulation.
 const SEEDS_HANG: &str = "120";
 
+/// Seen by none of the tests nearest to its file; the others were not asked yet.
+const NEAREST: &str = "nearest";
+
 const HEAD: &str = "\
 # Changed lines
 
@@ -57,7 +60,7 @@ struct Tried {
 struct Survivor {
     file: String,
     name: String,
-    /// What the simulation says: `found`, `lives`, or nothing yet.
+    /// What the simulation says: `found`, `lives`, or nothing yet; [`NEAREST`] if not even all tests were asked.
     seeds: String,
     why: String,
 }
@@ -136,13 +139,20 @@ impl State {
             self.write(root, files.len())?;
         }
         for file in &files {
-            if begun.elapsed() >= time || !self.survivors.iter().any(|one| one.untried(file)) {
+            if begun.elapsed() < time {
+                self.before_all(root, file, |one| one.seeds == NEAREST)?;
+                self.write(root, files.len())?;
+            }
+        }
+        for file in &files {
+            let untried = |one: &&Survivor| one.file == *file && one.seeds.is_empty();
+            let names: Vec<_> = self.survivors.iter().filter(untried).map(|one| one.name.clone()).collect();
+            if names.is_empty() || begun.elapsed() >= time {
                 continue;
             }
             say::line(&format!("{file}: 48 seeds"));
-            let names = self.survivors.iter().filter(|one| one.untried(file)).map(|one| one.name.as_str());
-            let missed = simulated(root, file, names)?;
-            for one in self.survivors.iter_mut().filter(|one| one.untried(file)) {
+            let missed = simulated(root, file, &names)?;
+            for one in self.survivors.iter_mut().filter(|one| names.contains(&one.name)) {
                 one.seeds = if missed.contains(&one.name) { "lives" } else { "found" }.to_owned();
             }
             self.write(root, files.len())?;
@@ -152,27 +162,45 @@ impl State {
 
     /// What was seen by no test goes before the tests as they are now.
     fn again(&mut self, root: &Path) -> Result<(), String> {
-        let all = files(root)?;
-        for file in &all {
-            let of_file = |one: &&Survivor| one.file == *file;
-            let names: Vec<_> = self.survivors.iter().filter(of_file).map(|one| one.name.as_str()).collect();
-            if names.is_empty() {
-                continue;
+        let files = files(root)?;
+        for file in &files {
+            self.before_all(root, file, |_| true)?;
+            self.write(root, files.len())?;
+        }
+        Ok(())
+    }
+
+    /// Puts survivors of a file before all tests of the core.
+    fn before_all(
+        &mut self,
+        root: &Path,
+        file: &str,
+        which: impl Fn(&Survivor) -> bool,
+    ) -> Result<(), String> {
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            self.survivors.drain(..).partition(|one| one.file == file && which(one));
+        self.survivors = others;
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        say::line(&format!("{file}: all tests"));
+        let names: Vec<_> = chosen.iter().map(|one| one.name.clone()).collect();
+        let lists = all_tests(root, &exactly_these(file, &names))?;
+        if let Some(tried) = self.files.get_mut(file) {
+            tried.caught += lists.caught.len();
+            tried.hung += lists.hung.len();
+        }
+        for mut one in chosen.into_iter().filter(|one| lists.missed.contains(&one.name)) {
+            if one.seeds == NEAREST {
+                one.seeds.clear();
             }
-            say::line(file);
-            let lists = tested(root, file, &chosen(file, names.into_iter()))?;
-            if let Some(tried) = self.files.get_mut(file) {
-                tried.caught += lists.caught.len();
-                tried.hung += lists.hung.len();
-            }
-            self.survivors.retain(|one| one.file != *file || lists.missed.contains(&one.name));
-            self.write(root, all.len())?;
+            self.survivors.push(one);
         }
         Ok(())
     }
 
     fn try_file(&mut self, root: &Path, file: &str, hash: String) -> Result<(), String> {
-        let lists = tested(root, file, &["--file".to_owned(), file.to_owned()])?;
+        let lists = nearest_tests(root, file)?;
         let (caught, hung, unviable) = (lists.caught.len(), lists.hung.len(), lists.unviable.len());
         self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable });
         let known = std::mem::take(&mut self.survivors);
@@ -182,7 +210,7 @@ impl State {
             // What was said about it before is said again, wherever the line is now.
             let before = old.iter().find(|old| what(&old.name) == what(&name));
             let why = before.map(|before| before.why.clone()).unwrap_or_default();
-            self.survivors.push(Survivor { file: file.to_owned(), name, seeds: String::new(), why });
+            self.survivors.push(Survivor { file: file.to_owned(), name, seeds: NEAREST.to_owned(), why });
         }
         Ok(())
     }
@@ -224,7 +252,11 @@ impl State {
             self.files.len()
         );
         for survivor in self.survivors.iter().filter(|survivor| survivor.seeds != "found") {
-            let untried = if survivor.seeds.is_empty() { " (not yet before the simulation)" } else { "" };
+            let untried = match survivor.seeds.as_str() {
+                NEAREST => " (not yet before all tests)",
+                "" => " (not yet before the simulation)",
+                _ => "",
+            };
             let name = survivor.name.trim_start_matches("crates/rejoin-core/src/").replace('|', "\\|");
             let _ = writeln!(page, "| `{name}`{untried} | {} |", survivor.why);
         }
@@ -251,12 +283,6 @@ fn part(file: &str) -> Option<usize> {
     PARTS.iter().position(|part| file.contains(&format!("/src/{part}/")))
 }
 
-impl Survivor {
-    fn untried(&self, file: &str) -> bool {
-        self.file == file && self.seeds.is_empty()
-    }
-}
-
 impl Lists {
     fn read(root: &Path) -> Result<Self, String> {
         let list = |name: &str| {
@@ -269,60 +295,46 @@ impl Lists {
     }
 }
 
-/// Mutants of a file before the tests of the core: first the fast ones that know it best, then what those did not see
-/// before all.
-fn tested(root: &Path, file: &str, which: &[String]) -> Result<Lists, String> {
+/// All mutants of a file before the tests that know it best.
+fn nearest_tests(root: &Path, file: &str) -> Result<Lists, String> {
     let beside = TESTED_BESIDE.iter().any(|part| file.contains(part));
     let nearest = if beside { "--cargo-arg=--lib" } else { "--cargo-arg=--test=it" };
-    let fast = ["--profile", "mutants", "--timeout", FAST_HANGS, nearest];
-    // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
-    let _ = fs::remove_dir_all(root.join(OUT));
-    mutate(root, which, &[&fast, FOREIGN, DRAWN].concat())?;
-    let first = Lists::read(root)?;
-    if first.missed.is_empty() {
-        return Ok(first);
-    }
-    // `--iterate` leaves out what was caught before; what hung was seen as well.
-    let seen: Vec<_> = first.caught.iter().chain(&first.hung).map(String::as_str).collect();
-    let list = root.join(OUT).join("mutants.out/caught.txt");
-    fs::write(&list, seen.join("\n")).map_err(|error| format!("{}: {error}", list.display()))?;
-    let slow = ["--iterate", "--profile", "mutants", "--timeout", HANGS];
-    mutate(root, which, &[&slow, ALL, FOREIGN].concat())?;
-    let second = Lists::read(root)?;
-    let both = |one: Vec<String>, other| one.into_iter().chain(other).collect();
-    Ok(Lists {
-        caught: both(first.caught, second.caught),
-        hung: both(first.hung, second.hung),
-        unviable: both(first.unviable, second.unviable),
-        missed: second.missed,
-    })
+    let arguments = ["--file", file, "--profile", "mutants", "--timeout", FAST_HANGS, nearest];
+    mutate(root, &[&arguments, FOREIGN, DRAWN].concat())?;
+    Lists::read(root)
 }
 
-/// Survivors of a file before the simulation; those that it does not find either.
-fn simulated<'a>(
-    root: &Path,
-    file: &str,
-    names: impl Iterator<Item = &'a str>,
-) -> Result<Vec<String>, String> {
-    let _ = fs::remove_dir_all(root.join(OUT));
+fn all_tests(root: &Path, which: &[String]) -> Result<Lists, String> {
+    let which: Vec<_> = which.iter().map(String::as_str).collect();
+    let arguments = ["--profile", "mutants", "--timeout", HANGS];
+    mutate(root, &[&which[..], &arguments, ALL, FOREIGN].concat())?;
+    Lists::read(root)
+}
+
+/// Survivors of a file before the simulation; gives those that it does not find either.
+fn simulated(root: &Path, file: &str, names: &[String]) -> Result<Vec<String>, String> {
+    let which = exactly_these(file, names);
+    let which: Vec<_> = which.iter().map(String::as_str).collect();
     let arguments = ["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab"];
     let tests = ["--cargo-arg=--test=sim", "--", "everything_accepted"];
-    mutate(root, &chosen(file, names), &[&arguments[..], &tests].concat())?;
+    mutate(root, &[&which[..], &arguments, &tests].concat())?;
     Ok(Lists::read(root)?.missed)
 }
 
-fn mutate(root: &Path, which: &[String], arguments: &[&str]) -> Result<(), String> {
+fn mutate(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let always = ["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT];
     let mut command = run::cargo(root, &always);
-    command.args(["--package", "rejoin-core"]).args(which).args(arguments);
+    command.args(["--package", "rejoin-core"]).args(arguments);
     command.env("CARGO_TARGET_DIR", root.join(BUILT));
+    // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
+    let _ = fs::remove_dir_all(root.join(OUT));
     let ended = run::within(&mut command, LIMIT);
     if root.join(OUT).join("mutants.out/outcomes.json").exists() { Ok(()) } else { ended }
 }
 
 /// Exactly these mutants of a file, as cargo-mutants wants them.
-fn chosen<'a>(file: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let exactly = names.flat_map(|name| ["--re".to_owned(), exactly(name)]);
+fn exactly_these(file: &str, names: &[String]) -> Vec<String> {
+    let exactly = names.iter().flat_map(|name| ["--re".to_owned(), exactly(name)]);
     ["--file".to_owned(), file.to_owned()].into_iter().chain(exactly).collect()
 }
 
