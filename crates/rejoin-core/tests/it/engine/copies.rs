@@ -194,3 +194,46 @@ fn what_a_lost_store_had_taken_is_confirmed_and_the_rest_waits_for_the_applicati
     b.ack(MessageId(3));
     assert_eq!(b.words(), ["PUBREC 3"]);
 }
+
+#[test]
+fn what_the_store_has_is_confirmed_although_the_store_is_lost_before_its_turn_comes() {
+    let mut config = durable();
+    config.link.receive_maximum = 2;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    for n in 1..=3 {
+        b.deliver(Qos::ExactlyOnce, n, false, "m");
+    }
+    b.ack(MessageId(1));
+    b.ack(MessageId(2));
+    // The third waits for the application, the fourth is on the store and waits for the third.
+    b.deliver(Qos::ExactlyOnce, 4, false, "m");
+    b.words();
+    b.input(Input::StoreLost(Vec::new()));
+    b.ack(MessageId(3));
+    assert_eq!(b.words(), ["PUBREC 3", "PUBREC 4"]);
+}
+
+#[test]
+fn a_message_whose_identifier_means_nothing_any_more_is_forgotten_without_a_store() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    deliver(&mut b, false, "t", "m");
+    b.lose();
+    b.connect(true);
+    deliver(&mut b, false, "t", "another");
+    assert_eq!(b.engine.held().untaken, 1);
+    b.ack(MessageId(1));
+    assert_eq!((b.engine.stats().stale_acks, b.words().len()), (1, 0));
+}
+
+#[test]
+fn a_message_whose_identifier_means_nothing_any_more_is_still_the_stores() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    deliver(&mut b, false, "t", "m");
+    b.pubrel(7);
+    b.ack(MessageId(1));
+    assert_eq!(b.engine.stats().stale_acks, 0);
+    assert!(b.records.contains(&Record::Taken { id: MessageId(1) }), "no later process hands it over again");
+}
