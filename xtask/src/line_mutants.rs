@@ -19,11 +19,15 @@ const BUILT: &str = "target/line-mutants-built";
 const ALL: &[&str] = &["--cargo-arg=--lib", "--cargo-arg=--tests"];
 /// Tests of the codec, which know nothing of what is changed and take half of the time.
 const FOREIGN: &[&str] = &["--", "--", "--skip", "codec::", "--skip", "properties::packets"];
-/// What the first round leaves out as well: drawn courses of events, slow and seldom about single lines.
-const DRAWN: &[&str] = &["--skip", "properties::"];
 /// Files whose tests are beside them: in the first round nothing else is built. For the others, the integration tests.
-const TESTED_BESIDE: [&str; 4] =
-    ["/recovery/", "/session/waiting.rs", "/session/packed.rs", "/session/packet_ids.rs"];
+const TESTED_BESIDE: [&str; 6] = [
+    "/recovery/",
+    "/link/liveness.rs",
+    "/session/waiting.rs",
+    "/session/packed.rs",
+    "/session/packet_ids.rs",
+    "/session/quarantine.rs",
+];
 /// A file has at most some hundred mutants of a few seconds each.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// All tests of the core take under three seconds: one that runs so long hangs, and a hang is seen.
@@ -298,9 +302,12 @@ impl Lists {
 /// All mutants of a file before the tests that know it best.
 fn nearest_tests(root: &Path, file: &str) -> Result<Lists, String> {
     let beside = TESTED_BESIDE.iter().any(|part| file.contains(part));
-    let nearest = if beside { "--cargo-arg=--lib" } else { "--cargo-arg=--test=it" };
+    let (nearest, named) = match part(file) {
+        Some(part) if beside => ("--cargo-arg=--lib", format!("{}::", PARTS[part])),
+        _ => ("--cargo-arg=--test=it", "engine::".to_owned()),
+    };
     let arguments = ["--file", file, "--profile", "mutants", "--timeout", FAST_HANGS, nearest];
-    mutate(root, &[&arguments, FOREIGN, DRAWN].concat())?;
+    mutate(root, &[&arguments, FOREIGN, &[&named]].concat())?;
     Lists::read(root)
 }
 

@@ -237,3 +237,33 @@ fn a_message_whose_identifier_means_nothing_any_more_is_still_the_stores() {
     assert_eq!(b.engine.stats().stale_acks, 0);
     assert!(b.records.contains(&Record::Taken { id: MessageId(1) }), "no later process hands it over again");
 }
+
+#[test]
+fn an_identifier_in_doubt_stays_in_doubt_over_a_restart() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    deliver(&mut b, false, "t", "one");
+    b.ack(MessageId(1));
+    // A CONNACK was missed, so the session may be another one, which the process after this one must know.
+    b.lose();
+    b.open();
+    b.lose();
+    b.connect(true);
+    let mut b = Bench::restored(durable(), b.records);
+    b.connect(true);
+    assert_eq!(deliver(&mut b, false, "t", "two"), 1, "it is not swallowed as a copy");
+}
+
+#[test]
+fn what_is_handed_over_again_after_a_restart_is_taken_once() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    deliver(&mut b, false, "t", "m");
+    let mut b = Bench::restored(durable(), b.records);
+    b.input(Input::Tick);
+    let id = b.messages()[0].id.unwrap();
+    b.ack(id);
+    assert!(b.records.contains(&Record::Taken { id }));
+    b.ack(id);
+    assert_eq!(b.engine.stats().stale_acks, 1);
+}

@@ -126,3 +126,106 @@ fn a_resumed_link_says_how_many_packets_it_repeats() {
     });
     assert_eq!(resending, Some(3), "two PUBLISH and one PUBREL");
 }
+
+#[test]
+fn after_a_restart_only_what_may_have_left_without_a_trace_is_a_possible_duplicate() {
+    for (qos, lower_qos, may_repeat) in
+        [(Qos::AtLeastOnce, false, true), (Qos::ExactlyOnce, false, false), (Qos::ExactlyOnce, true, true)]
+    {
+        // Waiting, and sent under an identifier that the store knows.
+        for connected in [false, true] {
+            let mut config = durable();
+            config.session.lower_qos = lower_qos;
+            let mut b = Bench::new(config.clone());
+            b.connect(false);
+            if !connected {
+                b.lose();
+            }
+            let id = b.publish(qos);
+            let mut b = Bench::restored(config, b.records);
+            b.connect(true);
+            if qos == Qos::ExactlyOnce {
+                b.pubrec(1, ReasonCode::SUCCESS);
+                b.pubcomp(1);
+            } else {
+                b.puback(1, ReasonCode::SUCCESS);
+            }
+            assert!(
+                matches!(b.outcome(id), Outcome::Delivered(r) if r.possible_duplicate == may_repeat),
+                "{qos:?}, lowered {lower_qos}, sent {connected}: {:?}",
+                b.outcome(id)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_released_message_of_an_earlier_process_is_no_possible_duplicate() {
+    let mut config = durable();
+    config.session.lower_qos = true;
+    let mut b = Bench::new(config.clone());
+    b.connect(false);
+    let id = b.publish(Qos::ExactlyOnce);
+    b.pubrec(1, ReasonCode::SUCCESS);
+    let mut b = Bench::restored(config, b.records);
+    b.connect(true);
+    b.pubcomp(1);
+    assert!(matches!(b.outcome(id), Outcome::Delivered(r) if !r.possible_duplicate), "{:?}", b.outcome(id));
+}
+
+#[test]
+fn the_latest_of_a_topic_supersedes_one_of_an_earlier_process_unless_that_was_sent() {
+    for was_sent in [false, true] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        if !was_sent {
+            b.lose();
+        }
+        let older = b.publish_with(Qos::AtLeastOnce, |p| p.latest_only = true);
+        if was_sent {
+            b.lose();
+            b.connect(false);
+            // The process ends before it is sent in the new session.
+            let again = b.records.iter().rposition(|r| matches!(r, Record::SessionStarted { .. })).unwrap();
+            b.records.truncate(again + 1);
+        }
+        let mut b = Bench::restored(durable(), b.records);
+        let mut latest = Publication::new(TopicName::new("t").unwrap(), "latest");
+        (latest.qos, latest.latest_only) = (Qos::AtLeastOnce, true);
+        b.engine.publish(PublishId(older + 1), latest, b.now()).unwrap();
+        b.drain();
+        let superseded = b.outcomes.contains(&(older, Outcome::Superseded));
+        assert_eq!(superseded, !was_sent);
+    }
+}
+
+#[test]
+fn sessions_are_counted() {
+    let mut b = Bench::new(durable());
+    for _ in 0..3 {
+        b.connect(false);
+        b.lose();
+    }
+    let epochs = |b: &Bench| {
+        let of = |r: &Record| match r {
+            Record::SessionStarted { epoch, .. } => Some(*epoch),
+            _ => None,
+        };
+        b.records.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(epochs(&b), [1, 2, 3]);
+    let mut b = Bench::restored(durable(), b.records);
+    b.connect(false);
+    assert_eq!(epochs(&b), [4], "on from where the last process was");
+}
+
+#[test]
+fn a_message_of_an_earlier_process_expires_by_the_wall_clock() {
+    let mut b = Bench::new(durable());
+    let id = b.publish_with(Qos::AtLeastOnce, |p| p.expires_after = Some(Duration::from_secs(5)));
+    let mut b = Bench::restored(durable(), b.records);
+    b.pass(Duration::from_millis(4999));
+    assert!(b.outcomes.is_empty());
+    b.pass(Duration::from_millis(1));
+    assert_eq!(*b.outcome(id), Outcome::Expired);
+}

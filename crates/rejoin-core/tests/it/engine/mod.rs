@@ -20,3 +20,5 @@ mod session;
 mod subscriptions;
 mod transitions;
 mod unruly;
+mod wire;
+mod wishes;
