@@ -229,3 +229,24 @@ fn a_message_of_an_earlier_process_expires_by_the_wall_clock() {
     b.pass(Duration::from_millis(1));
     assert_eq!(*b.outcome(id), Outcome::Expired);
 }
+
+#[test]
+fn what_an_earlier_process_was_to_decide_on_is_still_to_be_decided() {
+    for resend in [false, true] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        let id = b.publish_with(Qos::AtLeastOnce, |p| p.on_loss = Some(SessionLossPolicy::Ask));
+        b.lose();
+        b.connect(false);
+        let mut b = Bench::restored(durable(), b.records);
+        b.connect(true);
+        assert!(b.events.contains(&Event::Undecided { id: PublishId(id) }) && b.words().is_empty());
+        b.engine.decide(PublishId(id), resend, b.now());
+        b.drain();
+        if resend {
+            assert_eq!(b.words().len(), 1);
+        } else {
+            assert_eq!(*b.outcome(id), Outcome::Unknown { released: false });
+        }
+    }
+}

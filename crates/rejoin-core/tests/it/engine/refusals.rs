@@ -138,3 +138,15 @@ fn what_is_over_is_waited_for_no_more() {
     b.live(60);
     assert_eq!(b.closed, 0, "no acknowledgement is late");
 }
+
+#[test]
+fn a_pubrec_for_a_message_of_qos_1_means_nothing() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    let id = b.publish(Qos::AtLeastOnce);
+    b.words();
+    b.pubrec(1, ReasonCode::SUCCESS);
+    assert_eq!((b.engine.stats().unexpected_acks, b.words().len()), (1, 0));
+    b.puback(1, ReasonCode::SUCCESS);
+    assert!(b.is_delivered(id));
+}
