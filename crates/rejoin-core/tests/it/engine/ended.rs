@@ -250,3 +250,24 @@ fn what_an_earlier_process_was_to_decide_on_is_still_to_be_decided() {
         }
     }
 }
+
+#[test]
+fn what_never_left_goes_out_in_the_new_session_whatever_the_policy() {
+    for policy in [SessionLossPolicy::Resend, SessionLossPolicy::Fail, SessionLossPolicy::Ask] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        b.fast_disk = false;
+        let id = b.publish_with(Qos::ExactlyOnce, |p| p.on_loss = Some(policy));
+        assert!(b.words().is_empty(), "its identifier is not on the store yet");
+        b.fast_disk = true;
+        b.lose();
+        b.input(Input::Persisted(b.last_ticket));
+        b.connect(false);
+        let words = b.words();
+        assert!(words.len() == 1 && words[0].ends_with(" q2 1"), "{policy:?}: {words:?} {:?}", b.outcomes);
+        let n = words[0].split(' ').nth(1).unwrap().parse().unwrap();
+        b.pubrec(n, ReasonCode::SUCCESS);
+        b.pubcomp(n);
+        assert!(b.is_delivered(id));
+    }
+}
