@@ -150,3 +150,21 @@ fn a_pubrec_for_a_message_of_qos_1_means_nothing() {
     b.puback(1, ReasonCode::SUCCESS);
     assert!(b.is_delivered(id));
 }
+
+#[test]
+fn a_completed_exchange_stands_in_the_way_of_no_other_on_the_next_link() {
+    for (completed, left) in [(1, 2), (2, 1)] {
+        let mut b = Bench::new(kept());
+        b.connect(false);
+        for n in 1..=2 {
+            b.publish(Qos::ExactlyOnce);
+            b.pubrec(n, ReasonCode::SUCCESS);
+        }
+        b.pubcomp(completed);
+        b.lose();
+        b.connect(true);
+        assert_eq!(b.words(), [format!("PUBREL {left}")]);
+        b.pubcomp(left);
+        assert_eq!(b.outcomes.len(), 2);
+    }
+}
