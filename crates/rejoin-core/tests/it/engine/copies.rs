@@ -267,3 +267,15 @@ fn what_is_handed_over_again_after_a_restart_is_taken_once() {
     b.ack(id);
     assert_eq!(b.engine.stats().stale_acks, 1);
 }
+
+#[test]
+fn an_identifier_that_pubrel_gave_back_is_free_after_a_restart_too() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    deliver(&mut b, false, "t", "m");
+    b.pubrel(7);
+    let mut b = Bench::restored(durable(), b.records);
+    b.connect(true);
+    assert_eq!(b.messages().len(), 1, "the application had not taken it");
+    assert_eq!(deliver(&mut b, false, "t", "m"), 1, "a new message with the same content");
+}

@@ -271,3 +271,17 @@ fn what_never_left_goes_out_in_the_new_session_whatever_the_policy() {
         assert!(b.is_delivered(id));
     }
 }
+
+#[test]
+fn an_earlier_process_is_followed_in_the_order_in_which_it_sent() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.publish(Qos::AtLeastOnce);
+    b.puback(1, ReasonCode::QUOTA_EXCEEDED);
+    b.publish(Qos::AtLeastOnce);
+    b.pass(Duration::from_secs(1));
+    let order = ["PUBLISH 2 q1 dup 2", "PUBLISH 3 q1 dup 1"];
+    let mut b = Bench::restored(durable(), b.records);
+    b.connect(true);
+    assert_eq!(b.words(), order); // [MQTT-4.6.0-1]
+}
