@@ -393,3 +393,39 @@ fn a_long_backlog_grows_by_an_eighth_and_a_short_one_as_ever() {
         assert!(growths <= 40, "{growths}: each growth moves all");
     }
 }
+
+#[test]
+fn there_is_always_a_place_in_front() {
+    let mut waiting = Waiting::new(None);
+    waiting.accept(stored(9), true);
+    for n in (1..9).rev() {
+        waiting.push_front(Entry { attempts: 1, ..stored(n) });
+    }
+    assert!(waiting.near.iter().is_sorted_by(|a, b| a.place < b.place));
+    assert_eq!(numbers(&mut waiting), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_waits_only_when_nothing_waits_anywhere() {
+    let mut near = Waiting::new(None);
+    near.accept(stored(1), true);
+    let mut packed = Waiting::new(None);
+    packed.accept(stored(1), false);
+    let mut far = Waiting::new(Some(1));
+    far.restore_far(Far::new(PublishId(1), None, 4), None);
+    for waiting in [&near, &packed, &far] {
+        assert_eq!((waiting.len(), waiting.is_empty()), (1, false));
+    }
+}
+
+#[test]
+fn what_is_packed_stays_packed_until_its_turn_comes() {
+    let mut waiting = Waiting::new(None);
+    for n in 1..=3 * UNPACK_MOST as u64 {
+        waiting.accept(stored(n), false);
+    }
+    for _ in 0..3 {
+        waiting.front();
+        assert_eq!((waiting.near.len(), waiting.packed.len()), (UNPACK_MOST, 2 * UNPACK_MOST));
+    }
+}

@@ -389,3 +389,78 @@ fn while_filters_are_asked_for_singly_each_waits_for_the_answer_before() {
     }
     assert!(b.engine.status().ready);
 }
+
+#[test]
+fn a_new_wish_ends_no_unsubscribe_but_one_for_the_same_filter_that_was_not_asked_for_yet() {
+    for (filter, ended) in [("a", true), ("b", false)] {
+        let mut b = Bench::new(kept());
+        b.subscribe(1, "a");
+        b.connect(false);
+        b.suback(1, ReasonCode::GRANTED_QOS_1);
+        b.lose();
+        unsubscribe(&mut b, 1);
+        b.subscribe(2, filter);
+        let answered = Event::Unsubscribed { id: SubscriptionId(1), reason: ReasonCode::SUCCESS };
+        assert_eq!(b.events.contains(&answered), ended, "{filter}");
+        b.connect(true);
+        assert_eq!(b.words().contains(&"UNSUBSCRIBE 3 a".to_owned()), !ended);
+    }
+    // One that is on its way is waited for.
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::GRANTED_QOS_1);
+    unsubscribe(&mut b, 1);
+    b.subscribe(2, "a");
+    assert_eq!(b.words(), ["SUBSCRIBE 1 a", "UNSUBSCRIBE 2 a", "SUBSCRIBE 3 a"]);
+    assert!(!b.events.iter().any(|event| matches!(event, Event::Unsubscribed { .. })));
+}
+
+#[test]
+fn what_was_granted_is_asked_for_again_in_a_new_session_whatever_the_setting() {
+    for resubscribe in [Resubscribe::Always, Resubscribe::WhenAbsent] {
+        let mut config = kept();
+        config.session.resubscribe = resubscribe;
+        let mut b = Bench::new(config);
+        b.subscribe(1, "a");
+        b.connect(false);
+        b.suback(1, ReasonCode::GRANTED_QOS_1);
+        b.words();
+        b.lose();
+        b.connect(false);
+        assert_eq!(b.words(), ["SUBSCRIBE 2 a"], "{resubscribe:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_a_message_is_none_to_a_wish() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.subscribe(1, "a");
+    b.publish(Qos::AtLeastOnce);
+    b.puback(2, ReasonCode::SUCCESS);
+    b.live(20);
+    assert!(matches!(b.last_closed(), LossCause::AckTimeout(_)), "SUBSCRIBE is still unanswered");
+}
+
+#[test]
+fn who_wishes_nothing_is_told_nothing_of_resubscribing() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    assert!(!b.events.iter().any(|event| matches!(event, Event::Resubscribed { .. })));
+    assert!(b.engine.status().ready);
+}
+
+#[test]
+fn a_refused_filter_wakes_the_engine_and_is_asked_for_by_a_late_one_too() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::QUOTA_EXCEEDED);
+    b.words();
+    let due = Timestamp::from_micros(b.at + 10_000_000);
+    assert_eq!(b.engine.deadline(), Some((due, TimerKind::Redo)));
+    b.at += 11_000_000;
+    b.input(Input::Tick);
+    assert_eq!(b.words(), ["SUBSCRIBE 2 a"]);
+}
