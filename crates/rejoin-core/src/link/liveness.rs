@@ -564,4 +564,13 @@ mod tests {
         liveness.publish_received(&"t".try_into().unwrap(), at(3000));
         assert_eq!(liveness.deadline(), Some((at(18_000), TimerKind::HealthWatch)));
     }
+
+    #[test]
+    fn a_ping_that_waits_in_a_transport_that_is_not_full_leaves_with_its_bytes() {
+        let mut liveness = liveness(|_| {});
+        liveness.handed_over(2, at(18_000));
+        liveness.ping_sent(at(18_000));
+        liveness.written(2, at(19_000));
+        assert_eq!(rings(&mut liveness, at(21_000), TimerKind::Suspect), Alarm::Suspect);
+    }
 }

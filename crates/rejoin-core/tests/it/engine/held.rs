@@ -101,7 +101,7 @@ fn what_a_link_holds_goes_with_it() {
     b.open();
     b.connack(false, ConnAckProperties { topic_alias_maximum: Some(1), ..Default::default() });
     let held = b.engine.held();
-    assert_eq!((held.subscriptions, held.subscriptions_asked), (2, 2));
+    assert_eq!((held.subscriptions, held.subscriptions_asked, held.aliases), (2, 2, 0));
     b.suback(1, ReasonCode::GRANTED_QOS_2);
     b.engine.unsubscribe(SubscriptionId(1), b.now());
     b.drain();

@@ -1,7 +1,7 @@
 //! What a link writes, to the byte: limits are reached and not passed, and nothing is copied or sent that need not be.
 
 use bytes::Bytes;
-use rejoin_core::codec::packet::{ConnAckProperties, Packet};
+use rejoin_core::codec::packet::{ConnAckProperties, Packet, Publish};
 use rejoin_core::*;
 
 use super::bench::{Bench, config, kept};
@@ -120,4 +120,23 @@ fn the_window_is_what_both_sides_bear_and_no_answer_widens_it() {
     b.puback(2, ReasonCode::SUCCESS);
     b.puback(3, ReasonCode::SUCCESS);
     assert_eq!(b.words().len(), 2);
+}
+
+#[test]
+fn a_message_before_connack_ends_the_attempt_even_one_too_large_to_be_read() {
+    let mut config = config();
+    config.version = VersionPolicy::Only311;
+    config.link.maximum_packet_size = 64;
+    let mut b = Bench::new(config);
+    b.open();
+    b.receive(&Packet::Publish(Publish {
+        dup: false,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        topic: Text::from_static("t"),
+        packet_id: None,
+        properties: None,
+        payload: vec![0; 100].into(),
+    }));
+    assert!(matches!(b.engine.status().last_loss, Some(LossCause::Protocol(_)))); // [MQTT-3.2.0-1]
 }
