@@ -225,7 +225,8 @@ impl State {
             let _ = writeln!(rows, "file\t{file}\t{hash}\t{caught}\t{hung}\t{unviable}");
         }
         for Survivor { file, name, seeds, why } in &self.survivors {
-            let _ = writeln!(rows, "lives\t{file}\t{name}\t{seeds}\t{why}");
+            let row = format!("lives\t{file}\t{name}\t{seeds}\t{why}");
+            let _ = writeln!(rows, "{}", row.trim_end());
         }
         let page = format!("{HEAD}{}", self.page(all));
         for (name, text) in [(STATE, rows), (PAGE, page)] {
