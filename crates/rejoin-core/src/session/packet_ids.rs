@@ -178,4 +178,18 @@ mod tests {
         ids.begin_behind(5);
         assert_eq!(ids.take(), Some(id(3)));
     }
+
+    #[test]
+    fn identifiers_lie_far_apart_in_a_table() {
+        use std::hash::Hash as _;
+        let place = |n| {
+            let mut spread = Spread::default();
+            id(n).hash(&mut spread);
+            spread.finish()
+        };
+        let all: std::collections::BTreeSet<u64> = (1..=u16::MAX).map(place).collect();
+        assert_eq!(all.len(), usize::from(u16::MAX), "no two share a hash");
+        let low: std::collections::BTreeSet<u64> = (1..=128).map(|n| place(n) % 128).collect();
+        assert!(low.len() >= 80, "{} places for 128 in a row", low.len());
+    }
 }
