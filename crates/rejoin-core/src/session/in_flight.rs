@@ -372,8 +372,8 @@ mod tests {
         for n in 3..10_000 {
             all.push(exchange(n));
             all.remove(id(n));
+            assert!(all.slots.len() <= 2 * 2 + SPARE_SLOTS, "{}", all.slots.len());
         }
-        assert!(all.slots.len() <= 2 * 2 + SPARE_SLOTS, "{}", all.slots.len());
         all.push(exchange(10_000));
         assert_eq!(all.len(), 2);
         all.link_down();
