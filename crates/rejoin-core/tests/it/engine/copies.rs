@@ -279,3 +279,19 @@ fn an_identifier_that_pubrel_gave_back_is_free_after_a_restart_too() {
     assert_eq!(b.messages().len(), 1, "the application had not taken it");
     assert_eq!(deliver(&mut b, false, "t", "m"), 1, "a new message with the same content");
 }
+
+#[test]
+fn a_message_is_handed_over_again_under_its_name_though_the_store_did_not_repeat_it_within() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    deliver(&mut b, false, "t", "m");
+    let unnamed = |record| match record {
+        Record::Held { id, packet_id, message } => {
+            Record::Held { id, packet_id, message: Message { id: None, ..message } }
+        }
+        other => other,
+    };
+    let mut b = Bench::restored(durable(), b.records.into_iter().map(unnamed).collect());
+    b.input(Input::Tick);
+    assert_eq!(b.messages()[0].id, Some(MessageId(1)));
+}
