@@ -351,7 +351,7 @@ mod tests {
     }
 
     fn liveness(change: impl FnOnce(&mut LinkConfig)) -> Liveness {
-        let mut config = LinkConfig::default();
+        let mut config = Common::default();
         change(&mut config);
         let mut liveness = Liveness::new(&config, Duration::MAX, config.ack_timeout, at(0));
         assert_eq!(

@@ -92,34 +92,34 @@ fn what_an_earlier_process_did_is_charged_by_its_age() {
 fn windows_grow_by_their_factor_and_each_draw_has_its_range() {
     let window = Window { first: secs(4), growth_percent: 150, cap: secs(10) };
     let widths = |draw: &mut dyn FnMut(&mut Backoff, &mut Chance) -> Draw| {
-        let (mut backoff, mut chance) = (Backoff::new(window), Chance::new(3));
+        let (mut backoff, mut chance) = (Backoff::default(), Chance::new(3));
         let widths: Vec<_> = (0..5).map(|_| draw(&mut backoff, &mut chance).window).collect();
         backoff.reset();
         assert_eq!(draw(&mut backoff, &mut chance).window, widths[0]);
         widths
     };
     let grown = [4000, 6000, 9000, 10_000, 10_000].map(millis);
-    assert_eq!(widths(&mut |b, c| b.upper_half(c)), grown);
-    assert_eq!(widths(&mut |b, c| b.at_least(c)), grown);
+    assert_eq!(widths(&mut |b, c| b.upper_half(window, c)), grown);
+    assert_eq!(widths(&mut |b, c| b.at_least(window, c)), grown);
     assert_eq!(
-        widths(&mut |b, c| b.full_jitter(secs(8), secs(7), c)),
+        widths(&mut |b, c| b.full_jitter(window, secs(8), secs(7), c)),
         [4000, 6000, 7000, 7000, 7000].map(millis)
     );
     assert_eq!(
-        widths(&mut |b, c| b.full_jitter(secs(8), secs(1), c)),
+        widths(&mut |b, c| b.full_jitter(window, secs(8), secs(1), c)),
         [4000; 5].map(millis),
         "no less than the first"
     );
     assert_eq!(
-        widths(&mut |b, c| b.full_jitter(secs(8), secs(90), c)),
+        widths(&mut |b, c| b.full_jitter(window, secs(8), secs(90), c)),
         [4000, 6000, 8000, 8000, 8000].map(millis)
     );
-    let drawn = |draw: fn(&mut Backoff, &mut Chance) -> Draw| {
-        waits(200, |seed| draw(&mut Backoff::new(window), &mut Chance::new(seed)).wait)
+    let drawn = |draw: &dyn Fn(&mut Backoff, &mut Chance) -> Draw| {
+        waits(200, |seed| draw(&mut Backoff::default(), &mut Chance::new(seed)).wait)
     };
-    assert_uniform(&drawn(|b, c| b.upper_half(c)), secs(2), secs(4));
-    assert_uniform(&drawn(|b, c| b.at_least(c)), secs(4), secs(5));
-    assert_uniform(&drawn(|b, c| b.full_jitter(secs(8), secs(90), c)), Duration::ZERO, secs(4));
+    assert_uniform(&drawn(&|b, c| b.upper_half(window, c)), secs(2), secs(4));
+    assert_uniform(&drawn(&|b, c| b.at_least(window, c)), secs(4), secs(5));
+    assert_uniform(&drawn(&|b, c| b.full_jitter(window, secs(8), secs(90), c)), Duration::ZERO, secs(4));
     let between = Draw::between(secs(1), secs(3), &mut Chance::new(1));
     assert_eq!(between.window, secs(3));
 }
@@ -127,9 +127,9 @@ fn windows_grow_by_their_factor_and_each_draw_has_its_range() {
 #[test]
 fn a_window_that_does_not_grow_costs_no_time() {
     let window = Window { first: secs(1), growth_percent: 100, cap: secs(10) };
-    let (mut backoff, mut chance) = (Backoff::new(window), Chance::new(3));
+    let (mut backoff, mut chance) = (Backoff::default(), Chance::new(3));
     for _ in 0..1000 {
-        assert_eq!(backoff.upper_half(&mut chance).window, secs(1));
+        assert_eq!(backoff.upper_half(window, &mut chance).window, secs(1));
     }
 }
 
