@@ -13,12 +13,32 @@ const STATE: &str = "docs/line-mutants.tsv";
 const PAGE: &str = "docs/line-mutants.md";
 /// Where cargo-mutants leaves its lists.
 const OUT: &str = "target/line-mutants";
+/// Where it builds, from one call to the next: only the core is compiled again for each mutant.
+const BUILT: &str = "target/line-mutants-built";
+/// Tests of the core; examples in the documentation are built one by one, and say little about lines.
+const ALL: &[&str] = &["--cargo-arg=--lib", "--cargo-arg=--tests"];
+/// Tests of the codec, which know nothing of what is changed and take half of the time.
+const FOREIGN: &[&str] = &["--", "--", "--skip", "codec::", "--skip", "properties::packets"];
+/// Files whose tests are beside them: in the first round nothing else is built. For the others, the integration tests.
+const TESTED_BESIDE: [&str; 6] = [
+    "/recovery/",
+    "/link/liveness.rs",
+    "/session/waiting.rs",
+    "/session/packed.rs",
+    "/session/packet_ids.rs",
+    "/session/quarantine.rs",
+];
 /// A file has at most some hundred mutants of a few seconds each.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
-/// A test of the core that runs so long hangs, and a hang is seen.
-const HANGS: &str = "30";
+/// All tests of the core take under three seconds: one that runs so long hangs, and a hang is seen.
+const HANGS: &str = "15";
+/// The same for the first round, which takes half a second.
+const FAST_HANGS: &str = "6";
 /// The same for 48 seeds of the simulation.
 const SEEDS_HANG: &str = "120";
+
+/// Seen by none of the tests nearest to its file; the others were not asked yet.
+const NEAREST: &str = "nearest";
 
 const HEAD: &str = "\
 # Changed lines
@@ -26,7 +46,7 @@ const HEAD: &str = "\
 cargo-mutants changes one expression of `session`, `link` and `recovery` at a time: a condition turned round, a function that returns at once, an arm
 deleted. The tests of the core must see it, by a failure or because they hang; what none of them sees goes before 48 seeds of the
 [simulation](simulation.md). `cargo xtask line-mutants --minutes N` goes on with the files that were not tried as they are now, and writes this
-page; what was found is in `line-mutants.tsv`, with the reason for each survivor.
+page; `--again` tries only the survivors, after new tests. What was found is in `line-mutants.tsv`, with the reason for each survivor.
 
 ";
 
@@ -44,7 +64,7 @@ struct Tried {
 struct Survivor {
     file: String,
     name: String,
-    /// What the simulation says: `found`, `lives`, or nothing yet.
+    /// What the simulation says: `found`, `lives`, or nothing yet; [`NEAREST`] if not even all tests were asked.
     seeds: String,
     why: String,
 }
@@ -55,18 +75,30 @@ struct State {
     survivors: Vec<Survivor>,
 }
 
-/// `--minutes N`: how long it begins with further files.
+/// What became of some mutants, by name.
+struct Lists {
+    caught: Vec<String>,
+    hung: Vec<String>,
+    unviable: Vec<String>,
+    missed: Vec<String>,
+}
+
+/// `--minutes N`: how long it begins with further files. `--again`: the survivors, before the tests as they are now.
 pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     let minutes = match flags {
         [] => Some(u64::MAX / 60),
         ["--minutes", number] => number.parse().ok(),
-        _ => None,
+        ["--again"] => None,
+        _ => {
+            let asked = flags.join(" ");
+            say::line(&format!("xtask line-mutants: `{asked}`: the flags are --minutes N and --again"));
+            return false;
+        }
     };
-    let Some(minutes) = minutes else {
-        say::line(&format!("xtask line-mutants: `{}`: the only flag is --minutes N", flags.join(" ")));
-        return false;
-    };
-    let done = State::read(root).and_then(|mut state| state.go_on(root, Duration::from_secs(minutes * 60)));
+    let done = State::read(root).and_then(|mut state| match minutes {
+        Some(minutes) => state.go_on(root, Duration::from_secs(minutes * 60)),
+        None => state.again(root),
+    });
     if let Err(error) = &done {
         say::line(&format!("xtask line-mutants: {error}"));
     }
@@ -101,7 +133,8 @@ impl State {
         let (begun, files) = (Instant::now(), files(root)?);
         self.files.retain(|file, _| files.contains(file));
         for file in &files {
-            let hash = hash(&fs::read(root.join(file)).map_err(|error| format!("{file}: {error}"))?);
+            let hash =
+                hash(&fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?);
             if self.files.get(file).is_some_and(|tried| tried.hash == hash) || begun.elapsed() >= time {
                 continue;
             }
@@ -109,33 +142,79 @@ impl State {
             self.try_file(root, file, hash)?;
             self.write(root, files.len())?;
         }
-        while let Some(at) = self.survivors.iter().position(|survivor| survivor.seeds.is_empty()) {
-            if begun.elapsed() >= time {
-                break;
+        for file in &files {
+            if begun.elapsed() < time {
+                self.before_all(root, file, |one| one.seeds == NEAREST)?;
+                self.write(root, files.len())?;
             }
-            say::line(&format!("48 seeds: {}", self.survivors[at].name));
-            self.survivors[at].seeds = seeds(root, &self.survivors[at])?;
+        }
+        for file in &files {
+            let untried = |one: &&Survivor| one.file == *file && one.seeds.is_empty();
+            let names: Vec<_> = self.survivors.iter().filter(untried).map(|one| one.name.clone()).collect();
+            if names.is_empty() || begun.elapsed() >= time {
+                continue;
+            }
+            say::line(&format!("{file}: 48 seeds"));
+            let missed = simulated(root, file, &names)?;
+            for one in self.survivors.iter_mut().filter(|one| names.contains(&one.name)) {
+                one.seeds = if missed.contains(&one.name) { "lives" } else { "found" }.to_owned();
+            }
             self.write(root, files.len())?;
         }
         self.write(root, files.len())
     }
 
+    /// What was seen by no test goes before the tests as they are now.
+    fn again(&mut self, root: &Path) -> Result<(), String> {
+        let files = files(root)?;
+        for file in &files {
+            self.before_all(root, file, |_| true)?;
+            self.write(root, files.len())?;
+        }
+        Ok(())
+    }
+
+    /// Puts survivors of a file before all tests of the core.
+    fn before_all(
+        &mut self,
+        root: &Path,
+        file: &str,
+        which: impl Fn(&Survivor) -> bool,
+    ) -> Result<(), String> {
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            self.survivors.drain(..).partition(|one| one.file == file && which(one));
+        self.survivors = others;
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        say::line(&format!("{file}: all tests"));
+        let names: Vec<_> = chosen.iter().map(|one| one.name.clone()).collect();
+        let lists = all_tests(root, &exactly_these(file, &names))?;
+        if let Some(tried) = self.files.get_mut(file) {
+            tried.caught += lists.caught.len();
+            tried.hung += lists.hung.len();
+        }
+        for mut one in chosen.into_iter().filter(|one| lists.missed.contains(&one.name)) {
+            if one.seeds == NEAREST {
+                one.seeds.clear();
+            }
+            self.survivors.push(one);
+        }
+        Ok(())
+    }
+
     fn try_file(&mut self, root: &Path, file: &str, hash: String) -> Result<(), String> {
-        mutate(
-            root,
-            &["--package", "rejoin-core", "--file", file, "--timeout", HANGS, "--profile", "mutants"],
-        )?;
-        let list = |name: &str| listed(root, name);
-        let (caught, hung) = (list("caught")?.len(), list("timeout")?.len());
-        self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable: list("unviable")?.len() });
+        let lists = nearest_tests(root, file)?;
+        let (caught, hung, unviable) = (lists.caught.len(), lists.hung.len(), lists.unviable.len());
+        self.files.insert(file.to_owned(), Tried { hash, caught, hung, unviable });
         let known = std::mem::take(&mut self.survivors);
         let (old, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|survivor| survivor.file == file);
         self.survivors = others;
-        for name in list("missed")? {
+        for name in lists.missed {
             // What was said about it before is said again, wherever the line is now.
             let before = old.iter().find(|old| what(&old.name) == what(&name));
             let why = before.map(|before| before.why.clone()).unwrap_or_default();
-            self.survivors.push(Survivor { file: file.to_owned(), name, seeds: String::new(), why });
+            self.survivors.push(Survivor { file: file.to_owned(), name, seeds: NEAREST.to_owned(), why });
         }
         Ok(())
     }
@@ -146,7 +225,8 @@ impl State {
             let _ = writeln!(rows, "file\t{file}\t{hash}\t{caught}\t{hung}\t{unviable}");
         }
         for Survivor { file, name, seeds, why } in &self.survivors {
-            let _ = writeln!(rows, "lives\t{file}\t{name}\t{seeds}\t{why}");
+            let row = format!("lives\t{file}\t{name}\t{seeds}\t{why}");
+            let _ = writeln!(rows, "{}", row.trim_end());
         }
         let page = format!("{HEAD}{}", self.page(all));
         for (name, text) in [(STATE, rows), (PAGE, page)] {
@@ -177,7 +257,11 @@ impl State {
             self.files.len()
         );
         for survivor in self.survivors.iter().filter(|survivor| survivor.seeds != "found") {
-            let untried = if survivor.seeds.is_empty() { " (not yet before the simulation)" } else { "" };
+            let untried = match survivor.seeds.as_str() {
+                NEAREST => " (not yet before all tests)",
+                "" => " (not yet before the simulation)",
+                _ => "",
+            };
             let name = survivor.name.trim_start_matches("crates/rejoin-core/src/").replace('|', "\\|");
             let _ = writeln!(page, "| `{name}`{untried} | {} |", survivor.why);
         }
@@ -185,55 +269,90 @@ impl State {
     }
 }
 
-/// The files whose lines are changed, in order.
+/// The files whose lines are changed, in the order of the parts.
 fn files(root: &Path) -> Result<Vec<String>, String> {
     let mut command = run::cargo(root, &["mutants", "--list", "--json", "--package", "rejoin-core"]);
     let list = run::answer(&mut command).ok_or("`cargo mutants --list` failed")?;
     let mut files: Vec<String> = list
         .lines()
         .filter_map(|line| line.trim().strip_prefix("\"file\": \"")?.split('"').next())
-        .filter(|file| PARTS.iter().any(|part| file.contains(&format!("/src/{part}/"))))
+        .filter(|file| part(file).is_some())
         .map(str::to_owned)
         .collect();
-    files.sort();
+    files.sort_by_key(|file| (part(file), file.clone()));
     files.dedup();
     Ok(files)
 }
 
+fn part(file: &str) -> Option<usize> {
+    PARTS.iter().position(|part| file.contains(&format!("/src/{part}/")))
+}
+
+impl Lists {
+    fn read(root: &Path) -> Result<Self, String> {
+        let list = |name: &str| {
+            let path = root.join(OUT).join(format!("mutants.out/{name}.txt"));
+            let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok::<_, String>(text.lines().map(str::to_owned).collect())
+        };
+        let [caught, hung] = [list("caught")?, list("timeout")?];
+        Ok(Self { caught, hung, unviable: list("unviable")?, missed: list("missed")? })
+    }
+}
+
+/// All mutants of a file before the tests that know it best.
+fn nearest_tests(root: &Path, file: &str) -> Result<Lists, String> {
+    let beside = TESTED_BESIDE.iter().any(|part| file.contains(part));
+    let (nearest, named) = match part(file) {
+        Some(part) if beside => ("--cargo-arg=--lib", format!("{}::", PARTS[part])),
+        _ => ("--cargo-arg=--test=it", "engine::".to_owned()),
+    };
+    let arguments = ["--file", file, "--profile", "mutants", "--timeout", FAST_HANGS, nearest];
+    mutate(root, &[&arguments, FOREIGN, &[&named]].concat())?;
+    Lists::read(root)
+}
+
+fn all_tests(root: &Path, which: &[String]) -> Result<Lists, String> {
+    let which: Vec<_> = which.iter().map(String::as_str).collect();
+    let arguments = ["--profile", "mutants", "--timeout", HANGS];
+    mutate(root, &[&which[..], &arguments, ALL, FOREIGN].concat())?;
+    Lists::read(root)
+}
+
+/// Survivors of a file before the simulation; gives those that it does not find either.
+fn simulated(root: &Path, file: &str, names: &[String]) -> Result<Vec<String>, String> {
+    let which = exactly_these(file, names);
+    let which: Vec<_> = which.iter().map(String::as_str).collect();
+    let arguments = ["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab"];
+    let tests = ["--cargo-arg=--test=sim", "--", "everything_accepted"];
+    mutate(root, &[&which[..], &arguments, &tests].concat())?;
+    Ok(Lists::read(root)?.missed)
+}
+
 fn mutate(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let mut command = run::cargo(
-        root,
-        &["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT],
-    );
-    // Examples in the documentation are built one by one, and say little about lines.
-    command.args(["--cargo-test-arg=--lib", "--cargo-test-arg=--tests"]).args(arguments);
+    let always = ["mutants", "--no-shuffle", "--colors", "never", "--baseline", "skip", "--output", OUT];
+    let mut command = run::cargo(root, &always);
+    command.args(["--package", "rejoin-core"]).args(arguments);
+    command.env("CARGO_TARGET_DIR", root.join(BUILT));
     // It says by its exit code that something lived, which is no failure of ours; without its lists it failed.
     let _ = fs::remove_dir_all(root.join(OUT));
     let ended = run::within(&mut command, LIMIT);
     if root.join(OUT).join("mutants.out/outcomes.json").exists() { Ok(()) } else { ended }
 }
 
-/// A list that cargo-mutants wrote.
-fn listed(root: &Path, name: &str) -> Result<Vec<String>, String> {
-    let path = root.join(OUT).join(format!("mutants.out/{name}.txt"));
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(text.lines().map(str::to_owned).collect())
+/// Exactly these mutants of a file, as cargo-mutants wants them.
+fn exactly_these(file: &str, names: &[String]) -> Vec<String> {
+    let exactly = names.iter().flat_map(|name| ["--re".to_owned(), exactly(name)]);
+    ["--file".to_owned(), file.to_owned()].into_iter().chain(exactly).collect()
 }
 
-/// Puts one survivor before the simulation.
-fn seeds(root: &Path, survivor: &Survivor) -> Result<String, String> {
-    let exactly: String = survivor
-        .name
+/// A pattern for this name. `\<` would be the border of a word: only what has a meaning is quoted.
+fn exactly(name: &str) -> String {
+    let quoted: String = name
         .chars()
-        .flat_map(|c| (!c.is_alphanumeric() && c != ' ').then_some('\\').into_iter().chain([c]))
+        .flat_map(|c| r"\.+*?()|[]{}^$#&-~".contains(c).then_some('\\').into_iter().chain([c]))
         .collect();
-    let name = format!("^{exactly}$");
-    let mut arguments = vec!["--package", "rejoin-core", "--file", &survivor.file, "--re", &name];
-    arguments.extend(["--timeout", SEEDS_HANG, "--profile", "sim", "--test-package", "rejoin-lab", "--"]);
-    arguments.extend(["--test", "sim", "everything_accepted"]);
-    mutate(root, &arguments)?;
-    let found = !listed(root, "caught")?.is_empty() || !listed(root, "timeout")?.is_empty();
-    Ok(if found { "found" } else { "lives" }.to_owned())
+    format!("^{quoted}$")
 }
 
 /// What a mutant changes, without where.
@@ -241,8 +360,9 @@ fn what(name: &str) -> &str {
     name.splitn(4, ':').last().unwrap_or(name)
 }
 
-/// FNV-1a: names a content, nothing more.
-fn hash(bytes: &[u8]) -> String {
+/// FNV-1a of what is changed: names a content, nothing more. Tests at the end are not changed.
+fn hash(text: &str) -> String {
+    let bytes = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text).as_bytes();
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
 }
@@ -258,6 +378,21 @@ mod tests {
             what("a/b.rs:7:1: replace f -> bool with true"),
             what("a/b.rs:4:9: replace f -> bool with true")
         );
+    }
+
+    #[test]
+    fn a_name_is_a_pattern_for_itself_alone() {
+        assert_eq!(exactly("a.rs: replace < with <= in f::<T>"), r"^a\.rs: replace < with <= in f::<T>$");
+        assert_eq!(
+            exactly("replace || with && in <impl A for B>::f"),
+            r"^replace \|\| with \&\& in <impl A for B>::f$"
+        );
+    }
+
+    #[test]
+    fn tests_at_the_end_are_not_what_is_changed() {
+        let line = "fn f() {}\n";
+        assert_eq!(hash(line), hash(&format!("{line}\n#[cfg(test)]\nmod tests {{\n}}\n")));
     }
 
     #[test]

@@ -294,7 +294,7 @@ pub enum Event {
         session: SessionState,
         /// How long there was no link; `None` for the first one.
         outage: Option<Duration>,
-        /// Messages sent again with DUP.
+        /// Packets sent again: PUBLISH without an answer, and PUBREL.
         resending: usize,
     },
     /// A ping is late: open by the book, unproven.

@@ -341,4 +341,230 @@ mod tests {
         assert_eq!(liveness.pingresp(at(23)), Some(Duration::from_secs(3)));
         assert!(liveness.patience() > config.ping_timeout, "a slow path is a slow path");
     }
+
+    const fn at(millis: u64) -> Timestamp {
+        Timestamp::from_micros(millis * 1000)
+    }
+
+    const fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn liveness(change: impl FnOnce(&mut LinkConfig)) -> Liveness {
+        let mut config = Common::default();
+        change(&mut config);
+        let mut liveness = Liveness::new(&config, Duration::MAX, config.ack_timeout, at(0));
+        assert_eq!(
+            liveness.deadline().filter(|(_, kind)| *kind == TimerKind::Ping),
+            None,
+            "not before CONNACK"
+        );
+        liveness.agree(config.ping_after, at(0));
+        liveness
+    }
+
+    /// A ping that the transport takes at once.
+    fn ping(liveness: &mut Liveness, now: Timestamp) {
+        liveness.handed_over(2, now);
+        liveness.ping_sent(now);
+        liveness.written(2, now);
+    }
+
+    /// The next alarm comes then and not a moment before.
+    fn rings(liveness: &mut Liveness, when: Timestamp, kind: TimerKind) -> Alarm {
+        assert_eq!(liveness.deadline(), Some((when, kind)));
+        assert_eq!(liveness.check(Timestamp::from_micros(when.as_micros() - 1)), None);
+        liveness.check(when).expect("it is due")
+    }
+
+    #[test]
+    fn a_ping_is_due_when_either_direction_was_idle_for_long_enough() {
+        let mut liveness = liveness(|_| {});
+        liveness.received(at(7000));
+        liveness.handed_over(10, at(3000));
+        liveness.written(10, at(3000));
+        assert_eq!(rings(&mut liveness, at(18_000), TimerKind::Ping), Alarm::Ping);
+        liveness.handed_over(10, at(9000));
+        liveness.written(10, at(9000));
+        assert_eq!(rings(&mut liveness, at(22_000), TimerKind::Ping), Alarm::Ping);
+        assert_eq!(liveness.heard(), at(7000));
+        // Paused by us, only what we say counts.
+        liveness.pause(true, at(9000));
+        assert_eq!(rings(&mut liveness, at(24_000), TimerKind::Ping), Alarm::Ping);
+    }
+
+    #[test]
+    fn a_late_answer_is_suspected_after_two_fifths_and_fatal_after_the_whole() {
+        let mut liveness = liveness(|_| {});
+        ping(&mut liveness, at(18_000));
+        assert!(!liveness.is_suspect());
+        assert_eq!(rings(&mut liveness, at(20_000), TimerKind::Suspect), Alarm::Suspect);
+        assert!(liveness.is_suspect());
+        let late = Alarm::Dead(LossCause::PingTimeout(millis(5000)));
+        assert_eq!(rings(&mut liveness, at(23_000), TimerKind::PingTimeout), late);
+        // Any byte is life, and the clock of the answer starts anew.
+        assert!(liveness.received(at(22_000)));
+        assert!(!liveness.is_suspect() && !liveness.received(at(22_000)));
+        assert_eq!(rings(&mut liveness, at(24_000), TimerKind::Suspect), Alarm::Suspect);
+    }
+
+    #[test]
+    fn an_answer_is_late_from_when_its_ping_left() {
+        let mut liveness = liveness(|_| {});
+        liveness.handed_over(100, at(17_000));
+        liveness.handed_over(2, at(18_000));
+        liveness.ping_sent(at(18_000));
+        assert_eq!(liveness.unwritten(), 102);
+        let stalled = Alarm::Dead(LossCause::WriteStall(millis(5000)));
+        assert_eq!(rings(&mut liveness, at(22_000), TimerKind::WriteStall), stalled);
+        liveness.written(101, at(21_000));
+        assert_eq!(
+            rings(&mut liveness, at(26_000), TimerKind::WriteStall),
+            stalled,
+            "progress, but not the end"
+        );
+        liveness.written(1, at(23_000));
+        assert_eq!((liveness.unwritten(), liveness.handed(), liveness.taken()), (0, 102, 102));
+        assert_eq!(rings(&mut liveness, at(25_000), TimerKind::Suspect), Alarm::Suspect);
+        // What an idle transport takes afterwards is no sign of life, what a full one takes is.
+        liveness.handed_over(10, at(25_500));
+        liveness.written(10, at(25_600));
+        assert_eq!(liveness.deadline(), Some((at(28_000), TimerKind::PingTimeout)));
+        liveness.handed_over(10, at(26_000));
+        liveness.written(4, at(26_100));
+        liveness.written(6, at(26_500));
+        assert_eq!(liveness.deadline(), Some((at(31_500), TimerKind::PingTimeout)));
+        // More than there was is not taken.
+        liveness.written(99, at(26_600));
+        assert_eq!(liveness.unwritten(), 0);
+    }
+
+    #[test]
+    fn the_peer_hears_from_us_while_an_answer_takes_long() {
+        // The next ping is due before the answer is late.
+        let mut liveness = liveness(|config| config.ping_timeout = millis(40_000));
+        ping(&mut liveness, at(15_000));
+        assert_eq!(rings(&mut liveness, at(30_000), TimerKind::Ping), Alarm::Ping);
+        liveness.handed_over(1, at(16_000));
+        liveness.written(1, at(17_000));
+        assert_eq!(
+            rings(&mut liveness, at(31_000), TimerKind::Suspect),
+            Alarm::Suspect,
+            "counted from the last byte"
+        );
+        // At the same moment the suspicion goes first.
+        let mut liveness = self::liveness(|config| config.ping_timeout = millis(37_500));
+        ping(&mut liveness, at(15_000));
+        assert_eq!(rings(&mut liveness, at(30_000), TimerKind::Suspect), Alarm::Suspect);
+    }
+
+    #[test]
+    fn patience_grows_with_the_round_trip_as_that_of_tcp_does() {
+        let mut liveness = liveness(|_| {});
+        for (sent, took, patience) in [(1000, 800, 21 * 800), (5000, 1600, 20_300), (9000, 900, 16_800)] {
+            ping(&mut liveness, at(sent));
+            assert_eq!(liveness.pingresp(at(sent + took)), Some(millis(took)));
+            assert_eq!(liveness.patience(), millis(patience), "after {took} ms");
+        }
+        // A transport that takes nothing gets it, too.
+        liveness.handed_over(1, at(20_000));
+        assert_eq!(liveness.deadline(), Some((at(36_800), TimerKind::WriteStall)));
+    }
+
+    #[test]
+    fn which_of_two_pings_was_answered_is_not_guessed() {
+        let mut liveness = liveness(|_| {});
+        ping(&mut liveness, at(1000));
+        ping(&mut liveness, at(3000));
+        assert_eq!(liveness.deadline(), Some((at(3000), TimerKind::Suspect)), "the first is late");
+        assert_eq!(liveness.pingresp(at(4000)), None);
+        assert_eq!(liveness.pingresp(at(4500)), None);
+        assert_eq!(liveness.pingresp(at(4600)), None, "one that nobody asked for");
+        ping(&mut liveness, at(6000));
+        assert_eq!(liveness.pingresp(at(6100)), Some(millis(100)));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_late_from_when_the_last_byte_of_its_packet_left() {
+        let mut liveness = liveness(|config| config.ping_after = Duration::MAX);
+        liveness.handed_over(10, at(1000));
+        liveness.expects_ack();
+        liveness.handed_over(10, at(1000));
+        liveness.expects_ack();
+        liveness.written(9, at(2000));
+        assert_eq!(liveness.deadline(), Some((at(7000), TimerKind::WriteStall)));
+        liveness.written(1, at(3000));
+        liveness.written(10, at(4000));
+        let late = Alarm::Dead(LossCause::AckTimeout(millis(20_000)));
+        assert_eq!(rings(&mut liveness, at(23_000), TimerKind::AckProgress), late);
+        // A later packet does not push it out, an acknowledgement does.
+        liveness.handed_over(10, at(5000));
+        liveness.expects_ack();
+        liveness.written(10, at(5000));
+        assert_eq!(liveness.deadline(), Some((at(23_000), TimerKind::AckProgress)));
+        liveness.acknowledged(true, millis(30_000), at(10_000));
+        let late = Alarm::Dead(LossCause::AckTimeout(millis(30_000)));
+        assert_eq!(rings(&mut liveness, at(40_000), TimerKind::AckProgress), late);
+        // What we do not read is not late.
+        liveness.pause(true, at(12_000));
+        assert_eq!(liveness.deadline(), None);
+        liveness.pause(false, at(50_000));
+        assert_eq!(liveness.deadline(), Some((at(80_000), TimerKind::AckProgress)));
+        liveness.pause(false, at(60_000));
+        assert_eq!(liveness.deadline(), Some((at(80_000), TimerKind::AckProgress)), "it was not paused");
+        liveness.acknowledged(false, millis(30_000), at(61_000));
+        assert_eq!(liveness.deadline(), None);
+    }
+
+    #[test]
+    fn of_several_alarms_the_gravest_is_told() {
+        let watched = |tells| {
+            liveness(|config| {
+                config.health_watch = Some(millis(15_000));
+                config.health_watch_only_tells = tells;
+            })
+        };
+        // A ping is due as well.
+        assert_eq!(watched(true).check(at(15_000)), Some(Alarm::Ping));
+        let unwell = Alarm::Dead(LossCause::HealthWatch(millis(15_000)));
+        assert_eq!(watched(false).check(at(15_000)), Some(unwell));
+        // With the ping answered the watch speaks, once for each time.
+        let mut liveness = watched(true);
+        ping(&mut liveness, at(14_000));
+        liveness.pingresp(at(14_000));
+        liveness.received(at(14_000));
+        assert_eq!(rings(&mut liveness, at(15_000), TimerKind::HealthWatch), Alarm::Silent(millis(15_000)));
+        assert_eq!(liveness.check(at(15_000)), None);
+        // A suspicion and a late acknowledgement.
+        let mut liveness = self::liveness(|_| {});
+        liveness.handed_over(10, at(1000));
+        liveness.expects_ack();
+        liveness.written(10, at(1000));
+        ping(&mut liveness, at(19_000));
+        let late = Alarm::Dead(LossCause::AckTimeout(millis(20_000)));
+        assert_eq!(liveness.check(at(21_000)), Some(late));
+    }
+
+    #[test]
+    fn the_health_watch_starts_anew_when_reading_goes_on() {
+        let mut liveness = liveness(|config| {
+            config.ping_after = Duration::MAX;
+            config.health_watch = Some(millis(15_000));
+        });
+        liveness.pause(true, at(1000));
+        assert_eq!(liveness.deadline(), None);
+        liveness.pause(false, at(2000));
+        assert_eq!(liveness.deadline(), Some((at(17_000), TimerKind::HealthWatch)));
+        liveness.publish_received(&"t".try_into().unwrap(), at(3000));
+        assert_eq!(liveness.deadline(), Some((at(18_000), TimerKind::HealthWatch)));
+    }
+
+    #[test]
+    fn a_ping_that_waits_in_a_transport_that_is_not_full_leaves_with_its_bytes() {
+        let mut liveness = liveness(|_| {});
+        liveness.handed_over(2, at(18_000));
+        liveness.ping_sent(at(18_000));
+        liveness.written(2, at(19_000));
+        assert_eq!(rings(&mut liveness, at(21_000), TimerKind::Suspect), Alarm::Suspect);
+    }
 }

@@ -366,3 +366,171 @@ impl Servers {
         self.now().link_opened(version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        Server::new(&LinkConfig::default())
+    }
+
+    const fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn what_is_held_against_a_server_halves_each_minute_and_is_forgotten() {
+        let mut server = server();
+        assert_eq!(server.trouble(at(10)), 0);
+        server.troubled(at(10));
+        assert_eq!([10, 70, 71].map(|now| server.trouble(at(now))), [1, 1, 0]);
+        for _ in 0..7 {
+            server.troubled(at(10));
+        }
+        assert_eq!([10, 70, 130, 190, 250, 251].map(|now| server.trouble(at(now))), [8, 4, 2, 1, 1, 0]);
+        server.troubled(at(10));
+        assert_eq!(server.trouble(at(10)), 8, "more adds nothing");
+        // What is added is added to what is left.
+        server.troubled(at(70));
+        assert_eq!(server.trouble(at(70)), 5);
+        server.settled();
+        assert_eq!(server.trouble(at(70)), 0);
+    }
+
+    #[test]
+    fn the_healthiest_comes_next_and_the_first_of_equals() {
+        let mut chance = Chance::new(1);
+        let mut servers = Servers::new(4, ServerPolicy::default(), &LinkConfig::default(), &mut chance);
+        servers.list[1].troubled(at(0));
+        servers.list[1].troubled(at(0));
+        servers.list[3].troubled(at(0));
+        servers.prefer_another(at(0));
+        assert_eq!(servers.current(), 2);
+        servers.prefer_another(at(0));
+        assert_eq!(servers.current(), 0);
+        // Within a round each is passed over once.
+        let mut order = Vec::new();
+        while servers.has_untried() {
+            servers.pass_over(at(0));
+            order.push(servers.current());
+        }
+        assert_eq!(order, [2, 3, 1]);
+        servers.pass_over(at(0));
+        assert_eq!(servers.current(), 1, "nobody is left");
+        servers.new_round();
+        assert!(servers.has_untried());
+    }
+
+    #[test]
+    fn a_server_alone_has_nobody_to_pass_over_to() {
+        let mut chance = Chance::new(1);
+        let mut servers = Servers::new(0, ServerPolicy::default(), &LinkConfig::default(), &mut chance);
+        assert!(!servers.has_untried());
+        servers.prefer_another(at(0));
+        servers.pass_over(at(0));
+        assert_eq!((servers.current(), servers.at_home()), (0, false));
+        servers.link_opened(Version::V5);
+        assert!(servers.at_home());
+        assert_eq!(servers.add(&LinkConfig::default()), 1);
+        assert!(servers.has_untried());
+    }
+
+    #[test]
+    fn who_closes_5_0_twice_is_asked_once_in_3_1_1_and_then_after_twice_as_many() {
+        let closed = LossCause::ClosedBeforeConnack;
+        let mut server = server();
+        for (closes, first) in [(2, true), (4, false), (8, false)] {
+            for n in 1..=closes {
+                assert!(!server.may_speak_v311(&closed), "{n} of {closes}");
+                assert_eq!(server.version(VersionPolicy::Prefer5), Version::V5);
+                server.attempt_failed(&closed, Version::V5);
+            }
+            assert!(server.may_speak_v311(&closed));
+            assert_eq!(server.fall_back(false), first);
+            assert_eq!(server.version(VersionPolicy::Prefer5), Version::V311);
+            // It did not help: 5.0 again.
+            server.attempt_failed(&closed, Version::V311);
+        }
+        // Something else in between ends the row.
+        server.attempt_failed(&closed, Version::V5);
+        server.attempt_failed(&LossCause::ConnackTimeout(Duration::ZERO), Version::V5);
+        assert_eq!(server.closed_at_v5, 0);
+        // Once 5.0 was open there is no doubt.
+        server.link_opened(Version::V5);
+        for _ in 0..100 {
+            server.attempt_failed(&closed, Version::V5);
+        }
+        assert!(!server.may_speak_v311(&closed));
+        // Nor where it was said.
+        assert!(server.may_speak_v311(&LossCause::Refused {
+            reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+            text: None,
+            server_reference: None,
+            v311_form: true,
+            maximum_qos: None,
+        }));
+        server.fall_back(true);
+        server.attempt_failed(&closed, Version::V311);
+        assert_eq!(server.version(VersionPolicy::Prefer5), Version::V311, "it said so");
+    }
+
+    #[test]
+    fn whoever_answers_in_3_1_1_speaks_it_and_whoever_refuses_it_does_not() {
+        let refused = |reason| LossCause::Refused {
+            reason,
+            text: None,
+            server_reference: None,
+            v311_form: true,
+            maximum_qos: None,
+        };
+        for (cause, stays) in [
+            (refused(ReasonCode::NOT_AUTHORIZED), true),
+            (refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION), false),
+            (LossCause::ClosedBeforeConnack, false),
+            (LossCause::ConnackTimeout(Duration::ZERO), false),
+            (LossCause::ConnectTimeout(Duration::ZERO), true),
+        ] {
+            let mut server = server();
+            server.fall_back(false);
+            server.attempt_failed(&cause, Version::V311);
+            let version = if stays { Version::V311 } else { Version::V5 };
+            assert_eq!(server.version(VersionPolicy::Prefer5), version, "{cause:?}");
+            if cause == refused(ReasonCode::NOT_AUTHORIZED) {
+                server.attempt_failed(&LossCause::ClosedBeforeConnack, Version::V311);
+                assert_eq!(server.version(VersionPolicy::Prefer5), Version::V311, "known from then on");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_of_one_cause() {
+        let mut server = server();
+        let closed = LossCause::ClosedBeforeConnack;
+        let late = LossCause::ConnackTimeout(Duration::ZERO);
+        let row = [&closed, &closed, &closed, &late, &closed]
+            .map(|cause| server.attempt_failed(cause, Version::V5));
+        assert_eq!(row, [1, 2, 3, 1, 1]);
+        let cut = LossCause::PeerClosed;
+        assert_eq!([server.link_cut(&cut), server.link_cut(&cut)], [1, 2]);
+        assert_eq!([true, true, false, true].map(|soon| server.closed_soon(soon)), [1, 2, 0, 1]);
+        server.settled();
+        assert_eq!((server.link_cut(&cut), server.attempt_failed(&closed, Version::V5)), (1, 1));
+    }
+
+    #[test]
+    fn limits_grow_within_their_bounds() {
+        let secs = Duration::from_secs;
+        let mut limit = Limit::new(secs(3), secs(60));
+        let grown = [6, 12, 18, 18].map(|n| {
+            limit.expired();
+            assert_eq!(limit.now, secs(n));
+            n
+        });
+        assert_eq!(grown.len(), 4);
+        for n in [9000, 4500, 3000, 3000] {
+            limit.held();
+            assert_eq!(limit.now, Duration::from_millis(n));
+        }
+    }
+}

@@ -298,9 +298,12 @@ impl Outbox {
                     ended.push((entry.id, Outcome::Unknown { released: true }));
                 }
                 Stage::Published(mut entry) => {
-                    entry.possible_duplicate |= entry.attempts > 0 && !defect!(SilentDuplicate);
+                    let was_sent = entry.attempts > 0;
+                    entry.possible_duplicate |= was_sent && !defect!(SilentDuplicate);
                     entry.sent = false;
                     match entry.publication.on_loss.unwrap_or(policy) {
+                        // One that never left, because the store did not have its identifier, is in no doubt.
+                        _ if !was_sent => again.push(entry),
                         SessionLossPolicy::Resend => again.push(entry),
                         SessionLossPolicy::Fail => {
                             loss.unknown += 1;
@@ -347,9 +350,9 @@ impl Outbox {
                 ended.push((e.id, Outcome::Stopped { maybe_delivered: e.attempts > 0 }));
             }
         }
-        let rest =
-            self.redo.drain(..).map(|(_, e)| e).chain(std::mem::take(&mut self.undecided).into_values());
-        let rest = rest.map(|e| (e.id, e.attempts > 0));
+        // What was refused for now, or is asked about, was sent before.
+        let undecided = std::mem::take(&mut self.undecided).into_keys();
+        let rest = self.redo.drain(..).map(|(_, e)| e.id).chain(undecided).map(|id| (id, true));
         for (id, maybe_delivered) in rest.chain(self.waiting.drain()) {
             ended.push((id, Outcome::Stopped { maybe_delivered }));
         }

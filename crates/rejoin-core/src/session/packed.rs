@@ -239,4 +239,16 @@ mod tests {
         assert!(matches!(packed.body, Body::Whole(_)));
         assert_eq!(packed.unpack().publication, with_properties);
     }
+
+    #[test]
+    fn one_that_stays_as_it_is_says_the_same_of_itself() {
+        for (qos, latest_only) in [(Qos::AtMostOnce, true), (Qos::AtLeastOnce, false)] {
+            let mut given = publication("1");
+            given.properties = Some(Box::default());
+            (given.qos, given.latest_only) = (qos, latest_only);
+            let packed = packed(given);
+            assert_eq!(packed.is_queued(), qos != Qos::AtMostOnce);
+            assert_eq!(packed.is_latest_only(), latest_only);
+        }
+    }
 }

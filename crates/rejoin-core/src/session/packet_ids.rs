@@ -160,4 +160,65 @@ mod tests {
         assert_eq!(ids.take().unwrap().get(), 1);
         assert_eq!(ids.take(), None);
     }
+
+    const fn id(n: u16) -> PacketId {
+        PacketId::new(n).unwrap()
+    }
+
+    #[test]
+    fn what_is_given_back_is_free_once_and_nothing_else_is() {
+        let mut ids = PacketIds::new(200);
+        while ids.take().is_some() {}
+        assert_eq!(ids.in_use(), 200);
+        for n in [1, 63, 64, 65, 127, 128, 200] {
+            ids.free(id(n));
+            ids.free(id(n));
+            assert_eq!(ids.in_use(), 199, "{n}");
+            assert_eq!(ids.take(), Some(id(n)));
+            assert_eq!(ids.take(), None);
+        }
+        ids.free(id(500));
+        assert_eq!(ids.in_use(), 200);
+        ids.clear();
+        assert_eq!((ids.in_use(), ids.take()), (0, Some(id(1))));
+    }
+
+    #[test]
+    fn new_identifiers_begin_behind_those_of_an_earlier_process() {
+        let mut ids = PacketIds::new(3);
+        ids.claim(id(2));
+        ids.claim(id(2));
+        assert_eq!(ids.in_use(), 1);
+        assert_eq!([ids.take(), ids.take(), ids.take()], [Some(id(3)), Some(id(1)), None]);
+        // One that our limit of today would not give out is taken all the same.
+        let mut ids = PacketIds::new(3);
+        ids.claim(id(70));
+        assert_eq!((ids.in_use(), ids.take()), (1, Some(id(1))));
+        ids.free(id(70));
+        assert_eq!(ids.in_use(), 1);
+        let mut ids = PacketIds::new(3);
+        ids.begin_behind(5);
+        assert_eq!(ids.take(), Some(id(3)));
+    }
+
+    #[test]
+    fn an_entry_keeps_its_place_and_a_free_place_is_used_again() {
+        let mut all = ByPacketId::default();
+        for n in 1..=3 {
+            all.insert(id(n), n);
+        }
+        assert_eq!((all.remove(id(2)), all.remove(id(2)), all.len()), (Some(2), None, 2));
+        all.insert(id(9), 90);
+        all.insert(id(9), 91);
+        assert_eq!((all.entries.len(), all.len()), (3, 3));
+        all.insert(id(4), 4);
+        if let Some(entry) = all.get_mut(id(1)) {
+            *entry = 10;
+        }
+        all.values_mut().for_each(|entry| *entry += 1);
+        assert_eq!(all.values().copied().collect::<Vec<u16>>(), [11, 92, 4, 5]);
+        assert_eq!((all.get_mut(id(9)).copied(), all.get_mut(id(2)).copied()), (Some(92), None));
+        all.clear();
+        assert_eq!((all.len(), all.values().count(), all.get_mut(id(1))), (0, 0, None));
+    }
 }

@@ -168,3 +168,196 @@ impl Quarantine {
         Some((id, cuts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: PublishId = PublishId(1);
+
+    const fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    const fn at(n: u64) -> Timestamp {
+        Timestamp::from_micros(n * 1000)
+    }
+
+    /// The peer cut a link with so many unacknowledged.
+    fn cut(unacknowledged: usize) -> Cut {
+        let sole = (unacknowledged == 1).then_some(MESSAGE);
+        Cut { by_peer: true, names_publish: false, unacknowledged, sole }
+    }
+
+    /// A link that the peer cut so long after its first message.
+    fn cut_after(quarantine: &mut Quarantine, lived: Duration) {
+        quarantine.sent(at(0));
+        quarantine.sent(at(0) + lived);
+        assert_eq!(quarantine.link_lost(cut(2), at(0) + lived), None);
+    }
+
+    fn isolating(lived: Duration) -> Quarantine {
+        let mut quarantine = Quarantine::default();
+        for _ in 0..2 {
+            assert!(!quarantine.wants_proof());
+            assert_eq!(quarantine.gate(at(0)), Gate::Open);
+            cut_after(&mut quarantine, lived);
+        }
+        assert!(quarantine.wants_proof());
+        quarantine
+    }
+
+    /// A link that is proven, lives long enough, and is cut so long after the one message it carried.
+    fn cut_alone(quarantine: &mut Quarantine, id: PublishId, lived: Duration) -> Option<(PublishId, u32)> {
+        quarantine.proven(at(0));
+        let until = quarantine.control_until().expect("a control link");
+        assert_eq!(quarantine.gate(until), Gate::One);
+        quarantine.sent(until);
+        quarantine.link_lost(Cut { sole: Some(id), ..cut(1) }, until + lived)
+    }
+
+    #[test]
+    fn a_link_with_nothing_sent_has_to_live_twice_as_long_as_those_that_were_cut() {
+        for (lived, control) in
+            [(0, 100), (50, 100), (51, 102), (1000, 2000), (15_000, 30_000), (16_000, 30_000)]
+        {
+            let mut quarantine = isolating(millis(lived));
+            assert_eq!(quarantine.gate(at(5)), Gate::Shut, "not before PINGRESP");
+            assert_eq!(quarantine.control_until(), None);
+            quarantine.proven(at(10));
+            assert!(!quarantine.wants_proof());
+            let until = at(10 + control);
+            assert_eq!(quarantine.control_until(), Some(until), "{lived} ms");
+            assert_eq!(quarantine.gate(at(9 + control)), Gate::Shut);
+            assert_eq!(quarantine.gate(until), Gate::One);
+            // A later PINGRESP proves nothing new.
+            quarantine.proven(until);
+            assert_eq!((quarantine.control_until(), quarantine.gate(until)), (None, Gate::One));
+        }
+        // The longest of the two counts.
+        let mut quarantine = Quarantine::default();
+        cut_after(&mut quarantine, millis(1000));
+        cut_after(&mut quarantine, millis(300));
+        quarantine.proven(at(0));
+        assert_eq!(quarantine.control_until(), Some(at(2000)));
+    }
+
+    #[test]
+    fn a_ping_on_a_link_without_suspicion_shuts_nothing() {
+        let mut quarantine = Quarantine::default();
+        quarantine.proven(at(0));
+        assert_eq!((quarantine.control_until(), quarantine.gate(at(0))), (None, Gate::Open));
+    }
+
+    #[test]
+    fn only_a_message_that_cuts_links_well_before_their_time_is_parked() {
+        let mut quarantine = isolating(millis(1000));
+        // The link lived 2 s without it and more than half of that with it: it may be the link.
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(1001)), None);
+        // Now 2,002 ms without it.
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(1001)), None);
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(1001)), Some((MESSAGE, 2)));
+        // What comes next begins with a clean sheet.
+        assert_eq!(cut_alone(&mut quarantine, PublishId(2), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, PublishId(2), millis(10)), Some((PublishId(2), 2)));
+        // And nobody answers for another.
+        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, PublishId(4), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), Some((PublishId(3), 2)));
+    }
+
+    #[test]
+    fn a_proven_link_cut_with_nothing_sent_clears_every_message() {
+        let mut quarantine = isolating(millis(1000));
+        quarantine.proven(at(0));
+        assert_eq!(quarantine.link_lost(cut(0), at(5)), None);
+        assert_eq!(quarantine.gate(at(5)), Gate::Open);
+        // With something sent, but not alone, nobody is cleared and nobody is blamed.
+        let mut quarantine = isolating(millis(1000));
+        quarantine.proven(at(0));
+        quarantine.sent(at(3000));
+        assert_eq!(quarantine.link_lost(cut(2), at(3001)), None);
+        assert!(quarantine.wants_proof());
+    }
+
+    #[test]
+    fn an_acknowledgement_opens_the_gate_once_nothing_is_left_of_an_earlier_link() {
+        let mut quarantine = isolating(millis(1000));
+        quarantine.proven(at(0));
+        assert_eq!(quarantine.gate(at(2000)), Gate::One);
+        quarantine.sent(at(2000));
+        quarantine.acknowledged(true);
+        assert_eq!(quarantine.gate(at(2001)), Gate::One, "one at a time while there is a backlog");
+        quarantine.acknowledged(false);
+        assert_eq!((quarantine.gate(at(2002)), quarantine.wants_proof()), (Gate::Open, false));
+        // All is forgotten: the row of cuts, and how long the links lived.
+        assert_eq!(quarantine.link_lost(cut(2), at(3000)), None);
+        assert!(!quarantine.wants_proof(), "that link acknowledged something");
+        let mut again = quarantine;
+        cut_after(&mut again, millis(0));
+        assert!(!again.wants_proof());
+        cut_after(&mut again, millis(0));
+        again.proven(at(0));
+        assert_eq!(again.control_until(), Some(at(100)));
+    }
+
+    #[test]
+    fn an_acknowledgement_takes_the_blame_off_the_message_before() {
+        let mut quarantine = isolating(millis(0));
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(10)), None);
+        quarantine.proven(at(0));
+        quarantine.gate(at(100));
+        quarantine.sent(at(100));
+        quarantine.acknowledged(true);
+        assert_eq!(quarantine.link_lost(Cut { by_peer: false, ..cut(0) }, at(200)), None);
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(10)), None, "once is not twice");
+        assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(10)), Some((MESSAGE, 2)));
+    }
+
+    #[test]
+    fn only_cuts_in_a_row_by_the_peer_with_something_unacknowledged_count() {
+        let suspicious = |between: &dyn Fn(&mut Quarantine)| {
+            let mut quarantine = Quarantine::default();
+            cut_after(&mut quarantine, millis(1000));
+            between(&mut quarantine);
+            cut_after(&mut quarantine, millis(0));
+            quarantine
+        };
+        let lost =
+            |cut| move |quarantine: &mut Quarantine| assert_eq!(quarantine.link_lost(cut, at(1)), None);
+        assert!(suspicious(&|_| {}).wants_proof());
+        // A time-out says nothing, neither way.
+        assert!(suspicious(&lost(Cut { by_peer: false, ..cut(2) })).wants_proof());
+        assert!(!Quarantine::default().wants_proof());
+        // A link that was cut with nothing to answer, or after an answer, ends the row.
+        assert!(!suspicious(&lost(cut(0))).wants_proof());
+        let answered = |quarantine: &mut Quarantine| {
+            quarantine.acknowledged(true);
+            assert_eq!(quarantine.link_lost(cut(2), at(1)), None);
+        };
+        let mut quarantine = suspicious(&answered);
+        assert!(!quarantine.wants_proof());
+        cut_after(&mut quarantine, millis(0));
+        quarantine.proven(at(0));
+        assert_eq!(
+            quarantine.control_until(),
+            Some(at(100)),
+            "how long links of an earlier row lived is no matter"
+        );
+        // A code that names a bad PUBLISH need not be seen twice.
+        let mut quarantine = Quarantine::default();
+        assert_eq!(quarantine.link_lost(Cut { names_publish: true, ..cut(2) }, at(1)), None);
+        assert!(quarantine.wants_proof());
+    }
+
+    #[test]
+    fn a_link_cut_before_it_is_proven_ends_no_isolation() {
+        let mut quarantine = isolating(millis(1000));
+        assert_eq!(quarantine.link_lost(cut(0), at(1)), None);
+        assert!(quarantine.wants_proof());
+        assert_eq!(quarantine.link_lost(cut(1), at(1)), None, "nothing was sent on it");
+        quarantine.proven(at(0));
+        assert_eq!(quarantine.control_until(), Some(at(2000)));
+    }
+}

@@ -1,6 +1,7 @@
 //! Recovery in virtual time, with the true defaults.
 
 mod codes;
+mod parts;
 mod pool;
 mod table;
 mod timing;

@@ -280,3 +280,25 @@ fn one_that_is_not_sent_does_not_swallow_the_news_of_the_next() {
     b.publish(Qos::ExactlyOnce);
     assert_eq!((b.words(), downgrades(&b)), (vec!["PUBLISH 2 q1 2".to_owned()], 1));
 }
+
+#[test]
+fn the_identifier_a_lowered_message_had_is_free_when_the_server_is_done_with_it() {
+    let mut config = lowering();
+    config.session.packet_id_max = 3;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.publish(Qos::AtLeastOnce);
+    let lowered = b.publish(Qos::ExactlyOnce);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 3 q1 2"]);
+    // The server ends the exchange it had under the old one.
+    b.pubrec(2, ReasonCode::UNSPECIFIED_ERROR);
+    assert_eq!(b.engine.stats().unexpected_acks, 0);
+    b.publish(Qos::AtLeastOnce);
+    b.publish(Qos::AtLeastOnce);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 3", "PUBLISH 2 q1 4"]);
+    b.puback(3, ReasonCode::SUCCESS);
+    assert!(is_downgraded(&b, lowered));
+}

@@ -84,6 +84,25 @@ fn a_broker_that_does_not_acknowledge_holds_the_change_over_up_for_a_second() {
 }
 
 #[test]
+fn a_release_that_waits_for_the_store_holds_the_change_over_up() {
+    let mut config = kept();
+    config.session.durable = true;
+    let mut b = Bench::new(config);
+    connect(&mut b, Some(secs(600)), false);
+    b.live(570);
+    b.publish(Qos::ExactlyOnce);
+    b.fast_disk = false;
+    b.pubrec(1, ReasonCode::SUCCESS);
+    renew(&mut b, secs(600));
+    assert_eq!(b.closed, 0, "a PUBREL is still to be sent");
+    b.input(Input::Persisted(b.last_ticket));
+    assert_eq!(b.words(), ["PUBLISH 1 q2 1", "PUBREL 1"]);
+    b.fast_disk = true;
+    b.pubcomp(1);
+    assert_eq!(*b.last_closed(), LossCause::Local(LocalCause::Renewal));
+}
+
+#[test]
 fn credentials_without_a_known_end_are_not_renewed() {
     let mut b = Bench::new(kept());
     connect(&mut b, None, false);
