@@ -179,6 +179,10 @@ impl Engine {
                 if let Some(entry) = in_flight.move_to(held, packet_id) {
                     entry.sent = false;
                     entry.possible_duplicate = true;
+                    // For good: at QoS 2 the new identifier would have to be on the store first.
+                    entry.lower();
+                    let id = entry.id;
+                    self.tell_lowered(id);
                 }
             } else if let Some(entry) = in_flight.lease(held) {
                 // Waiting for one could be for ever: those that would free it wait behind this.

@@ -216,6 +216,29 @@ fn one_that_begins_anew_is_sent_again_behind_what_was_sent_before_it() {
 }
 
 #[test]
+fn one_that_began_anew_and_did_not_leave_stays_at_qos_1_where_qos_2_is_offered_again() {
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::AtLeastOnce);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    b.open();
+    let properties = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        receive_maximum: NonZero::new(1),
+        ..ConnAckProperties::default()
+    };
+    b.connack(true, properties);
+    assert_eq!((b.words(), downgrades(&b)), (vec!["PUBLISH 4 q1 2".to_owned()], 1), "the window is one");
+    b.lose();
+    connect_offering(&mut b, Qos::ExactlyOnce, true);
+    // At QoS 2 a store would have to know of identifier 5 before it leaves.
+    assert_eq!(b.words(), ["PUBLISH 4 q1 dup 2", "PUBLISH 5 q1 3"]);
+}
+
+#[test]
 fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
     let mut config = lowering();
     config.session.packet_id_max = 1;
