@@ -138,8 +138,7 @@ impl Engine {
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
         if lowered && entry.sent && !defect!(LoweredUnderItsIdentifier) {
-            self.begin_anew();
-            return true;
+            return self.session.outbox.in_flight.let_earlier_pass() || self.begin_anew(packet_id);
         }
         if lowered {
             entry.lower();
@@ -168,27 +167,21 @@ impl Engine {
         true
     }
 
-    /// Messages that left at QoS 2, where no more than QoS 1 is offered now. The server may hold their identifiers in those
-    /// exchanges, so they go as new messages under others [MQTT-2.2.1-3], and the old ones stay taken. Nothing of this is
-    /// for the store: a later process has to take care of the old identifiers, too. All of them at once, so that they keep
-    /// their order whatever the next link offers.
-    fn begin_anew(&mut self) {
-        for held in self.session.outbox.in_flight.sent_at_qos_2() {
-            let in_flight = &mut self.session.outbox.in_flight;
-            if let Some(packet_id) = self.session.ids.take() {
-                if let Some(entry) = in_flight.move_to(held, packet_id) {
-                    entry.sent = false;
-                    entry.possible_duplicate = true;
-                    // For good: at QoS 2 the new identifier would have to be on the store first.
-                    entry.lower();
-                    let id = entry.id;
-                    self.tell_lowered(id);
-                }
-            } else if let Some(entry) = in_flight.lease(held) {
-                // Waiting for one could be for ever: those that would free it wait behind this.
-                self.finish(entry.id, Outcome::NotSupported("QoS 2"));
+    /// A message that left at QoS 2, where no more than QoS 1 is offered now. The server may hold its identifier in that
+    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Nothing of this is
+    /// for the store: a later process has to take care of the old identifier, too.
+    fn begin_anew(&mut self, held: PacketId) -> bool {
+        let in_flight = &mut self.session.outbox.in_flight;
+        if let Some(packet_id) = self.session.ids.take() {
+            if let Some(entry) = in_flight.move_to(held, packet_id) {
+                entry.sent = false;
+                entry.possible_duplicate = true;
             }
+        } else if let Some(entry) = in_flight.lease(held) {
+            // Waiting for one could be for ever: those that would free it wait behind this.
+            self.finish(entry.id, Outcome::NotSupported("QoS 2"));
         }
+        true
     }
 
     /// Sends the next message that was never sent in this session. `false`: nothing may leave.

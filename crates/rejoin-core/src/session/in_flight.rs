@@ -11,7 +11,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::Entry;
-use crate::codec::packet::{PacketId, Qos};
+use crate::codec::packet::PacketId;
+use crate::event::PublishId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
 
@@ -36,7 +37,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// For a planted defect.
     fn is_qos1(&self) -> bool {
-        matches!(&self.stage, Stage::Published(e) if e.publication.qos == Qos::AtLeastOnce)
+        matches!(&self.stage, Stage::Published(e) if e.publication.qos == crate::codec::packet::Qos::AtLeastOnce)
     }
 }
 
@@ -201,19 +202,8 @@ impl InFlight {
         }
     }
 
-    /// Identifiers under which a PUBLISH of QoS 2 left on an earlier link and has to leave again, in order.
-    pub(crate) fn sent_at_qos_2(&self) -> Vec<PacketId> {
-        let waits = |exchange: &&Exchange| match &exchange.stage {
-            Stage::Published(entry) => {
-                entry.sent && !exchange.on_wire && entry.publication.qos == Qos::ExactlyOnce
-            }
-            _ => false,
-        };
-        self.slots.iter().filter(waits).map(|exchange| exchange.packet_id).collect()
-    }
-
-    /// What waits under one identifier begins anew under another, which leaves next. What was sent before has its place
-    /// before it when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
+    /// The next to be sent again begins anew under another identifier. What was sent before it has its place before it
+    /// when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
     pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {
         let seq = *self.by_id.get(&from)?;
         let anew = self.base + self.slots.len() as u64;
@@ -229,11 +219,32 @@ impl InFlight {
             doubtful,
         });
         self.by_id.insert(to, anew);
-        if let Some(next) = self.resend.iter_mut().find(|next| **next == seq) {
+        if let Some(next) = self.resend.front_mut().filter(|next| **next == seq) {
             *next = anew;
         }
         match &mut self.slot(anew)?.stage {
             Stage::Published(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Puts the next to be sent again behind those that were published before it, which have begun anew already. `false`:
+    /// there is none.
+    pub(crate) fn let_earlier_pass(&mut self) -> bool {
+        let Some(seq) = self.resend.front().copied() else { return false };
+        let name = self.published(seq);
+        let is_earlier = |waiting: &u64| self.published(*waiting).is_some_and(|other| Some(other) < name);
+        let Some(last) = self.resend.iter().rposition(is_earlier) else { return false };
+        self.resend.pop_front();
+        self.resend.insert(last, seq);
+        true
+    }
+
+    /// The name of what waits for its answer in this place.
+    fn published(&self, seq: u64) -> Option<PublishId> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        match &self.slots.get(index)?.stage {
+            Stage::Published(entry) => Some(entry.id),
             _ => None,
         }
     }
@@ -322,7 +333,7 @@ impl InFlight {
     }
 
     /// A planted defect: what was sent is withdrawn.
-    pub(crate) fn cancel(&mut self, id: crate::event::PublishId) -> bool {
+    pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
         let slot = self.slots.iter().find(|s| matches!(&s.stage, Stage::Published(e) if e.id == id));
         let packet_id = slot.map(|s| s.packet_id);
         packet_id.and_then(|packet_id| self.lease(packet_id)).is_some()
@@ -377,11 +388,11 @@ fn remove_first(queue: &mut VecDeque<PacketId>, id: PacketId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Publication, PublishId};
+    use crate::event::Publication;
 
     fn exchange(id: u16) -> Exchange {
         let mut publication = Publication::new("a".try_into().unwrap(), "1");
-        publication.qos = Qos::AtLeastOnce;
+        publication.qos = crate::codec::packet::Qos::AtLeastOnce;
         let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
         let needs = Ticket::default();
         let packet_id = PacketId::new(id).unwrap();
