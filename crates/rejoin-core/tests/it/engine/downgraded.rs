@@ -89,6 +89,17 @@ fn connect_offering(b: &mut Bench, maximum_qos: Qos, session_present: bool) {
     b.connack(session_present, properties);
 }
 
+/// The next link, with the session, offers QoS 1 and a window of one.
+fn connect_lowering_one_at_a_time(b: &mut Bench) {
+    b.open();
+    let properties = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        receive_maximum: NonZero::new(1),
+        ..ConnAckProperties::default()
+    };
+    b.connack(true, properties);
+}
+
 fn lowering() -> Config {
     let mut config = kept();
     config.session.lower_qos = true;
@@ -182,13 +193,7 @@ fn sent_as_another_message_it_keeps_its_place_and_the_store_its_first_identifier
     b.publish(Qos::ExactlyOnce);
     assert_eq!(b.words()[1..], ["PUBLISH 2 q2 2", "PUBLISH 3 q2 3"]);
     b.lose();
-    b.open();
-    let properties = ConnAckProperties {
-        maximum_qos: Some(Qos::AtLeastOnce),
-        receive_maximum: NonZero::new(1),
-        ..ConnAckProperties::default()
-    };
-    b.connack(true, properties);
+    connect_lowering_one_at_a_time(&mut b);
     assert_eq!(b.words(), ["PUBLISH 4 q1 2"], "the window is one");
     b.lose();
     connect_offering(&mut b, Qos::AtLeastOnce, true);
@@ -224,13 +229,7 @@ fn one_that_did_not_leave_at_qos_1_goes_on_at_qos_2_where_that_is_offered_again(
     b.publish(Qos::ExactlyOnce);
     b.publish(Qos::ExactlyOnce);
     b.lose();
-    b.open();
-    let properties = ConnAckProperties {
-        maximum_qos: Some(Qos::AtLeastOnce),
-        receive_maximum: NonZero::new(1),
-        ..ConnAckProperties::default()
-    };
-    b.connack(true, properties);
+    connect_lowering_one_at_a_time(&mut b);
     assert_eq!((b.words(), downgrades(&b)), (vec!["PUBLISH 4 q1 2".to_owned()], 1), "the window is one");
     b.lose();
     connect_offering(&mut b, Qos::ExactlyOnce, true);
