@@ -160,7 +160,8 @@ impl Chronicle {
             Event::Recovered { drained, .. } => self.recovered(*drained, moment, at),
             Event::Stopped { reason } => self.note(at, "stopped", format!("{reason:?}")),
             Event::TakenOver { evidence } => self.note(at, "taken-over", evidence.as_str()),
-            Event::Attempt { .. } | Event::Resubscribed { .. } => {}
+            // A gap is told with the link that opened after it.
+            Event::Attempt { .. } | Event::Resubscribed { .. } | Event::Gap { .. } => {}
             other => self.note(at, other.name(), String::new()),
         }
     }
