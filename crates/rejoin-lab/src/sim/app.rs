@@ -46,6 +46,8 @@ pub(super) struct Published {
     pub(super) copies: u16,
     /// Position of its first copy in the order of arrival.
     pub(super) arrival: u64,
+    /// The QoS that copy came with.
+    pub(super) arrived_qos: u8,
 }
 
 /// A message heard.

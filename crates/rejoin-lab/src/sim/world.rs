@@ -689,7 +689,7 @@ impl World {
         self.account.swap(&mut lines);
         for line in lines.drain(..) {
             self.trace.fold(line.fold());
-            if let Entry::Accepted { number, arrival } = line {
+            if let Entry::Accepted { number, arrival, .. } = line {
                 let (client, k) = super::app::whose(number);
                 self.trace.say(self.at, client, || format!("== broker has {k}, arrival {arrival}"));
             }

@@ -9,7 +9,7 @@ use crate::sim::app::number;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sim) enum Entry {
     /// The broker took a message over.
-    Accepted { number: u64, arrival: u64 },
+    Accepted { number: u64, arrival: u64, qos: u8 },
     /// It gave a message to a session for the first time.
     HandedOver { client: u8, number: u64 },
     /// A client confirmed one.
@@ -22,7 +22,7 @@ impl Entry {
     /// For the trace.
     pub(in crate::sim) const fn fold(self) -> u64 {
         match self {
-            Self::Accepted { number, arrival } => number ^ (arrival << 16),
+            Self::Accepted { number, arrival, .. } => number ^ (arrival << 16),
             Self::HandedOver { client, number } => number ^ ((client as u64) << 62) ^ 1,
             Self::Confirmed { client, number, qos } => {
                 number ^ ((client as u64) << 62) ^ ((qos as u64) << 60) ^ 2
@@ -41,9 +41,11 @@ impl Account {
         let lines = Arc::clone(&self.0);
         Box::new(move |entry| {
             let line = match entry {
-                LedgerEntry::Accepted(a) => {
-                    number(&a.payload).map(|number| Entry::Accepted { number, arrival: a.arrival })
-                }
+                LedgerEntry::Accepted(a) => number(&a.payload).map(|number| Entry::Accepted {
+                    number,
+                    arrival: a.arrival,
+                    qos: a.qos as u8,
+                }),
                 LedgerEntry::Sent(d) if !d.dup => {
                     number(&d.payload).map(|number| Entry::HandedOver { client: client(&d.client), number })
                 }

@@ -17,7 +17,7 @@ use crate::sim::world::Ruling;
 /// there; what a new process holds without its content it cannot tell from that.
 pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Setting, mixed_up: bool) -> Ruling {
     match line {
-        Entry::Accepted { number, arrival } => {
+        Entry::Accepted { number, arrival, qos } => {
             let (client, k) = whose(number);
             let nobody = || Alarm::new("O2", format!("the broker took {number:#x}, which nobody published"));
             let of = clients.get_mut(client).ok_or_else(nobody)?;
@@ -25,7 +25,7 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             of.app.last_arrival = newest.max(arrival);
             let message = of.app.message(k).ok_or_else(nobody)?;
             if message.copies == 0 {
-                message.arrival = arrival;
+                (message.arrival, message.arrived_qos) = (arrival, qos);
                 // Under an identifier whose exchange a process without its store left open, it has the place of that one.
                 message.out_of_order |= message.qos == 1 && arrival < newest && out_of_date;
             }
@@ -269,7 +269,10 @@ fn judge_one(m: &Published) -> Ruling {
     Ok(())
 }
 
-/// First arrivals keep the order of publishing, per topic and QoS (O7).
+/// First arrivals keep the order of publishing, per topic and QoS (O7) [MQTT-4.6.0-6].
+///
+/// A message that arrived at a lower QoS than it was published with is in order with those like it: begun anew it is a
+/// later PUBLISH than those before it, which are sent again first [MQTT-4.6.0-1], and may be of messages published later.
 fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruling {
     // A lost session takes the place along of what was recorded and not released, or refused and never heard of; after
     // a crash a QoS 1 identifier may be used again, which is refused. One that a process died with says nothing of either.
@@ -285,13 +288,13 @@ fn judge_order(client: usize, app: &App, at_pubrel: bool, refuses: bool) -> Ruli
         .map(|(at, m)| (m.arrival, at))
         .collect();
     arrived.sort_unstable();
-    let mut last = [[0; 3]; 8];
+    let mut last = [[[0; 3]; 3]; 8];
     for (_, at) in arrived {
         let m = &app.published[at];
-        let before = &mut last[usize::from(m.lane % 8)][usize::from(m.qos)];
+        let before = &mut last[usize::from(m.lane % 8)][usize::from(m.qos)][usize::from(m.arrived_qos)];
         if *before > at {
-            let what =
-                format!("c{client}: {} arrived behind {} on one topic at QoS {}", at + 1, *before + 1, m.qos);
+            let (one, other, qos) = (at + 1, *before + 1, m.arrived_qos);
+            let what = format!("c{client}: {one} arrived behind {other} on one topic at QoS {qos}");
             return Err(Alarm::new("O7", what));
         }
         *before = at;
@@ -335,7 +338,7 @@ mod tests {
         for arrival in [2, 1] {
             let mut message =
                 Published { qos: 1, copies: 1, transmitted: 1, answers: 1, ..Published::default() };
-            (message.arrival, message.delivered) = (arrival, true);
+            (message.arrival, message.arrived_qos, message.delivered) = (arrival, 1, true);
             mark(&mut message);
             client.app.published.push(message);
         }
@@ -346,6 +349,17 @@ mod tests {
     fn only_messages_that_were_under_way_when_a_store_failed_may_swap_places() {
         assert_eq!(swapped(|_| {}).map_err(|alarm| alarm.oracle), Err("O7"));
         assert_eq!(swapped(|message| message.out_of_order = message.arrival == 2), Ok(()));
+    }
+
+    /// Seed 89919: the first began anew as QoS 1, the second was sent again at QoS 2.
+    #[test]
+    fn messages_that_arrive_at_different_qos_have_no_order() {
+        let lowered = |message: &mut Published| (message.qos, message.arrived_qos) = (2, 1);
+        assert_eq!(swapped(lowered).map_err(|alarm| alarm.oracle), Err("O7"));
+        let first_only = |message: &mut Published| {
+            (message.qos, message.arrived_qos) = (2, 2 - u8::from(message.arrival == 2));
+        };
+        assert_eq!(swapped(first_only), Ok(()));
     }
 
     #[test]
