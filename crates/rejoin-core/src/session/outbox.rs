@@ -319,6 +319,8 @@ impl Outbox {
                 Stage::Leased | Stage::Gone => {}
             }
         }
+        // Nothing is sent *again* in a new session, so what stood behind others because it had begun anew does no longer.
+        again.sort_unstable_by_key(|entry| entry.id);
         if defect!(DroppedOnSessionLoss) {
             again.clear();
         }

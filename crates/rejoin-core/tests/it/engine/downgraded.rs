@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
-use rejoin_core::codec::packet::ConnAckProperties;
+use rejoin_core::codec::packet::{ConnAckProperties, Packet};
 use rejoin_core::*;
 
 use super::bench::{Bench, kept};
@@ -326,4 +326,25 @@ fn the_identifier_a_lowered_message_had_is_free_when_the_server_is_done_with_it(
     assert_eq!(b.words(), ["PUBLISH 1 q1 3", "PUBLISH 2 q1 4"]);
     b.puback(3, ReasonCode::SUCCESS);
     assert!(is_downgraded(&b, lowered));
+}
+
+#[test]
+fn a_lost_session_gives_what_began_anew_its_place_back() {
+    let mut b = Bench::new(lowering());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    connect_lowering_one_at_a_time(&mut b);
+    assert_eq!(b.words(), ["PUBLISH 4 q1 1"]);
+    b.lose();
+    // Every PUBLISH is a new one now, so the order of publishing holds again [MQTT-4.6.0-6].
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    assert_eq!(b.words(), ["PINGREQ"], "two links in a row were cut over it");
+    b.receive(&Packet::PingResp);
+    b.live(1);
+    assert_eq!(b.words(), ["PUBLISH 5 q1 1"]);
+    b.puback(5, ReasonCode::SUCCESS);
+    assert_eq!(b.words(), ["PUBLISH 6 q1 2", "PUBLISH 7 q1 3"]);
 }

@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(swapped(|message| message.out_of_order = message.arrival == 2), Ok(()));
     }
 
-    /// Seed 89919: the first began anew as QoS 1, the second was sent again at QoS 2.
+    /// The first began anew as QoS 1; the second, whose PUBLISH is the older one, was sent again at QoS 2.
     #[test]
     fn messages_that_arrive_at_different_qos_have_no_order() {
         let lowered = |message: &mut Published| (message.qos, message.arrived_qos) = (2, 1);
