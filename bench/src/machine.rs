@@ -1,6 +1,7 @@
 //! What it ran on, and when.
 
 use std::fs;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How busy the machine was: other work makes the spread wide and all figures low.
@@ -27,6 +28,12 @@ pub(crate) fn machine() -> String {
     let model = field("model name").unwrap_or_else(|| "processor of unknown model".to_owned());
     let kind = if info.contains(" hypervisor ") { "virtual machine" } else { "machine" };
     format!("a {kind} with {cores} cores ({model}), {}", std::env::consts::OS)
+}
+
+/// The compiler of this build, as `rustc 1.95.0`: another one makes other instructions of the same source.
+pub(crate) fn compiler() -> String {
+    let told = Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&told).split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// The date by the civil calendar, from days since 1970.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// Compiling the client alone and running it under callgrind takes a minute on two idle cores.
 const HOLD_LIMIT: Duration = Duration::from_secs(600);
+/// What it was for one version and one compiler, with both in its first line.
+const KEPT: &str = "bench/figures/instructions.tsv";
 /// What the verb that holds the instructions needs.
 const JUDGE: &str = "valgrind";
 
@@ -31,9 +33,29 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     }
 }
 
-/// Instructions for one message against those that are kept; `None` where nothing here can count them.
-pub(crate) fn hold(root: &Path) -> Option<Result<(), String>> {
-    run::find(JUDGE)?;
+/// How a comparison with the kept figures ended.
+pub(crate) enum Held {
+    /// No case takes more than 5 % more.
+    Kept,
+    /// Why nothing was compared, and what to do.
+    Absent(String),
+    /// Which cases take more, or what went wrong.
+    Risen(String),
+}
+
+/// Instructions for one message against those that are kept.
+pub(crate) fn hold(root: &Path) -> Held {
+    if run::find(JUDGE).is_none() {
+        return Held::Absent(format!("{JUDGE} is not installed: apt-get install {JUDGE}"));
+    }
+    let version = run::answer(&mut run::command("rustc", &["--version"])).unwrap_or_default();
+    let compiler = version.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let kept = std::fs::read_to_string(root.join(KEPT)).unwrap_or_default();
+    if !is_of(&kept, &compiler) {
+        return Held::Absent(format!(
+            "{KEPT} is not of {compiler}, and every compiler makes its own: cargo xtask bench --only instructions"
+        ));
+    }
     // Without the peers, whose trees take minutes.
     let arguments = [
         "run",
@@ -45,20 +67,39 @@ pub(crate) fn hold(root: &Path) -> Option<Result<(), String>> {
         "--",
         "hold",
     ];
-    Some(run::within(&mut run::cargo(root, &arguments), HOLD_LIMIT))
+    match run::within(&mut run::cargo(root, &arguments), HOLD_LIMIT) {
+        Ok(()) => Held::Kept,
+        Err(error) => Held::Risen(error),
+    }
+}
+
+/// Whether the figures in this file were taken with this compiler.
+fn is_of(kept: &str, compiler: &str) -> bool {
+    let taken = kept.lines().next().unwrap_or_default();
+    !compiler.is_empty() && taken.split("; ").any(|part| part == compiler)
 }
 
 /// `cargo xtask instructions`.
 pub(crate) fn instructions(root: &Path) -> bool {
     match hold(root) {
-        Some(Ok(())) => true,
-        Some(Err(error)) => {
-            say::line(&format!("xtask instructions: {error}"));
+        Held::Kept => true,
+        Held::Absent(why) | Held::Risen(why) => {
+            say::line(&format!("xtask instructions: {why}"));
             false
         }
-        None => {
-            say::line(&format!("xtask instructions: {JUDGE} is not installed: apt-get install {JUDGE}"));
-            false
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_another_compiler_are_not_compared() {
+        let kept = "# 2026-11-26; load average 0.16 before it; rustc 1.95.0\n# case\tclient\n";
+        assert!(is_of(kept, "rustc 1.95.0"));
+        assert!(
+            !is_of(kept, "rustc 1.96.0") && !is_of(kept, "rustc 1.9") && !is_of(kept, "") && !is_of("", "")
+        );
     }
 }

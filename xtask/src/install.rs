@@ -1,5 +1,5 @@
 //! What the tests need from the system: a real broker, the tool that makes network namespaces; and, better than nothing,
-//! two proxies, a browser with what drives it, the judge of Prometheus rules.
+//! two proxies, a browser with what drives it, the judge of Prometheus rules, a counter of instructions.
 
 use crate::{run, say, tree};
 use std::fs;
@@ -32,10 +32,11 @@ const fn need(program: &'static [&'static str], package: &'static str) -> Need {
     Need { programs: program, package, required: false, service: None, limit: SMALL }
 }
 
-const NEEDED: [Need; 7] = [
+const NEEDED: [Need; 8] = [
     Need { required: true, service: Some("mosquitto"), ..need(&["mosquitto"], "mosquitto") },
     Need { required: true, ..need(&["ip"], "iproute2") },
     need(&["microsocks"], "microsocks"),
+    need(&["valgrind"], "valgrind"),
     Need { service: Some("tinyproxy"), ..need(&["tinyproxy"], "tinyproxy") },
     Need { limit: BIG, ..need(&browsers::BROWSERS, "chromium") },
     Need { limit: BIG, ..need(&["node"], "nodejs") },
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn no_service_is_left_on_for_the_next_boot() {
-        let (end, ran) = installed(&["ip", "microsocks", "google-chrome", "node", "npm"], &[]);
+        let (end, ran) = installed(&["ip", "microsocks", "valgrind", "google-chrome", "node", "npm"], &[]);
         assert_eq!(end, Ok(Installed::Ready("installed mosquitto and tinyproxy".to_owned())));
         for service in ["mosquitto", "tinyproxy"] {
             let at = |part: &str| ran.iter().position(|line| line.contains(part)).expect(part);
@@ -279,7 +280,8 @@ mod tests {
             assert!(at(&format!("update-rc.d {service} disable")) > installed, "{ran:#?}");
         }
         assert!(!ran.iter().any(|line| line.contains("prometheus") || line.contains("chromium")), "{ran:#?}");
-        let (end, ran) = installed(&["ip", "microsocks", "chromium", "node", "npm"], &["tinyproxy"]);
+        let (end, ran) =
+            installed(&["ip", "microsocks", "valgrind", "chromium", "node", "npm"], &["tinyproxy"]);
         assert!(matches!(end, Ok(Installed::Without(_))));
         assert!(
             ran.iter().any(|line| line.contains("disable tinyproxy.service")),

@@ -1,5 +1,6 @@
 //! Everything that must hold before a change is handed over, step by step, with a table at the end.
 
+use crate::bench::{self, Held};
 use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
 use crate::{run, say, sim, tidy, tree};
@@ -35,7 +36,7 @@ struct Done {
 
 /// Runs every step, also after a failure, so that one run shows all there is to mend. True when nothing failed.
 pub(crate) fn everything(root: &Path) -> bool {
-    let steps: [(&'static str, &dyn Fn() -> End); 12] = [
+    let steps: [(&'static str, &dyn Fn() -> End); 13] = [
         ("install", &install),
         ("format", &|| format(root)),
         ("clippy", &|| clippy(root)),
@@ -48,6 +49,7 @@ pub(crate) fn everything(root: &Path) -> bool {
         ("release build", &|| release(root)),
         ("demo --fast", &|| demo(root)),
         ("fuzz", &|| fuzzing(root)),
+        ("instructions", &|| instructions(root)),
     ];
     let begin = Instant::now();
     let mut done = Vec::new();
@@ -167,6 +169,15 @@ fn fuzzing(root: &Path) -> End {
         Round::Clean(note) => End::Passed(note),
         Round::Absent(why) => End::Skipped(why),
         Round::Found(why) => End::Failed(why),
+    }
+}
+
+/// Speed that does not depend on what else the machine does. Last, as it builds the client once more, as a program does.
+fn instructions(root: &Path) -> End {
+    match bench::hold(root) {
+        Held::Kept => passed("no message takes 5 % more than was kept"),
+        Held::Absent(why) => End::Skipped(why),
+        Held::Risen(why) => End::Failed(why),
     }
 }
 
