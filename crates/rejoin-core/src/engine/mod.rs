@@ -221,6 +221,9 @@ impl Engine {
         for message in restored.untaken {
             engine.tell(Event::Message(message));
         }
+        for packet_id in restored.in_use_again {
+            engine.journal.note(|| Record::LeaseEnded { packet_id });
+        }
         for id in restored.undecided {
             engine.tell(Event::Undecided { id });
         }

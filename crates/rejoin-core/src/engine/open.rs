@@ -382,6 +382,7 @@ impl Engine {
         // Its identifier stays taken until the session ends [MQTT-4.4.0-1].
         if let Some((packet, _)) = sole {
             self.session.outbox.in_flight.lease(packet);
+            self.journal.note(|| Record::Leased { packet_id: packet });
         }
         Some(parked)
     }

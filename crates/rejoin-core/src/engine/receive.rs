@@ -203,6 +203,9 @@ impl Engine {
                 self.journal.note(|| Record::Requeued { id });
                 self.tell(Event::Retrying { id, reason, at });
             }
+            Answered::LeaseEnded(packet_id) => {
+                self.journal.note(|| Record::LeaseEnded { packet_id });
+            }
             Answered::Release(_) | Answered::Leased | Answered::Unexpected => {}
         }
     }

@@ -148,6 +148,7 @@ impl Engine {
             // A limit shrank. The identifier stays taken: the server may hold the exchange.
             let id = entry.id;
             self.session.outbox.in_flight.lease(packet_id);
+            self.journal.note(|| Record::Leased { packet_id });
             self.finish(id, outcome);
             return true;
         }
@@ -168,9 +169,10 @@ impl Engine {
     }
 
     /// A message that left at QoS 2, where no more than QoS 1 is offered now. The server may hold its identifier in that
-    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Nothing of this is
-    /// for the store: a later process has to take care of the old identifier, too.
+    /// exchange, so it goes as a new message under another [MQTT-2.2.1-3], and the old one stays taken. Of the new one
+    /// the store hears nothing: a later process has to take care of the old one, too.
     fn begin_anew(&mut self, held: PacketId) -> bool {
+        self.journal.note(|| Record::Leased { packet_id: held });
         let in_flight = &mut self.session.outbox.in_flight;
         if let Some(packet_id) = self.session.ids.take() {
             if let Some(entry) = in_flight.move_to(held, packet_id) {

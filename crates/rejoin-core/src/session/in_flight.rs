@@ -202,6 +202,23 @@ impl InFlight {
         }
     }
 
+    /// Takes up an identifier that stayed taken when the process before ended. `false`: a message waits under it.
+    pub(crate) fn restore_leased(&mut self, packet_id: PacketId) -> bool {
+        if self.by_id.contains_key(&packet_id) {
+            return false;
+        }
+        self.by_id.insert(packet_id, self.base + self.slots.len() as u64);
+        self.slots.push_back(Exchange {
+            packet_id,
+            stage: Stage::Leased,
+            on_wire: false,
+            charged: false,
+            needs: Ticket::default(),
+            doubtful: false,
+        });
+        true
+    }
+
     /// The next to be sent again begins anew under another identifier. What was sent before it has its place before it
     /// when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
     pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {

@@ -25,7 +25,7 @@ pub use recovered::{Recovered, Waits, WasHeld, WasSent};
 pub(crate) use subscriptions::{Offer, SubscriptionAnswer, Subscriptions};
 pub(crate) use waiting::Far;
 
-use crate::codec::packet::Qos;
+use crate::codec::packet::{PacketId, Qos};
 use crate::config::SessionConfig;
 use crate::event::{Message, Outcome, PublishId, SessionLoss, SubscriptionId};
 use crate::time::{Now, Timestamp};
@@ -129,8 +129,18 @@ impl Session {
         // QoS 1 needs no durable identifier, so it may have been sent before without a trace. With the option, QoS 2 may
         // have left as QoS 1.
         let may_repeat = |qos| qos == Qos::AtLeastOnce || qos == Qos::ExactlyOnce && config.lower_qos;
-        let Recovered { waiting, sent, undecided, held, epoch, server, connack_unseen, last_message, .. } =
-            kept;
+        let Recovered {
+            waiting,
+            sent,
+            leased,
+            undecided,
+            held,
+            epoch,
+            server,
+            connack_unseen,
+            last_message,
+            ..
+        } = kept;
         self.epoch = epoch;
         self.server = server;
         self.connack_unseen = connack_unseen;
@@ -147,6 +157,12 @@ impl Session {
                 was.packet_id,
                 was.released && !defect!(PubrecForgottenOnRestart),
             );
+        }
+        for packet_id in leased {
+            self.ids.claim(packet_id);
+            if !self.outbox.in_flight.restore_leased(packet_id) {
+                restored.in_use_again.push(packet_id);
+            }
         }
         for (id, publication) in undecided {
             let mut entry = Entry::new(id, publication, None);
@@ -178,6 +194,8 @@ impl Session {
 pub(crate) struct Restored {
     pub(crate) untaken: Vec<Message>,
     pub(crate) undecided: Vec<PublishId>,
+    /// Identifiers that a message waits under, so they are not out of use.
+    pub(crate) in_use_again: Vec<PacketId>,
 }
 
 /// A wall-clock moment on the monotonic clock; in the past when it is over.

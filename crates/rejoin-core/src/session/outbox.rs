@@ -85,8 +85,10 @@ pub(crate) enum Answered {
     Release(PublishId),
     /// Refused for now, due again later.
     Later(PublishId, ReasonCode, Timestamp),
-    /// An exchange nobody waits for any more ended.
+    /// An exchange nobody waits for any more goes on.
     Leased,
+    /// It ended, and its identifier is free.
+    LeaseEnded(PacketId),
     /// No such exchange.
     Unexpected,
 }
@@ -196,7 +198,7 @@ impl Outbox {
             Some((Stage::Leased, _)) => {
                 self.in_flight.remove(ack.packet_id);
                 ids.free(ack.packet_id);
-                return Answered::Leased;
+                return Answered::LeaseEnded(ack.packet_id);
             }
             _ => return Answered::Unexpected,
         }
@@ -242,7 +244,7 @@ impl Outbox {
             Some((Stage::Leased, _)) if ack.reason.is_error() => {
                 self.in_flight.remove(ack.packet_id);
                 ids.free(ack.packet_id);
-                Answered::Leased
+                Answered::LeaseEnded(ack.packet_id)
             }
             // Nobody waits, yet the exchange must be ended for the identifier to be free again.
             Some((Stage::Leased, _)) => Answered::Leased,
@@ -257,7 +259,7 @@ impl Outbox {
             Some((Stage::Leased, _)) => {
                 self.in_flight.remove(ack.packet_id);
                 ids.free(ack.packet_id);
-                return Answered::Leased;
+                return Answered::LeaseEnded(ack.packet_id);
             }
             _ => return Answered::Unexpected,
         }

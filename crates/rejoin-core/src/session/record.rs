@@ -34,6 +34,17 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
+    /// The message under this identifier is over or goes on under another, and the server may still hold the exchange:
+    /// the identifier stays taken until the server ends it, or the session ends [MQTT-2.2.1-3].
+    Leased {
+        /// The identifier.
+        packet_id: PacketId,
+    },
+    /// The server ended the exchange that nobody waited for.
+    LeaseEnded {
+        /// The identifier, which is free.
+        packet_id: PacketId,
+    },
     /// It is sent again, as new: the application decided so, or the broker refused it for now. Its identifier is free.
     Requeued {
         /// Its name.

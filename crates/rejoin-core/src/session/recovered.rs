@@ -1,6 +1,6 @@
 //! What a store kept, as the engine takes it up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Record;
 use crate::codec::packet::{PacketId, Qos};
@@ -18,6 +18,9 @@ pub struct Recovered {
     /// Messages sent in the present session and not answered for: the released ones in the order of their PUBREC, and
     /// the others in the order they were first sent.
     pub sent: Vec<WasSent>,
+    /// Identifiers that no message waits under and that stay taken until the session ends, as the server may hold the
+    /// exchange: a new QoS 2 message under one of them would be taken for a copy.
+    pub leased: Vec<PacketId>,
     /// Messages of a lost session that the application must decide on.
     pub undecided: Vec<(PublishId, Publication)>,
     /// Inbound QoS 2 messages not done with, in the order they came.
@@ -117,6 +120,7 @@ struct Replay {
     accepted: BTreeMap<PublishId, Accepted>,
     /// By name: position, identifier, and whether PUBREC came.
     sent: BTreeMap<PublishId, (u64, PacketId, bool)>,
+    leased: BTreeSet<PacketId>,
     held: BTreeMap<MessageId, Holding>,
     seq: u64,
     rest: Recovered,
@@ -134,6 +138,7 @@ impl Replay {
             Record::Assigned { id, packet_id } => {
                 self.seq += 1;
                 self.sent.insert(id, (self.seq, packet_id, false));
+                self.leased.remove(&packet_id);
             }
             Record::Received { id } => {
                 if let Some(exchange) = self.sent.get_mut(&id) {
@@ -141,6 +146,12 @@ impl Replay {
                     self.seq += 1;
                     (exchange.0, exchange.2) = (self.seq, true);
                 }
+            }
+            Record::Leased { packet_id } => {
+                self.leased.insert(packet_id);
+            }
+            Record::LeaseEnded { packet_id } => {
+                self.leased.remove(&packet_id);
             }
             Record::Asked { id } => self.set_asked(id, true),
             Record::Requeued { id } => {
@@ -166,6 +177,7 @@ impl Replay {
                     holding.packet_id = None;
                     holding.message.is_some()
                 });
+                self.leased.clear();
                 self.rest.epoch = epoch;
                 self.rest.server = Some(server);
             }
@@ -232,6 +244,7 @@ impl Replay {
                 body: Some(publication),
             });
         }
+        self.rest.leased = self.leased.into_iter().collect();
         for (id, Holding { packet_id, message }) in self.held {
             self.rest.held.push(WasHeld { id, packet_id, message });
         }

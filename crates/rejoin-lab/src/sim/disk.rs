@@ -273,6 +273,7 @@ impl Disk {
                 _ => {}
             }
         }
+        let leased: BTreeSet<_> = self.recover().leased.into_iter().collect();
         let over = |id: &MessageId| taken.contains(id) && freed.contains(id);
         let newest = self.synced.iter().rev().find_map(|record| match record {
             Record::Held { id, .. } => Some(*id),
@@ -290,6 +291,7 @@ impl Disk {
             Record::Held { id, .. } | Record::Taken { id } | Record::Freed { id } => {
                 !over(id) || Some(*id) == newest
             }
+            Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),
             _ => true,
         });
         self.compact_at = self.synced.len() * 2;

@@ -30,6 +30,9 @@ pub fn difference(found: &Recovered, expected: &Recovered, slack_ms: u64) -> Opt
     if sent != expected.sent {
         return Some(format!("sent: {sent:?}, not {:?}", expected.sent));
     }
+    if found.leased != expected.leased {
+        return Some(format!("leased: {:?}, not {:?}", found.leased, expected.leased));
+    }
     if found.undecided != expected.undecided {
         return Some(format!("undecided: {:?}, not {:?}", found.undecided, expected.undecided));
     }

@@ -23,6 +23,7 @@ pub struct Workload {
     epoch: u64,
     open: Vec<PublishId>,
     held: Vec<MessageId>,
+    leases: bool,
 }
 
 impl Workload {
@@ -39,7 +40,15 @@ impl Workload {
             epoch: 0,
             open: Vec::new(),
             held: Vec::new(),
+            leases: false,
         }
+    }
+
+    /// With identifiers that stay taken. Apart, so that queues of versions that forgot them stay what they were.
+    #[must_use]
+    pub fn with_leases(mut self) -> Self {
+        self.leases = true;
+        self
     }
 
     /// The next group, of 1 to `most` records.
@@ -56,7 +65,12 @@ impl Workload {
             58..76 => self.ended(),
             76..78 => Record::Asked { id: self.some_publish() },
             78..80 => Record::Requeued { id: self.some_publish() },
-            80..86 => self.held(),
+            80..85 => self.held(),
+            85 if !self.leases => self.held(),
+            85 if self.leases && self.chance.bool() => {
+                Record::LeaseEnded { packet_id: self.near_packet_id() }
+            }
+            85 if self.leases => Record::Leased { packet_id: self.near_packet_id() },
             86..90 => Record::Taken { id: self.some_message() },
             90..94 => Record::Freed { id: self.some_message() },
             94 => Record::ConnectSent,
@@ -168,6 +182,12 @@ impl Workload {
     fn packet_id(&mut self) -> NonZeroU16 {
         self.next_packet = self.next_packet.checked_add(1).unwrap_or(1);
         NonZeroU16::new(self.next_packet).unwrap_or(NonZeroU16::MIN)
+    }
+
+    /// One given lately, or soon.
+    fn near_packet_id(&mut self) -> NonZeroU16 {
+        let at = self.next_packet.saturating_sub(self.chance.u16(0..20)) + self.chance.u16(0..8);
+        NonZeroU16::new(at).unwrap_or(NonZeroU16::MIN)
     }
 
     /// One that is open; now and then one that is not.

@@ -93,6 +93,7 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
         .collect();
     let messages: BTreeSet<MessageId> =
         state.held.iter().map(|held| held.id).chain([state.last_message]).collect();
+    let leased: BTreeSet<_> = state.leased.iter().copied().collect();
     let mut reached = records.iter().filter(|record| matches!(record, Record::Reached { .. })).count();
     let last = |is: fn(&Record) -> bool| records.iter().rposition(is);
     let last_connect = last(|record| matches!(record, Record::ConnectSent | Record::ConnackSeen));
@@ -119,6 +120,7 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
             | Record::Requeued { id }
             | Record::Done { id }
             | Record::Parked { id, .. } => publishes.contains(id),
+            Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),
             Record::Taken { id } | Record::Freed { id } => messages.contains(id),
             Record::ConnectSent | Record::ConnackSeen => Some(at) == last_connect,
             Record::ClientId { .. } => Some(at) == last_client,

@@ -10,6 +10,7 @@ mod ended;
 mod found;
 mod held;
 mod inbound;
+mod leased;
 mod liveness;
 mod outbound;
 mod quarantine;

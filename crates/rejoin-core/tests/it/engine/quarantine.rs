@@ -8,7 +8,7 @@ use rejoin_core::*;
 use super::bench::{Bench, kept};
 
 /// A broker that acknowledges everything but closes on the payload `poison`.
-fn serve(b: &mut Bench, poison: &str, seconds: u64) {
+pub(super) fn serve(b: &mut Bench, poison: &str, seconds: u64) {
     let mut connected = false;
     for _ in 0..seconds * 10 {
         if b.opening {

@@ -119,6 +119,7 @@ impl<'a> Plan<'a> {
                 let order = self.next_order;
                 self.next_order += 1;
                 self.exchanges.set(*id, Exchange { order, packet_id, released: false, ..before });
+                self.session.leased.retain(|leased| Some(*leased) != packet_id);
             }
             Record::Received { id } => {
                 // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
@@ -128,6 +129,13 @@ impl<'a> Plan<'a> {
                     *exchange = Exchange { order, released: exchange.packet_id.is_some(), ..*exchange };
                 });
             }
+            Record::Leased { packet_id } => {
+                let leased = &mut self.session.leased;
+                if let Err(place) = leased.binary_search(packet_id) {
+                    leased.insert(place, *packet_id);
+                }
+            }
+            Record::LeaseEnded { packet_id } => self.session.leased.retain(|leased| leased != packet_id),
             Record::Asked { id } => {
                 let before = self.exchanges.get(*id).unwrap_or_default();
                 self.exchanges.set(*id, Exchange { asked: true, ..before });
@@ -203,6 +211,7 @@ impl<'a> Plan<'a> {
         for id in self.holdings.keys() {
             self.let_go(id, |holding| holding.packet_id = None);
         }
+        self.session.leased.clear();
         self.session.epoch = epoch;
         self.session.server = Some(server.to_owned());
     }

@@ -172,6 +172,7 @@ impl Reading {
         recovered.server = index.session.server.clone();
         recovered.connack_unseen = index.session.connack_unseen;
         recovered.client_id = index.session.assigned_client_id.clone();
+        recovered.leased = index.session.leased.clone();
         recovered.reached_wall_ms = index.session.reached_wall_ms.clone();
         recovered.last_publish = PublishId(index.names.publish_most);
         recovered.last_message = MessageId(index.names.message_most);

@@ -147,6 +147,8 @@ pub(super) struct SessionRow {
     pub(super) connack_unseen: bool,
     pub(super) assigned_client_id: Option<Text>,
     pub(super) reached_wall_ms: Vec<u64>,
+    /// In order. Not in rows of versions that forgot them.
+    pub(super) leased: Vec<PacketId>,
 }
 
 impl SessionRow {
@@ -163,6 +165,11 @@ impl SessionRow {
         for at in reached {
             row.put_u64(*at);
         }
+        // There are 65,535 identifiers, so their number fits.
+        row.put_u16(u16::try_from(self.leased.len()).unwrap_or(u16::MAX));
+        for packet_id in &self.leased {
+            row.put_u16(packet_id.get());
+        }
         seal(SESSION, row)
     }
 
@@ -176,12 +183,16 @@ impl SessionRow {
         let client_id = reader.text()?;
         let count = reader.u8()?;
         let reached_wall_ms = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
+        let count = if reader.rest().is_empty() { 0 } else { reader.u16()? };
+        let identifier = |_| PacketId::new(reader.u16()?).ok_or("an identifier is 0");
+        let leased = (0..count).map(identifier).collect::<Result<_, _>>()?;
         Ok(Self {
             epoch,
             server: known.then_some(server),
             connack_unseen,
             assigned_client_id: assigned.then_some(client_id),
             reached_wall_ms,
+            leased,
         })
     }
 }
