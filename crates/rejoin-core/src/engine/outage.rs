@@ -24,13 +24,12 @@ struct Account {
 }
 
 impl Outage {
-    /// The link is gone; the last byte came at `heard`. A loss during the drain continues the same outage.
+    /// A link that was up is gone; the last byte came at `heard`. Each is an outage of its own, also while what waited in
+    /// the one before still drains.
     pub(super) fn lost(&mut self, heard: Timestamp, now: Timestamp) {
-        if self.0.as_ref().is_none_or(|account| account.up_at.is_some()) {
-            let mut account = Account { lost_at: now, ..Account::default() };
-            account.bill.detect = now.since(heard);
-            self.0 = Some(Box::new(account));
-        }
+        let mut account = Account { lost_at: now, ..Account::default() };
+        account.bill.detect = now.since(heard);
+        self.0 = Some(Box::new(account));
         self.mark(now);
     }
 

@@ -10,6 +10,9 @@ impl Engine {
         if self.outputs.is_empty() {
             self.outputs.shrink_to_fit();
         }
+        if self.journal.storing.is_empty() {
+            self.journal.storing.shrink_to_fit();
+        }
         self.wire.rest();
         self.session.rest();
         if let Some(link) = &mut self.link {

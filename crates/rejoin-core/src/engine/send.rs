@@ -145,10 +145,15 @@ impl Engine {
         }
         let publish = packet(entry, Some(packet_id), link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement) {
-            // A limit shrank. The identifier stays taken: the server may hold the exchange.
-            let id = entry.id;
-            self.session.outbox.in_flight.lease(packet_id);
-            self.journal.note(|| Record::Leased { packet_id });
+            // A limit shrank. If it left, the identifier stays taken: the server may hold the exchange.
+            let (id, left) = (entry.id, entry.sent);
+            if left {
+                self.session.outbox.in_flight.lease(packet_id);
+                self.journal.note(|| Record::Leased { packet_id });
+            } else {
+                self.session.outbox.in_flight.remove(packet_id);
+                self.session.ids.free(packet_id);
+            }
             self.finish(id, outcome);
             return true;
         }
@@ -229,8 +234,9 @@ impl Engine {
         true
     }
 
-    /// Once a link.
+    /// To every later process, and once a link to the application.
     fn tell_lowered(&mut self, id: PublishId) {
+        self.journal.note(|| Record::Lowered { id });
         let Some(link) = self.link.as_mut() else { return };
         if std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown {
             self.tell(Event::Downgraded { id });

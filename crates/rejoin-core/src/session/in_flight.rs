@@ -245,8 +245,8 @@ impl InFlight {
         }
     }
 
-    /// Puts the next to be sent again behind those that were published before it, which have begun anew already. `false`:
-    /// there is none.
+    /// Puts the next to be sent again behind those that were published before it and still wait to be, for it is about to
+    /// begin anew and those that began anew before it are among them. `false`: there is none.
     pub(crate) fn let_earlier_pass(&mut self) -> bool {
         let Some(seq) = self.resend.front().copied() else { return false };
         let name = self.published(seq);
@@ -369,7 +369,7 @@ impl InFlight {
 
     /// Whether a session we cannot vouch for lies between an exchange and its end.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.slots.iter().any(|slot| slot.doubtful)
+        self.slots.iter().any(|slot| slot.doubtful && !matches!(slot.stage, Stage::Leased | Stage::Gone))
     }
 
     /// Gives every exchange away in the order of first sending; identifiers mean nothing any more.

@@ -246,7 +246,8 @@ impl Outbox {
                 ids.free(ack.packet_id);
                 Answered::LeaseEnded(ack.packet_id)
             }
-            // Nobody waits, yet the exchange must be ended for the identifier to be free again.
+            // Nobody waits, so no PUBREL follows: who lowered a message sent it anew, who parked one keeps it from
+            // the subscribers. The identifier stays taken.
             Some((Stage::Leased, _)) => Answered::Leased,
             _ => Answered::Unexpected,
         }

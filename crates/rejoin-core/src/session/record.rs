@@ -34,6 +34,11 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
+    /// It goes as QoS 1 though it was accepted at QoS 2, so it may arrive twice, whatever QoS it is sent with later.
+    Lowered {
+        /// Its name.
+        id: PublishId,
+    },
     /// The message under this identifier is over or goes on under another, and the server may still hold the exchange:
     /// the identifier stays taken until the server ends it, or the session ends [MQTT-2.2.1-3].
     Leased {

@@ -52,7 +52,7 @@ pub struct Waits {
     pub size_bytes: u64,
     /// When it expires, in milliseconds since the Unix epoch; `None`: never.
     pub expires_wall_ms: Option<u64>,
-    /// It was sent in a former session, so a second copy may arrive.
+    /// It was sent in a former session, or as QoS 1 though it is one of QoS 2, so a second copy may arrive.
     pub possible_duplicate: bool,
     /// Its topic, if a newer message to it takes its place.
     pub latest_of: Option<Text>,
@@ -69,7 +69,7 @@ pub struct WasSent {
     pub packet_id: PacketId,
     /// PUBREC came.
     pub released: bool,
-    /// It was sent in a former session too.
+    /// It was sent in a former session too, or as QoS 1 though it is one of QoS 2.
     pub possible_duplicate: bool,
     /// When it would expire, in milliseconds since the Unix epoch; it no longer does, but the server is told what
     /// is left.
@@ -145,6 +145,11 @@ impl Replay {
                     // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
                     self.seq += 1;
                     (exchange.0, exchange.2) = (self.seq, true);
+                }
+            }
+            Record::Lowered { id } => {
+                if let Some(accepted) = self.accepted.get_mut(&id) {
+                    accepted.possible_duplicate = true;
                 }
             }
             Record::Leased { packet_id } => {

@@ -295,6 +295,10 @@ impl Waiting {
     pub(crate) fn push_front(&mut self, mut entry: Entry) {
         let first = self.near.front().map(|e| e.place).or_else(|| self.first_behind());
         entry.place = first.unwrap_or(self.next_place).saturating_sub(STRIDE);
+        if entry.attempts == 0 {
+            // It never left, because the store did not have its identifier.
+            self.note_expiry(entry.expires);
+        }
         self.near_bytes += entry.publication.size_bytes();
         self.near.push_front(entry);
     }

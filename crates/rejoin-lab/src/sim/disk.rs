@@ -285,6 +285,7 @@ impl Disk {
             | Record::Received { id }
             | Record::Asked { id }
             | Record::Requeued { id }
+            | Record::Lowered { id }
             | Record::Done { id }
             | Record::Parked { id, .. } => !done.contains(id),
             // The highest name must not be forgotten.

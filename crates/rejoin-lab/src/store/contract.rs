@@ -103,7 +103,7 @@ fn come_and_gone(open: &mut Opener<'_>, place: u64) -> Result<(), String> {
 fn idempotent(open: &mut Opener<'_>, place: u64) -> Result<(), String> {
     let mut store = opened(open, place)?;
     recover(&mut *store)?;
-    let mut workload = Workload::new(99, now_ms(), 50).with_leases();
+    let mut workload = Workload::new(99, now_ms(), 50).complete();
     for _ in 0..20 {
         commit(&mut *store, &workload.group(20))?;
     }
@@ -178,7 +178,7 @@ fn steady(open: &mut Opener<'_>, place: u64) -> Result<(), String> {
 /// Seeded groups against [`Recovered::replay`], with opening again as one of the operations.
 fn agrees(open: &mut Opener<'_>, seed: u64) -> Result<(), String> {
     let mut chance = fastrand::Rng::with_seed(seed ^ 0x5EED);
-    let mut workload = Workload::new(seed, now_ms(), 40).with_leases();
+    let mut workload = Workload::new(seed, now_ms(), 40).complete();
     let mut records: Vec<Record> = Vec::new();
     let mut store = opened(open, seed)?;
     recover(&mut *store)?;

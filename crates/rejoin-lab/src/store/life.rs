@@ -108,7 +108,7 @@ impl Life {
     pub fn live(&self, seed: u64) -> LifeReport {
         let mut report = LifeReport::default();
         let mut chance = fastrand::Rng::with_seed(seed);
-        let mut workload = Workload::new(chance.u64(..), WALL_MS, 60).with_leases();
+        let mut workload = Workload::new(chance.u64(..), WALL_MS, 60).complete();
         let disk = Disk::new();
         let mut histories = Histories::default();
         // The beginning happens under another name and counts once it is complete.

@@ -23,7 +23,7 @@ pub struct Workload {
     epoch: u64,
     open: Vec<PublishId>,
     held: Vec<MessageId>,
-    leases: bool,
+    complete: bool,
 }
 
 impl Workload {
@@ -40,14 +40,15 @@ impl Workload {
             epoch: 0,
             open: Vec::new(),
             held: Vec::new(),
-            leases: false,
+            complete: false,
         }
     }
 
-    /// With identifiers that stay taken. Apart, so that queues of versions that forgot them stay what they were.
+    /// With every kind of record. Without it there are none of identifiers that stay taken and of messages that were
+    /// lowered, so that what the first versions wrote stays what it was.
     #[must_use]
-    pub fn with_leases(mut self) -> Self {
-        self.leases = true;
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
         self
     }
 
@@ -64,13 +65,14 @@ impl Workload {
             50..58 => Record::Received { id: self.some_publish() },
             58..76 => self.ended(),
             76..78 => Record::Asked { id: self.some_publish() },
+            78 if self.complete => Record::Lowered { id: self.some_publish() },
             78..80 => Record::Requeued { id: self.some_publish() },
             80..85 => self.held(),
-            85 if !self.leases => self.held(),
-            85 if self.leases && self.chance.bool() => {
+            85 if !self.complete => self.held(),
+            85 if self.complete && self.chance.bool() => {
                 Record::LeaseEnded { packet_id: self.near_packet_id() }
             }
-            85 if self.leases => Record::Leased { packet_id: self.near_packet_id() },
+            85 if self.complete => Record::Leased { packet_id: self.near_packet_id() },
             86..90 => Record::Taken { id: self.some_message() },
             90..94 => Record::Freed { id: self.some_message() },
             94 => Record::ConnectSent,

@@ -118,6 +118,7 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
             | Record::Received { id }
             | Record::Asked { id }
             | Record::Requeued { id }
+            | Record::Lowered { id }
             | Record::Done { id }
             | Record::Parked { id, .. } => publishes.contains(id),
             Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),

@@ -348,3 +348,48 @@ fn a_lost_session_gives_what_began_anew_its_place_back() {
     b.puback(5, ReasonCode::SUCCESS);
     assert_eq!(b.words(), ["PUBLISH 6 q1 2", "PUBLISH 7 q1 3"]);
 }
+
+#[test]
+fn that_it_went_at_qos_1_is_known_to_every_later_process() {
+    for goes_on_lowering in [true, false] {
+        let mut config = lowering();
+        config.session.durable = true;
+        let mut first = Bench::new(config.clone());
+        connect_offering(&mut first, Qos::ExactlyOnce, false);
+        first.publish(Qos::ExactlyOnce);
+        first.lose();
+        // Passed on at QoS 1; the answer is lost, and the process dies.
+        connect_offering(&mut first, Qos::AtLeastOnce, true);
+        assert_eq!(first.words(), ["PUBLISH 2 q1 1"]);
+        config.session.lower_qos = goes_on_lowering;
+        let mut second = Bench::restored(config.clone(), first.records.clone());
+        connect_offering(&mut second, Qos::ExactlyOnce, true);
+        assert_eq!(second.words(), ["PUBLISH 1 q2 dup 1"]);
+        second.pubrec(1, ReasonCode::SUCCESS);
+        let mut third = Bench::restored(config, [first.records, second.records].concat());
+        connect_offering(&mut third, Qos::ExactlyOnce, true);
+        assert_eq!(third.words(), ["PUBREL 1"]);
+        third.pubcomp(1);
+        assert!(third.is_delivered(1) && may_repeat(&third, 1), "it arrived twice");
+    }
+}
+
+#[test]
+fn doubt_ends_with_the_message_it_was_about() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config);
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    // A CONNACK that nobody saw may have begun another session.
+    b.open();
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    assert!(Recovered::replay(b.records.iter().cloned()).connack_unseen, "of this one it is not known");
+    b.puback(2, ReasonCode::SUCCESS);
+    b.lose();
+    connect_offering(&mut b, Qos::ExactlyOnce, true);
+    assert!(!Recovered::replay(b.records).connack_unseen, "and nothing else is in doubt");
+}

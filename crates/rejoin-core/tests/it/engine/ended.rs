@@ -285,3 +285,23 @@ fn an_earlier_process_is_followed_in_the_order_in_which_it_sent() {
     b.connect(true);
     assert_eq!(b.words(), order); // [MQTT-4.6.0-1]
 }
+
+#[test]
+fn what_never_left_expires_in_the_new_session_too() {
+    for policy in [SessionLossPolicy::Resend, SessionLossPolicy::Fail, SessionLossPolicy::Ask] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        b.fast_disk = false;
+        let id = b.publish_with(Qos::ExactlyOnce, |p| {
+            p.on_loss = Some(policy);
+            p.expires_after = Some(Duration::from_secs(10));
+        });
+        b.lose();
+        b.pass(Duration::from_secs(60));
+        b.fast_disk = true;
+        b.input(Input::Persisted(b.last_ticket));
+        b.connect(false);
+        let words = b.words();
+        assert_eq!(*b.outcome(id), Outcome::Expired, "{policy:?}: {words:?}");
+    }
+}

@@ -101,6 +101,26 @@ fn of_a_message_that_went_on_under_another() {
 }
 
 #[test]
+fn but_not_of_one_that_never_left() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    let large = b.publish_with(Qos::ExactlyOnce, |p| p.payload = vec![0; 200].into());
+    b.lose();
+    b.words();
+    // It would begin anew under 2, and is too large for that.
+    let limits = ConnAckProperties {
+        maximum_qos: Some(Qos::AtLeastOnce),
+        maximum_packet_size: Some(100),
+        ..Default::default()
+    };
+    resume(&mut b, limits);
+    assert!(matches!(b.outcome(large), Outcome::TooLarge { .. }));
+    b.publish(Qos::AtLeastOnce);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 2"]);
+    assert_eq!(Recovered::replay(b.records).leased.len(), 1);
+}
+
+#[test]
 fn but_not_of_one_that_went_on_under_another_and_is_under_way_under_the_first_again() {
     let mut b = Bench::new(config());
     b.connect(false);

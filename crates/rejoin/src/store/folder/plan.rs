@@ -129,6 +129,10 @@ impl<'a> Plan<'a> {
                     *exchange = Exchange { order, released: exchange.packet_id.is_some(), ..*exchange };
                 });
             }
+            Record::Lowered { id } => {
+                let before = self.exchanges.get(*id).unwrap_or_default();
+                self.exchanges.set(*id, Exchange { again: true, ..before });
+            }
             Record::Leased { packet_id } => {
                 let leased = &mut self.session.leased;
                 if let Err(place) = leased.binary_search(packet_id) {

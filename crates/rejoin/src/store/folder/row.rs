@@ -249,7 +249,7 @@ pub(super) struct Exchange {
     pub(super) released: bool,
     /// The application must decide.
     pub(super) asked: bool,
-    /// It was sent in a former session.
+    /// It was sent in a former session, or as QoS 1 though it is one of QoS 2.
     pub(super) again: bool,
 }
 
