@@ -48,7 +48,7 @@ fn of_a_message_that_became_too_large() {
     let mut second = next(&b, true);
     assert_eq!(second.words(), ["PUBLISH 2 q2 1"], "1 is taken");
     // And the one after, which finds it in the same store.
-    let mut records = b.records.clone();
+    let mut records = b.records;
     records.append(&mut second.records);
     let mut third = Bench::restored(config(), records);
     third.connect(true);
