@@ -22,12 +22,18 @@ pub fn url(data: &[u8]) {
                 // A short one may stand elsewhere by chance, and a host may be called like it.
                 let plain = password.chars().all(char::is_alphanumeric);
                 let telling = plain && password.len() >= 6 && text.matches(password).count() == 1;
-                assert!(!telling || !shown.contains(password), "{shown:?} shows a password");
+                assert!(!telling || !tells(&shown, text, password), "{shown:?} shows a password");
             }
         }
     }
     // The builder takes everything and says at its end what was wrong.
     let _ = Client::builder(text).server(text).client_id(text).prepare().map(drop);
+}
+
+/// Whether this error repeats the password. `client` as a password stands in our own words, which stay when it is another.
+fn tells(shown: &str, url: &str, password: &str) -> bool {
+    let other = ServerUrl::parse(&url.replace(password, "000000"));
+    shown.contains(password) && !other.is_err_and(|error| error.to_string().contains(password))
 }
 
 /// A filter matches what the standard's own words match: levels, one by one.
