@@ -18,6 +18,8 @@ const WINDOW_V5: u16 = 1000;
 const WINDOW_V311: u16 = 100;
 /// The acknowledgement time-out doubles on repeat up to this many times its first value.
 const ACK_TIMEOUT_GROWTH: u32 = 30;
+/// However often a server says that our pings came late, they do not come faster than this because of it.
+const PING_AFTER_LEAST: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn begin_attempt(&mut self) {
@@ -171,6 +173,8 @@ impl Engine {
         if self.session.quarantine.wants_proof() {
             self.ping();
         }
+        // Before anybody hears of it.
+        self.refresh_status();
     }
 
     /// The broker answered this CONNECT. While an exchange is in doubt the store goes on doubting: a crash must not
@@ -428,7 +432,11 @@ impl Engine {
             }
             Adapt::HalveWindow => self.window = (self.window / 2).max(1),
             Adapt::PingMoreOften => {
-                self.config.link.ping_after = self.config.link.ping_after * 3 / 4;
+                let after = self.config.link.ping_after;
+                // What is off stays off, and what is shorter already stays as it is.
+                if after > PING_AFTER_LEAST && after != Duration::MAX {
+                    self.config.link.ping_after = (after.saturating_mul(3) / 4).max(PING_AFTER_LEAST);
+                }
             }
             // The link asks the attempt.
             Adapt::AliasesOff => {}

@@ -17,6 +17,7 @@ impl Engine {
         let Some(link) = self.link.as_mut() else { return };
         self.stats.bytes_received += bytes.len() as u64;
         if link.received(bytes, now) {
+            self.refresh_status();
             self.tell(Event::Trusted);
         }
         // The link may end in the middle of a chunk; what is left of it then means nothing.
@@ -141,7 +142,8 @@ impl Engine {
                     });
                 }
                 self.session.ids.free(packet_id);
-                self.progress();
+                // Of messages it says nothing: the one that the link is cut over may come right behind it.
+                self.answered_in_time();
             }
         }
     }
@@ -196,7 +198,10 @@ impl Engine {
         if quota_back && let Some(link) = self.link.as_mut() {
             link.quota_back();
         }
-        self.progress();
+        self.answered_in_time();
+        let in_flight = &self.session.outbox.in_flight;
+        let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
+        self.session.quarantine.acknowledged(backlog);
         match answered {
             Answered::Finished(id, outcome) => self.finish(id, outcome),
             Answered::Later(id, reason, at) => {
@@ -210,8 +215,8 @@ impl Engine {
         }
     }
 
-    /// An acknowledgement of any kind came.
-    fn progress(&mut self) {
+    /// An acknowledgement of any kind came: the others have as long as it had.
+    fn answered_in_time(&mut self) {
         let now = self.now.mono;
         let in_flight = &self.session.outbox.in_flight;
         let more = in_flight.awaiting() + self.session.subscriptions.awaiting() > 0;
@@ -219,8 +224,6 @@ impl Engine {
         if let Some(link) = self.link.as_mut() {
             link.liveness.acknowledged(more, self.ack_timeout, now);
         }
-        let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
-        self.session.quarantine.acknowledged(backlog);
     }
 
     fn pubrel(&mut self, ack: &Ack) {
@@ -264,9 +267,12 @@ impl Engine {
         }
     }
 
-    /// The broker answered a filter without being asked on the wire.
+    /// What the broker would answer to a filter, or end the link over, if it were asked.
     pub(super) fn refuse_locally(&mut self) {
         let Some(offer) = self.offer() else { return };
+        for (id, reason) in self.session.subscriptions.keep_what_is_too_large(offer) {
+            self.tell(Event::Unsubscribed { id, reason });
+        }
         for (id, rejected) in self.session.subscriptions.reject_unavailable(offer) {
             self.tell(Event::Subscribed { id, result: SubscribeResult::Rejected(rejected) });
         }

@@ -123,7 +123,9 @@ impl Engine {
         if self.renewal.step != Step::Asked || !self.is_up() {
             return;
         }
-        let reauthenticates = self.link.as_ref().is_some_and(|link| link.auth_method.is_some());
+        // A server that has not answered the last AUTH is asked by a new link, where there is something to open it with.
+        let reauthenticates =
+            self.link.as_ref().is_some_and(|link| link.auth_method.is_some() && !link.reauthenticating);
         let later = good_for.is_none_or(|life| self.renewal.ends.is_none_or(|ends| now.mono + life > ends));
         if !later || (login.is_none() && !reauthenticates) {
             self.renewal.step = Step::Due(self.renewal.again_at(now.mono));

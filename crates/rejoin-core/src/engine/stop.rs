@@ -19,6 +19,8 @@ impl Engine {
         if self.stopped.is_none() {
             let by = now.mono + within;
             self.closing = Some(self.closing.map_or(by, |before| before.min(by)));
+            // No other link takes over, so nothing is held back for it.
+            self.renewal.link_down();
         }
     }
 

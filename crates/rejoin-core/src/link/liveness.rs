@@ -174,8 +174,10 @@ impl Liveness {
     /// An acknowledgement came; `more` are still waited for, with fresh patience.
     pub(crate) fn acknowledged(&mut self, more: bool, ack_timeout: Duration, now: Timestamp) {
         self.ack_timeout = ack_timeout;
-        self.ack_mark = None;
-        self.ack_since = more.then_some(now);
+        let leaving = more && self.unwritten() > 0;
+        // While bytes have not left, what is waited for may be among them: its time begins when they have.
+        self.ack_mark = leaving.then_some(self.handed);
+        self.ack_since = (more && !leaving).then_some(now);
     }
 
     pub(crate) fn ping_sent(&mut self, now: Timestamp) {
@@ -234,7 +236,7 @@ impl Liveness {
                 let late = if self.suspect {
                     (from + self.patience(), TimerKind::PingTimeout)
                 } else {
-                    (from + self.patience() * 2 / 5, TimerKind::Suspect)
+                    (from + self.patience().saturating_mul(2) / 5, TimerKind::Suspect)
                 };
                 // Its answer may stand behind a long backlog: that must not silence us [MQTT-3.1.2-20].
                 let again = self.last_out.max(self.last_taken) + self.ping_after;
@@ -391,6 +393,28 @@ mod tests {
         // Paused by us, only what we say counts.
         liveness.pause(true, at(9000));
         assert_eq!(rings(&mut liveness, at(24_000), TimerKind::Ping), Alarm::Ping);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_is_still_leaving_is_late_from_when_it_left() {
+        let mut liveness = liveness(|config| config.ack_timeout = millis(20_000));
+        for bytes in [10, 250_000] {
+            liveness.handed_over(bytes, at(0));
+            liveness.expects_ack();
+        }
+        liveness.written(10, at(0));
+        // The first is answered while the second takes 25 s to leave.
+        liveness.acknowledged(true, millis(20_000), at(100));
+        for second in 1..=25 {
+            liveness.written(10_000, at(second * 1000));
+            liveness.received(at(second * 1000));
+        }
+        assert_eq!(liveness.unwritten(), 0);
+        let due =
+            liveness.deadlines().into_iter().flatten().find(|(_, kind)| *kind == TimerKind::AckProgress);
+        assert_eq!(due, Some((at(45_000), TimerKind::AckProgress)));
+        liveness.acknowledged(false, millis(20_000), at(26_000));
+        assert_eq!(liveness.deadlines()[2], None);
     }
 
     #[test]

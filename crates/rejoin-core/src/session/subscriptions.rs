@@ -40,6 +40,16 @@ impl Offer {
         self.packet_size_max.is_none_or(|max| size as u64 <= u64::from(max))
     }
 
+    /// Whether an UNSUBSCRIBE for this filter alone can be sent.
+    fn has_room_to_end(self, filter: &Text) -> bool {
+        let packet = Packet::Unsubscribe(Unsubscribe {
+            packet_id: PacketId::MAX,
+            user_properties: Vec::new(),
+            filters: vec![filter.clone()],
+        });
+        self.has_room(encoded_len(&packet, if self.v5 { Version::V5 } else { Version::V311 }))
+    }
+
     /// Why not even a packet for this filter alone can be sent.
     fn too_large(self, request: &SubscribeRequest) -> Option<Rejected> {
         let limit = u64::from(self.packet_size_max?);
@@ -78,8 +88,13 @@ enum Wanted {
 struct Leaving {
     id: SubscriptionId,
     filter: Text,
+    /// The server has it, as far as we know.
+    was_granted: bool,
     asked: bool,
 }
+
+/// In the place of a wish that was replaced after it was asked for; no wish is called so [u5-3.8.2.1.2].
+const NOBODY: SubscriptionId = SubscriptionId(0);
 
 #[derive(Debug)]
 enum Pending {
@@ -127,6 +142,12 @@ impl Subscriptions {
             }
             stays
         });
+        // An answer that is still to come is about the wish as it was.
+        for pending in self.pending.values_mut() {
+            if let Pending::Subscribe(ids) = pending {
+                ids.iter_mut().filter(|id| **id == request.id).for_each(|id| *id = NOBODY);
+            }
+        }
         let wish = Wish { request, state: Wanted::Unasked, was_granted: false, refusals: 0 };
         self.wishes.insert(wish.request.id, wish);
         self.count();
@@ -141,8 +162,30 @@ impl Subscriptions {
         if self.wishes.values().any(|w| *w.request.filter.text() == filter) {
             return Some(ReasonCode::SUCCESS);
         }
-        self.leaving.push(Leaving { id, filter, asked: false });
+        if wish.state == Wanted::Barred && !wish.was_granted {
+            // The server ended the link over it; asked to end it, it might again.
+            return Some(ReasonCode::SUCCESS);
+        }
+        self.leaving.push(Leaving { id, filter, was_granted: wish.was_granted, asked: false });
         None
+    }
+
+    /// Filters that are to end, and for which no packet is small enough. Gives each with what it is told: success where
+    /// it never was granted [MQTT-3.2.2-15].
+    pub(crate) fn keep_what_is_too_large(&mut self, offer: Offer) -> Vec<(SubscriptionId, ReasonCode)> {
+        let mut kept = Vec::new();
+        if offer.packet_size_max.is_some() {
+            self.leaving.retain(|leaving| {
+                let fits = leaving.asked || offer.has_room_to_end(&leaving.filter);
+                if !fits {
+                    let reason =
+                        if leaving.was_granted { ReasonCode::PACKET_TOO_LARGE } else { ReasonCode::SUCCESS };
+                    kept.push((leaving.id, reason));
+                }
+                fits
+            });
+        }
+        kept
     }
 
     /// Forgets a wish here; the broker keeps the subscription.
@@ -272,6 +315,7 @@ impl Subscriptions {
             Some(wish) if !second => {
                 wish.state = Wanted::Barred;
                 let id = wish.request.id;
+                self.singly = false;
                 self.count();
                 Some(id)
             }

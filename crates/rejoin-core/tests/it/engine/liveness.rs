@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rejoin_core::codec::packet::{ConnAckProperties, Packet};
+use rejoin_core::codec::packet::{ConnAckProperties, Disconnect, Packet};
 use rejoin_core::*;
 
-use super::bench::{Bench, config};
+use super::bench::{Bench, config, kept};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -309,4 +309,48 @@ fn a_certificate_refused_after_connect_is_no_broken_link() {
     let error = TransportError::new(TransportErrorKind::CertificateRefused, "scripted");
     b.input(Input::Lost(error.clone()));
     assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Tls, error }));
+}
+
+/// Says that our pings come late, on so many links.
+fn blame_our_pings(b: &mut Bench, links: usize) {
+    for link in 0..links {
+        b.connect(link > 0);
+        b.pass(Duration::from_millis(10));
+        b.receive(&Packet::Disconnect(Disconnect::new(ReasonCode::KEEP_ALIVE_TIMEOUT)));
+        b.pass(Duration::from_secs(120));
+        b.until_open();
+    }
+}
+
+#[test]
+fn pings_come_more_often_within_reason_where_the_server_says_that_they_are_late() {
+    let mut b = Bench::new(kept());
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 80);
+    b.connect(true);
+    b.words();
+    for _ in 0..60 {
+        b.pass(Duration::from_secs(1));
+        b.receive(&Packet::PingResp);
+    }
+    let pings = b.words().len();
+    assert!((2..=60).contains(&pings), "{pings} in a minute");
+}
+
+#[test]
+fn pings_that_are_off_stay_off() {
+    let mut config = kept();
+    config.link.ping_after = Duration::MAX;
+    config.link.ping_timeout = Duration::MAX;
+    config.link.keep_alive = Duration::ZERO;
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 2);
+    b.connect(true);
+    b.words();
+    b.pass(Duration::from_secs(600));
+    let words = b.words();
+    assert!(words.is_empty(), "{words:?}");
 }

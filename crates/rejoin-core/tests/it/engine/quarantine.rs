@@ -29,6 +29,9 @@ pub(super) fn serve(b: &mut Bench, poison: &str, seconds: u64) {
                 }
                 Packet::Publish(p) if connected => b.puback(p.packet_id.unwrap().get(), ReasonCode::SUCCESS),
                 Packet::PingReq if connected => b.receive(&Packet::PingResp),
+                Packet::Subscribe(s) if connected => {
+                    b.suback(s.packet_id.get(), ReasonCode::GRANTED_QOS_1);
+                }
                 _ => {}
             }
         }
@@ -88,4 +91,22 @@ fn time_outs_raise_no_suspicion() {
         assert!(b.words().iter().any(|w| w.starts_with("PUBLISH 1")), "sent at once on every link");
     }
     assert!(b.outcomes.is_empty());
+}
+
+#[test]
+fn an_answered_subscription_says_nothing_for_a_message() {
+    let mut config = kept();
+    config.recovery = config.recovery.divided_by(10);
+    let mut b = Bench::new(config);
+    b.subscribe(1, "a");
+    for _ in 0..5 {
+        b.publish(Qos::AtLeastOnce);
+    }
+    b.input(Input::Tick);
+    // The broker answers SUBSCRIBE on each link before it closes on the second message.
+    serve(&mut b, "2", 120);
+    assert!(matches!(b.outcome(2), Outcome::Parked { .. }));
+    for n in [1, 3, 4, 5] {
+        assert!(b.is_delivered(n), "message {n}");
+    }
 }

@@ -240,3 +240,43 @@ fn who_never_reconnects_does_not_renew_by_reconnecting() {
     b.live(120);
     assert_eq!((due(&mut b), b.closed), (0, 0));
 }
+
+#[test]
+fn a_close_ends_the_change_over_and_sends_what_it_held_back() {
+    let mut b = Bench::new(kept());
+    connect(&mut b, Some(secs(600)), false);
+    b.live(570);
+    b.publish(Qos::AtLeastOnce);
+    renew(&mut b, secs(600));
+    let held_back = b.publish(Qos::AtLeastOnce);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 1"]);
+    b.engine.close(secs(5), b.now());
+    b.drain();
+    b.puback(1, ReasonCode::SUCCESS);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 2"]);
+    b.puback(2, ReasonCode::SUCCESS);
+    assert!(b.is_delivered(held_back));
+}
+
+#[test]
+fn a_server_that_never_answers_auth_loses_the_link_to_a_new_one_with_the_new_credentials() {
+    let mut config = kept();
+    config.authentication = Some(Box::new(Authentication { method: Text::from_static("JWT"), data: None }));
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    b.engine.credentials_end(Some(secs(600)), b.now());
+    b.open();
+    let method = Some(Text::from_static("JWT"));
+    b.connack(false, ConnAckProperties { authentication_method: method, ..Default::default() });
+    b.live(570);
+    renew(&mut b, secs(600));
+    assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"new")), b.now()));
+    b.drain();
+    // Pings are answered, AUTH is not.
+    b.live(590);
+    assert_eq!(due(&mut b), 2, "asked once more before the end");
+    renew(&mut b, secs(600));
+    b.live(5);
+    assert_eq!(*b.last_closed(), LossCause::Local(LocalCause::Renewal));
+}

@@ -132,3 +132,27 @@ fn every_state_becomes_what_the_table_says_after_every_event() {
     }
     assert!(found == TABLE, "the states moved; the table should be\n{found}");
 }
+
+#[test]
+fn the_state_is_the_one_that_an_event_tells_of() {
+    let mut b = Bench::new(kept());
+    b.open();
+    let packet = Packet::ConnAck(Box::new(ConnAck {
+        session_present: false,
+        reason: ReasonCode::SUCCESS,
+        v311_form: false,
+        properties: ConnAckProperties::default(),
+    }));
+    let mut bytes = bytes::BytesMut::new();
+    codec::encode(&packet, codec::packet::Version::V5, &mut bytes).unwrap();
+    let now = b.now();
+    b.engine.handle(Input::Received(bytes.freeze()), now);
+    let mut opened = 0;
+    while let Some(output) = b.engine.poll() {
+        if matches!(output, Output::Event(Event::Opened { .. })) {
+            opened += 1;
+            assert!(matches!(b.engine.status().link, LinkState::Open), "{:?}", b.engine.status().link);
+        }
+    }
+    assert_eq!(opened, 1);
+}

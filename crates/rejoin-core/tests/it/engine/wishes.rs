@@ -464,3 +464,46 @@ fn a_refused_filter_wakes_the_engine_and_is_asked_for_by_a_late_one_too() {
     b.input(Input::Tick);
     assert_eq!(b.words(), ["SUBSCRIBE 2 a"]);
 }
+
+#[test]
+fn a_filter_too_large_for_a_packet_is_not_sent_to_end_it_either() {
+    let mut b = wishing(2);
+    b.connack(false, offer(|p| p.maximum_packet_size = Some(10)));
+    assert!(shares(&mut b).is_empty() && !result_of(&b, 1).is_empty());
+    unsubscribe(&mut b, 1);
+    assert!(shares(&mut b).is_empty(), "refused here, the server never heard of it");
+    assert!(b.events.contains(&Event::Unsubscribed { id: SubscriptionId(1), reason: ReasonCode::SUCCESS }));
+
+    // One that was granted by a server whose limit shrank since.
+    let mut b = wishing(2);
+    b.connack(false, offer(|_| {}));
+    grant(&mut b, 1, 2);
+    b.lose();
+    b.open();
+    b.connack(true, offer(|p| p.maximum_packet_size = Some(10)));
+    b.words();
+    unsubscribe(&mut b, 1);
+    unsubscribe(&mut b, 2);
+    assert!(shares(&mut b).is_empty(), "it would cut the link over it");
+    for n in [1, 2] {
+        let id = SubscriptionId(n);
+        let told = |event: &&Event| matches!(event, Event::Unsubscribed { id: of, .. } if *of == id);
+        assert_eq!(b.events.iter().filter(told).count(), 1);
+    }
+    b.pass(std::time::Duration::from_secs(1));
+    assert!(shares(&mut b).is_empty());
+}
+
+#[test]
+fn the_answer_to_a_wish_that_was_replaced_is_none_to_the_new_one() {
+    let mut b = wishing(1);
+    b.connack(false, offer(|_| {}));
+    assert_eq!(shares(&mut b), [1]);
+    b.subscribe(1, "f/01");
+    assert_eq!(shares(&mut b), [1], "asked for anew");
+    grant(&mut b, 1, 1);
+    assert!(result_of(&b, 1).is_empty() && !b.engine.status().ready, "of the one before");
+    grant(&mut b, 2, 1);
+    assert_eq!(result_of(&b, 1).len(), 1);
+    assert!(b.engine.status().ready);
+}
