@@ -550,6 +550,8 @@ impl Engine {
     /// Everything that follows from what the calls since the last turn changed.
     fn turn(&mut self) {
         if self.stopped.is_some() {
+            // What was noted at the end, or is taken by the application after it, is for the next process.
+            self.flush_records();
             return;
         }
         let now = self.now.mono;
@@ -588,10 +590,7 @@ impl Engine {
 
     /// Hands over what was encoded and noted since the last time.
     fn flush(&mut self) {
-        if !self.journal.pending.is_empty() {
-            let records = std::mem::take(&mut self.journal.pending);
-            self.outputs.push_back(Output::Persist { ticket: self.journal.issued, records });
-        }
+        self.flush_records();
         if self.is_up() {
             let bodies = self.session.outbox.waiting.fetch();
             if !bodies.is_empty() {
@@ -601,6 +600,13 @@ impl Engine {
         for bytes in self.wire.drain() {
             self.stats.bytes_sent += bytes.len() as u64;
             self.outputs.push_back(Output::Transmit(bytes));
+        }
+    }
+
+    fn flush_records(&mut self) {
+        if !self.journal.pending.is_empty() {
+            let records = std::mem::take(&mut self.journal.pending);
+            self.outputs.push_back(Output::Persist { ticket: self.journal.issued, records });
         }
     }
 

@@ -280,6 +280,14 @@ impl Waiting {
             return Some(std::mem::replace(&mut self.packed[at], Packed::new(entry)).id);
         }
         let at = self.far.binary_search_by_key(&place, Far::place).ok()?;
+        if at == 0
+            && self.fetching
+            && let Some(old) = self.far.pop_front()
+        {
+            // It is the one whose body is asked for. With another body each time none would ever come, nor any behind it.
+            self.push_near(entry);
+            return Some(old.id);
+        }
         if entry.publication.is_queued() && self.window_bytes.is_some() {
             return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
         }

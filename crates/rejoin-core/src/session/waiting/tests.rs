@@ -232,6 +232,28 @@ fn the_latest_takes_the_place_of_the_one_before_wherever_that_waits() {
 }
 
 #[test]
+fn a_topic_that_changes_faster_than_the_store_reads_holds_up_nobody() {
+    let mut waiting = Waiting::new(Some(16));
+    waiting.accept(stored(1), true);
+    for n in 2..=4 {
+        waiting.accept(stored(n), true);
+    }
+    waiting.accept(latest(5, "s", "1"), true);
+    waiting.accept(stored(6), true);
+    assert_eq!(numbers(&mut waiting), [1, 2, 3, 4]);
+    // Whatever is asked for, a newer one comes before the body does.
+    let mut sent = Vec::new();
+    for n in 7..=12 {
+        let asked = waiting.fetch();
+        waiting.accept(latest(n, "s", "1"), true);
+        waiting.fetched(bodies(asked));
+        sent.extend(numbers(&mut waiting));
+    }
+    assert_eq!(sent[..2], [7, 6], "in its place, and what is behind it follows");
+    assert_eq!(waiting.near_bytes, 0);
+}
+
+#[test]
 fn what_goes_out_again_keeps_the_row_of_places() {
     let mut waiting = Waiting::new(Some(4));
     for n in 1..=3 {

@@ -260,3 +260,17 @@ fn what_an_earlier_process_sent_is_never_called_unsent() {
         assert_eq!(b.words().len(), 1, "it is sent again");
     }
 }
+
+#[test]
+fn what_is_taken_after_the_end_is_on_the_store_of_the_next_process() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 9, false, "once");
+    b.pubrel(9);
+    b.engine.close(Duration::from_secs(1), b.now());
+    b.drain();
+    assert!(matches!(b.engine.status().link, LinkState::Stopped(_)));
+    let message = b.messages().remove(0);
+    b.ack(message.id.unwrap());
+    assert!(Recovered::replay(b.records).held.is_empty(), "the next process has nothing to hand over again");
+}
