@@ -274,3 +274,17 @@ fn what_is_taken_after_the_end_is_on_the_store_of_the_next_process() {
     b.ack(message.id.unwrap());
     assert!(Recovered::replay(b.records).held.is_empty(), "the next process has nothing to hand over again");
 }
+
+#[test]
+fn a_program_restarted_in_a_loop_keeps_to_the_budget_of_its_attempts() {
+    // The clock of the bench begins at a million milliseconds.
+    let reached = |count: u64| (0..count).map(|n| Record::Reached { wall_ms: 990_000 + n }).collect();
+    for (count, held) in [(1, false), (12, true)] {
+        let mut b = Bench::restored(durable(), reached(count));
+        b.input(Input::Tick);
+        assert_eq!(b.opening, !held, "after {count} attempts in the last seconds");
+        let waits = matches!(b.engine.status().link, LinkState::Waiting { held_by_budget: true, .. });
+        assert_eq!(waits, held);
+        b.until_open();
+    }
+}

@@ -122,3 +122,21 @@ fn what_a_link_holds_goes_with_it() {
     assert_eq!((held.aliases, held.unsent, held.unread_bytes, held.unwritten_bytes), (0, 0, 0, 0));
     assert_eq!((held.subscriptions, held.subscriptions_asked), (2, 0));
 }
+
+#[test]
+fn who_rests_forgets_nothing() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 7, false, "once");
+    let sent = b.publish(Qos::ExactlyOnce);
+    b.engine.rest();
+    b.pubrec(1, ReasonCode::SUCCESS);
+    b.engine.rest();
+    b.pubcomp(1);
+    assert!(b.is_delivered(sent));
+    b.lose();
+    b.engine.rest();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 7, true, "once");
+    assert_eq!(b.messages().len(), 1, "the second is a copy");
+}
