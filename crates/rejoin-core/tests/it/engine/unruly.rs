@@ -200,3 +200,21 @@ fn a_disconnect_of_the_server_ends_the_link_here_too() {
         assert!(matches!(loss(&b), LossCause::ServerDisconnect { .. }));
     }
 }
+
+#[test]
+fn what_only_a_client_sends_ends_the_link() {
+    let mut b = Bench::new(config());
+    for packet in [
+        Packet::PingReq,
+        Packet::Unsubscribe(codec::packet::Unsubscribe {
+            packet_id: id(1),
+            user_properties: Vec::new(),
+            filters: vec![Text::from_static("a")],
+        }),
+    ] {
+        b.connect(false);
+        b.receive(&packet);
+        assert!(matches!(b.last_closed(), LossCause::Protocol(_)), "{packet:?}");
+        b.until_open();
+    }
+}
