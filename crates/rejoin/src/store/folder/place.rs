@@ -63,11 +63,23 @@ impl Place {
                 "there is no queue in it; check the name, or begin one with `rejoin pub --queue`",
             ));
         }
-        let lock = take_lock(folder, create)?;
-        if !same_owner(&found, &lock) {
+        let ours = our_user(folder).map_err(|error| cannot(folder, &error))?;
+        if !belongs_to(&found, ours) {
             return Err(refuse("it belongs to another user; run as that user, or use a folder of your own"));
         }
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        // From here on nobody else can put anything into it. What was there may be of somebody who could.
+        for name in [LOCK, DATA, FORMAT_FILE] {
+            let Ok(found) = fs::symlink_metadata(folder.join(name)) else { continue };
+            if !belongs_to(&found, ours) {
+                return Err(refuse(&format!(
+                    "`{name}` in it belongs to another user, who can change it; `chown` it if it is to be yours"
+                )));
+            }
+            if found.is_file() && is_writable_by_others(&found) {
+                return Err(refuse(&format!("others may write to `{name}` in it; `chmod go-w` it")));
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), _lock: take_lock(folder, create)? })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -323,10 +335,29 @@ fn is_writable_by_others(found: &fs::Metadata) -> bool {
     found.permissions().mode() & 0o022 != 0
 }
 
+/// The user this process makes files as. Nothing that is in the folder already can tell.
 #[cfg(unix)]
-fn same_owner(folder: &fs::Metadata, lock: &File) -> bool {
+fn our_user(folder: &Path) -> io::Result<u32> {
     use std::os::unix::fs::MetadataExt;
-    lock.metadata().is_ok_and(|lock| lock.uid() == folder.uid())
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    if cfg!(any(target_os = "linux", target_os = "android"))
+        && let Ok(process) = fs::metadata("/proc/self")
+    {
+        return Ok(process.uid());
+    }
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let probe = folder.join(format!("queue.owner.{}.{number}", std::process::id()));
+    let owner = fresh(&probe)?.metadata().map(|made| made.uid());
+    fs::remove_file(&probe)?;
+    owner
+}
+
+#[cfg(unix)]
+fn belongs_to(found: &fs::Metadata, user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    found.uid() == user
 }
 
 #[cfg(unix)]
@@ -341,7 +372,12 @@ fn is_writable_by_others(_: &fs::Metadata) -> bool {
 }
 
 #[cfg(not(unix))]
-fn same_owner(_: &fs::Metadata, _: &File) -> bool {
+fn our_user(_: &Path) -> io::Result<u32> {
+    Ok(0)
+}
+
+#[cfg(not(unix))]
+fn belongs_to(_: &fs::Metadata, _: u32) -> bool {
     true
 }
 
