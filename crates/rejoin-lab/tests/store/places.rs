@@ -103,6 +103,16 @@ fn what_another_user_made_is_refused_though_everybody_may_use_it() {
         assert!(error.contains("it belongs to another user"), "{error}");
     }
     assert_eq!(fs::read(&all[1]).unwrap(), before, "nothing of theirs was touched");
+    let aside = scratch.join("aside");
+    fs::rename(&all[1], &aside).unwrap();
+    refusal(Folder::open(&folder, &anybody()));
+    assert!(!all[1].exists(), "nor is anything of ours put there");
+    fs::rename(&aside, &all[1]).unwrap();
+    // Whoever has it in use is told first, and answers at its door.
+    let client = fs::File::open(&all[1]).unwrap();
+    client.lock().unwrap();
+    assert!(refusal(Folder::visit(&folder)).contains("in use by"));
+    drop(client);
     // A folder of ours with one file in it that is not.
     chown(&folder, us, None).unwrap();
     for name in &all {

@@ -64,8 +64,15 @@ impl Place {
             ));
         }
         let ours = our_user(folder).map_err(|error| cannot(folder, &error))?;
-        if !belongs_to(&found, ours) {
-            return Err(refuse("it belongs to another user; run as that user, or use a folder of your own"));
+        let is_ours = belongs_to(&found, ours);
+        let theirs = || refuse("it belongs to another user; run as that user, or use a folder of your own");
+        if !is_ours && !folder.join(LOCK).exists() {
+            return Err(theirs());
+        }
+        // Of one in use that is told first: its client answers at its door whoever may knock there.
+        let mut lock = take_lock(folder, create)?;
+        if !is_ours {
+            return Err(theirs());
         }
         // From here on nobody else can put anything into it. What was there may be of somebody who could.
         for name in [LOCK, DATA, FORMAT_FILE] {
@@ -79,7 +86,8 @@ impl Place {
                 return Err(refuse(&format!("others may write to `{name}` in it; `chmod go-w` it")));
             }
         }
-        Ok(Self { folder: folder.to_owned(), _lock: take_lock(folder, create)? })
+        sign(&mut lock, create);
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -264,11 +272,15 @@ fn take_lock(folder: &Path, is_client: bool) -> Result<File, StoreError> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    Ok(file)
+}
+
+/// Says who has it.
+fn sign(lock: &mut File, is_client: bool) {
     let what = if is_client { "process" } else { LOOKING };
     let who = format!("{what} {}, since {}\n", std::process::id(), utc(SystemTime::now()));
     // For people only: a lock without a name still locks, and a full disk is no reason not to open.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(who.as_bytes()));
-    Ok(file)
+    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(who.as_bytes()));
 }
 
 /// Opens a file that is there and no symbolic link; `None` if it is not there.
