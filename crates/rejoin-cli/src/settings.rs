@@ -162,7 +162,8 @@ impl Publish {
             _ => Some(ROOM_FOR_ONE),
         };
         let room = self.connection.room().or(room);
-        self.connection.builder().queue(self.queue.queue(room))
+        // Session and queue may be those of an application: what comes in is for that one, and not ours to answer for.
+        self.connection.builder().unrouted_after(Duration::MAX).queue(self.queue.queue(room))
     }
 
     /// Messages are taken, and are safe, without a connection.

@@ -345,7 +345,7 @@ pub enum NotAccepted {
         /// What is wrong.
         what: String,
     },
-    /// The store cannot take it now ([`StoreError::NoSpace`]) or any more.
+    /// The store cannot take it now ([`StoreError::NoSpace`], [`StoreError::Behind`]) or any more.
     #[error(transparent)]
     Store(Box<StoreError>),
     /// The client is stopped or being shut down.

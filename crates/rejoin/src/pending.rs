@@ -103,6 +103,14 @@ impl Pending {
         if self.window.is_empty() {
             self.base = id.0;
         }
+        let gap = id.0.saturating_sub(self.base + self.window.len() as u64);
+        let length = gap + self.window.len() as u64;
+        if length > THIN_FROM as u64 && (self.live as u64) < length / 4 {
+            // A restart leaves names out, a mended header billions of them.
+            let window = std::mem::take(&mut self.window).into_iter().zip(self.base..);
+            self.stragglers.extend(window.filter_map(|(slot, id)| Some((id, slot?))));
+            (self.base, self.live) = (id.0, 0);
+        }
         while self.base + (self.window.len() as u64) < id.0 {
             self.window.push_back(None);
         }
@@ -273,6 +281,28 @@ mod tests {
         assert_eq!(pending.remove(PublishId(1)).map(|e| e.bytes), Some(1));
         assert_eq!(pending.oldest(), None);
         assert!(pending.remove(PublishId(1)).is_none());
+    }
+
+    #[test]
+    fn names_that_were_left_out_cost_nothing() {
+        let mut pending = Pending::default();
+        let mut name = 1000;
+        pending.insert(PublishId(name), entry(1));
+        for restart in 2..50 {
+            name += 65_536;
+            pending.insert(PublishId(name), entry(restart));
+            assert!(pending.window.capacity() <= 2 * THIN_FROM, "{}", pending.window.capacity());
+        }
+        name += 1 << 32;
+        pending.insert(PublishId(name), entry(50));
+        pending.insert(PublishId(name + 1), entry(51));
+        assert!(pending.window.capacity() <= 2 * THIN_FROM, "{}", pending.window.capacity());
+        let all: Vec<_> = pending.iter().map(|(_, entry)| u64::from(entry.bytes)).collect();
+        assert_eq!(all, (1..=51).collect::<Vec<_>>(), "in order, and none is missing");
+        assert_eq!((pending.oldest(), pending.newest()), (Some(PublishId(1000)), Some(PublishId(name + 1))));
+        assert_eq!(pending.remove(PublishId(1000)).map(|entry| entry.bytes), Some(1));
+        assert_eq!(pending.remove(PublishId(name)).map(|entry| entry.bytes), Some(50));
+        assert_eq!(pending.list().len(), 49);
     }
 
     #[test]

@@ -380,6 +380,13 @@ impl Routes {
         if let Some(fallback) = self.fallback {
             return self.give(fallback, message);
         }
+        if let Some(earlier) = self.earlier
+            && let Some(place) = self.held.iter().position(|held| held.id == earlier)
+        {
+            // One copy is held, however many links it comes on.
+            self.held.remove(place);
+            self.unshare(earlier);
+        }
         match message.id {
             Some(id) if now < self.grace_until => {
                 let until = self.grace_until;

@@ -1,5 +1,6 @@
 //! The driver's side of a store: what was handed to it, how it stands, and what it still owes when the client ends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::events::Event;
 use crate::metrics::Cells;
 use crate::pending::{Entry, Kept, Pending};
 use crate::queue::{Place, Queue, WhenStoreFails};
-use crate::reservation::{OVERHEAD, Reservation};
+use crate::reservation::{OVERHEAD, Reservation, cost};
 use crate::store::keeper::{Keeper, Report};
 #[cfg(feature = "store-redb")]
 use crate::store::{Folder, FolderOptions, Identity, SystemClock};
@@ -26,6 +27,10 @@ use crate::store::{Store, StoreError};
 /// How long the end of a client waits for a store that does not answer.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
+/// What may wait to be written although its messages are answered for, in bytes: twice the bound of the queue, and never
+/// less than this, which a disk that syncs in moments does not let gather.
+const BEHIND_LEAST: u64 = 16 << 20;
+
 /// The store of one client, as its driver sees it.
 pub(crate) struct Storage {
     keeper: Keeper,
@@ -33,6 +38,14 @@ pub(crate) struct Storage {
     /// The last ticket handed over, and the last that came back.
     issued: Ticket,
     persisted: Ticket,
+    /// Bytes of messages on their way to the disk, by ticket and in all.
+    handed: VecDeque<(Ticket, u64)>,
+    handed_bytes: u64,
+    /// With more than this nothing is accepted until half of it is written.
+    behind_above: u64,
+    behind: bool,
+    /// Its own trouble, which it takes back.
+    troubled: bool,
     /// It takes nothing more.
     lost: bool,
     changes: u64,
@@ -45,12 +58,17 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    pub(crate) const fn new(keeper: Keeper, when_fails: WhenStoreFails, found: u64) -> Self {
+    pub(crate) fn new(keeper: Keeper, queue: &Queue, found: u64) -> Self {
         Self {
             keeper,
-            when_fails,
+            when_fails: queue.when_store_fails,
             issued: Ticket(0),
             persisted: Ticket(0),
+            handed: VecDeque::new(),
+            handed_bytes: 0,
+            behind_above: queue.max_bytes.saturating_mul(2).max(BEHIND_LEAST),
+            behind: false,
+            troubled: false,
             lost: false,
             changes: 0,
             found,
@@ -65,8 +83,21 @@ impl Storage {
         if self.lost {
             return self.when_fails == WhenStoreFails::Refuse;
         }
+        let bytes = records.iter().map(body_bytes).sum();
+        if bytes > 0 {
+            self.handed.push_back((ticket, bytes));
+            self.handed_bytes += bytes;
+        }
         self.keeper.persist(ticket, records);
         true
+    }
+
+    /// Everything up to this ticket is on the disk.
+    fn persisted(&mut self, ticket: Ticket) {
+        self.persisted = ticket;
+        while let Some((_, bytes)) = self.handed.pop_front_if(|(handed, _)| *handed <= ticket) {
+            self.handed_bytes -= bytes;
+        }
     }
 
     pub(crate) fn load(&self, ids: Vec<PublishId>) {
@@ -86,6 +117,13 @@ impl Storage {
     /// The engine stopped and leaves this message to the store.
     pub(crate) fn part(&mut self, id: PublishId, maybe_delivered: bool) {
         self.parting.push((id, maybe_delivered));
+    }
+}
+
+fn body_bytes(record: &Record) -> u64 {
+    match record {
+        Record::Enqueued { publication, .. } => cost(publication),
+        _ => 0,
     }
 }
 
@@ -168,7 +206,7 @@ pub(crate) fn open(
     let keeper = Keeper::start(store).map_err(|error| BuildError::NoThread(error.to_string()))?;
     let standing = Standing { durable: true, ..Standing::default() };
     let accounts = (room, standing, terms, recovered.last_publish);
-    let storage = Some(Box::new(Storage::new(keeper, queue.when_store_fails, count)));
+    let storage = Some(Box::new(Storage::new(keeper, queue, count)));
     Ok(Opened { recovered, accounts, stock: Stock { pending, storage } })
 }
 
@@ -207,7 +245,30 @@ impl Driver {
             busy = true;
             self.storage_reports(report);
         }
+        self.weigh_storage();
         busy
+    }
+
+    /// While the disk stands still, messages of QoS 1 come and go and make room for others, but what is to be written of
+    /// them stays.
+    fn weigh_storage(&mut self) {
+        let Some(storage) = &mut self.storage else { return };
+        let bytes = storage.handed_bytes;
+        if storage.lost || storage.troubled {
+            return;
+        }
+        if !storage.behind && bytes > storage.behind_above {
+            storage.behind = true;
+            self.storage_trouble(StoreError::Behind { bytes });
+        } else if storage.behind && bytes <= storage.behind_above / 2 {
+            storage.behind = false;
+            self.storage_well();
+        }
+    }
+
+    fn storage_well(&mut self) {
+        self.storage_stands(Standing { durable: true, error: None, refusing: false });
+        self.publish_event(&Event::StoreWell);
     }
 
     fn storage_reports(&mut self, report: Report) {
@@ -215,7 +276,7 @@ impl Driver {
         let stats = storage.keeper.stats();
         match report {
             Report::Persisted(ticket) => {
-                storage.persisted = ticket;
+                storage.persisted(ticket);
                 **crate::sync::lock(&self.shared.store_stats).get_or_insert_default() = stats;
                 self.tell(Input::Persisted(ticket));
             }
@@ -227,10 +288,14 @@ impl Driver {
                 self.storage_trouble(error);
             }
             Report::Lost(bodies) => self.storage_lost(bodies),
-            Report::Trouble(error) => self.storage_trouble(error),
+            Report::Trouble(error) => {
+                storage.troubled = true;
+                self.storage_trouble(error);
+            }
             Report::Well => {
-                self.storage_stands(Standing { durable: true, error: None, refusing: false });
-                self.publish_event(&Event::StoreWell);
+                // What is behind is weighed anew.
+                (storage.troubled, storage.behind) = (false, false);
+                self.storage_well();
             }
         }
     }

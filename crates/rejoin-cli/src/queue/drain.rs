@@ -218,7 +218,9 @@ async fn deliver(drain: &Drain, teller: &Teller, limit: Limit) -> Result<Bill, F
         let queue = Folder::visit(&drain.folder).and_then(|mut queue| queue.move_to(servers));
         queue.map_err(|error| Failure::local(error.to_string()))?;
     }
-    let builder = drain.connection.builder().queue(Queue::in_dir(&drain.folder).max_bytes(u64::MAX));
+    // What comes in is for the application whose queue it is: nobody here answers for it, however long this takes.
+    let builder = drain.connection.builder().unrouted_after(Duration::MAX);
+    let builder = builder.queue(Queue::in_dir(&drain.folder).max_bytes(u64::MAX));
     let role = Role { publishes: true, kept: true, durable: true, ..Role::default() };
     let cast = Cast {
         builder,

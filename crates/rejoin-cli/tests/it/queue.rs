@@ -174,6 +174,51 @@ async fn gone_and_safe_are_two_exit_codes() {
     .await;
 }
 
+/// A message that the broker was told is taken is in the folder only: whoever delivers from there has no use for it, and the
+/// application has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_in_for_the_application_is_still_there_after_a_drain_and_after_a_pub() {
+    use rejoin::store::{Folder, Identity, Record, Store};
+    use rejoin_core::{Message, MessageId, Publication, PublishId, Qos, Text, TopicName};
+
+    let mut manners = Manners::default();
+    manners.lose(PacketKind::PubAck, Times::Always);
+    let broker = BrokerServer::start(manners).await.unwrap();
+    let (addr, scratch) = (broker.addr(), Scratch::new());
+    let folders = [scratch.join("drained"), scratch.join("published")];
+    for folder in &folders {
+        let client_id = Some(Text::try_from(&folder[folder.len() - 7..]).unwrap());
+        let identity = Identity { client_id, servers: vec![addr.to_string()] };
+        let mut queue = Folder::open(folder, &identity).unwrap();
+        queue.recover().unwrap();
+        let mut publication = Publication::new(TopicName::try_from("out").unwrap(), "x");
+        publication.qos = Qos::AtLeastOnce;
+        let message = Message {
+            id: Some(MessageId(1)),
+            topic: Text::from_static("in"),
+            payload: "owned".into(),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            dup: false,
+            properties: None,
+        };
+        let packet_id = std::num::NonZeroU16::MIN;
+        let out = Record::Enqueued { id: PublishId(1), publication, accepted_wall_ms: 1_790_000_000_000 };
+        queue.commit(&[out, Record::Held { id: MessageId(1), packet_id, message }]).unwrap();
+    }
+    blocking(move || {
+        // waits: a client answers for what nobody wants after 10 s, unless it is told not to
+        let drain = start(&["queue", "drain", &folders[0], "--deadline", "11.5"]);
+        let flags = ["-t", "t", "-m", "x", "-q", "1", "--queue", &folders[1], "--deadline", "11.5"];
+        let publish = start(&words("pub", &place(addr), &flags));
+        for (ended, folder) in [drain.end(), publish.end()].iter().zip(&folders) {
+            assert_eq!(ended.code, Some(5), "{ended:?}");
+            assert!(topics(folder).contains(&"in".to_owned()), "{folder}: {ended:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_in_use_is_listed_has_one_owner_and_is_watched_by_a_drain() {
     let broker = broker().await;

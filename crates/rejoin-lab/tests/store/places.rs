@@ -1,7 +1,7 @@
 //! The folder: who may have it, and what is refused.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -59,6 +59,67 @@ fn a_folder_that_others_may_write_to_is_refused() {
         assert!(refusal(Folder::open(&folder, &anybody())).contains("chmod go-w"));
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    Folder::open(&folder, &anybody()).unwrap();
+}
+
+#[test]
+fn a_file_that_others_may_write_to_is_refused() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("queue");
+    drop(Folder::open(&folder, &anybody()).unwrap());
+    for name in ["queue.redb", "queue.lock", "queue.format"] {
+        for bits in [0o620, 0o602, 0o666] {
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(bits)).unwrap();
+            let error = refusal(Folder::open(&folder, &anybody()));
+            assert!(error.contains(&format!("`{name}` in it; `chmod go-w`")), "{error}");
+            refusal(Folder::visit(&folder));
+        }
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+        Folder::open(&folder, &anybody()).unwrap();
+    }
+}
+
+/// A user who made a queue for others to fill would read all of it.
+#[test]
+fn what_another_user_made_is_refused_though_everybody_may_use_it() {
+    const OTHER: u32 = 54_321;
+    let scratch = Scratch::new();
+    let folder = scratch.join("queue");
+    drop(Folder::open(&folder, &anybody()).unwrap());
+    let us = Some(fs::metadata(&folder).unwrap().uid());
+    let all = ["queue.redb", "queue.lock", "queue.format"].map(|name| folder.join(name));
+    if chown(&folder, Some(OTHER), None).is_err() {
+        println!("skipped: files of another user; it needs root");
+        return;
+    }
+    let theirs = refusal(Folder::open(&folder, &anybody()));
+    assert!(theirs.contains("it belongs to another user"), "{theirs}");
+    for name in &all {
+        chown(name, Some(OTHER), None).unwrap();
+    }
+    let before = fs::read(&all[1]).unwrap();
+    for opened in [Folder::open(&folder, &anybody()), Folder::visit(&folder)] {
+        let error = refusal(opened);
+        assert!(error.contains("it belongs to another user"), "{error}");
+    }
+    assert_eq!(fs::read(&all[1]).unwrap(), before, "nothing of theirs was touched");
+    let aside = scratch.join("aside");
+    fs::rename(&all[1], &aside).unwrap();
+    refusal(Folder::open(&folder, &anybody()));
+    assert!(!all[1].exists(), "nor is anything of ours put there");
+    fs::rename(&aside, &all[1]).unwrap();
+    // Whoever has it in use is told first, and answers at its door.
+    let client = fs::File::open(&all[1]).unwrap();
+    client.lock().unwrap();
+    assert!(refusal(Folder::visit(&folder)).contains("in use by"));
+    drop(client);
+    // A folder of ours with one file in it that is not.
+    chown(&folder, us, None).unwrap();
+    for name in &all {
+        let error = refusal(Folder::open(&folder, &anybody()));
+        assert!(error.contains("in it belongs to another user"), "{error}");
+        chown(name, us, None).unwrap();
+    }
     Folder::open(&folder, &anybody()).unwrap();
 }
 

@@ -1,9 +1,11 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use rejoin::store::{Record, Recovered, Store, StoreError};
+use rejoin::store::{FolderOptions, Record, Recovered, Store, StoreError};
 use rejoin_lab::store::life::{StoppedClock, queue_on};
 use rejoin_lab::store::{Disk, Life, LifeReport, Survivors, Workload, difference};
+
+use crate::places::enqueued;
 
 /// So long is spent on seeds; the rest of the suite waits for it.
 const TIME: Duration = Duration::from_secs(6);
@@ -178,6 +180,54 @@ fn a_full_disk_refuses_and_then_goes_on_with_the_same_records() {
         looks_right(&disk, &records, &maybe, &format!("room for {room} bytes"));
     }
     assert!(met > 5);
+}
+
+/// A disk with a queue that is worth making smaller, and the calls of looking through it without doing that.
+fn mostly_empty() -> (Disk, u64) {
+    let disk = begun();
+    let options = FolderOptions { compact_above_bytes: u64::MAX, ..Life::default().options };
+    let mut queue = queue_on(&disk, options).unwrap();
+    queue.recover().unwrap();
+    let all: Vec<_> = (1..=2_000).map(|id| enqueued(id, "a")).collect();
+    queue.commit(&all).unwrap();
+    let done: Vec<_> = (2..=2_000).map(|id| Record::Done { id: rejoin_core::PublishId(id) }).collect();
+    queue.commit(&done).unwrap();
+    drop(queue);
+    let look = disk.copy();
+    let mut queue = queue_on(&look, options).unwrap();
+    let before = look.calls();
+    queue.recover().unwrap();
+    (disk, look.calls() - before)
+}
+
+/// Making the file smaller is for the disk's sake: without room for it the client starts and goes on all the same.
+#[test]
+fn a_compaction_that_finds_no_space_is_no_trouble() {
+    let (disk, looking) = mostly_empty();
+    let options = FolderOptions { compact_above_bytes: 4096, ..Life::default().options };
+    let all = disk.copy();
+    let mut queue = queue_on(&all, options).unwrap();
+    let opened = all.calls();
+    queue.recover().unwrap();
+    let compacting = all.calls() - opened - looking;
+    assert!(compacting > 20, "{compacting} calls");
+    let mut passed = 0;
+    for call in 1..=compacting {
+        let copy = disk.copy();
+        let mut queue = queue_on(&copy, options).unwrap();
+        copy.fail_call(looking + call, ErrorKind::StorageFull);
+        match queue.recover() {
+            Ok(found) => {
+                assert_eq!(found.waiting.len(), 1, "at call {call}");
+                queue.commit(&[enqueued(3_000, "a")]).unwrap();
+                passed += 1;
+            }
+            // The one error that nobody may pass over.
+            Err(error) => assert!(error.to_string().contains("a sync failed"), "at call {call}: {error}"),
+        }
+    }
+    println!("{passed} of {compacting} calls without space passed over");
+    assert!(passed > 10, "{passed}");
 }
 
 #[test]

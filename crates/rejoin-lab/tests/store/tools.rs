@@ -173,6 +173,67 @@ fn a_queue_at_rest_is_purged_and_compacted() {
     assert!(found.last_publish >= PublishId(21), "names are not used again after a purge");
 }
 
+/// An exchange of QoS 2 that the server may still have, begun in the commit that brought the message and in a later one.
+fn exchanges(queue: &mut Folder) {
+    let packet = |n| std::num::NonZeroU16::new(n).unwrap();
+    let exactly_once = |id| match enqueued(id, if id == 1 { "DAMAGE/ME" } else { "a" }) {
+        Record::Enqueued { id, mut publication, accepted_wall_ms } => {
+            publication.qos = Qos::ExactlyOnce;
+            Record::Enqueued { id, publication, accepted_wall_ms }
+        }
+        other => other,
+    };
+    let assigned = |id, of| Record::Assigned { id: PublishId(id), packet_id: packet(of) };
+    queue.recover().unwrap();
+    queue
+        .commit(&[
+            Record::SessionStarted { epoch: 1, server: "broker:1883".to_owned() },
+            Record::Leased { packet_id: packet(6) },
+            exactly_once(1),
+        ])
+        .unwrap();
+    queue.commit(&[assigned(1, 4), enqueued(2, "a"), assigned(2, 5)]).unwrap();
+    queue.commit(&[exactly_once(3), assigned(3, 3), exactly_once(4)]).unwrap();
+    queue.commit(&[Record::Received { id: PublishId(3) }]).unwrap();
+    queue.commit(&[exactly_once(5), assigned(5, 2)]).unwrap();
+}
+
+fn leased(path: &Path) -> Vec<u16> {
+    let found = Folder::open(path, &Identity::default()).unwrap().recover().unwrap();
+    assert_eq!(found.epoch, 1, "the session goes on");
+    found.leased.iter().map(|packet_id| packet_id.get()).collect()
+}
+
+/// The server may have the message under it, and would take the next one for a copy.
+#[test]
+fn the_identifier_of_a_purged_qos_2_message_stays_taken() {
+    let scratch = Scratch::new();
+    let path = scratch.join("queue");
+    exchanges(&mut Folder::open(&path, &Identity::default()).unwrap());
+    let mut queue = Visitor::enter(&path).unwrap();
+    ask(&mut queue, Request::Purge(Selection::Publish(PublishId(3))));
+    drop(queue);
+    assert_eq!(leased(&path), [3, 6]);
+    let mut queue = Visitor::enter(&path).unwrap();
+    ask(&mut queue, Request::Purge(Selection::All));
+    drop(queue);
+    assert_eq!(leased(&path), [2, 3, 4, 6], "not 5, which is of QoS 1");
+}
+
+/// The row of the message cannot be read, the one of its exchange can.
+#[test]
+fn the_identifier_of_a_damaged_message_stays_taken() {
+    let scratch = Scratch::new();
+    let path = scratch.join("queue");
+    exchanges(&mut Folder::open(&path, &Identity::default()).unwrap());
+    damage(&path);
+    let mut queue = Visitor::enter(&path).unwrap();
+    let purged = ask(&mut queue, Request::Purge(Selection::Damaged));
+    assert!(matches!(purged, Answer::Purged { messages: 1, .. }), "{purged:?}");
+    drop(queue);
+    assert_eq!(leased(&path), [4, 6]);
+}
+
 /// A client as far as a queue is concerned: its thread has the store and serves it when the bell is rung. Ends when told
 /// to, with what it was to withdraw.
 fn in_use(path: &Path) -> (Sender<bool>, JoinHandle<Vec<PublishId>>) {
@@ -240,6 +301,18 @@ fn visitors_that_misbehave_do_not_keep_others_out() {
     keeper.join().unwrap();
 }
 
+/// Turns over a bit of each message to this topic.
+fn damage(path: &Path) {
+    let file = path.join("queue.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"DAMAGE/ME")).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&file, bytes).unwrap();
+}
+
 /// A row is damaged in the file: the rest can be listed, saved, and used again after a purge of what cannot be read.
 #[test]
 fn a_damaged_queue_is_refused_and_what_can_be_read_is_saved() {
@@ -249,15 +322,7 @@ fn a_damaged_queue_is_refused_and_what_can_be_read_is_saved() {
     queue.recover().unwrap();
     queue.commit(&[enqueued(1, "a/1"), enqueued(2, "DAMAGE/ME"), enqueued(3, "a/3")]).unwrap();
     drop(queue);
-    let file = path.join("queue.redb");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"DAMAGE/ME")).collect();
-    assert!(!places.is_empty());
-    for at in places {
-        bytes[at] ^= 1;
-    }
-    std::fs::write(&file, bytes).unwrap();
-
+    damage(&path);
     let error = Folder::open(&path, &Identity::default()).unwrap().recover().unwrap_err().to_string();
     assert!(
         error.contains("message 2: its checksum does not fit; 1 rows are damaged, 4 are whole"),

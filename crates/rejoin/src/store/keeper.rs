@@ -88,10 +88,10 @@ impl Keeper {
     /// # Errors
     /// The system gave no thread.
     pub(crate) fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
-        Self::start_lagging(store, LAG)
+        Self::start_with(store, LAG, SPACE_PAUSE)
     }
 
-    fn start_lagging(mut store: Box<dyn Store>, lag: Duration) -> std::io::Result<Self> {
+    fn start_with(mut store: Box<dyn Store>, lag: Duration, space_pause: Duration) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let ours = Arc::clone(&desk);
         let bell = Arc::downgrade(&desk);
@@ -107,8 +107,12 @@ impl Keeper {
                 store,
                 group: Vec::new(),
                 ticket: None,
+                unread: Vec::new(),
                 lag,
                 lags_until: None,
+                space_pause,
+                retry_at: None,
+                troubled: false,
                 failed: false,
             }
             .run()
@@ -182,9 +186,16 @@ struct Thread {
     group: Vec<Record>,
     /// The ticket of the last of them.
     ticket: Option<Ticket>,
+    /// Bodies that were asked for and that a full disk keeps from being read.
+    unread: Vec<PublishId>,
     lag: Duration,
     /// Until then the group may wait: there is nothing in it but ends of messages.
     lags_until: Option<Instant>,
+    space_pause: Duration,
+    /// When what found no space is tried again.
+    retry_at: Option<Instant>,
+    /// The driver was told so, and not yet that it is over.
+    troubled: bool,
     /// The store takes nothing more.
     failed: bool,
 }
@@ -199,27 +210,22 @@ enum Next {
 impl Thread {
     fn run(mut self) {
         let mut rested = false;
-        let mut retry_at = None::<Instant>;
         loop {
-            match self.wait(rested, retry_at) {
+            match self.wait(rested) {
                 Next::Work { jobs, rung } => {
                     rested = false;
                     if rung {
                         // Who looks is to see what is so.
                         if self.lags_until.is_some() {
-                            self.commit(&mut retry_at);
+                            self.commit();
                         }
                         self.serve();
                     }
-                    self.work(jobs, &mut retry_at);
+                    self.work(jobs);
                 }
                 Next::Idle => {
                     rested = true;
-                    if !self.failed
-                        && let Err(error) = self.store.maintain()
-                    {
-                        self.trouble(error);
-                    }
+                    self.maintain();
                 }
                 Next::End => break,
             }
@@ -238,10 +244,10 @@ impl Thread {
     }
 
     /// Waits for jobs, for the time to try again, or for the end.
-    fn wait(&self, rested: bool, retry_at: Option<Instant>) -> Next {
+    fn wait(&self, rested: bool) -> Next {
         let mut state = lock(&self.desk.state);
         loop {
-            let wake_at = retry_at.or(self.lags_until);
+            let wake_at = self.retry_at.or(self.lags_until);
             // What lags is written before the end.
             let due = wake_at.is_some_and(|at| at <= Instant::now())
                 || (state.closing && self.lags_until.is_some());
@@ -273,7 +279,7 @@ impl Thread {
         }
     }
 
-    fn work(&mut self, jobs: VecDeque<Job>, retry_at: &mut Option<Instant>) {
+    fn work(&mut self, jobs: VecDeque<Job>) {
         for job in jobs {
             match job {
                 // On its way when the store failed.
@@ -281,21 +287,26 @@ impl Thread {
                 Job::Persist(ticket, mut records) => {
                     self.add(ticket, &mut records);
                     // Without space the group grows instead; the queue's bound is the bound.
-                    if self.group.len() >= GROUP_RECORDS && retry_at.is_none() {
-                        self.commit(retry_at);
+                    if self.group.len() >= GROUP_RECORDS && self.retry_at.is_none() {
+                        self.commit();
                     }
                 }
                 Job::Load(ids) => {
-                    if retry_at.is_none() {
-                        self.commit(retry_at);
+                    if self.retry_at.is_none() {
+                        self.commit();
                     }
-                    self.load(&ids);
+                    self.load(ids);
                 }
             }
         }
-        let due = retry_at.is_none_or(|at| at <= Instant::now());
-        if due && !(retry_at.is_none() && self.may_lag()) {
-            self.commit(retry_at);
+        let (closing, now) = (lock(&self.desk.state).closing, Instant::now());
+        let again = self.retry_at.take_if(|at| *at <= now || closing).is_some();
+        if self.retry_at.is_none() && (again || !self.may_lag()) {
+            self.commit();
+        }
+        let unread = if again { std::mem::take(&mut self.unread) } else { Vec::new() };
+        if !unread.is_empty() {
+            self.load(unread);
         }
     }
 
@@ -315,7 +326,7 @@ impl Thread {
         self.lags_until.is_some_and(|until| Instant::now() < until) && !closing()
     }
 
-    fn commit(&mut self, retry_at: &mut Option<Instant>) {
+    fn commit(&mut self) {
         self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
         let began = Instant::now();
@@ -325,29 +336,44 @@ impl Thread {
                 self.desk.syncs.record(took, 1);
                 self.group.clear();
                 self.ticket = None;
-                let mut reports = Vec::from([Report::Persisted(ticket)]);
-                if retry_at.take().is_some() {
-                    reports.insert(0, Report::Well);
-                }
+                let mut reports = self.well();
+                reports.push(Report::Persisted(ticket));
                 self.report(reports);
             }
-            Err(error) if !error.is_fatal() => {
-                let again = retry_at.replace(Instant::now() + SPACE_PAUSE).is_some();
-                if !again {
-                    self.report(vec![Report::Trouble(error)]);
+            Err(error) => self.trouble(error),
+        }
+    }
+
+    fn maintain(&mut self) {
+        if self.failed {
+            return;
+        }
+        match self.store.maintain() {
+            Ok(()) => {
+                let well = self.well();
+                if !well.is_empty() {
+                    self.report(well);
                 }
             }
-            Err(error) => {
-                *retry_at = None;
-                self.trouble(error);
-            }
+            Err(error) => self.trouble(error),
         }
+    }
+
+    /// Something was done: tells that trouble is over, unless records or bodies still wait for space.
+    fn well(&mut self) -> Vec<Report> {
+        let is_over = self.ticket.is_none() && self.unread.is_empty();
+        if is_over && std::mem::take(&mut self.troubled) { vec![Report::Well] } else { Vec::new() }
     }
 
     fn trouble(&mut self, error: StoreError) {
         if !error.is_fatal() {
-            return self.report(vec![Report::Trouble(error)]);
+            self.retry_at = Some(Instant::now() + self.space_pause);
+            if !std::mem::replace(&mut self.troubled, true) {
+                self.report(vec![Report::Trouble(error)]);
+            }
+            return;
         }
+        self.retry_at = None;
         self.failed = true;
         let records = std::mem::take(&mut self.group);
         self.report(vec![Report::Failed(error, bodies(records))]);
@@ -361,15 +387,22 @@ impl Thread {
     }
 
     /// Bodies from the store, or from the records on their way to it.
-    fn load(&mut self, ids: &[PublishId]) {
-        let bodies = match self.store.load(ids) {
+    fn load(&mut self, ids: Vec<PublishId>) {
+        let bodies = match self.store.load(&ids) {
             Ok(bodies) => bodies,
-            // Not answered: the messages stay on the store for the next start.
-            Err(error) => return self.trouble(error),
+            Err(error) => {
+                // Without space they are read later. Else not answered: they stay on the store for the next start.
+                if !error.is_fatal() {
+                    self.unread.extend(ids);
+                }
+                return self.trouble(error);
+            }
         };
         let loaded =
             ids.iter().zip(bodies).map(|(id, body)| (*id, body.or_else(|| self.in_group(*id)))).collect();
-        self.report(vec![Report::Loaded(loaded)]);
+        let mut reports = self.well();
+        reports.push(Report::Loaded(loaded));
+        self.report(reports);
     }
 
     fn in_group(&self, wanted: PublishId) -> Option<Publication> {
@@ -437,7 +470,8 @@ mod tests {
 
     fn keeper(lag: Duration) -> (Keeper, std::sync::mpsc::Receiver<usize>) {
         let (tell, told) = std::sync::mpsc::channel();
-        (Keeper::start_lagging(Box::new(Told(MemoryStore::default(), tell)), lag).unwrap(), told)
+        let store = Told(MemoryStore::default(), tell);
+        (Keeper::start_with(Box::new(store), lag, SPACE_PAUSE).unwrap(), told)
     }
 
     fn done(n: u64) -> Vec<Record> {
@@ -473,5 +507,82 @@ mod tests {
         keeper.persist(Ticket(1), done(1));
         assert_eq!(told.recv(), Ok(1));
         assert!(began.elapsed() >= lag, "it had a moment");
+    }
+
+    /// Its disk is full for as many more calls of each kind.
+    #[derive(Debug, Default)]
+    struct Full {
+        commits: u32,
+        loads: u32,
+        maintains: u32,
+    }
+
+    fn no_space(left: &mut u32) -> Result<(), StoreError> {
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(StoreError::NoSpace { place: "here".to_owned() })
+    }
+
+    impl Store for Full {
+        fn recover(&mut self) -> Result<Recovered, StoreError> {
+            Ok(Recovered::default())
+        }
+
+        fn commit(&mut self, _: &[Record]) -> Result<(), StoreError> {
+            no_space(&mut self.commits)
+        }
+
+        fn load(&mut self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+            no_space(&mut self.loads).map(|()| vec![None; ids.len()])
+        }
+
+        fn maintain(&mut self) -> Result<(), StoreError> {
+            no_space(&mut self.maintains)
+        }
+
+        fn stats(&self) -> StoreStats {
+            StoreStats::default()
+        }
+    }
+
+    /// The first reports of a client over such a disk.
+    fn reports(store: Full, most: usize, begin: impl FnOnce(&Keeper)) -> Vec<String> {
+        let keeper = Keeper::start_with(Box::new(store), HOUR, Duration::from_millis(5)).unwrap();
+        begin(&keeper);
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut reports = Vec::new();
+        while reports.len() < most && Instant::now() < end {
+            match keeper.poll(Waker::noop()) {
+                Some(report) => reports.push(format!("{report:?}")),
+                // waits: for a thread that wakes a driver, and there is none here
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        reports.iter().map(|report| report.split(['(', ' ']).next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn bodies_that_a_full_disk_kept_back_come_when_there_is_room() {
+        let full = || Full { loads: 3, ..Full::default() };
+        let load = |keeper: &Keeper| keeper.load(vec![PublishId(1)]);
+        assert_eq!(reports(full(), 3, load), ["Trouble", "Well", "Loaded"]);
+        let both = |keeper: &Keeper| {
+            // One look at the desk finds both.
+            let jobs = [Job::Persist(Ticket(1), enqueued(2)), Job::Load(vec![PublishId(1)])];
+            lock(&keeper.desk.state).jobs.extend(jobs);
+            keeper.desk.bell.notify_one();
+        };
+        let told = reports(Full { commits: 1, ..full() }, 4, both);
+        assert_eq!(told, ["Trouble", "Persisted", "Well", "Loaded"], "well when nothing waits any more");
+    }
+
+    #[test]
+    fn whatever_met_a_full_disk_is_taken_back_when_there_is_room() {
+        assert_eq!(reports(Full { maintains: 2, ..Full::default() }, 2, |_| {}), ["Trouble", "Well"]);
+        let persist = |keeper: &Keeper| keeper.persist(Ticket(1), enqueued(1));
+        let told = reports(Full { commits: 2, ..Full::default() }, 3, persist);
+        assert_eq!(told, ["Trouble", "Well", "Persisted"]);
     }
 }

@@ -122,6 +122,13 @@ pub enum StoreError {
         /// The folder.
         place: String,
     },
+    /// The disk stands still or is too slow: so much that was accepted, and perhaps delivered already, is still to be
+    /// written. Nothing more is taken until half of it is.
+    #[error("the disk of the queue does not keep up, {bytes} bytes wait to be written; it goes on by itself")]
+    Behind {
+        /// What waits, in bytes of messages with their overhead.
+        bytes: u64,
+    },
     /// Another process has it.
     #[error("the queue in {place} is in use by {by}; one client has a queue at a time")]
     InUse {
@@ -192,8 +199,9 @@ fn not_ours(what: &str) -> &'static str {
 }
 
 impl StoreError {
-    /// Whether the store takes nothing more until it is opened anew. Only [`StoreError::NoSpace`] passes by itself.
+    /// Whether the store takes nothing more until it is opened anew. Only [`StoreError::NoSpace`] and
+    /// [`StoreError::Behind`] pass by themselves.
     pub const fn is_fatal(&self) -> bool {
-        !matches!(self, Self::NoSpace { .. })
+        !matches!(self, Self::NoSpace { .. } | Self::Behind { .. })
     }
 }

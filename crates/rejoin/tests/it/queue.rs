@@ -224,6 +224,43 @@ async fn a_stalled_disk_holds_back_qos_2_and_nothing_else() {
     limited(exact).await.unwrap();
 }
 
+/// What was acknowledged gives its room back, and what is to be written of it stays in memory.
+#[tokio::test]
+async fn a_disk_that_stands_still_does_not_let_memory_grow_with_everything_published() {
+    const LEAST: usize = 16 << 20;
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let queue = Queue::in_store(disk.clone()).max_bytes(1 << 20);
+    let client = listener.client().client_id("q").queue(queue).start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.open(false).await;
+    let payload = vec![0; 256 << 10];
+    let first = client.publish("a", payload.clone()).qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    peer.ack(&publish).await;
+    limited(first).await.unwrap();
+    disk.stall(true);
+    let mut accepted = 0;
+    let refused = loop {
+        match client.publish("a", payload.clone()).qos(Qos::AtLeastOnce).enqueue() {
+            Ok(delivery) => {
+                accepted += payload.len();
+                assert!(accepted < 2 * LEAST, "{accepted} bytes wait for the disk");
+                let publish = peer.publish().await;
+                peer.ack(&publish).await;
+                assert!(limited(delivery.acked()).await.is_ok(), "QoS 1 does not wait");
+            }
+            Err(error) => break error,
+        }
+    };
+    let NotAccepted::Store(why) = refused.reason() else { panic!("{refused}") };
+    assert!(matches!(**why, StoreError::Behind { bytes } if bytes > LEAST as u64), "{why}");
+    assert!(refused.is_transient() && accepted > LEAST - payload.len(), "{accepted}");
+    assert!(matches!(told(&mut events, "store-trouble").await, Event::StoreTrouble { refusing: true, .. }));
+    disk.stall(false);
+    told(&mut events, "store-well").await;
+    client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
     let (listener, disk) = (Listener::bind().await, Disk::default());

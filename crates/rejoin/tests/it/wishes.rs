@@ -64,6 +64,33 @@ async fn what_nobody_comes_for_is_acknowledged_in_the_end() {
     assert_eq!(client.stats().unrouted, 1);
 }
 
+/// Held for long, over many links, it would else be held once for each of them.
+#[tokio::test]
+async fn what_nobody_came_for_yet_is_held_once_however_many_links_it_comes_on() {
+    let listener = Listener::bind().await;
+    let builder = listener.client().client_id("k").session(Session::kept_for(LIMIT));
+    let client = builder.unrouted_after(Duration::MAX).start().unwrap();
+    let mut sent = message("old", "1", Qos::AtLeastOnce, 1);
+    for present in [false, true, true] {
+        let mut peer = listener.open(present).await;
+        sent.dup = present;
+        peer.send(Packet::Publish(sent.clone())).await;
+        peer.nothing_for(A_WHILE).await;
+        peer.reset();
+    }
+    let mut peer = listener.open(true).await;
+    sent.dup = true;
+    peer.send(Packet::Publish(sent)).await;
+    while client.stats().engine.received < 4 {
+        tokio::task::yield_now().await;
+    }
+    let mut rest = client.unrouted().unwrap();
+    assert_eq!(limited(rest.next()).await.unwrap().text().unwrap(), "1");
+    peer.send(Packet::Publish(message("old", "2", Qos::AtLeastOnce, 2))).await;
+    assert_eq!(limited(rest.next()).await.unwrap().text().unwrap(), "2", "one copy");
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
 #[tokio::test]
 async fn equal_filters_are_asked_for_once_and_ended_with_the_last() {
     let listener = Listener::bind().await;

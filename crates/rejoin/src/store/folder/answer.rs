@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use redb::ReadableTable;
-use rejoin_core::{PublishId, TopicFilter};
+use rejoin_core::codec::packet::PacketId;
+use rejoin_core::{PublishId, Qos, TopicFilter};
 
 use super::body::MessageRow;
 use super::book::{Book, Rows};
 use super::clock::Present;
 use super::inspect::{Inspection, check};
-use super::row::{self, IDENTITY, Identity, Kind, NAMES, Names, ParkedHead};
+use super::row::{self, Exchange, IDENTITY, Identity, Kind, NAMES, Names, ParkedHead, SESSION, SessionRow};
 use super::trouble::Trouble;
 use crate::store::StoreError;
 use crate::store::tools::{Answer, Request, Selection};
@@ -58,15 +59,24 @@ impl Book {
             .partition(|key| in_use && Kind::of(*key).is_some_and(|(kind, _)| kind == Kind::Message));
         let mut bytes = 0;
         let removed = self.write(false, |rows| {
+            let mut leased = BTreeSet::new();
             for key in &remove {
+                let exchange = match Kind::of(*key) {
+                    Some((Kind::Message, name)) => Some(row::exchange_key(PublishId(name))),
+                    _ => None,
+                };
+                if let Some(exchange) = exchange {
+                    leased.extend(begun(rows, *key, exchange)?);
+                }
                 if let Some(old) = rows.remove(*key)? {
                     bytes += old.value().len() as u64;
                 }
-                if let Some((Kind::Message, name)) = Kind::of(*key) {
-                    rows.remove(row::exchange_key(PublishId(name)))?;
+                if let Some(exchange) = exchange {
+                    rows.remove(exchange)?;
                 }
             }
             mend_header(rows, &remove)?;
+            lease(rows, leased)?;
             Ok((!remove.is_empty()).then_some(()))
         })?;
         if removed.is_some() {
@@ -93,6 +103,35 @@ impl Book {
             keys.iter().filter_map(|key| Kind::of(*key)).map(|(_, name)| PublishId(name)).collect();
         index.parked.retain(|id| !gone.contains(id));
     }
+}
+
+/// The identifier of a message's exchange that the server may still have when the message is gone. At QoS 1 it has none.
+fn begun(rows: &Rows<'_>, message: u64, exchange: u64) -> Result<Option<PacketId>, Trouble> {
+    let found = rows.get(message)?;
+    let row = found.as_ref().and_then(|row| MessageRow::decode(row::unseal(message, row.value()).ok()?).ok());
+    if row.is_some_and(|row| row.qos().is_ok_and(|qos| qos != Qos::ExactlyOnce)) {
+        return Ok(None);
+    }
+    let found = rows.get(exchange)?;
+    let known = found.and_then(|row| Exchange::decode(row::unseal(exchange, row.value()).ok()?).ok());
+    Ok(match known {
+        Some(exchange) => exchange.packet_id,
+        None => row.and_then(|row| row.assigned).map(|(packet_id, _)| packet_id),
+    })
+}
+
+/// Another message under such an identifier would be taken for a copy [MQTT-4.3.3-10]: it rests until the session ends.
+fn lease(rows: &mut Rows<'_>, identifiers: BTreeSet<PacketId>) -> Result<(), Trouble> {
+    if identifiers.is_empty() {
+        return Ok(());
+    }
+    let known = rows.get(SESSION)?.map(|row| SessionRow::decode(row.value()));
+    // A row that cannot be read is left to whoever takes it out; without it no session goes on.
+    let Ok(mut session) = known.unwrap_or_else(|| Ok(SessionRow::default())) else { return Ok(()) };
+    let all: BTreeSet<_> = session.leased.iter().copied().chain(identifiers).collect();
+    session.leased = all.into_iter().collect();
+    rows.insert(SESSION, session.encode().as_slice())?;
+    Ok(())
 }
 
 /// A header that could not be read is written anew, so that the rest can be used: the queue is nobody's then, and new

@@ -224,6 +224,14 @@ impl Folder {
         self.book.set_identity(&identity)
     }
 
+    /// A file that finds no room to become smaller is as good as before.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        match self.book.compact_if_worth_it() {
+            Err(StoreError::NoSpace { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Refuses another client's queue, and notes what is new.
     fn identify(&mut self, given: &Identity) -> Result<(), StoreError> {
         let stored = self.book.identity()?;
@@ -268,7 +276,7 @@ fn fresh(identity: &Identity, clock: &impl Clock) -> row::Identity {
 impl Store for Folder {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
         let recovered = self.book.recover()?;
-        self.book.compact_if_worth_it()?;
+        self.tidy()?;
         Ok(recovered)
     }
 
@@ -295,7 +303,7 @@ impl Store for Folder {
         if let Some(placed) = &self.place {
             placed.check()?;
         }
-        self.book.compact_if_worth_it()
+        self.tidy()
     }
 
     fn stats(&self) -> StoreStats {

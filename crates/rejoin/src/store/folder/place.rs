@@ -63,10 +63,30 @@ impl Place {
                 "there is no queue in it; check the name, or begin one with `rejoin pub --queue`",
             ));
         }
-        let lock = take_lock(folder, create)?;
-        if !same_owner(&found, &lock) {
-            return Err(refuse("it belongs to another user; run as that user, or use a folder of your own"));
+        let ours = our_user(folder).map_err(|error| cannot(folder, &error))?;
+        let is_ours = belongs_to(&found, ours);
+        let theirs = || refuse("it belongs to another user; run as that user, or use a folder of your own");
+        if !is_ours && !folder.join(LOCK).exists() {
+            return Err(theirs());
         }
+        // Of one in use that is told first: its client answers at its door whoever may knock there.
+        let mut lock = take_lock(folder, create)?;
+        if !is_ours {
+            return Err(theirs());
+        }
+        // From here on nobody else can put anything into it. What was there may be of somebody who could.
+        for name in [LOCK, DATA, FORMAT_FILE] {
+            let Ok(found) = fs::symlink_metadata(folder.join(name)) else { continue };
+            if !belongs_to(&found, ours) {
+                return Err(refuse(&format!(
+                    "`{name}` in it belongs to another user, who can change it; `chown` it if it is to be yours"
+                )));
+            }
+            if found.is_file() && is_writable_by_others(&found) {
+                return Err(refuse(&format!("others may write to `{name}` in it; `chmod go-w` it")));
+            }
+        }
+        sign(&mut lock, create);
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
@@ -252,11 +272,15 @@ fn take_lock(folder: &Path, is_client: bool) -> Result<File, StoreError> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    Ok(file)
+}
+
+/// Says who has it.
+fn sign(lock: &mut File, is_client: bool) {
     let what = if is_client { "process" } else { LOOKING };
     let who = format!("{what} {}, since {}\n", std::process::id(), utc(SystemTime::now()));
     // For people only: a lock without a name still locks, and a full disk is no reason not to open.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(who.as_bytes()));
-    Ok(file)
+    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(who.as_bytes()));
 }
 
 /// Opens a file that is there and no symbolic link; `None` if it is not there.
@@ -323,10 +347,29 @@ fn is_writable_by_others(found: &fs::Metadata) -> bool {
     found.permissions().mode() & 0o022 != 0
 }
 
+/// The user this process makes files as. Nothing that is in the folder already can tell.
 #[cfg(unix)]
-fn same_owner(folder: &fs::Metadata, lock: &File) -> bool {
+fn our_user(folder: &Path) -> io::Result<u32> {
     use std::os::unix::fs::MetadataExt;
-    lock.metadata().is_ok_and(|lock| lock.uid() == folder.uid())
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    if cfg!(any(target_os = "linux", target_os = "android"))
+        && let Ok(process) = fs::metadata("/proc/self")
+    {
+        return Ok(process.uid());
+    }
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let probe = folder.join(format!("queue.owner.{}.{number}", std::process::id()));
+    let owner = fresh(&probe)?.metadata().map(|made| made.uid());
+    fs::remove_file(&probe)?;
+    owner
+}
+
+#[cfg(unix)]
+fn belongs_to(found: &fs::Metadata, user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    found.uid() == user
 }
 
 #[cfg(unix)]
@@ -341,7 +384,12 @@ fn is_writable_by_others(_: &fs::Metadata) -> bool {
 }
 
 #[cfg(not(unix))]
-fn same_owner(_: &fs::Metadata, _: &File) -> bool {
+fn our_user(_: &Path) -> io::Result<u32> {
+    Ok(0)
+}
+
+#[cfg(not(unix))]
+fn belongs_to(_: &fs::Metadata, _: u32) -> bool {
     true
 }
 
