@@ -12,7 +12,7 @@ use rejoin_core::{TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
@@ -110,6 +110,10 @@ fn refused(error: &Error) -> TransportError {
             )
         }
         Error::Io(error) => return super::transport_error("WebSocket handshake", error),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => (
+            TransportErrorKind::Closed,
+            "the server closed the connection during the WebSocket handshake".to_owned(),
+        ),
         // [MQTT-6.0.0-4]
         Error::Protocol(error) => (
             TransportErrorKind::Handshake,
@@ -126,13 +130,21 @@ struct Framed {
     read: Bytes,
 }
 
+/// The stream ended. Many a broker, and all that die, send no Close frame before it.
+const fn is_end(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+    )
+}
+
 fn failed(error: Error) -> io::Error {
     let told = |kind, what: String| io::Error::other(TransportError::new(kind, what));
     match error {
         Error::Io(error) => error,
-        Error::ConnectionClosed | Error::AlreadyClosed => {
-            told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned())
-        }
+        error if is_end(&error) => told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned()),
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => told(
             TransportErrorKind::Other,
             format!("a WebSocket message of {size} bytes, the limit is {max_size}: see maximum_packet_size"),
@@ -161,7 +173,8 @@ impl AsyncRead for Framed {
                 }
                 // Pings are answered below this.
                 Some(Ok(_)) => {}
-                Some(Err(Error::ConnectionClosed)) | None => return Poll::Ready(Ok(())),
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) if is_end(&error) => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(failed(error))),
             }
         }

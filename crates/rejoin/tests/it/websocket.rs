@@ -5,7 +5,8 @@ use std::task::Poll;
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use rejoin::{Client, Event, LossCause, Qos, Stage, TransportErrorKind};
+use rejoin::{Client, Event, LossCause, Qos, Stage, TransportErrorKind, Verdict};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -25,12 +26,10 @@ impl Door {
     async fn open() -> (Self, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/mqtt", listener.local_addr().unwrap());
-        let client = Client::builder(&url)
+        let builder = Client::builder(&url)
             .lift_connect_budget()
-            .config(|config| config.recovery = config.recovery.clone().divided_by(50))
-            .start()
-            .unwrap();
-        (Self { listener }, client)
+            .config(|config| config.recovery = config.recovery.clone().divided_by(50));
+        (Self { listener }, builder.start().unwrap())
     }
 
     /// Takes the next client in, under this sub-protocol. `None`: it went away. Gives what it had offered, too.
@@ -50,6 +49,15 @@ impl Door {
         };
         let socket = limited(tokio_tungstenite::accept_hdr_async(stream, choose)).await.ok();
         (socket, offered)
+    }
+
+    /// Closes on the next client when it has asked, as a load balancer does while its server starts.
+    async fn turn_away(&self) {
+        let (mut stream, _) = limited(self.listener.accept()).await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert!(limited(stream.read_buf(&mut request)).await.unwrap() > 0);
+        }
     }
 
     /// Takes the next client in and reads its CONNECT.
@@ -123,4 +131,41 @@ async fn a_text_frame_ends_the_link() {
     let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
     assert!(cause.to_string().contains("text frame"), "{cause}"); // [MQTT-6.0.0-1]
     door.greeted().await;
+}
+
+#[tokio::test]
+async fn a_close_during_the_upgrade_is_waited_for_like_an_overloaded_broker() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    for attempt in 1..=4 {
+        door.turn_away().await;
+        let failed = event(&mut events, "attempt-failed").await;
+        let Event::AttemptFailed { cause, verdict, .. } = failed else { unreachable!() };
+        assert_eq!(verdict, Verdict::Overloaded, "attempt {attempt}: {cause}");
+        let LossCause::Open { stage: Stage::WebSocket, error } = cause else { panic!("{cause:?}") };
+        assert_eq!(error.kind, TransportErrorKind::Closed, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_connack_was_closed_whether_or_not_a_close_frame_came() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    drop(door.greeted().await);
+    let Event::AttemptFailed { cause, .. } = event(&mut events, "attempt-failed").await else {
+        unreachable!()
+    };
+    assert!(matches!(cause, LossCause::ClosedBeforeConnack), "{cause:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_on_an_open_link_was_closed_whether_or_not_a_close_frame_came() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    event(&mut events, "opened").await;
+    drop(socket);
+    let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
+    assert!(matches!(cause, LossCause::PeerClosed), "{cause:?}");
 }
