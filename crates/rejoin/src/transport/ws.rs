@@ -24,10 +24,11 @@ use crate::url::ServerUrl;
 const PROTOCOL: &str = "mqtt";
 /// The path where none is named; what nearly all brokers listen on.
 const PATH: &str = "mqtt";
-/// Bytes of a frame beyond the largest packet: its fixed header.
-const FRAME_EXTRA: usize = 5;
-/// A broker may put many small packets into one frame, whatever our packet limit.
-const FRAME_MIN: usize = 64 * 1024;
+/// Largest message and frame taken, in bytes: the largest packet MQTT knows. Our own limit for packets is no measure for
+/// frames: many packets may share one, and at 3.1.1 a broker cannot be told the limit, so that core passes over what is
+/// larger. Here it would end the link, and come again on each next one. What arrives of a frame waits in memory
+/// for the rest of it.
+const LARGEST: usize = 268_435_460;
 /// Bytes that wait in the frame buffer before writing pauses.
 const WRITE_BUFFER: usize = 64 * 1024;
 
@@ -59,7 +60,6 @@ impl WebSocket {
 pub(super) async fn open(
     settings: &WebSocket,
     target: &ServerUrl,
-    packet_limit: u32,
     stream: BoxStream,
 ) -> Result<BoxStream, TransportError> {
     let scheme = if target.scheme.is_secure() { "wss" } else { "ws" };
@@ -78,11 +78,9 @@ pub(super) async fn open(
             headers.insert(name, value);
         }
     }
-    let limit =
-        (usize::try_from(packet_limit).unwrap_or(usize::MAX).saturating_add(FRAME_EXTRA)).max(FRAME_MIN);
     let config = WebSocketConfig::default()
-        .max_message_size(Some(limit))
-        .max_frame_size(Some(limit))
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST))
         .write_buffer_size(0)
         .max_write_buffer_size(2 * WRITE_BUFFER);
     match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
@@ -147,7 +145,7 @@ fn failed(error: Error) -> io::Error {
         error if is_end(&error) => told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned()),
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => told(
             TransportErrorKind::Other,
-            format!("a WebSocket message of {size} bytes, the limit is {max_size}: see maximum_packet_size"),
+            format!("a WebSocket message of {size} bytes; no packet of MQTT is larger than {max_size}"),
         ),
         other => told(TransportErrorKind::Other, format!("WebSocket: {other}")),
     }
