@@ -84,6 +84,10 @@ impl Proxy {
             }
             _ => return Err(fail("unknown scheme; use http://, socks5:// or socks5h://")),
         };
+        // In a login that was not escaped; cut there, a part of a password would be taken for a host or a port.
+        if rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#'])) {
+            return Err(fail("write `/`, `?` and `#` in a user name or password as %2F, %3F and %23"));
+        }
         let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (login, place) =
             rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
@@ -252,6 +256,10 @@ mod tests {
             ("ftp://user:hunter2@p", "unknown scheme"),
             ("http://user:hunter2@", "no host"),
             ("http://user:hunter2%z@p", "broken %-sequence"),
+            ("http://user:hunter2/ss@p", "as %2F"),
+            ("http://user:12/hunter2@p", "as %2F"),
+            ("socks5://user:hunter2?@p", "as %2F"),
+            ("user:12#hunter2@p", "as %2F"),
         ];
         for (url, expected) in cases {
             let error = Proxy::parse(url).unwrap_err().to_string();
