@@ -74,21 +74,29 @@ impl Lines {
 
 /// The program with these words, and nothing of the caller's environment that it would read.
 pub(crate) fn start(words: &[&str]) -> Program {
+    start_on(words, Stdio::piped(), Stdio::piped())
+}
+
+/// The same, with this as stdin and stderr.
+pub(crate) fn start_on(words: &[&str], stdin: Stdio, stderr: Stdio) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REJOIN_")) {
         command.env_remove(name);
     }
     let mut child = command
         .args(words)
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .expect("the program was built");
     Program {
         stdin: child.stdin.take(),
         stdout: Lines::read(child.stdout.take().expect("piped")),
-        stderr: Lines::read(child.stderr.take().expect("piped")),
+        stderr: match child.stderr.take() {
+            Some(stderr) => Lines::read(stderr),
+            None => Lines::read(std::io::empty()),
+        },
         child,
     }
 }
