@@ -17,7 +17,8 @@ use crate::source::{Item, Items};
 /// Publishes what was asked for; the exit is the verdict over all messages.
 pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failure> {
     settings.source.check()?;
-    let report = settings.queue.report_stored.as_deref().map(Report::open).transpose()?;
+    let report = settings.queue.report_stored.as_deref();
+    let report = report.map(|path| Report::open(path)?.start(teller.clone())).transpose()?;
     let cast = Cast {
         builder: settings.builder(),
         role: settings.role(),
@@ -35,7 +36,6 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
         return Err(failure);
     }
     let template = template(&settings);
-    let report = report.map(|report| report.start(running.teller.clone()));
     let mut ledger = Ledger::new(running.teller.clone(), report);
     let terms = Terms { template, waits: settings.queue.waits() };
     let ended = feed(&mut running, &mut ledger, settings.source.clone().open(), &terms).await;

@@ -113,6 +113,42 @@ pub(crate) fn run_with_input(words: &[&str], input: &[u8]) -> Ended {
     program.end()
 }
 
+/// A pipe that is full and never read, by its name; gone at its end.
+#[cfg(target_os = "linux")]
+pub(crate) struct FullPipe {
+    pub(crate) path: std::path::PathBuf,
+    _ends: std::fs::File,
+}
+
+#[cfg(target_os = "linux")]
+impl FullPipe {
+    pub(crate) fn new(name: &str) -> Self {
+        use std::os::unix::fs::OpenOptionsExt;
+        /// Of the C library.
+        const O_NONBLOCK: i32 = 0o4000;
+        let path = std::env::temp_dir().join(format!("rejoin-full-{name}-{}", std::process::id()));
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo, of coreutils");
+        let mut options = std::fs::File::options();
+        let mut ends =
+            options.read(true).write(true).custom_flags(O_NONBLOCK).open(&path).expect("it was made");
+        while ends.write(&[b' '; 4096]).is_ok() {}
+        Self { path, _ends: ends }
+    }
+
+    /// Its end for writing, which waits for room.
+    pub(crate) fn end(&self) -> Stdio {
+        std::fs::File::options().write(true).open(&self.path).expect("we hold the other end").into()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for FullPipe {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// `-h` and `-p` for an address.
 pub(crate) fn place(addr: SocketAddr) -> [String; 4] {
     ["-h".to_owned(), addr.ip().to_string(), "-p".to_owned(), addr.port().to_string()]
