@@ -16,7 +16,7 @@ use rejoin_lab::{Answer, BrokerServer, Direction, Ending, Manners, PacketKind, P
 
 use crate::program::{Ended, LIMIT, Program, place, run_with_input, start, words};
 #[cfg(target_os = "linux")]
-use crate::program::start_on;
+use crate::program::{FullPipe, start_on};
 
 /// Recovery scaled down so that an outage takes a moment: first try within 50 ms, no budget, an early ack time-out.
 const QUICK: [&str; 7] = [
@@ -452,4 +452,20 @@ async fn a_path_that_swallows_acknowledgements_is_left_and_the_message_resent() 
     let ended = run(proxy.addr(), rest(&flags), Vec::new()).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("ack-timeout") && ended.stderr.contains("resent=1 (dup)"), "{ended:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stderr_that_nobody_reads_does_not_keep_the_program_from_ending() {
+    let broker = broker(|_| {}).await;
+    let addr = broker.addr();
+    let ended = blocking(move || {
+        let full = FullPipe::new("end");
+        let mut program =
+            start_on(&words("pub", &place(addr), &["-t", "t", "-l"]), Stdio::piped(), full.end());
+        program.write(b"one\n");
+        program.end()
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
