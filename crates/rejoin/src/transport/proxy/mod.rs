@@ -179,7 +179,7 @@ pub(super) async fn tunnel(
     Ok(stream)
 }
 
-/// The first of the server's addresses. The stream is spent when the proxy refuses: the others are for the next attempts.
+/// To the first of the server's addresses. A proxy that refuses ends the stream: the others are for the next attempts.
 async fn by_address(
     resolver: &Resolver,
     proxy: &Proxy,
