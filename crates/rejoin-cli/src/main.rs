@@ -1,5 +1,6 @@
 //! The command line of rejoin: stdout is payload, stderr is state, the exit status is the verdict.
 
+mod apart;
 mod args;
 mod assets;
 mod check;

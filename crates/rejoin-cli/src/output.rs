@@ -1,12 +1,13 @@
 //! State lines: what happens to the connection, on stderr and in the journal. Payload never passes here.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
+use crate::apart::Lines;
 use crate::args::{OutputArgs, OutputKind};
 use crate::exit::Failure;
 use crate::journal::{self, Fields, Journal};
@@ -58,10 +59,10 @@ impl Line {
     }
 }
 
-/// Writes lines. Clones write to the same places, one whole line at a time.
+/// Writes lines. Clones write to the same places, one whole line at a time. Nobody waits for an stderr that is not read.
 #[derive(Clone, Debug)]
 pub(crate) struct Teller {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -70,41 +71,58 @@ struct Inner {
     quiet: bool,
     debug: bool,
     json: bool,
-    journal: Option<Journal>,
+    journal: Mutex<Option<Journal>>,
+    stderr: Lines,
 }
 
 impl Teller {
     /// Opens what was asked for.
     pub(crate) fn new(args: &OutputArgs) -> Result<Self, String> {
         let journal = args.events.as_deref().map(|path| Journal::open(path, "events")).transpose()?;
+        let zone = if args.utc { TimeZone::UTC } else { TimeZone::system() };
+        let missing = {
+            let zone = zone.clone();
+            move |count| {
+                let text = format!("{count} lines, because stderr was not read");
+                in_words(&Timestamp::now().to_zoned(zone.clone()), "missing", &text)
+            }
+        };
+        let stderr = Lines::start(io::stderr(), missing)
+            .map_err(|error| format!("no thread to write to stderr: {error}"))?;
         Ok(Self {
-            inner: Arc::new(Mutex::new(Inner {
-                zone: if args.utc { TimeZone::UTC } else { TimeZone::system() },
+            inner: Arc::new(Inner {
+                zone,
                 quiet: args.quiet,
                 debug: args.debug,
                 json: args.output == OutputKind::Json,
-                journal,
-            })),
+                journal: Mutex::new(journal),
+                stderr,
+            }),
         })
     }
 
     /// The time, in the zone of the lines.
     pub(crate) fn now(&self) -> Zoned {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Timestamp::now().to_zoned(inner.zone.clone())
+        Timestamp::now().to_zoned(self.inner.zone.clone())
     }
 
     /// Whether documents and lines are JSON.
     pub(crate) fn is_json(&self) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).json
+        self.inner.json
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.inner.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells one line now.
     pub(crate) fn tell(&self, line: &Line) {
+        let inner = &self.inner;
+        // Held to the end: the lines of both places are in the same order.
+        let mut journal = self.journal();
         let now = Timestamp::now();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let json = (line.weight != Weight::Echo).then(|| journal::line(now, line.event, &line.fields));
-        let trouble = match (&json, &mut inner.journal) {
+        let trouble = match (&json, journal.as_mut()) {
             (Some(json), Some(journal)) => journal.write(json),
             _ => None,
         };
@@ -124,8 +142,7 @@ impl Teller {
             text.push_str(&in_words(&time, "events", &trouble));
         }
         if !text.is_empty() {
-            // Nobody reads stderr: there is nobody to tell.
-            let _: io::Result<()> = io::stderr().lock().write_all(text.as_bytes());
+            inner.stderr.push(&text);
         }
     }
 
@@ -140,12 +157,17 @@ impl Teller {
         );
     }
 
-    /// Hands the journal to the disk.
+    /// Waits until what was told is on stderr, but not for one that nobody reads.
+    pub(crate) fn settle(&self) {
+        self.inner.stderr.finish();
+    }
+
+    /// Hands the journal to the disk, and waits for the last line.
     pub(crate) fn finish(&self) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(journal) = &inner.journal {
+        if let Some(journal) = self.journal().as_ref() {
             journal.sync();
         }
+        self.settle();
     }
 }
 

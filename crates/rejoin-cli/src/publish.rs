@@ -17,7 +17,8 @@ use crate::source::{Item, Items};
 /// Publishes what was asked for; the exit is the verdict over all messages.
 pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failure> {
     settings.source.check()?;
-    let report = settings.queue.report_stored.as_deref().map(Report::open).transpose()?;
+    let report = settings.queue.report_stored.as_deref();
+    let report = report.map(|path| Report::open(path)?.start(teller.clone())).transpose()?;
     let cast = Cast {
         builder: settings.builder(),
         role: settings.role(),
@@ -35,7 +36,6 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
         return Err(failure);
     }
     let template = template(&settings);
-    let report = report.map(|report| report.start(running.teller.clone()));
     let mut ledger = Ledger::new(running.teller.clone(), report);
     let terms = Terms { template, waits: settings.queue.waits() };
     let ended = feed(&mut running, &mut ledger, settings.source.clone().open(), &terms).await;
@@ -117,8 +117,30 @@ fn template(settings: &Publish) -> Publication {
     publication
 }
 
-/// Hands messages over as they come, until the input ends or somebody ends it.
+/// Hands messages over as they come, until the input ends or somebody ends it. A line that was read by then and not
+/// handed over is answered for, too: nobody else has it.
 async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, terms: &Terms) -> Ended {
+    let mut last = 0;
+    let ended = pass_on(running, ledger, &mut items, terms, &mut last).await;
+    let why = match ended {
+        Ended::Stopped(_) => "the client stopped before it was handed over",
+        Ended::Source(_) => "not handed over, because an earlier line failed",
+        Ended::Signal(_) | Ended::Input => "not handed over before the end was asked for",
+    };
+    for line in last + 1..=items.close() {
+        ledger.not_accepted(line, why);
+    }
+    ended
+}
+
+/// The same; `last` is the number of the last line that was answered for or handed over.
+async fn pass_on(
+    running: &mut Running,
+    ledger: &mut Ledger,
+    items: &mut Items,
+    terms: &Terms,
+    last: &mut u64,
+) -> Ended {
     let client = running.client.clone();
     let stopped = Running::stopped(&client);
     tokio::pin!(stopped);
@@ -127,7 +149,7 @@ async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, term
             biased;
             exit = running.signals.first() => return Ended::Signal(exit),
             failure = &mut stopped => return Ended::Stopped(failure),
-            batch = items.recv() => batch,
+            batch = items.next() => batch,
             () = ledger.settle() => continue,
         };
         let batch = match batch {
@@ -136,6 +158,7 @@ async fn feed(running: &mut Running, ledger: &mut Ledger, mut items: Items, term
             Some(Ok(batch)) => batch,
         };
         for item in batch {
+            *last = item.line;
             if let Some(ended) = hand_over(running, ledger, item, terms).await {
                 return ended;
             }

@@ -32,7 +32,8 @@ pub(crate) struct Args {
 /// Replays a file. The verdict is the exit code: 0, or 6 where a rule is broken or this build goes another way.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
-    let judged = judge(&text).map_err(|error| Failure::usage(format!("{}, {error}", args.file.display())))?;
+    let judged = judge(&text)
+        .map_err(|error| Failure::usage(format!("{}, {}", args.file.display(), plain(&error.to_string()))))?;
     let words = if args.json { as_json(&judged) } else { as_text(&judged, &text) };
     let _ = writeln!(std::io::stdout().lock(), "{words}");
     if let Some(place) = &args.test {
@@ -56,18 +57,15 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 /// The line that matters, and why.
 fn finding(judged: &Judgement) -> Option<(usize, f64, String)> {
-    let broken = judged
-        .broken
-        .as_ref()
-        .map(|broken| (broken.line, broken.at, format!("a rule is broken: {}", broken.alarm)));
+    let broken = judged.broken.as_ref().map(|broken| {
+        (broken.line, broken.at, format!("a rule is broken: {}", plain(&broken.alarm.to_string())))
+    });
     let differs = || {
         judged.replayed.difference.as_ref().map(|found| {
-            let now = found.replayed.as_deref().unwrap_or("nothing");
-            (
-                found.line,
-                found.at,
-                format!("this build does something else here:\n  then  {}\n  now   {now}", found.recorded),
-            )
+            let then = plain(&found.recorded);
+            let now = found.replayed.as_deref().map_or_else(|| "nothing".to_owned(), plain);
+            let what = format!("this build does something else here:\n  then  {then}\n  now   {now}");
+            (found.line, found.at, what)
         })
     };
     broken.or_else(differs).map(|(line, at, what)| (line, at.as_micros() as f64 / 1e6, what))
@@ -84,7 +82,8 @@ fn as_text(judged: &Judgement, text: &str) -> String {
         judged.published,
         judged.answered
     );
-    let cut = found.cut.as_ref().map_or_else(String::new, |why| format!("\nthe recording ends early: {why}"));
+    let cut = found.cut.as_ref();
+    let cut = cut.map_or_else(String::new, |why| format!("\nthe recording ends early: {}", plain(why)));
     let Some((line, at, what)) = finding(judged) else {
         return format!("{sum}{cut}\nnothing speaks against the client");
     };
@@ -99,10 +98,16 @@ fn as_text(judged: &Judgement, text: &str) -> String {
     format!("{sum}{cut}\n{}\nline {line}, {at:.6} s: {what}", shown.join("\n"))
 }
 
+/// A file may come from anywhere: what a terminal obeys is not shown.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 fn short(line: &str) -> String {
+    let line = plain(line);
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{} ...", &line[..end]),
-        None => line.to_owned(),
+        None => line,
     }
 }
 

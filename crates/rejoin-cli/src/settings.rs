@@ -436,6 +436,10 @@ fn servers(args: &ConnectArgs, typed: &Typed) -> Result<(Vec<ServerUrl>, Option<
 
 /// The server of `-h` and `-p`.
 fn host(args: &ConnectArgs) -> Result<ServerUrl, String> {
+    if args.host.contains('@') {
+        // Not shown: before it there may be a password.
+        return Err("-h: no host has an `@`; a login goes to -u and $REJOIN_PASSWORD, a URL to -L".to_owned());
+    }
     let shown = args.host.escape_debug();
     let scheme = args.ways.scheme(args.port);
     let port = args.port.unwrap_or_else(|| scheme.port());

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -47,8 +49,27 @@ pub(crate) fn name(line: u64) -> String {
     if line == 0 { "the message".to_owned() } else { format!("line {line}") }
 }
 
-/// Messages as they come; `None` at the end.
-pub(crate) type Items = mpsc::Receiver<Result<Vec<Item>, Failure>>;
+type Batch = Result<Vec<Item>, Failure>;
+
+/// Messages as they come.
+#[derive(Debug)]
+pub(crate) struct Items {
+    batches: mpsc::Receiver<Batch>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Items {
+    /// The next ones; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Batch> {
+        self.batches.recv().await
+    }
+
+    /// Ends the reading. Gives the number of the last line taken from stdin, which may be one that never came here.
+    pub(crate) fn close(&mut self) -> u64 {
+        self.batches.close();
+        self.taken.load(Ordering::Acquire)
+    }
+}
 
 impl Source {
     /// Payload of `-m`, taken as the bytes that were typed.
@@ -76,8 +97,10 @@ impl Source {
     /// Begins to read, on a thread of its own: a read of stdin cannot be interrupted, and must not hold up the
     /// end of the process.
     pub(crate) fn open(self) -> Items {
-        let (sender, items) = mpsc::channel(2);
+        let (sender, batches) = mpsc::channel(2);
         let spare = sender.clone();
+        let taken = Arc::new(AtomicU64::new(0));
+        let items = Items { batches, taken: Arc::clone(&taken) };
         let reading = move || match self {
             Self::Given(payload) => {
                 drop(sender.blocking_send(Ok(vec![Item { line: 0, payload, too_long: None }])))
@@ -96,7 +119,7 @@ impl Source {
                     sender.blocking_send(read.map(|payload| vec![Item { line: 0, payload, too_long: None }])),
                 );
             }
-            Self::Lines => lines(std::io::stdin(), &sender),
+            Self::Lines => lines(std::io::stdin(), &sender, &taken),
         };
         if let Err(error) = std::thread::Builder::new().name("input".to_owned()).spawn(reading) {
             let _ = spare.try_send(Err(Failure::local(format!("no thread to read the input: {error}"))));
@@ -120,7 +143,7 @@ fn whole(from: impl Read, most: u64) -> std::io::Result<Bytes> {
 
 /// Sends lines in batches: whatever is there already, up to a bound; what would have to be waited for holds nothing
 /// up. A line ends with `\n` or `\r\n`.
-fn lines(from: impl Read, sender: &mpsc::Sender<Result<Vec<Item>, Failure>>) {
+fn lines(from: impl Read, sender: &mpsc::Sender<Batch>, taken: &AtomicU64) {
     let mut from = BufReader::with_capacity(BYTES_PER_BATCH, from);
     let mut number = 0;
     let mut batch = Vec::new();
@@ -140,6 +163,9 @@ fn lines(from: impl Read, sender: &mpsc::Sender<Result<Vec<Item>, Failure>>) {
         let more = from.buffer().contains(&b'\n');
         if !more || batch.len() >= LINES_PER_BATCH || batch_bytes >= BYTES_PER_BATCH {
             batch_bytes = 0;
+            // Lines read ahead are gone from stdin, too.
+            let ahead = from.buffer().iter().filter(|byte| **byte == b'\n').count();
+            taken.store(number + ahead as u64, Ordering::Release);
             if sender.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
                 return;
             }
@@ -187,7 +213,7 @@ mod tests {
 
     fn read(from: impl Read + Send + 'static) -> Vec<Result<Vec<Item>, Failure>> {
         let (sender, mut items) = mpsc::channel(1);
-        let reading = std::thread::spawn(move || lines(from, &sender));
+        let reading = std::thread::spawn(move || lines(from, &sender, &AtomicU64::new(0)));
         let mut all = Vec::new();
         while let Some(batch) = items.blocking_recv() {
             all.push(batch);
@@ -229,6 +255,19 @@ mod tests {
         assert_eq!(all[0].as_ref().unwrap()[0].payload, "abc");
         let failure = all.last().unwrap().as_ref().unwrap_err();
         assert!(failure.message.contains("after line 1"), "{failure:?}");
+    }
+
+    #[test]
+    fn lines_that_were_read_ahead_count_as_taken() {
+        let (sender, batches) = mpsc::channel(1);
+        let mut items = Items { batches, taken: Arc::default() };
+        let taken = Arc::clone(&items.taken);
+        // More than a batch, and less than is read at once: the reader waits with its second batch in hand.
+        let text = "x\n".repeat(3 * LINES_PER_BATCH);
+        let reading = std::thread::spawn(move || lines(text.as_bytes(), &sender, &taken));
+        assert_eq!(items.batches.blocking_recv().unwrap().unwrap().len(), LINES_PER_BATCH);
+        assert_eq!(items.close(), 3 * LINES_PER_BATCH as u64);
+        reading.join().unwrap();
     }
 
     #[test]

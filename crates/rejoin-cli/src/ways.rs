@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
@@ -113,7 +114,7 @@ pub(crate) struct WaysArgs {
         help_heading = "Login"
     )]
     pub(crate) password_file: Option<PathBuf>,
-    /// Shell command that prints the password; run before each attempt, and for renewal before a JSON Web Token it printed ends
+    /// Shell command that prints the password and reads no stdin; run before each attempt, and for renewal before a JSON Web Token it printed ends
     #[arg(long, value_name = "CMD", env = "REJOIN_PASSWORD_COMMAND", help_heading = "Login")]
     pub(crate) password_command: Option<String>,
 }
@@ -284,16 +285,53 @@ fn from_file(file: PathBuf, user: Option<String>) -> CredentialSource {
 fn from_command(command: String, user: Option<String>) -> CredentialSource {
     CredentialSource::new(move || {
         let (command, user) = (command.clone(), user.clone());
-        async move {
-            let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-            // It ends with the attempt that asked for it.
-            let output = Command::new(shell).args([flag, &command]).kill_on_drop(true).output().await?;
-            if !output.status.success() {
-                return Err(format!("--password-command ended with {}", output.status).into());
-            }
-            credentials(user, output.stdout)
-        }
+        async move { credentials(user, printed(&command).await?) }
     })
+}
+
+/// What a command prints. It ends with the attempt that asked for it, and reads nothing: our stdin may be messages.
+async fn printed(command: &str) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut asked = Command::new(shell);
+    asked.args([flag, command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    asked.kill_on_drop(true);
+    #[cfg(unix)]
+    asked.process_group(0);
+    let child = asked.spawn()?;
+    #[cfg(unix)]
+    let mut group = Group::led_by(&child);
+    let output = child.wait_with_output().await?;
+    #[cfg(unix)]
+    group.let_go();
+    if !output.status.success() {
+        return Err(format!("--password-command ended with {}", output.status).into());
+    }
+    Ok(output.stdout)
+}
+
+/// A shell and all it started: killed together, unless it was let go.
+#[cfg(unix)]
+struct Group(Option<rustix::process::Pid>);
+
+#[cfg(unix)]
+impl Group {
+    fn led_by(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw))
+    }
+
+    fn let_go(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // One that is gone needs no end.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// The line end that editors and `echo` leave behind is no part of a password.

@@ -99,7 +99,6 @@ impl Ways {
             tls,
             #[cfg(feature = "ws")]
             websocket,
-            packet_limit: config.link.maximum_packet_size,
         })
     }
 }

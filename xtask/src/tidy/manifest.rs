@@ -93,6 +93,7 @@ const ALLOWED: [Allowed; 5] = [
             "serde",
             "serde_json",
             "libc",
+            "rustix",
         ],
         tests: &["insta", "proptest", "rcgen"],
     },

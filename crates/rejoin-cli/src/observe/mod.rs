@@ -74,4 +74,8 @@ pub(crate) fn announce(places: &Places, teller: &Teller) {
         let line = line.with("url", plain).with("address", place.addr.to_string());
         teller.tell(&line.weighing(Weight::Error));
     }
+    if !places.places.is_empty() {
+        // What comes next may be a picture all over the terminal.
+        teller.settle();
+    }
 }

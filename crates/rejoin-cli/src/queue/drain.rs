@@ -8,6 +8,7 @@ use rejoin::store::Folder;
 use rejoin::store::tools::{Answer, Request};
 use rejoin::{Event, Events, PublishError, Queue};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::args::DrainArgs;
 use super::{ask, entry};
@@ -231,7 +232,7 @@ async fn deliver(drain: &Drain, teller: &Teller, limit: Limit) -> Result<Bill, F
     };
     let (mut running, deliveries) =
         Running::start(cast, teller.clone(), |client| Ok(client.events().with_deliveries()))?;
-    let counting = tokio::spawn(tally(deliveries, teller.clone()));
+    let counting = counted(deliveries, teller.clone())?;
     if let Err(failure) = running.first_link(limit).await {
         let over = running.end(Some(Duration::ZERO)).await;
         let left = count(over.still_queued);
@@ -259,6 +260,17 @@ async fn until_empty(running: &mut Running, limit: Option<Duration>) -> (Option<
         failure = Running::stopped(&client) => (Some(failure.exit), Some(failure.message)),
         () = at(limit) => (Some(Exit::StillQueued), None),
     }
+}
+
+/// Counts on a thread of its own: lines that nobody reads stop no delivery.
+fn counted(deliveries: Events, teller: Teller) -> Result<oneshot::Receiver<(u64, u64)>, Failure> {
+    let (sender, counts) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("answers".to_owned())
+        .spawn(move || sender.send(runtime.block_on(tally(deliveries, teller))))
+        .map_err(|error| Failure::local(format!("no thread to count answers: {error}")))?;
+    Ok(counts)
 }
 
 /// Counts how messages end: well, and otherwise.

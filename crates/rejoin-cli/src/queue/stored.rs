@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rejoin::{Delivery, Stored};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::exit::Failure;
@@ -23,7 +23,7 @@ pub(crate) struct Report(Journal);
 #[derive(Debug)]
 pub(crate) struct Reporting {
     lines: UnboundedSender<(u64, Arc<Delivery>)>,
-    task: JoinHandle<()>,
+    done: oneshot::Receiver<()>,
 }
 
 impl Report {
@@ -32,10 +32,19 @@ impl Report {
         Journal::open(path, "stored lines").map(Self).map_err(Failure::local)
     }
 
-    /// Begins to report.
-    pub(crate) fn start(self, teller: Teller) -> Reporting {
+    /// Begins to report, on a thread of its own: a pipe that is not read blocks nobody else.
+    pub(crate) fn start(self, teller: Teller) -> Result<Reporting, Failure> {
         let (lines, waiting) = unbounded_channel();
-        Reporting { lines, task: tokio::spawn(tell(waiting, self.0, teller)) }
+        let (sender, done) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("stored-lines".to_owned())
+            .spawn(move || {
+                runtime.block_on(tell(waiting, self.0, teller));
+                let _ = sender.send(());
+            })
+            .map_err(|error| Failure::local(format!("no thread to report stored lines: {error}")))?;
+        Ok(Reporting { lines, done })
     }
 }
 
@@ -48,7 +57,7 @@ impl Reporting {
     /// Waits for the last number.
     pub(crate) async fn finish(self) {
         drop(self.lines);
-        let _ = timeout(LAST_LINES, self.task).await;
+        let _ = timeout(LAST_LINES, self.done).await;
     }
 }
 

@@ -60,6 +60,9 @@ fn a_password_is_never_shown() {
     for words in [
         &["pub", "-t", "a", "-m", "x", "-L", "mqtt://alice:hunter2@h:99999"][..],
         &["pub", "-t", "a", "-m", "x", "-P", "hunter2", "-V", "311"],
+        &["pub", "-t", "a", "-m", "x", "-h", "mqtt://bob:hunter2@broker"],
+        &["pub", "-t", "a", "-m", "x", "-h", "bob:hunter2@broker"],
+        &["pub", "-t", "a", "-m", "x", "--proxy", "http://bob:hunter2/x@broker"],
         &[
             "pub",
             "-t",

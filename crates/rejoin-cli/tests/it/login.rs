@@ -6,7 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rejoin_core::ReasonCode;
 use rejoin_lab::ScriptedBroker;
+#[cfg(unix)]
+use rejoin_lab::{BrokerServer, Manners};
 
+#[cfg(unix)]
+use crate::program::{LIMIT, run_with_input};
 use crate::program::{place, run, words};
 
 /// Base64 for URLs, without padding.
@@ -91,4 +95,40 @@ async fn a_token_that_was_replaced_before_its_end_is_the_one_of_the_next_attempt
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_is_run_before_each_attempt_though_its_token_is_good_for_an_hour() {
     replaced("--password-command", |file| format!("cat '{file}'")).await;
+}
+
+/// `sensors | rejoin pub -l --password-command 'ssh vault cat token'`: ssh reads what it finds on its stdin.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_reads_its_stdin_gets_none_of_the_messages() {
+    let credentials = Some(("me".into(), "hunter2".into()));
+    let broker = BrokerServer::start(Manners { credentials, ..Manners::default() }).await.expect("a port");
+    let addr = broker.addr();
+    let ended = tokio::task::spawn_blocking(move || {
+        let command = "cat >/dev/null; echo hunter2";
+        let flags = ["-t", "t", "-l", "-u", "me", "--deadline", "15", "--password-command", command];
+        run_with_input(&words("pub", &place(addr), &flags), b"one\ntwo\n")
+    });
+    let ended = ended.await.expect("the run ends");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("published 2 · acknowledged 2"), "{ended:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
+    let held = Scratch::new("held");
+    let path = held.0.to_str().expect("UTF-8").to_owned();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo, of coreutils");
+    let (tell, gone) = std::sync::mpsc::channel();
+    let file = path.clone();
+    // At its end, nobody holds the other end any more.
+    std::thread::spawn(move || tell.send(std::fs::read(file).is_ok()));
+    let command = format!("sleep 60 > '{path}' & wait");
+    let flags = ["-t", "t", "-m", "x", "-u", "me", "--no-reconnect", "--connect-timeout", "2s"];
+    let flags = [&flags[..], &["--password-command", &command]].concat();
+    let ended = run(&words("pub", &place(([127, 0, 0, 1], 1).into()), &flags));
+    assert!(ended.stderr.contains("credential"), "{ended:?}");
+    assert_eq!(gone.recv_timeout(LIMIT), Ok(true), "what it started lives on");
 }

@@ -74,21 +74,29 @@ impl Lines {
 
 /// The program with these words, and nothing of the caller's environment that it would read.
 pub(crate) fn start(words: &[&str]) -> Program {
+    start_on(words, Stdio::piped(), Stdio::piped())
+}
+
+/// The same, with this as stdin and stderr.
+pub(crate) fn start_on(words: &[&str], stdin: Stdio, stderr: Stdio) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REJOIN_")) {
         command.env_remove(name);
     }
     let mut child = command
         .args(words)
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .expect("the program was built");
     Program {
         stdin: child.stdin.take(),
         stdout: Lines::read(child.stdout.take().expect("piped")),
-        stderr: Lines::read(child.stderr.take().expect("piped")),
+        stderr: match child.stderr.take() {
+            Some(stderr) => Lines::read(stderr),
+            None => Lines::read(std::io::empty()),
+        },
         child,
     }
 }
@@ -103,6 +111,42 @@ pub(crate) fn run_with_input(words: &[&str], input: &[u8]) -> Ended {
     let mut program = start(words);
     program.write(input);
     program.end()
+}
+
+/// A pipe that is full and never read, by its name; gone at its end.
+#[cfg(target_os = "linux")]
+pub(crate) struct FullPipe {
+    pub(crate) path: std::path::PathBuf,
+    _ends: std::fs::File,
+}
+
+#[cfg(target_os = "linux")]
+impl FullPipe {
+    pub(crate) fn new(name: &str) -> Self {
+        use std::os::unix::fs::OpenOptionsExt;
+        /// Of the C library.
+        const O_NONBLOCK: i32 = 0o4000;
+        let path = std::env::temp_dir().join(format!("rejoin-full-{name}-{}", std::process::id()));
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo, of coreutils");
+        let mut options = std::fs::File::options();
+        let mut ends =
+            options.read(true).write(true).custom_flags(O_NONBLOCK).open(&path).expect("it was made");
+        while ends.write(&[b' '; 4096]).is_ok() {}
+        Self { path, _ends: ends }
+    }
+
+    /// Its end for writing, which waits for room.
+    pub(crate) fn end(&self) -> Stdio {
+        std::fs::File::options().write(true).open(&self.path).expect("we hold the other end").into()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for FullPipe {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// `-h` and `-p` for an address.

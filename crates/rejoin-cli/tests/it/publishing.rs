@@ -1,7 +1,11 @@
 //! `rejoin pub`: exit 0 means acknowledged, and nothing else does.
 
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
 use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
 use bytes::Bytes;
 use rejoin_core::ReasonCode;
@@ -11,6 +15,8 @@ use rejoin_lab::broker::LedgerEntry;
 use rejoin_lab::{Answer, BrokerServer, Direction, Ending, Manners, PacketKind, Proxy, Times};
 
 use crate::program::{Ended, LIMIT, Program, place, run_with_input, start, words};
+#[cfg(target_os = "linux")]
+use crate::program::{FullPipe, start_on};
 
 /// Recovery scaled down so that an outage takes a moment: first try within 50 ms, no budget, an early ack time-out.
 const QUICK: [&str; 7] = [
@@ -335,6 +341,49 @@ async fn ctrl_c_waits_for_acknowledgements_and_reports() {
     }
 }
 
+/// Whether the thread that reads stdin is at work: it sleeps when nobody takes what it read.
+#[cfg(target_os = "linux")]
+fn is_reading(process: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    tasks.flatten().any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.contains(" (input) R")
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_leaves_no_line_that_was_read_without_an_account() {
+    use std::io::Seek;
+
+    let broker = broker(|manners| manners.ack_delay = Duration::from_secs(1)).await;
+    let addr = broker.addr();
+    let path = std::env::temp_dir().join(format!("rejoin-cli-account-{}", std::process::id()));
+    std::fs::write(&path, format!("{:0100}\n", 7).repeat(200)).unwrap();
+    let mut input = std::fs::File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let size = input.metadata().unwrap().len();
+    let ended = blocking(move || {
+        let flags = ["-t", "t", "-l", "--queue-max", "4KiB", "--output", "json"];
+        let stdin = input.try_clone().unwrap().into();
+        let program = start_on(&words("pub", &place(addr), &flags), stdin, Stdio::piped());
+        let end = Instant::now() + LIMIT;
+        // The position is that of the program, too.
+        while input.stream_position().unwrap() < size || is_reading(program.id()) {
+            assert!(Instant::now() < end, "it does not read");
+            std::thread::sleep(Duration::from_millis(5)); // waits: another process tells nobody what it read
+        }
+        program.signal("TERM");
+        program.end()
+    })
+    .await;
+    assert_eq!(ended.code, Some(143), "{ended:?}");
+    let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    assert!(count("not_accepted") > 1, "the queue was to be full: {summary}");
+    assert_eq!(count("published") + count("not_accepted"), 200, "{summary}");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_ctrl_c_quits_at_once() {
@@ -354,7 +403,7 @@ async fn the_second_ctrl_c_quits_at_once() {
         arrived.recv_timeout(LIMIT).expect("the message arrives");
         program.signal("INT");
         program.told("a second signal quits at once");
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         program.signal("INT");
         (program.end(), begin.elapsed())
     })
@@ -403,4 +452,20 @@ async fn a_path_that_swallows_acknowledgements_is_left_and_the_message_resent() 
     let ended = run(proxy.addr(), rest(&flags), Vec::new()).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("ack-timeout") && ended.stderr.contains("resent=1 (dup)"), "{ended:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stderr_that_nobody_reads_does_not_keep_the_program_from_ending() {
+    let broker = broker(|_| {}).await;
+    let addr = broker.addr();
+    let ended = blocking(move || {
+        let full = FullPipe::new("end");
+        let mut program =
+            start_on(&words("pub", &place(addr), &["-t", "t", "-l"]), Stdio::piped(), full.end());
+        program.write(b"one\n");
+        program.end()
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rejoin_lab::{BrokerServer, Ending, Manners, PacketKind, Times};
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+use crate::program::FullPipe;
 use crate::program::{Ended, LIMIT, Program, place, run, run_with_input, start, words};
 
 /// A folder of this test, gone at its end.
@@ -498,4 +500,25 @@ fn a_reader_that_has_enough_is_a_clean_end() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rejoin"));
     let output = command.args(["queue", "export", &queue]).stdout(writer).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_nobody_reads_does_not_stop_the_client() {
+    let broker = broker().await;
+    let addr = broker.addr();
+    let scratch = Scratch::new();
+    let queue = scratch.join("queue");
+    blocking(move || {
+        let report = FullPipe::new("report");
+        let flags = ["-t", "t", "-l", "--queue", &queue, "--report-stored", report.path.to_str().unwrap()];
+        let mut program = start(&words("pub", &place(addr), &flags));
+        program.write(b"one\n");
+        program.told("open");
+        program.write(b"two\n");
+        let ended = program.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains("published 2 · acknowledged 2"), "{ended:?}");
+    })
+    .await;
 }

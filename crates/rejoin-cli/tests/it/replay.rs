@@ -42,6 +42,12 @@ async fn what_a_user_recorded_is_played_again_and_judged() {
         let kept = std::fs::read_to_string(&test).expect("it was kept");
         assert!(kept.ends_with('\n') && kept.lines().last().is_some_and(|line| line.contains("PUBLISSH")));
 
+        // What is shown of a file is text, whatever the file holds.
+        std::fs::write(&file, text.replacen("PUBLISH", "PUBLISH\u{9b}2J", 1)).expect("it is written");
+        let ended = run(&["replay", name]);
+        assert_eq!(ended.code, Some(6), "{ended:?}");
+        assert!(!ended.stdout.contains(|c: char| c.is_control() && c != '\n'), "{ended:?}");
+
         std::fs::write(&file, "{\"not\": \"a flight\"}\n").expect("it is written");
         let ended = run(&["replay", name]);
         assert_eq!(ended.code, Some(2), "{ended:?}");

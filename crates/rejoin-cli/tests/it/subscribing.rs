@@ -8,6 +8,8 @@ use rejoin_core::codec::packet::Qos;
 use rejoin_lab::{BrokerServer, Ending, Manners};
 
 use crate::program::{Ended, Program, place, run, start, words};
+#[cfg(target_os = "linux")]
+use crate::program::{FullPipe, LIMIT, start_on};
 
 const QUICK: [&str; 5] =
     ["--backoff", "50ms..200ms", "--overload-backoff", "50ms..200ms", "--lift-connect-budget"];
@@ -211,4 +213,26 @@ async fn a_reader_that_goes_away_is_a_clean_end_and_loses_nothing() {
     let again =
         blocking(move || run(&words("sub", &place(addr), &[&flags[..], &["-C", "1"]].concat()))).await;
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "kept\n"), "{again:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stderr_that_nobody_reads_holds_no_message_up() {
+    let broker = broker().await;
+    let addr = broker.addr();
+    let full = FullPipe::new("sub");
+    let stderr = full.end();
+    let program = blocking(move || {
+        let flags = ["-t", "t", "-F", "got %p", "-C", "1", "-d"];
+        start_on(&words("sub", &place(addr), &flags), Stdio::piped(), stderr)
+    })
+    .await;
+    let there = tokio::time::timeout(LIMIT, async {
+        while !broker.with(|broker| broker.publish("t", "one", Qos::AtLeastOnce, false)) {
+            tokio::task::yield_now().await;
+        }
+    });
+    there.await.expect("it subscribes");
+    let ended = blocking(move || program.end()).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "got one\n"), "{ended:?}");
 }

@@ -129,6 +129,15 @@ impl Resolver {
         }
     }
 
+    /// A name whose look-up never ends, as that of a machine with a dead name service, and which had these addresses.
+    #[cfg(test)]
+    pub(super) fn hangs(&self, host: &str, port: u16, good: &[SocketAddr]) -> watch::Sender<Answer> {
+        let (answer, asked) = watch::channel(None);
+        let known = Known { good: good.to_vec(), asked: Some(asked) };
+        lock(&self.memory().names).insert((host.to_owned(), port), known);
+        answer
+    }
+
     pub(super) fn failed(&self, address: SocketAddr) {
         lock(&self.memory().health).failed(address, Instant::now());
     }
@@ -156,18 +165,10 @@ mod tests {
         Instant::now() + Duration::from_millis(50)
     }
 
-    /// A name whose look-up never ends, as that of a machine with a dead name service.
-    fn hanging(resolver: &Resolver, good: &[SocketAddr]) -> watch::Sender<Answer> {
-        let (answer, asked) = watch::channel(None);
-        let known = Known { good: good.to_vec(), asked: Some(asked) };
-        lock(&resolver.memory().names).insert(("broker.example".to_owned(), 1883), known);
-        answer
-    }
-
     #[tokio::test]
     async fn a_name_service_that_hangs_ends_at_the_limit_and_is_not_asked_twice() {
         let resolver = Resolver::default();
-        let asked = hanging(&resolver, &[]);
+        let asked = resolver.hangs("broker.example", 1883, &[]);
         for _ in 0..3 {
             let error = resolver.look_up("broker.example", 1883, soon()).await.unwrap_err();
             assert_eq!(error.kind, TransportErrorKind::ResolverFailed, "{error}");
@@ -180,7 +181,7 @@ mod tests {
         let resolver = Resolver::default();
         let good: Vec<SocketAddr> =
             vec!["192.0.2.1:1883".parse().unwrap(), "192.0.2.2:1883".parse().unwrap()];
-        let answer = hanging(&resolver, &good);
+        let answer = resolver.hangs("broker.example", 1883, &good);
         resolver.failed(good[0]);
         let found = resolver.look_up("broker.example", 1883, soon()).await.unwrap();
         assert_eq!(found.addresses, [good[1], good[0]], "the one that failed comes last");

@@ -74,9 +74,6 @@ pub(crate) struct Dial {
     pub(crate) tls: Option<Box<tls::Shop>>,
     #[cfg(feature = "ws")]
     pub(crate) websocket: ws::WebSocket,
-    /// Largest packet taken from the broker, in bytes.
-    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only WebSocket frames are bounded by it"))]
-    pub(crate) packet_limit: u32,
 }
 
 impl fmt::Debug for Dial {
@@ -243,7 +240,7 @@ async fn framed(
         return Ok(stream);
     }
     let until = until.min(Instant::now() + dial.limits.websocket);
-    let opening = ws::open(&dial.websocket, target, dial.packet_limit, stream);
+    let opening = ws::open(&dial.websocket, target, stream);
     trip.within(Stage::WebSocket, until, opening).await
 }
 

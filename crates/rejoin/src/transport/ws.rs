@@ -12,7 +12,7 @@ use rejoin_core::{TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
@@ -24,10 +24,11 @@ use crate::url::ServerUrl;
 const PROTOCOL: &str = "mqtt";
 /// The path where none is named; what nearly all brokers listen on.
 const PATH: &str = "mqtt";
-/// Bytes of a frame beyond the largest packet: its fixed header.
-const FRAME_EXTRA: usize = 5;
-/// A broker may put many small packets into one frame, whatever our packet limit.
-const FRAME_MIN: usize = 64 * 1024;
+/// Largest message and frame taken, in bytes: the largest packet MQTT knows. Our own limit for packets is no measure for
+/// frames: many packets may share one, and at 3.1.1 a broker cannot be told the limit, so that core passes over what is
+/// larger. Here it would end the link, and come again on each next one. What arrives of a frame waits in memory
+/// for the rest of it.
+const LARGEST: usize = 268_435_460;
 /// Bytes that wait in the frame buffer before writing pauses.
 const WRITE_BUFFER: usize = 64 * 1024;
 
@@ -59,7 +60,6 @@ impl WebSocket {
 pub(super) async fn open(
     settings: &WebSocket,
     target: &ServerUrl,
-    packet_limit: u32,
     stream: BoxStream,
 ) -> Result<BoxStream, TransportError> {
     let scheme = if target.scheme.is_secure() { "wss" } else { "ws" };
@@ -78,11 +78,9 @@ pub(super) async fn open(
             headers.insert(name, value);
         }
     }
-    let limit =
-        (usize::try_from(packet_limit).unwrap_or(usize::MAX).saturating_add(FRAME_EXTRA)).max(FRAME_MIN);
     let config = WebSocketConfig::default()
-        .max_message_size(Some(limit))
-        .max_frame_size(Some(limit))
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST))
         .write_buffer_size(0)
         .max_write_buffer_size(2 * WRITE_BUFFER);
     match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
@@ -110,6 +108,10 @@ fn refused(error: &Error) -> TransportError {
             )
         }
         Error::Io(error) => return super::transport_error("WebSocket handshake", error),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => (
+            TransportErrorKind::Closed,
+            "the server closed the connection during the WebSocket handshake".to_owned(),
+        ),
         // [MQTT-6.0.0-4]
         Error::Protocol(error) => (
             TransportErrorKind::Handshake,
@@ -126,16 +128,24 @@ struct Framed {
     read: Bytes,
 }
 
+/// The stream ended. Many a broker, and all that die, send no Close frame before it.
+const fn is_end(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+    )
+}
+
 fn failed(error: Error) -> io::Error {
     let told = |kind, what: String| io::Error::other(TransportError::new(kind, what));
     match error {
         Error::Io(error) => error,
-        Error::ConnectionClosed | Error::AlreadyClosed => {
-            told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned())
-        }
+        error if is_end(&error) => told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned()),
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => told(
             TransportErrorKind::Other,
-            format!("a WebSocket message of {size} bytes, the limit is {max_size}: see maximum_packet_size"),
+            format!("a WebSocket message of {size} bytes; no packet of MQTT is larger than {max_size}"),
         ),
         other => told(TransportErrorKind::Other, format!("WebSocket: {other}")),
     }
@@ -161,7 +171,8 @@ impl AsyncRead for Framed {
                 }
                 // Pings are answered below this.
                 Some(Ok(_)) => {}
-                Some(Err(Error::ConnectionClosed)) | None => return Poll::Ready(Ok(())),
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) if is_end(&error) => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(failed(error))),
             }
         }

@@ -5,7 +5,8 @@ use std::task::Poll;
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use rejoin::{Client, Event, LossCause, Qos, Stage, TransportErrorKind};
+use rejoin::{Builder, Client, Event, LossCause, Qos, Stage, TransportErrorKind, Verdict, VersionPolicy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -23,14 +24,16 @@ struct Door {
 
 impl Door {
     async fn open() -> (Self, Client) {
+        Self::open_to(|builder| builder).await
+    }
+
+    async fn open_to(change: impl FnOnce(Builder) -> Builder) -> (Self, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/mqtt", listener.local_addr().unwrap());
-        let client = Client::builder(&url)
+        let builder = Client::builder(&url)
             .lift_connect_budget()
-            .config(|config| config.recovery = config.recovery.clone().divided_by(50))
-            .start()
-            .unwrap();
-        (Self { listener }, client)
+            .config(|config| config.recovery = config.recovery.clone().divided_by(50));
+        (Self { listener }, change(builder).start().unwrap())
     }
 
     /// Takes the next client in, under this sub-protocol. `None`: it went away. Gives what it had offered, too.
@@ -50,6 +53,15 @@ impl Door {
         };
         let socket = limited(tokio_tungstenite::accept_hdr_async(stream, choose)).await.ok();
         (socket, offered)
+    }
+
+    /// Closes on the next client when it has asked, as a load balancer does while its server starts.
+    async fn turn_away(&self) {
+        let (mut stream, _) = limited(self.listener.accept()).await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert!(limited(stream.read_buf(&mut request)).await.unwrap() > 0);
+        }
     }
 
     /// Takes the next client in and reads its CONNECT.
@@ -123,4 +135,111 @@ async fn a_text_frame_ends_the_link() {
     let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
     assert!(cause.to_string().contains("text frame"), "{cause}"); // [MQTT-6.0.0-1]
     door.greeted().await;
+}
+
+#[tokio::test]
+async fn a_close_during_the_upgrade_is_waited_for_like_an_overloaded_broker() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    for attempt in 1..=4 {
+        door.turn_away().await;
+        let failed = event(&mut events, "attempt-failed").await;
+        let Event::AttemptFailed { cause, verdict, .. } = failed else { unreachable!() };
+        assert_eq!(verdict, Verdict::Overloaded, "attempt {attempt}: {cause}");
+        let LossCause::Open { stage: Stage::WebSocket, error } = cause else { panic!("{cause:?}") };
+        assert_eq!(error.kind, TransportErrorKind::Closed, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_connack_was_closed_whether_or_not_a_close_frame_came() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    drop(door.greeted().await);
+    let Event::AttemptFailed { cause, .. } = event(&mut events, "attempt-failed").await else {
+        unreachable!()
+    };
+    assert!(matches!(cause, LossCause::ClosedBeforeConnack), "{cause:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_on_an_open_link_was_closed_whether_or_not_a_close_frame_came() {
+    let (door, client) = Door::open().await;
+    let mut events = client.events();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    event(&mut events, "opened").await;
+    drop(socket);
+    let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
+    assert!(matches!(cause, LossCause::PeerClosed), "{cause:?}");
+}
+
+/// A PUBLISH to `t` at QoS 1 with a payload of so many bytes.
+fn publish(id: u16, properties: &[u8], size: usize) -> Vec<u8> {
+    let mut body = vec![0, 1, b't'];
+    body.extend(id.to_be_bytes());
+    body.extend_from_slice(properties);
+    body.resize(body.len() + size, b'x');
+    let mut packet = vec![0x32];
+    let mut left = body.len();
+    while left > 127 {
+        packet.push((left % 128) as u8 | 0x80);
+        left /= 128;
+    }
+    packet.push(left as u8);
+    packet.append(&mut body);
+    packet
+}
+
+/// At 3.1.1 a broker cannot be told what is too much. Core passes such a message over and acknowledges it; closing would
+/// bring it back for ever.
+#[tokio::test]
+async fn a_message_above_the_packet_limit_costs_no_link_at_3_1_1() {
+    let (door, client) = Door::open_to(|builder| builder.version(VersionPolicy::Only311)).await;
+    let mut stream = client.subscribe("t", Qos::AtLeastOnce).declare().unwrap();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x02\x00\x00")).await;
+    for (id, size) in [(1, 3 << 19), (2, 1)] {
+        write(&mut socket, Message::Binary(publish(id, &[], size).into())).await;
+    }
+    assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "x");
+    let mut read_so_far = Vec::new();
+    while !read_so_far.windows(4).any(|bytes| bytes == b"\x40\x02\x00\x01") {
+        let Some(Message::Binary(bytes)) = read(&mut socket).await else { panic!("the link ended") };
+        read_so_far.extend_from_slice(&bytes);
+    }
+}
+
+#[tokio::test]
+async fn many_packets_share_one_frame_though_together_they_are_above_the_packet_limit() {
+    let (door, client) = Door::open().await;
+    let mut stream = client.subscribe("t", Qos::AtLeastOnce).declare().unwrap();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    // [MQTT-6.0.0-2]: a backlog in one frame, as a broker that gathers its writes sends it.
+    let backlog: Vec<u8> = (1..=12).flat_map(|id| publish(id, &[0], 100 << 10)).collect();
+    write(&mut socket, Message::Binary(backlog.into())).await;
+    for _ in 1..=12 {
+        assert_eq!(limited(stream.next()).await.unwrap().payload.len(), 100 << 10);
+    }
+}
+
+#[tokio::test]
+async fn a_frame_above_the_largest_packet_of_mqtt_ends_the_link_and_says_so() {
+    for (announced, ends) in [(268_435_460_u64, false), (268_435_461, true)] {
+        let (door, client) = Door::open().await;
+        let mut events = client.events();
+        let mut socket = door.greeted().await;
+        write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+        event(&mut events, "opened").await;
+        // Only the header: nobody sends so much.
+        let header = [&[0x82, 127][..], &announced.to_be_bytes()].concat();
+        limited(socket.get_mut().write_all(&header)).await.unwrap();
+        if !ends {
+            drop(socket);
+        }
+        let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
+        assert_eq!(cause.to_string().contains("268435461 bytes"), ends, "{cause}");
+        assert_eq!(matches!(cause, LossCause::PeerClosed), !ends, "{cause}");
+    }
 }

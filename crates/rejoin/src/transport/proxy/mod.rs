@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use rejoin_core::{Stage, TransportError};
 use tokio::time::Instant;
 
-use super::{BoxStream, Dial, OpenError, Trip};
+use super::{BoxStream, Dial, OpenError, Resolver, Trip};
 use crate::secret::Secret;
 use crate::url::ServerUrl;
 use environment::Exceptions;
@@ -84,6 +84,10 @@ impl Proxy {
             }
             _ => return Err(fail("unknown scheme; use http://, socks5:// or socks5h://")),
         };
+        // In a login that was not escaped; cut there, a part of a password would be taken for a host or a port.
+        if rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#'])) {
+            return Err(fail("write `/`, `?` and `#` in a user name or password as %2F, %3F and %23"));
+        }
         let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (login, place) =
             rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
@@ -167,11 +171,7 @@ pub(super) async fn tunnel(
         match proxy.kind {
             Kind::Http => http::connect(proxy, &mut stream, host, port).await,
             Kind::Socks5Names => socks::connect(proxy, &mut stream, &socks::Where::Name(host, port)).await,
-            Kind::Socks5 => {
-                let found = dial.resolver.look_up(host, port, until).await?;
-                let address = found.addresses[0];
-                socks::connect(proxy, &mut stream, &socks::Where::Address(address)).await
-            }
+            Kind::Socks5 => by_address(&dial.resolver, proxy, &mut stream, (host, port), until).await,
         }
         .map_err(|error| TransportError { detail: format!("{proxy}: {}", error.detail), ..error })
     };
@@ -179,9 +179,62 @@ pub(super) async fn tunnel(
     Ok(stream)
 }
 
+/// To the first of the server's addresses. A proxy that refuses ends the stream: the others are for the next attempts.
+async fn by_address(
+    resolver: &Resolver,
+    proxy: &Proxy,
+    stream: &mut BoxStream,
+    (host, port): (&str, u16),
+    until: Instant,
+) -> Result<(), TransportError> {
+    let found = resolver.look_up(host, port, until).await?;
+    let address = found.addresses[0];
+    // Noted before it is tried: a proxy that never answers is left at its limit, and this with it.
+    resolver.failed(address);
+    socks::connect(proxy, stream, &socks::Where::Address(address)).await?;
+    resolver.worked(host, port, address, &found.addresses);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// One attempt through a proxy that answers like this, and the type of the address it was asked for.
+    async fn asked_for(resolver: &Resolver, answer: &[u8]) -> (bool, u8) {
+        let (near, mut far) = tokio::io::duplex(1024);
+        far.write_all(&[&[5, 0][..], answer].concat()).await.unwrap();
+        let mut stream: BoxStream = Box::new(near);
+        let proxy = Proxy::parse("socks5://p").unwrap();
+        let until = Instant::now() + Duration::from_millis(50);
+        let attempt = by_address(resolver, &proxy, &mut stream, ("broker.example", 1883), until);
+        let done = tokio::time::timeout(Duration::from_millis(200), attempt).await;
+        drop(stream);
+        let mut asked = Vec::new();
+        far.read_to_end(&mut asked).await.unwrap();
+        (matches!(done, Ok(Ok(()))), asked[6])
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_proxy_does_not_reach_is_not_that_of_the_next_attempt() {
+        const V4: u8 = 1;
+        const V6: u8 = 4;
+        let unreachable = [5, 4, 0, 1];
+        let granted = [5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for fault in [&unreachable[..], &[]] {
+            let resolver = Resolver::default();
+            let addresses = ["[2001:db8::1]:1883", "192.0.2.1:1883"].map(|text| text.parse().unwrap());
+            let _asked = resolver.hangs("broker.example", 1883, &addresses);
+            assert_eq!(asked_for(&resolver, fault).await, (false, V6), "{fault:?}");
+            assert_eq!(asked_for(&resolver, &granted).await, (true, V4), "{fault:?}");
+            assert_eq!(asked_for(&resolver, &granted).await, (true, V4), "the one that worked stays");
+            assert_eq!(asked_for(&resolver, fault).await, (false, V4));
+        }
+    }
 
     #[test]
     fn reads_every_kind() {
@@ -203,6 +256,10 @@ mod tests {
             ("ftp://user:hunter2@p", "unknown scheme"),
             ("http://user:hunter2@", "no host"),
             ("http://user:hunter2%z@p", "broken %-sequence"),
+            ("http://user:hunter2/ss@p", "as %2F"),
+            ("http://user:12/hunter2@p", "as %2F"),
+            ("socks5://user:hunter2?@p", "as %2F"),
+            ("user:12#hunter2@p", "as %2F"),
         ];
         for (url, expected) in cases {
             let error = Proxy::parse(url).unwrap_err().to_string();
