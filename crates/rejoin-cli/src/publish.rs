@@ -227,7 +227,7 @@ async fn take(client: Client, mut publication: Publication, waits: bool) -> Resu
             Err(error) => error,
         };
         let full_disk = matches!(error.reason(), NotAccepted::Store(why) if !why.is_fatal());
-        if !full_disk || states.wait_for(|state| !state.refusing).await.is_err() {
+        if !full_disk || states.wait_for(|state| !state.refusing).await.is_none() {
             return Err(error);
         }
         match error.clone().into_publication() {

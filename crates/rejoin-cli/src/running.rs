@@ -161,8 +161,8 @@ impl Running {
     pub(crate) async fn stopped(client: &Client) -> Failure {
         let mut states = client.state_watch();
         let found = states.wait_for(|state| matches!(state.link, rejoin::Link::Stopped { .. })).await;
-        match found.map(|state| state.link.clone()) {
-            Ok(rejoin::Link::Stopped { reason }) => stopped(&reason),
+        match found.map(|state| state.link) {
+            Some(rejoin::Link::Stopped { reason }) => stopped(&reason),
             _ => Failure::new(Exit::NoConnection, "the client stopped"),
         }
     }

@@ -1,26 +1,27 @@
-//! The state as it is shown: to those who look, those who wait, and those who watch.
+//! The state as it is shown: to those who look, and to those who wait.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use crate::news;
 use crate::status::State;
 use crate::sync::lock;
 
-/// One snapshot. The channel for those who watch is larger than all else here, and made for the first of them.
+/// One snapshot, and who waits for another.
 #[derive(Debug)]
 pub(crate) struct Board {
     shown: Mutex<State>,
     changed: Notify,
-    watched: OnceLock<Box<watch::Sender<State>>>,
 }
 
 impl Board {
     pub(crate) const fn new(state: State) -> Self {
-        Self { shown: Mutex::new(state), changed: Notify::const_new(), watched: OnceLock::new() }
+        Self { shown: Mutex::new(state), changed: Notify::const_new() }
     }
 
-    /// Looks at it as it is. Nothing else may be asked of the board meanwhile.
+    /// Looks at it as it is. Nothing else may be asked of the board meanwhile, and the driver waits: no code of a user's
+    /// looks here.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&lock(&self.shown))
     }
@@ -32,38 +33,19 @@ impl Board {
 
     /// Changes what is shown, its revision with it. Only the driver does.
     pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
-        let state = {
-            let mut shown = lock(&self.shown);
-            change(&mut shown);
-            self.watched.get().map(|watched| (watched, shown.clone()))
-        };
+        change(&mut lock(&self.shown));
         // Without the lock: wakers are not ours.
-        if let Some((watched, state)) = state {
-            watched.send_if_modified(|seen| {
-                let news = seen.revision != state.revision;
-                *seen = state;
-                news
-            });
-        }
         self.changed.notify_waiters();
-    }
-
-    /// A watch of it, from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<State> {
-        let shown = lock(&self.shown);
-        self.watched.get_or_init(|| Box::new(watch::Sender::new(shown.clone()))).subscribe()
     }
 
     /// The first state from now on that is `good`.
     pub(crate) async fn wait_for(&self, good: impl Fn(&State) -> bool) -> State {
-        loop {
-            // Hears of every change from here on, so of each that the next lines do not see.
-            let changed = self.changed.notified();
-            if let Some(state) = self.look(|state| good(state).then(|| state.clone())) {
-                return state;
-            }
-            changed.await;
-        }
+        self.found(|| self.look(|state| good(state).then(|| state.clone()))).await
+    }
+
+    /// What is found by looking now, or after one of the next changes.
+    pub(crate) async fn found<T>(&self, look: impl FnMut() -> Option<T>) -> T {
+        news::found(&self.changed, look).await
     }
 }
 
@@ -73,20 +55,6 @@ mod tests {
 
     fn state(revision: u64) -> State {
         State { revision, ..State::for_tests() }
-    }
-
-    #[tokio::test]
-    async fn who_watches_sees_what_is_shown_from_then_on_and_is_told_of_changes_only() {
-        let board = Board::new(state(1));
-        board.show(state(2));
-        let mut watch = board.subscribe();
-        assert_eq!((watch.borrow().revision, watch.has_changed().unwrap()), (2, false));
-        board.show(state(2));
-        assert!(!watch.has_changed().unwrap(), "nothing new");
-        board.show(state(3));
-        assert!(watch.has_changed().unwrap());
-        assert_eq!(watch.borrow_and_update().revision, 3);
-        assert_eq!(board.look(|state| state.revision), 3);
     }
 
     #[tokio::test]

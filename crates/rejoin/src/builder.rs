@@ -645,18 +645,11 @@ impl Builder {
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);
         let store = storage::place(place, (&mut client_id, random_client_id, &config.servers))?;
-        config.session.durable = store.is_some();
+        config.client_id = text("client_id", &client_id.unwrap_or_else(random_client_id))?;
+        keep(&mut config, store.is_some(), self.session, named);
         if let Some(bytes) = queue.memory_window_bytes {
             config.session.memory_window_bytes = bytes;
         }
-        config.client_id = text("client_id", &client_id.unwrap_or_else(random_client_id))?;
-        config.session.mode = match self.session {
-            Some(mode) => mode,
-            // What is kept for the next process is of use only if the broker keeps its half.
-            None if store.is_some() => SessionMode::Kept(QUEUED_SESSION),
-            None if named && config.version != VersionPolicy::Only311 => SessionMode::Kept(NAMED_SESSION),
-            None => config.session.mode,
-        };
         if let Some(will) = self.will {
             config.will = Some(Box::new(will.into_core()?));
         }
@@ -673,10 +666,30 @@ impl Builder {
         }
         let loopback =
             watched.loopback.take().map(|asked| asked.resolve(config.client_id.as_str())).transpose()?;
-        config.link.health_watch_ignored.extend(loopback.as_ref().and_then(Loopback::filter));
+        if let Some(filter) = loopback.as_ref().and_then(Loopback::filter) {
+            config.link.health_watch_ignored.push(filter);
+        }
         config.check()?;
         let (callbacks, ways) = (self.callbacks, self.ways);
         Ok(Resolved { config, targets, callbacks, ways, queue, store, watched, loopback })
+    }
+}
+
+/// What outlives a link, and the process. What is as it was is not written: settings that nobody changes are shared by all
+/// clients.
+fn keep(config: &mut Config, stored: bool, asked: Option<SessionMode>, named: bool) {
+    if config.session.durable != stored {
+        config.session.durable = stored;
+    }
+    let mode = match asked {
+        Some(mode) => mode,
+        // What is kept for the next process is of use only if the broker keeps its half.
+        None if stored => SessionMode::Kept(QUEUED_SESSION),
+        None if named && config.version != VersionPolicy::Only311 => SessionMode::Kept(NAMED_SESSION),
+        None => return,
+    };
+    if config.session.mode != mode {
+        config.session.mode = mode;
     }
 }
 
@@ -739,5 +752,19 @@ fn run(driver: Driver) {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(own) => own.block_on(driver),
         Err(error) => tracing::error!(target: "rejoin", %error, "no runtime for the driver"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_nobody_changes_are_in_memory_once_for_all_clients() {
+        let config = Builder::new("mqtt://localhost").resolve().unwrap().config;
+        let shared = Config::new(Text::default(), Text::default());
+        assert!(std::ptr::eq(&*config.link, &*shared.link), "link");
+        assert!(std::ptr::eq(&*config.session, &*shared.session), "session");
+        assert!(std::ptr::eq(&*config.recovery, &*shared.recovery), "recovery");
     }
 }

@@ -23,6 +23,7 @@ use crate::pending::PendingMessage;
 use crate::publish::PublishBuilder;
 use crate::route::DEFAULT_CAPACITY;
 use crate::shutdown::Shutdown;
+use crate::state_watch::StateWatch;
 use crate::status::{CONNECT_WITHIN, Link, Outlook, State};
 use crate::subscription::{SubscribeBuilder, Subscription};
 use crate::sync::lock;
@@ -207,10 +208,9 @@ impl Client {
         self.shared().state()
     }
 
-    /// A watch of the snapshot for `select!`. `heard`, `ahead` and the queue's fill change too often to be
-    /// published: they are as of the last change of something else; [`Client::state`] has them fresh.
-    pub fn state_watch(&self) -> watch::Receiver<State> {
-        self.shared().state.subscribe()
+    /// A watch of the snapshot, for loops and `select!`. What is there now counts as seen.
+    pub fn state_watch(&self) -> StateWatch {
+        StateWatch::new(Arc::clone(self.shared()))
     }
 
     /// Is the link open now? See [`State`] for the truth table.
@@ -238,13 +238,13 @@ impl Client {
         self.shared().state.look(State::ready)
     }
 
-    /// Waits until the snapshot changes after this call, and returns the new one. Loops that must not miss a change
-    /// use [`Client::state_watch`].
+    /// Waits until the snapshot changes after this call, and returns the new one; at once when the client has stopped,
+    /// because nothing changes after that. Loops that must not miss a change use [`Client::state_watch`].
     pub fn changed(&self) -> impl Future<Output = State> + Send + use<> {
         let shared = Arc::clone(self.shared());
         let before = shared.state.look(|state| state.revision);
         async move {
-            shared.state.wait_for(|state| state.revision != before).await;
+            shared.state.wait_for(|state| state.revision != before || !state.is_connected()).await;
             shared.state()
         }
     }
@@ -378,7 +378,8 @@ impl Client {
         self.shared().push_always(Command::Reauthenticate);
     }
 
-    /// Stops accepting, drains, sends DISCONNECT, and reports.
+    /// Stops accepting, drains, sends DISCONNECT, and reports. Of a client that was prepared and is not started, it waits
+    /// until its [`crate::Prepared`] is started or dropped.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown::new(Arc::clone(self.shared()))
     }

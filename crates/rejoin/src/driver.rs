@@ -284,7 +284,10 @@ impl Driver {
         self.pending.insert(id, entry);
         if let Err(why) = self.engine.publish(id, publication, self.now) {
             let error = match why {
-                Rejected::Stopped => PublishError::Stopped { maybe_delivered: false },
+                Rejected::Stopped => {
+                    self.count_lost(false);
+                    PublishError::Stopped { maybe_delivered: false }
+                }
                 Rejected::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
                 why => PublishError::Rejected(why),
             };
@@ -673,14 +676,15 @@ impl Driver {
         self.poll_closing_storage(cx)
     }
 
-    /// Gives back what a burst needed, once it is over: an idle client is to cost little. The deadlines of a busy one do
-    /// not pass, so this is not done while there is much to do.
+    /// Gives back what a burst needed, once it is over: an idle client is to cost little. Done only after a tick or a new
+    /// link, and only when there is nothing left to do: a busy client has few such moments.
     fn rest(&mut self) {
         if !std::mem::take(&mut self.rest_due) {
             return;
         }
         self.engine.rest();
         self.pending.rest();
+        self.routes.rest();
         self.shared.rest();
         if self.commands.is_empty() {
             self.commands.shrink_to_fit();
@@ -699,7 +703,9 @@ impl Driver {
         let never_told = !self.stopped;
         for command in self.commands.drain(..).chain(self.shared.end()) {
             match command {
-                Command::Publish { cell, .. } => {
+                Command::Publish { cell, publication, .. } => {
+                    self.freed_bytes += cost(&publication);
+                    self.freed_messages += 1;
                     self.report.lost += 1;
                     let why = PublishError::Stopped { maybe_delivered: false };
                     self.recorder.failed(&why, &self.shared.meters);
@@ -712,6 +718,8 @@ impl Driver {
         }
         for entry in self.pending.take_all() {
             let maybe_delivered = entry.attempts > 0;
+            self.freed_bytes += u64::from(entry.bytes);
+            self.freed_messages += 1;
             let error = if entry.is_stored() {
                 self.report.still_queued += 1;
                 PublishError::StillQueued { maybe_delivered }
@@ -725,8 +733,11 @@ impl Driver {
                 cell.finish(Err(Box::new(error)));
             }
         }
-        self.routes.end();
-        self.flushes.clear();
+        self.routes.end(&self.shared.counters);
+        // Nothing is pending any more, and who looks finds that.
+        self.settle();
+        self.shared.meters.oldest.set(0);
+        self.shared.meters.in_flight.set(0);
         if never_told {
             self.shared.ward.driver_gone();
             let reason = match self.engine.status().link {

@@ -183,11 +183,8 @@ async fn serve<H: Handler>(
     });
     let mut again: Option<Message> = None;
     loop {
-        let message = std::future::poll_fn(|cx| match (stopped.as_mut().poll(cx), again.take()) {
-            (Poll::Ready(()), _) => Poll::Ready(None),
-            (Poll::Pending, Some(failed)) => Poll::Ready(Some(failed)),
-            (Poll::Pending, None) => pin!(subscription.next()).poll(cx),
-        });
+        let message =
+            std::future::poll_fn(|cx| poll_task(&mut subscription, &mut again, stopped.as_mut(), cx));
         let Some(message) = message.await else { return };
         let mut receipt = message.clone();
         if attempt(&shared, &handler, message, time_limit).await {
@@ -218,6 +215,28 @@ async fn serve<H: Handler>(
     }
 }
 
+/// What the handler is called with next: a message it failed with, or a new one. `None` when it was taken away, or
+/// nothing follows.
+fn poll_task(
+    subscription: &mut Subscription,
+    again: &mut Option<Message>,
+    stopped: Pin<&mut impl Future<Output = ()>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Message>> {
+    let failed = again.take();
+    if stopped.poll(cx).is_ready() {
+        // Unread again: unacknowledged and in nobody's hands it would hold back all that come after it.
+        if let Some(failed) = failed {
+            subscription.put_back(failed);
+        }
+        return Poll::Ready(None);
+    }
+    match failed {
+        Some(failed) => Poll::Ready(Some(failed)),
+        None => pin!(subscription.next()).poll(cx),
+    }
+}
+
 /// When a handler that failed is called again.
 enum NextTry {
     Now,
@@ -234,14 +253,13 @@ async fn next_try(
     mut stopped: Pin<&mut impl Future<Output = ()>>,
 ) -> NextTry {
     let is_another = |state: &State| state.open_since().is_some_and(|since| Some(since) != link);
-    let mut states = shared.state.subscribe();
-    let mut waiting = pin!(states.wait_for(|state| is_another(state) || !state.is_connected()));
+    let mut waiting = pin!(shared.state.wait_for(|state| is_another(state) || !state.is_connected()));
     std::future::poll_fn(|cx| {
         if stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(NextTry::Stopped);
         }
         waiting.as_mut().poll(cx).map(|found| match found {
-            Ok(state) if state.is_connected() => NextTry::Now,
+            state if state.is_connected() => NextTry::Now,
             _ => NextTry::Never,
         })
     })
@@ -287,5 +305,39 @@ impl Future for CatchPanic<'_> {
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
             Err(_) => Poll::Ready(Err(Panicked)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use rejoin_core::MessageId;
+    use rejoin_core::text::Text;
+
+    use super::*;
+    use crate::route::Route;
+
+    /// The next link is there and the handler is taken away, between two looks.
+    #[tokio::test]
+    async fn a_message_that_waits_for_another_try_is_unread_again_when_its_handler_is_taken_away() {
+        let route = Arc::new(Route::new(1, true, 64));
+        let shared = Shared::for_tests(tokio::runtime::Handle::current());
+        let mut subscription = Subscription::new(shared, None, Arc::clone(&route), Vec::new());
+        let message = rejoin_core::Message {
+            id: Some(MessageId(7)),
+            topic: Text::from_static("t"),
+            payload: bytes::Bytes::new(),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            dup: false,
+            properties: None,
+        };
+        let mut again = Some(Message::new(message, None));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let stopped = pin!(std::future::ready(()));
+        assert!(matches!(poll_task(&mut subscription, &mut again, stopped, cx), Poll::Ready(None)));
+        drop(subscription);
+        assert_eq!(route.take_unread().pop_front().and_then(|message| message.id), Some(MessageId(7)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rejoin_core::MessageId;
@@ -30,21 +31,36 @@ pub struct Message {
     /// Properties (5.0), where there are any.
     pub properties: Option<Box<PublishProperties>>,
     id: Option<MessageId>,
-    ack: Option<AckHandle>,
+    /// Shared by all clones: whichever acknowledges first does.
+    ack: Option<Arc<AckHandle>>,
 }
 
-#[derive(Clone)]
 struct AckHandle {
     id: MessageId,
     shared: Arc<Shared>,
     route: Arc<Route>,
+    /// It was acknowledged, refused, or left to its copy.
+    done: AtomicBool,
+}
+
+impl AckHandle {
+    /// True for the first who is done with the message: another stream may wait for the same one, and what is done twice
+    /// here would be done in its name.
+    fn finish(&self) -> bool {
+        let first = !self.done.swap(true, Ordering::Relaxed);
+        if first {
+            self.route.acknowledged();
+        }
+        first
+    }
 }
 
 impl Message {
     pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<(&Arc<Shared>, &Arc<Route>)>) -> Self {
         let ack = match (core.id, acks_to) {
             (Some(id), Some((shared, route))) => {
-                Some(AckHandle { id, shared: Arc::clone(shared), route: Arc::clone(route) })
+                let (shared, route) = (Arc::clone(shared), Arc::clone(route));
+                Some(Arc::new(AckHandle { id, shared, route, done: AtomicBool::new(false) }))
             }
             _ => None,
         };
@@ -74,7 +90,8 @@ impl Message {
         std::str::from_utf8(&self.payload)
     }
 
-    /// Acknowledges a message of a subscription with `manual_ack()`; nothing to do for any other and at QoS 0.
+    /// Acknowledges a message of a subscription with `manual_ack()`; nothing to do for any other and at QoS 0. The first
+    /// answer counts, of all clones of a message: another one after it does nothing.
     ///
     /// After a reconnect an acknowledgement of QoS 1 is stale: the broker sends the message again, and the late
     /// call is counted and ignored. At QoS 2 it holds as long as the session.
@@ -92,7 +109,7 @@ impl Message {
     /// Nothing is acknowledged: the copy that the broker sends will be.
     pub(crate) fn leave_to_its_copy(&self) {
         if let Some(ack) = &self.ack {
-            ack.route.acknowledged();
+            ack.finish();
         }
     }
 
@@ -103,8 +120,9 @@ impl Message {
     }
 
     fn answer(&self, reason: ReasonCode) {
-        if let Some(ack) = &self.ack {
-            ack.route.acknowledged();
+        if let Some(ack) = &self.ack
+            && ack.finish()
+        {
             ack.shared.push_always(Command::Ack { id: ack.id, reason });
         }
     }

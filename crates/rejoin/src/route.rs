@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use rejoin_core::codec::packet::PublishProperties;
+use rejoin_core::text::Text;
 use rejoin_core::{Message, MessageId};
 
 use crate::health::Gap;
@@ -17,6 +19,14 @@ pub(crate) const DEFAULT_CAPACITY: usize = 16_384;
 
 /// How many bytes of unread messages a stream holds before QoS 0 is dropped.
 const CAPACITY_BYTES: usize = 64 * 1024 * 1024;
+
+/// A stream with this many unread messages, or bytes of them, is behind: what comes next in small batches is copied. What
+/// it was read into has up to 64 KiB, and one small message would keep all of them. Before that, nothing is copied.
+const BEHIND: usize = 1_024;
+const BEHIND_BYTES: usize = 1024 * 1024;
+
+/// A batch of fewer bytes is small. A larger one keeps no more than four times its size.
+const SMALL_BATCH_BYTES: usize = 16 * 1024;
 
 /// One stream's end of the driver.
 #[derive(Debug)]
@@ -71,20 +81,43 @@ struct Inner {
 }
 
 impl Inner {
-    /// One by one, and says how many were dropped.
-    fn append(&mut self, batch: &mut VecDeque<Message>, capacity: usize) -> u64 {
+    /// One by one, and says how many were dropped. `small`: the batch is a small part of what it was read into.
+    fn append(&mut self, batch: &mut VecDeque<Message>, small: bool, capacity: usize) -> u64 {
         let mut dropped = 0;
-        for message in batch.drain(..) {
+        for mut message in batch.drain(..) {
             let full = self.queue.len() >= capacity || self.bytes >= CAPACITY_BYTES;
             if full && message.id.is_none() {
                 dropped += 1;
                 continue;
             }
             self.bytes += size(&message);
+            if small && (self.queue.len() >= BEHIND || self.bytes >= BEHIND_BYTES) {
+                unshare(&mut message);
+            }
             self.queue.push_back(message);
         }
         dropped
     }
+}
+
+/// Copies a message out of what it was read into.
+fn unshare(message: &mut Message) {
+    let copy = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+    let copy_text = |text: &mut Text| {
+        // It was a text before.
+        if let Ok(copy) = Text::new(Bytes::copy_from_slice(text.as_bytes())) {
+            *text = copy;
+        }
+    };
+    copy_text(&mut message.topic);
+    copy(&mut message.payload);
+    let Some(properties) = &mut message.properties else { return };
+    properties.response_topic.iter_mut().chain(&mut properties.content_type).for_each(copy_text);
+    properties.user_properties.iter_mut().for_each(|(name, value)| {
+        copy_text(name);
+        copy_text(value);
+    });
+    properties.correlation_data.iter_mut().for_each(copy);
 }
 
 /// What an unread message counts, in bytes.
@@ -134,7 +167,7 @@ impl Route {
                 std::mem::swap(&mut inner.queue, batch);
                 inner.bytes = bytes;
             } else {
-                given.dropped = inner.append(batch, self.capacity);
+                given.dropped = inner.append(batch, bytes < SMALL_BATCH_BYTES, self.capacity);
             }
             given.crowded = inner.queue.len() > self.capacity / 2 || inner.bytes > CAPACITY_BYTES / 2;
             inner.crowded = given.crowded;
@@ -191,6 +224,14 @@ impl Route {
         std::mem::swap(&mut inner.queue, local);
         (inner.bytes, inner.replaced, inner.oldest) = (0, 0, None);
         Poll::Ready(Some(std::mem::take(&mut inner.crowded)))
+    }
+
+    /// Nothing happens for a while: gives back the room that a burst took.
+    pub(crate) fn rest(&self) {
+        let mut inner = lock(&self.inner);
+        if inner.queue.is_empty() {
+            inner.queue.shrink_to_fit();
+        }
     }
 
     /// Puts back what a stream swapped out and did not hand to the application.
@@ -299,9 +340,9 @@ fn says_the_same(one: &Message, other: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use std::sync::Arc;
+
     use rejoin_core::codec::packet::Qos;
-    use rejoin_core::text::Text;
 
     use super::*;
 
@@ -326,6 +367,54 @@ mod tests {
         assert_eq!(given.dropped, 1);
         assert_eq!(route.dropped(), 1);
         assert_eq!(route.take_unread().len(), 5);
+    }
+
+    impl Route {
+        pub(crate) fn room(&self) -> usize {
+            lock(&self.inner).queue.capacity()
+        }
+    }
+
+    /// What a message was read into, alive as long as it is counted.
+    struct Buffer {
+        _alive: Arc<()>,
+        bytes: Vec<u8>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    /// In a buffer of its own, as if read alone.
+    fn read_alone(alive: &Arc<()>, payload: usize) -> Message {
+        let bytes = vec![b'x'; 64 * 1024];
+        let buffer = Bytes::from_owner(Buffer { _alive: Arc::clone(alive), bytes });
+        let text = |length| Text::new(buffer.slice(..length)).unwrap();
+        let properties = PublishProperties {
+            response_topic: Some(text(3)),
+            content_type: Some(text(4)),
+            correlation_data: Some(buffer.slice(..5)),
+            user_properties: vec![(text(1), text(2))],
+            ..Default::default()
+        };
+        let payload = buffer.slice(9..9 + payload);
+        Message { topic: text(9), payload, properties: Some(Box::new(properties)), ..message(None) }
+    }
+
+    #[test]
+    fn a_stream_that_is_behind_does_not_keep_a_whole_buffer_for_each_small_message() {
+        let small = SMALL_BATCH_BYTES - 10;
+        for (payload, kept) in [(41, BEHIND), (small, BEHIND_BYTES / small), (small + 1, BEHIND + 100)] {
+            let (route, alive) = (Route::new(1, false, 2 * BEHIND), Arc::new(()));
+            for _ in 0..BEHIND + 100 {
+                let message = read_alone(&alive, payload);
+                route.give(&mut VecDeque::from([message.clone()]));
+                assert_eq!(lock(&route.inner).queue.back(), Some(&message));
+            }
+            assert_eq!(Arc::strong_count(&alive) - 1, kept, "buffers, at {payload} bytes");
+        }
     }
 
     #[test]

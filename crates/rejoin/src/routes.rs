@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::command::{Counters, Leave, Leaving, Wishes};
 use crate::health::Gap;
-use crate::route::Route;
+use crate::route::{Given, Route};
 
 /// One filter on the broker, for all who asked for it.
 struct Wish {
@@ -43,6 +43,15 @@ struct Slot {
 }
 
 impl Slot {
+    /// Hands everything staged to the stream, and counts what that drops.
+    fn hand_over(&mut self, counters: &Counters) -> Given {
+        let given = self.route.give(&mut self.staged);
+        if given.dropped > 0 {
+            counters.dropped_qos0.fetch_add(given.dropped, Ordering::Relaxed);
+        }
+        given
+    }
+
     /// A message that comes again takes the place of its earlier copy, if that one is unread: a stream that is read
     /// slowly does not grow with every link of a session.
     fn replace(&mut self, earlier: MessageId, message: Message) -> Result<(), Message> {
@@ -223,7 +232,7 @@ impl Routes {
             self.fallback = None;
         }
         self.touched.retain(|touched| *touched != index);
-        slot.route.give(&mut slot.staged);
+        slot.hand_over(counters);
         self.orphan(slot, matches!(how, Leaving::Detach), now, counters);
         let mut partings = Vec::new();
         let (detach, mut reply) = match how {
@@ -318,11 +327,11 @@ impl Routes {
     }
 
     /// Messages of a filter may be missing: told to its streams, in its place among the messages.
-    pub(crate) fn gap(&mut self, id: SubscriptionId, gap: Gap) {
+    pub(crate) fn gap(&mut self, id: SubscriptionId, gap: Gap, counters: &Counters) {
         let Some(wish) = self.wishes.get(&id) else { return };
         for (slot, _) in &wish.listeners {
             if let Some(slot) = self.slots.get_mut(*slot).and_then(Option::as_mut) {
-                slot.route.give(&mut slot.staged);
+                slot.hand_over(counters);
                 slot.route.gap(gap);
             }
         }
@@ -429,11 +438,9 @@ impl Routes {
         let mut wait = false;
         for index in self.touched.drain(..) {
             let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { continue };
-            let given = slot.route.give(&mut slot.staged);
-            self.fed = true;
-            if given.dropped > 0 {
-                counters.dropped_qos0.fetch_add(given.dropped, Ordering::Relaxed);
-            }
+            // Empty where a gap came in between: then the stream has had its messages.
+            self.fed |= !slot.staged.is_empty();
+            let given = slot.hand_over(counters);
             slot.crowded = given.crowded;
             slot.impatient &= given.crowded;
             wait |= given.crowded && !slot.impatient;
@@ -444,6 +451,22 @@ impl Routes {
     /// Whether a stream got messages since this was last asked.
     pub(crate) fn take_fed(&mut self) -> bool {
         std::mem::take(&mut self.fed)
+    }
+
+    /// Nothing happens for a while: gives back the room that a burst took.
+    pub(crate) fn rest(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            if slot.staged.is_empty() {
+                slot.staged.shrink_to_fit();
+            }
+            if slot.untaken.is_empty() {
+                slot.untaken.shrink_to_fit();
+            }
+            slot.route.rest();
+        }
+        self.targets = Vec::new();
+        self.touched.shrink_to_fit();
+        self.acks.shrink_to_fit();
     }
 
     /// Streams that are still full had their time.
@@ -528,9 +551,9 @@ impl Routes {
     }
 
     /// No message follows, and no answer.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, counters: &Counters) {
         for slot in self.slots.iter_mut().flatten() {
-            slot.route.give(&mut slot.staged);
+            slot.hand_over(counters);
             slot.route.end();
         }
         self.wishes.clear();
@@ -553,4 +576,50 @@ const fn request_for(
     user_properties: UserProperties,
 ) -> SubscribeRequest {
     SubscribeRequest { id, filter, options, user_properties }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::command;
+
+    /// It goes round: staged, unread, and in the hands of the stream.
+    #[test]
+    fn the_room_of_a_burst_is_given_back() {
+        let (mut routes, counters) = (Routes::new(Duration::ZERO, Timestamp::ZERO), Counters::default());
+        let route = Arc::new(Route::new(1, false, 10_000));
+        let (granted, _answer) = watch::channel(None);
+        let filter = TopicFilter::try_from("t").unwrap();
+        let filters = vec![command::Wish { filter, options: SubscriptionOptions::default(), granted }];
+        routes.subscribe(Wishes { route: Arc::clone(&route), filters, user_properties: Vec::new() });
+        let mut local = VecDeque::new();
+        for _ in 0..3 {
+            for _ in 0..1_000 {
+                let message = Message {
+                    id: None,
+                    topic: Text::from_static("t"),
+                    payload: bytes::Bytes::new(),
+                    qos: Qos::AtMostOnce,
+                    retain: false,
+                    dup: false,
+                    properties: None,
+                };
+                routes.dispatch(message, Timestamp::ZERO, &counters);
+            }
+            routes.flush(&counters);
+            assert!(route.poll_swap(&mut local, &std::task::Context::from_waker(Waker::noop())).is_ready());
+            local.clear();
+        }
+        assert!(routes.room() >= 1_000, "nothing to give back");
+        routes.rest();
+        assert_eq!(routes.room(), 0);
+    }
+
+    impl Routes {
+        fn room(&self) -> usize {
+            self.slots.iter().flatten().map(|slot| slot.staged.capacity() + slot.route.room()).sum()
+        }
+    }
 }

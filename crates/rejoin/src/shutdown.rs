@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::command::{Command, Shared};
 use crate::error::ShutdownError;
+use crate::news;
 
 /// How long a shutdown drains when no other time is given.
 pub const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
@@ -54,18 +55,14 @@ impl Ending {
     }
 
     async fn wait(&self) -> ShutdownReport {
-        loop {
-            // Hears of what comes after this line, so of all that the next one does not see.
-            let came = self.came.notified();
-            if let Some(report) = self.report.get() {
-                return *report;
-            }
-            came.await;
-        }
+        news::found(&self.came, || self.report.get().copied()).await
     }
 }
 
 /// A shutdown, begun when it is awaited. See [`crate::Client::shutdown`].
+///
+/// The limit is kept by the client's task: without one, that is between [`crate::Builder::prepare`] and
+/// [`crate::Prepared::start`], nothing ends it.
 #[must_use = "a shutdown begins when it is awaited"]
 #[derive(Debug)]
 pub struct Shutdown {

@@ -163,7 +163,8 @@ pub struct State {
     pub maximum_packet_size: Option<u32>,
     /// Servers do not have to prove who they are: TLS verification was switched off.
     pub unverified: bool,
-    /// Grows with every change but those of `heard`, `ahead` and `queue_bytes`.
+    /// Grows with every change but those of `heard` and of how full the queue is: `ahead`, `queue_bytes`, `queue_full`, and
+    /// with these [`State::outlook`].
     pub revision: u64,
 }
 

@@ -34,7 +34,7 @@ impl Driver {
         // Those the broker was not asked for again, because it kept the session.
         for (id, qos) in self.routes.granted() {
             if let Some(gap) = self.gaps.granted(id, true, qos == Qos::AtMostOnce, now) {
-                self.routes.gap(id, gap);
+                self.routes.gap(id, gap, &self.shared.counters);
             }
         }
         if let Some(Gap { from, to, cause }) = self.gaps.all_answered(now) {
@@ -48,7 +48,7 @@ impl Driver {
         self.shared.ward.granted(filter);
         let before = self.routes.was_granted(id);
         if let Some(gap) = self.gaps.granted(id, before, *qos == Qos::AtMostOnce, SystemTime::now()) {
-            self.routes.gap(id, gap);
+            self.routes.gap(id, gap, &self.shared.counters);
         }
     }
 }

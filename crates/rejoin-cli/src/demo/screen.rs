@@ -272,7 +272,7 @@ mod tests {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::builder(&format!("mqtt://{closed}")).start().unwrap();
         let mut states = client.state_watch();
-        states.wait_for(|state| matches!(state.link, Link::Waiting { .. })).await.unwrap().clone()
+        states.wait_for(|state| matches!(state.link, Link::Waiting { .. })).await.unwrap()
     }
 
     fn picture(state: &State, width: u16, height: u16) -> Vec<String> {

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rejoin::{Client, Event, Events, PublishError, Qos, Session, State, Subscription};
+use rejoin::{Client, Event, Events, PublishError, Qos, Session, State, StateWatch, Subscription};
 use rejoin_lab::{
     Auditor, BrokerServer, Direction, Ending, Fault as ProxyFault, Manners, PacketKind, Proxy,
     Times as Count, Verdict,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::clock::Clock;
@@ -316,16 +316,16 @@ async fn listen(mut subscription: Subscription, auditor: Auditor, heard: Arc<Mut
     }
 }
 
-async fn watch_claims(mut states: watch::Receiver<State>, claims: Arc<Mutex<Vec<(Instant, Lamp)>>>) {
+async fn watch_claims(mut states: StateWatch, claims: Arc<Mutex<Vec<(Instant, Lamp)>>>) {
     loop {
-        let lamp = Lamp::from(&states.borrow_and_update().link);
+        let lamp = Lamp::from(&states.state().link);
         {
             let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
             if claims.last().is_none_or(|(_, last)| *last != lamp) {
                 claims.push((Instant::now(), lamp));
             }
         }
-        if states.changed().await.is_err() {
+        if states.changed().await.is_none() {
             return;
         }
     }

@@ -118,7 +118,7 @@ pub(crate) async fn limited<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) async fn state(client: &Client, what: &str, wanted: impl Fn(&State) -> bool) -> State {
     let mut states = client.state_watch();
     let found = limited(what, states.wait_for(|state| wanted(state))).await;
-    found.expect("the client lives").clone()
+    found.expect("it comes before the end")
 }
 
 /// The client, and what it tells from its first event on.

@@ -11,14 +11,13 @@ use crate::events::Event;
 impl Driver {
     /// The engine answers for a message.
     pub(super) fn outcome(&mut self, id: PublishId, outcome: Outcome) {
-        if self.closing {
-            match outcome {
-                Outcome::Sent | Outcome::Delivered(_) => self.report.delivered += 1,
-                // Counted when it is known whether the store has it.
-                Outcome::Stopped { .. } if self.storage.is_some() => {}
-                Outcome::Stopped { maybe_delivered } => self.count_lost(maybe_delivered),
-                _ => {}
-            }
+        match outcome {
+            Outcome::Sent | Outcome::Delivered(_) if self.closing => self.report.delivered += 1,
+            // Counted when it is known whether the store has it.
+            Outcome::Stopped { .. } if self.storage.is_some() => {}
+            // Whether the end was asked for or not.
+            Outcome::Stopped { maybe_delivered } => self.count_lost(maybe_delivered),
+            _ => {}
         }
         if let (Outcome::Stopped { maybe_delivered }, Some(storage)) = (&outcome, &mut self.storage) {
             storage.part(id, *maybe_delivered);

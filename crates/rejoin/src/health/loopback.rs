@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use rejoin_core::codec::packet::Qos;
 use rejoin_core::{ConfigError, Publication, TopicFilter, TopicName};
-use tokio::sync::watch;
 
 use super::vitals::Loop;
 use crate::client::Client;
@@ -91,14 +90,10 @@ impl Restarts {
 
 /// Sends a message each time and waits for it, for as long as the client lives. `inbox` is a stream of the topic.
 async fn run(shared: Weak<Shared>, setting: Loopback, mut inbox: Subscription) {
-    let mut states = match shared.upgrade() {
-        Some(shared) => shared.state.subscribe(),
-        None => return,
-    };
     let mut restarts = Restarts::default();
     loop {
         let began = Instant::now();
-        let pause = match turn(&shared, &setting, &mut inbox, &mut states).await {
+        let pause = match turn(&shared, &setting, &mut inbox).await {
             Turn::Ended => return,
             Turn::Refused(why) => {
                 // The wish goes with the stream, or the client would never be ready again.
@@ -141,30 +136,26 @@ enum Turn {
     Ended,
 }
 
-async fn turn(
-    shared: &Weak<Shared>,
-    setting: &Loopback,
-    inbox: &mut Subscription,
-    states: &mut watch::Receiver<State>,
-) -> Turn {
+async fn turn(shared: &Weak<Shared>, setting: &Loopback, inbox: &mut Subscription) -> Turn {
     // Only an open link on which our own subscription is granted can bring it back; the others are no concern of ours.
-    match states.wait_for(|state| state.is_connection_open() || !state.is_connected()).await {
-        Ok(state) if state.is_connection_open() => {}
-        _ => return Turn::Ended,
+    let Some(waits) = shared.upgrade() else { return Turn::Ended };
+    let state = waits.state.wait_for(|state| state.is_connection_open() || !state.is_connected()).await;
+    if !state.is_connected() {
+        return Turn::Ended;
     }
+    drop(waits);
     match inbox.wait_granted(AGAIN).await {
         Ok(()) => {}
         Err(SubscribeError::Elapsed { .. }) => return Turn::NotNow,
         Err(SubscribeError::Stopped) => return Turn::Ended,
         Err(refused) => return Turn::Refused(refused),
     }
-    let link = states.borrow_and_update().open_since();
     let payload = format!("rejoin loopback {:016x}", fastrand::u64(..));
     let publication =
         Publication { qos: Qos::AtMostOnce, ..Publication::new(setting.topic.clone(), payload.clone()) };
-    let sent = {
+    let (link, sent) = {
         let Some(shared) = shared.upgrade() else { return Turn::Ended };
-        shared.enqueue_beside(publication, BEHIND_MAX)
+        (shared.state.look(State::open_since), shared.enqueue_beside(publication, BEHIND_MAX))
     };
     match sent {
         Err(_) => return Turn::Ended,
@@ -189,7 +180,7 @@ async fn turn(
         }
         // A link that was lost meanwhile is no news about the broker, nor is one we do not read from.
         let Some(shared) = shared.upgrade() else { return Turn::Ended };
-        if link.is_none() || states.borrow().open_since() != link || shared.is_held_up() {
+        if link.is_none() || shared.state.look(State::open_since) != link || shared.is_held_up() {
             return Turn::NoNews;
         }
         if shared.last_message().is_none_or(|at| at < waits) {

@@ -26,13 +26,13 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Watching {
     health: watch::Sender<Health>,
-    board: Mutex<Board>,
+    shown: Mutex<Shown>,
     /// True once the task is over, and what was learned written.
     over: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
-struct Board {
+struct Shown {
     alerts: Vec<AlertStatus>,
     baselines: Vec<BaselineStatus>,
 }
@@ -43,11 +43,11 @@ impl Watching {
     }
 
     pub(crate) fn alerts(&self) -> Vec<AlertStatus> {
-        lock(&self.board).alerts.clone()
+        lock(&self.shown).alerts.clone()
     }
 
     pub(crate) fn baselines(&self) -> Vec<BaselineStatus> {
-        lock(&self.board).baselines.clone()
+        lock(&self.shown).baselines.clone()
     }
 
     /// Waits until what was learned is written, for no longer than a working disk takes.
@@ -60,8 +60,8 @@ impl Watching {
     pub(crate) fn slow(&self) -> Vec<String> {
         let latency =
             |alert: &&AlertStatus| matches!(alert.signal, Signal::PingRoundTrip | Signal::AckLatency);
-        let board = lock(&self.board);
-        let firing = board.alerts.iter().filter(|alert| alert.state == AlertState::Firing);
+        let shown = lock(&self.shown);
+        let firing = shown.alerts.iter().filter(|alert| alert.state == AlertState::Firing);
         firing.filter(latency).map(|alert| alert.evidence.clone()).collect()
     }
 }
@@ -73,7 +73,7 @@ pub(crate) fn start(shared: &Arc<Shared>, alerts: Option<Alerts>) -> &Watching {
         events = Some(shared.events.subscribe());
         Box::new(Watching {
             health: watch::Sender::new(shared.health()),
-            board: Mutex::default(),
+            shown: Mutex::default(),
             over: watch::Sender::new(false),
         })
     });
@@ -236,7 +236,7 @@ impl Observer {
             };
             let changed = watcher.look(state.client_id.as_str(), &seen, now);
             if let Some(watching) = shared.ward.watching.get() {
-                *lock(&watching.board) = Board { alerts: watcher.alerts(), baselines: watcher.baselines() };
+                *lock(&watching.shown) = Shown { alerts: watcher.alerts(), baselines: watcher.baselines() };
             }
             for alert in changed {
                 self.tell(shared, &Event::Alert { alert: Box::new(alert) });

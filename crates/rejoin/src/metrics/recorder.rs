@@ -139,7 +139,7 @@ impl Recorder {
                 meters.trouble.pen().link_ends[names::link_end(&shutdown)].add(1);
             }
             // Told by whoever knows what a subscription may have missed.
-            event if event.name() == "gap" => meters.trouble.pen().gaps.add(1),
+            Event::Gap { .. } => meters.trouble.pen().gaps.add(1),
             _ => {}
         }
     }

@@ -56,6 +56,56 @@ async fn the_report_tells_what_was_delivered_and_what_is_lost() {
 }
 
 #[tokio::test]
+async fn the_report_of_a_client_that_stopped_by_itself_tells_what_is_lost() {
+    let listener = Listener::bind().await;
+    let client = listener.client().never_reconnect().max_in_flight(2).start().unwrap();
+    let mut peer = listener.open(false).await;
+    let deliveries: Vec<_> = ["1", "2", "3"]
+        .into_iter()
+        .map(|payload| client.publish("a", payload).qos(Qos::AtLeastOnce).enqueue().unwrap())
+        .collect();
+    for _ in 0..2 {
+        peer.publish().await;
+    }
+    peer.reset();
+    for delivery in deliveries {
+        let ended = limited(delivery).await;
+        assert!(matches!(ended, Err(PublishError::Stopped { .. })), "{ended:?}");
+    }
+    let report = limited(client.shutdown().into_future()).await;
+    assert_eq!((report.delivered, report.lost, report.maybe_delivered), (0, 3, 2));
+    assert!(matches!(report.into_result(), Err(Error::Shutdown(_))));
+}
+
+/// Between the end of the client and that of its connection, which the broker keeps open for a moment.
+#[tokio::test]
+async fn what_a_client_accepted_after_it_stopped_by_itself_is_in_its_report() {
+    let listener = Listener::bind().await;
+    let client = listener.client().never_reconnect().start().unwrap();
+    let mut peer = listener.open(false).await;
+    limited(client.wait_open(LIMIT)).await.unwrap();
+    // Only a client sends that: it says so and goes.
+    peer.send(Packet::PingReq).await;
+    assert!(matches!(peer.next_or_end().await, Some(Packet::Disconnect(_))));
+    let why = limited(client.wait_ready(LIMIT)).await.unwrap_err();
+    assert!(matches!(why, WaitError::Stopped(StopReason::NoReconnect(_))), "{why:?}");
+    let delivery = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let ended = limited(delivery).await;
+    assert!(matches!(ended, Err(PublishError::Stopped { maybe_delivered: false })), "{ended:?}");
+    drop(peer);
+    let report = limited(client.shutdown().into_future()).await;
+    assert_eq!((report.lost, report.maybe_delivered), (1, 0));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_change_of_a_stopped_client_does_not_wait_for_ever() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    limited(client.shutdown().within(Duration::ZERO).into_future()).await;
+    assert!(!limited(client.changed()).await.is_connected());
+}
+
+#[tokio::test]
 async fn disconnect_is_always_written_when_the_socket_takes_it() {
     let listener = Listener::bind().await;
     for _ in 0..50 {
@@ -108,6 +158,10 @@ fn dropping_the_runtime_ends_every_handle() {
         assert_eq!(waited, WaitError::Stopped(StopReason::Shutdown));
         let report = limited(client.shutdown().into_future()).await;
         assert_eq!((report.lost, report.maybe_delivered, report.clean), (2, 1, false));
+        limited(client.flush(LIMIT)).await.unwrap();
+        let figures = client.metrics();
+        assert_eq!((client.pending_count(), figures.queue_messages, figures.in_flight), (0, 0, 0));
+        assert_eq!((figures.queue_bytes, figures.queue_oldest_age), (0, None));
     });
 }
 

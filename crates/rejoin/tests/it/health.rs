@@ -231,6 +231,33 @@ async fn a_lost_session_is_a_gap_in_its_place_among_the_messages() {
 }
 
 #[tokio::test]
+async fn a_gap_is_told_though_the_link_that_found_it_died_before_its_suback() {
+    let listener = Listener::bind().await;
+    let kept = Session::kept_for(Duration::from_secs(600));
+    let client = listener.client().client_id("gap").session(kept).start().unwrap();
+    let mut events = client.events();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap().with_gaps();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    event(&mut events, "resubscribed").await;
+    let heard = std::time::SystemTime::now();
+    peer.reset();
+    // The session is gone, and the link before it was asked for anything.
+    let mut peer = listener.open(false).await;
+    assert!(matches!(peer.next().await, Packet::Subscribe(_)));
+    peer.reset();
+    // The session of that link is there.
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    let Event::Gap { from, cause, .. } = event(&mut events, "gap").await else { unreachable!() };
+    assert_eq!(cause, GapCause::SessionLost);
+    assert!(from.unwrap() <= heard + Duration::from_millis(50), "from the loss of the first link");
+    let Some(Item::Gap(gap)) = limited(stream.next()).await else { panic!("in the stream, too") };
+    assert_eq!((gap.from, gap.cause), (from, cause));
+    assert_eq!(client.metrics().subscription_gaps, 1);
+}
+
+#[tokio::test]
 async fn at_qos_0_every_outage_is_a_gap() {
     let listener = Listener::bind().await;
     let client = listener.client().client_id("gap").start().unwrap();

@@ -67,6 +67,33 @@ async fn a_handler_that_never_returns_and_one_that_panics() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_state_that_does_not_end() {
+    let listener = Listener::bind().await;
+    let client = listener.client().own_thread().ping_after(Duration::from_millis(50)).start().unwrap();
+    let peer = listener.open(false).await;
+    limited(client.wait_open(LIMIT)).await.unwrap();
+    let (release, blocked) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    let mut states = client.state_watch();
+    let look = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        drop(runtime.block_on(states.wait_for(move |_| {
+            let _ = entered.send(());
+            let _ = blocked.recv();
+            true
+        })));
+    });
+    tokio::task::spawn_blocking(move || inside.recv_timeout(LIMIT)).await.unwrap().unwrap();
+    // The state changes meanwhile.
+    peer.reset();
+    let mut peer = listener.open(true).await;
+    pings_go_on(&mut peer).await;
+    assert!(client.is_connection_open());
+    drop(release);
+    tokio::task::spawn_blocking(|| look.join().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_callback_that_blocks_its_thread() {
     let listener = Listener::bind().await;
     let (release, blocked) = mpsc::channel::<()>();

@@ -143,8 +143,15 @@ impl Peer {
     }
 
     pub(crate) async fn send(&mut self, packet: Packet) {
+        self.send_together(&[packet]).await;
+    }
+
+    /// In one write.
+    pub(crate) async fn send_together(&mut self, packets: &[Packet]) {
         let mut out = BytesMut::new();
-        encode(&packet, self.version, &mut out).unwrap();
+        for packet in packets {
+            encode(packet, self.version, &mut out).unwrap();
+        }
         match &mut self.stream {
             Stream::Tcp(stream) => limited(stream.write_all(&out)).await.unwrap(),
             Stream::Other(stream) => {

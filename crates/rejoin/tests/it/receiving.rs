@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rejoin::{Qos, ReasonCode};
-use rejoin_core::codec::packet::{Packet, PublishProperties};
+use rejoin_core::codec::packet::{Packet, PublishProperties, SubAck};
 
+use crate::links::event;
 use crate::peer::{Listener, for_subscription, limited, message};
 
 /// Long enough that a wrong packet would have come; nothing depends on it when all is well.
@@ -51,6 +52,30 @@ async fn a_manual_ack_after_a_reconnect_is_stale() {
     let answer = peer.puback().await;
     // [MQTT-4.8.2-6]
     assert_eq!((answer.packet_id.get(), answer.reason), (1, ReasonCode::PAYLOAD_FORMAT_INVALID));
+}
+
+#[tokio::test]
+async fn acknowledging_twice_does_not_acknowledge_for_another_stream() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut wide = client.subscribe("#", Qos::AtLeastOnce).manual_ack().declare().unwrap();
+    let mut narrow = client.subscribe("a/+", Qos::AtLeastOnce).manual_ack().declare().unwrap();
+    let mut peer = listener.open(false).await;
+    let mut granted = 0;
+    while granted < 2 {
+        granted += peer.grant().await.0.len();
+    }
+    peer.send(Packet::Publish(message("a/b", "both", Qos::AtLeastOnce, 5))).await;
+    let seen = limited(wide.next()).await.unwrap();
+    seen.clone().ack();
+    seen.ack();
+    peer.nothing_for(A_WHILE).await;
+    let seen = limited(narrow.next()).await.unwrap();
+    seen.reject(ReasonCode::QUOTA_EXCEEDED);
+    seen.ack();
+    let answer = peer.puback().await;
+    assert_eq!((answer.packet_id.get(), answer.reason), (5, ReasonCode::QUOTA_EXCEEDED));
+    assert_eq!(client.stats().engine.stale_acks, 0);
 }
 
 #[tokio::test]
@@ -131,6 +156,28 @@ async fn qos_0_beyond_the_bound_is_dropped_and_counted() {
     assert_eq!(read + stream.dropped(), 50);
     assert_eq!(read, 10);
     assert_eq!(client.stats().dropped_qos0, 40);
+}
+
+#[tokio::test]
+async fn what_is_dropped_just_before_a_gap_is_counted_like_any_other() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut events = client.events();
+    let stream = client.subscribe("a", Qos::AtMostOnce).capacity(1).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtMostOnce, 0))).await;
+    // FIN, not a reset: what was sent is read first.
+    drop(peer);
+    let mut peer = listener.open(true).await;
+    let Packet::Subscribe(asked) = peer.next().await else { panic!("it asks again") };
+    let answer = SubAck { packet_id: asked.packet_id, properties: None, reasons: vec![ReasonCode::SUCCESS] };
+    // In one read: the message is on its way to the stream when the gap comes.
+    let message = Packet::Publish(message("a", "2", Qos::AtMostOnce, 0));
+    peer.send_together(&[message, Packet::SubAck(answer)]).await;
+    event(&mut events, "gap").await;
+    assert_eq!(stream.dropped(), 1);
+    assert_eq!((client.stats().dropped_qos0, client.metrics().handler_dropped), (1, 1));
 }
 
 #[tokio::test]
