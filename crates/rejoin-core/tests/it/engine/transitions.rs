@@ -144,7 +144,7 @@ fn the_state_is_the_one_that_an_event_tells_of() {
         properties: ConnAckProperties::default(),
     }));
     let mut bytes = bytes::BytesMut::new();
-    codec::encode(&packet, codec::packet::Version::V5, &mut bytes).unwrap();
+    codec::encode(&packet, Version::V5, &mut bytes).unwrap();
     let now = b.now();
     b.engine.handle(Input::Received(bytes.freeze()), now);
     let mut opened = 0;
