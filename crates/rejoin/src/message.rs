@@ -56,6 +56,7 @@ impl AckHandle {
 }
 
 impl Message {
+    #[inline]
     pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<(&Arc<Shared>, &Arc<Route>)>) -> Self {
         let ack = match (core.id, acks_to) {
             (Some(id), Some((shared, route))) => {
