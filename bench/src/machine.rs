@@ -32,7 +32,8 @@ pub(crate) fn machine() -> String {
 
 /// The compiler of this build, as `rustc 1.95.0`: another one makes other instructions of the same source.
 pub(crate) fn compiler() -> String {
-    let told = Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    let told =
+        Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&told).split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 

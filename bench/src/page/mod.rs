@@ -15,6 +15,8 @@ use std::path::Path;
 const COUNTING: &str = include_str!("counting.md");
 /// Nor do other clients have the same queue: `memory_figures` of rejoin-lab takes it.
 const WAITING: &str = include_str!("waiting.md");
+/// What a run cannot say of its own figures.
+const BEHIND: &str = include_str!("behind.md");
 const METHOD: &str = include_str!("method.md");
 
 /// One row, for the screen.
@@ -51,7 +53,7 @@ fn text(all: &[Figures]) -> String {
         {missing}{goals}\n\
         ![rates as multiples of rumqttc](performance.svg)\n\n\
         ![round trips, returns and idle connections](performance-recovery.svg)\n\n\
-        ## Figures\n\n{tables}{WAITING}\n{COUNTING}\n{METHOD}\nThe machine of this page: {machine}.\n\n\
+        ## Figures\n\n{tables}{BEHIND}\n{WAITING}\n{COUNTING}\n{METHOD}\nThe machine of this page: {machine}.\n\n\
         ## The clients\n\n{clients}",
         goals = goals::section(all),
         machine = machine::machine(),
