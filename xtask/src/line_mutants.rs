@@ -228,14 +228,18 @@ impl State {
             let row = format!("lives\t{file}\t{name}\t{seeds}\t{why}");
             let _ = writeln!(rows, "{}", row.trim_end());
         }
-        let page = format!("{HEAD}{}", self.page(all));
+        let is_changed = |(file, tried): &(&String, &Tried)| {
+            fs::read_to_string(root.join(file)).is_ok_and(|text| hash(&text) != tried.hash)
+        };
+        let page = format!("{HEAD}{}", self.page(all, self.files.iter().filter(is_changed).count()));
         for (name, text) in [(STATE, rows), (PAGE, page)] {
             fs::write(root.join(name), text).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
     }
 
-    fn page(&self, all: usize) -> String {
+    /// `changed`: files that are not what they were when they were tried.
+    fn page(&self, all: usize, changed: usize) -> String {
         let (mut rows, mut seen, mut total) = (String::new(), 0, 0);
         for (file, tried) in &self.files {
             let of_file = |survivor: &&Survivor| survivor.file == *file;
@@ -250,7 +254,7 @@ impl State {
         }
         let share = seen as f64 * 100.0 / (total.max(1)) as f64;
         let mut page = format!(
-            "{} of {all} files tried: {seen} of {total} changes are seen, {share:.1} %.\n\n\
+            "{} of {all} files tried, {changed} of them changed since: {seen} of {total} changes are seen, {share:.1} %.\n\n\
              | file | changes | a test fails | a test hangs | seen by the simulation | seen by nothing |\n\
              |---|---:|---:|---:|---:|---:|\n{rows}\n## Seen by nothing\n\n\
              | change | why it lives |\n|---|---|\n",
@@ -408,8 +412,11 @@ mod tests {
                 why: why.to_owned(),
             });
         }
-        let page = state.page(19);
-        assert!(page.contains("1 of 19 files tried: 8 of 10 changes are seen, 80.0 %"), "{page}");
+        let page = state.page(19, 1);
+        assert!(
+            page.contains("1 of 19 files tried, 1 of them changed since: 8 of 10 changes are seen, 80.0 %"),
+            "{page}"
+        );
         assert!(page.contains("| `link/mod.rs` | 10 | 6 | 1 | 1 | 2 |"), "{page}");
         assert!(
             page.contains("| `link/mod.rs:1:1: replace a \\|\\| b with a` | a matter of speed |"),
