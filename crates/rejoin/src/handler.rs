@@ -313,10 +313,10 @@ mod tests {
     use std::task::Waker;
 
     use rejoin_core::MessageId;
-    use rejoin_core::text::Text;
 
     use super::*;
     use crate::route::Route;
+    use crate::route::tests::message;
 
     /// The next link is there and the handler is taken away, between two looks.
     #[tokio::test]
@@ -324,16 +324,7 @@ mod tests {
         let route = Arc::new(Route::new(1, true, 64));
         let shared = Shared::for_tests(tokio::runtime::Handle::current());
         let mut subscription = Subscription::new(shared, None, Arc::clone(&route), Vec::new());
-        let message = rejoin_core::Message {
-            id: Some(MessageId(7)),
-            topic: Text::from_static("t"),
-            payload: bytes::Bytes::new(),
-            qos: Qos::ExactlyOnce,
-            retain: false,
-            dup: false,
-            properties: None,
-        };
-        let mut again = Some(Message::new(message, None));
+        let mut again = Some(Message::new(message(Some(7)), None));
         let cx = &mut Context::from_waker(Waker::noop());
         let stopped = pin!(std::future::ready(()));
         assert!(matches!(poll_task(&mut subscription, &mut again, stopped, cx), Poll::Ready(None)));

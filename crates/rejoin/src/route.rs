@@ -341,14 +341,15 @@ fn says_the_same(one: &Message, other: &Message) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use rejoin_core::codec::packet::Qos;
 
     use super::*;
 
-    fn message(id: Option<u64>) -> Message {
+    /// At QoS 1 with a name, at QoS 0 without.
+    pub(crate) fn message(id: Option<u64>) -> Message {
         Message {
             id: id.map(MessageId),
             topic: Text::from_static("t"),

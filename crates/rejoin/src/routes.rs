@@ -584,6 +584,7 @@ mod tests {
 
     use super::*;
     use crate::command;
+    use crate::route::tests::message;
 
     /// It goes round: staged, unread, and in the hands of the stream.
     #[test]
@@ -597,16 +598,7 @@ mod tests {
         let mut local = VecDeque::new();
         for _ in 0..3 {
             for _ in 0..1_000 {
-                let message = Message {
-                    id: None,
-                    topic: Text::from_static("t"),
-                    payload: bytes::Bytes::new(),
-                    qos: Qos::AtMostOnce,
-                    retain: false,
-                    dup: false,
-                    properties: None,
-                };
-                routes.dispatch(message, Timestamp::ZERO, &counters);
+                routes.dispatch(message(None), Timestamp::ZERO, &counters);
             }
             routes.flush(&counters);
             assert!(route.poll_swap(&mut local, &std::task::Context::from_waker(Waker::noop())).is_ready());

@@ -405,6 +405,7 @@ mod tests {
 
     use super::*;
     use crate::health::{Gap, GapCause};
+    use crate::route::tests::message;
 
     /// Each gap is given just before its message, while the reader looks all the time.
     #[tokio::test]
@@ -417,15 +418,7 @@ mod tests {
             let now = std::time::SystemTime::now();
             for n in 0..TIMES {
                 route.gap(Gap { from: None, to: now, cause: GapCause::QosZero });
-                route.give(&mut VecDeque::from([rejoin_core::Message {
-                    id: None,
-                    topic: Text::from_static("t"),
-                    payload: bytes::Bytes::new(),
-                    qos: Qos::AtMostOnce,
-                    retain: false,
-                    dup: false,
-                    properties: None,
-                }]));
+                route.give(&mut VecDeque::from([message(None)]));
                 while route.unread() > 0 {
                     std::thread::yield_now();
                 }

@@ -197,13 +197,19 @@ async fn take(stream: &mut WithGaps, text: &str) {
     }
 }
 
+/// A client that keeps its session, and a stream of its messages with the gaps.
+fn keeping(listener: &Listener) -> (Client, rejoin::Events, WithGaps) {
+    let kept = Session::kept_for(Duration::from_secs(600));
+    let client = listener.client().client_id("gap").session(kept).start().unwrap();
+    let events = client.events();
+    let stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap().with_gaps();
+    (client, events, stream)
+}
+
 #[tokio::test]
 async fn a_lost_session_is_a_gap_in_its_place_among_the_messages() {
     let listener = Listener::bind().await;
-    let kept = Session::kept_for(Duration::from_secs(600));
-    let client = listener.client().client_id("gap").session(kept).start().unwrap();
-    let mut events = client.events();
-    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap().with_gaps();
+    let (_client, mut events, mut stream) = keeping(&listener);
     let mut peer = listener.open(false).await;
     peer.grant().await;
     peer.send(Packet::Publish(message("a", "before", Qos::AtLeastOnce, 1))).await;
@@ -233,10 +239,7 @@ async fn a_lost_session_is_a_gap_in_its_place_among_the_messages() {
 #[tokio::test]
 async fn a_gap_is_told_though_the_link_that_found_it_died_before_its_suback() {
     let listener = Listener::bind().await;
-    let kept = Session::kept_for(Duration::from_secs(600));
-    let client = listener.client().client_id("gap").session(kept).start().unwrap();
-    let mut events = client.events();
-    let mut stream = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap().with_gaps();
+    let (client, mut events, mut stream) = keeping(&listener);
     let mut peer = listener.open(false).await;
     peer.grant().await;
     event(&mut events, "resubscribed").await;

@@ -206,17 +206,23 @@ fn a_token_of_five_seconds_just_fits_the_budget() {
     assert!(share >= 95, "{share} % of the time open, with {} links", reached.len());
 }
 
-#[test]
-fn a_link_with_a_method_stays_and_proves_the_new_ones() {
-    let mut config = config();
-    config.authentication = Some(Box::new(Authentication { method: Text::from_static("JWT"), data: None }));
+/// A link with a method of enhanced authentication, whose credentials are good for ten minutes.
+fn with_a_method(mut config: Config) -> (Bench, Option<Text>) {
+    let method = Text::from_static("JWT");
+    config.authentication = Some(Box::new(Authentication { method: method.clone(), data: None }));
     let mut b = Bench::new(config);
     b.input(Input::Tick);
     b.until_open();
     b.engine.credentials_end(Some(secs(600)), b.now());
     b.open();
-    let method = Some(Text::from_static("JWT"));
+    let method = Some(method);
     b.connack(false, ConnAckProperties { authentication_method: method.clone(), ..Default::default() });
+    (b, method)
+}
+
+#[test]
+fn a_link_with_a_method_stays_and_proves_the_new_ones() {
+    let (mut b, method) = with_a_method(config());
     for turn in 0..3 {
         b.live(570);
         assert_eq!(due(&mut b), 1, "turn {turn}");
@@ -260,15 +266,7 @@ fn a_close_ends_the_change_over_and_sends_what_it_held_back() {
 
 #[test]
 fn a_server_that_never_answers_auth_loses_the_link_to_a_new_one_with_the_new_credentials() {
-    let mut config = kept();
-    config.authentication = Some(Box::new(Authentication { method: Text::from_static("JWT"), data: None }));
-    let mut b = Bench::new(config);
-    b.input(Input::Tick);
-    b.until_open();
-    b.engine.credentials_end(Some(secs(600)), b.now());
-    b.open();
-    let method = Some(Text::from_static("JWT"));
-    b.connack(false, ConnAckProperties { authentication_method: method, ..Default::default() });
+    let (mut b, _) = with_a_method(kept());
     b.live(570);
     renew(&mut b, secs(600));
     assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"new")), b.now()));
