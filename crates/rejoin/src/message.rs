@@ -44,6 +44,13 @@ struct AckHandle {
 }
 
 impl AckHandle {
+    /// Apart from what a message of every other stream takes.
+    #[inline(never)]
+    fn of(id: MessageId, shared: &Arc<Shared>, route: &Arc<Route>) -> Arc<Self> {
+        let (shared, route) = (Arc::clone(shared), Arc::clone(route));
+        Arc::new(Self { id, shared, route, done: AtomicBool::new(false) })
+    }
+
     /// True for the first who is done with the message: another stream may wait for the same one, and what is done twice
     /// here would be done in its name.
     fn finish(&self) -> bool {
@@ -59,10 +66,7 @@ impl Message {
     #[inline]
     pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<(&Arc<Shared>, &Arc<Route>)>) -> Self {
         let ack = match (core.id, acks_to) {
-            (Some(id), Some((shared, route))) => {
-                let (shared, route) = (Arc::clone(shared), Arc::clone(route));
-                Some(Arc::new(AckHandle { id, shared, route, done: AtomicBool::new(false) }))
-            }
+            (Some(id), Some((shared, route))) => Some(AckHandle::of(id, shared, route)),
             _ => None,
         };
         Self {
