@@ -20,12 +20,13 @@ const ALL: &[&str] = &["--cargo-arg=--lib", "--cargo-arg=--tests"];
 /// Tests of the codec, which know nothing of what is changed and take half of the time.
 const FOREIGN: &[&str] = &["--", "--", "--skip", "codec::", "--skip", "properties::packets"];
 /// Files whose tests are beside them: in the first round nothing else is built. For the others, the integration tests.
-const TESTED_BESIDE: [&str; 6] = [
+const TESTED_BESIDE: [&str; 7] = [
     "/recovery/",
     "/link/liveness.rs",
     "/session/waiting.rs",
     "/session/packed.rs",
     "/session/packet_ids.rs",
+    "/session/by_packet_id.rs",
     "/session/quarantine.rs",
 ];
 /// A file has at most some hundred mutants of a few seconds each.

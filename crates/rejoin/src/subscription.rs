@@ -25,8 +25,8 @@ use crate::with_gaps::{Item, WithGaps};
 /// Work of a stream before it lets other tasks run: on a runtime of one thread the driver is one of them, and what
 /// was taken so far can be acknowledged while the rest is dealt with.
 const STRETCH: u32 = 1024;
-/// What a message that wants an acknowledgement counts; any other counts one.
-const ACKED_COUNTS: u32 = 32;
+/// Messages of one stretch that want an acknowledgement, at most.
+const ACKED_MOST: u32 = 128;
 
 /// How long an awaited subscription waits for the broker's answer.
 pub const DEFAULT_SUBSCRIBE_LIMIT: Duration = Duration::from_secs(30);
@@ -194,6 +194,8 @@ pub struct Subscription {
     handed_out: bool,
     /// How far the present stretch of work is.
     stretch: u32,
+    /// What a message that wants an acknowledgement counts in it; any other counts one.
+    acked_counts: u32,
     left: bool,
 }
 
@@ -206,12 +208,13 @@ impl fmt::Debug for Subscription {
 }
 
 impl Subscription {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         owner: Option<Arc<Owner>>,
         route: Arc<Route>,
         granted: Vec<(TopicFilter, watch::Receiver<Option<SubscribeResult>>)>,
     ) -> Self {
+        let acked_counts = STRETCH / acked_in_a_stretch(shared.receive_maximum);
         Self {
             shared,
             _owner: owner,
@@ -220,6 +223,7 @@ impl Subscription {
             local: VecDeque::new(),
             handed_out: false,
             stretch: 0,
+            acked_counts,
             left: false,
         }
     }
@@ -365,7 +369,7 @@ impl Subscription {
     fn hand_out(&mut self) -> Option<Message> {
         let message = self.local.pop_front()?;
         self.route.handed_out.add(1);
-        self.stretch += if message.id.is_some() { ACKED_COUNTS } else { 1 };
+        self.stretch += if message.id.is_some() { self.acked_counts } else { 1 };
         self.handed_out = message.id.is_some() && !self.route.manual;
         Some(Message::new(message, self.route.manual.then_some((&self.shared, &self.route))))
     }
@@ -385,6 +389,11 @@ impl Drop for Subscription {
             self.leave(if kept { Leaving::Detach } else { Leaving::Unsubscribe(None) });
         }
     }
+}
+
+/// Half of what the broker may send before it must wait: while one half is dealt with, it sends the other.
+fn acked_in_a_stretch(receive_maximum: u16) -> u32 {
+    u32::from(receive_maximum / 2).clamp(1, ACKED_MOST)
 }
 
 /// The error of a refusal.
@@ -443,5 +452,14 @@ mod tests {
         }
         driver.join().unwrap();
         assert_eq!(messages, TIMES);
+    }
+
+    #[test]
+    fn half_of_the_window_is_dealt_with_at_a_time() {
+        let of = |maximum| (acked_in_a_stretch(maximum), STRETCH / acked_in_a_stretch(maximum));
+        assert_eq!(of(64), (32, 32));
+        assert_eq!(of(100), (50, 20));
+        assert_eq!((of(0), of(1), of(3)), ((1, STRETCH), (1, STRETCH), (1, STRETCH)));
+        assert_eq!(of(u16::MAX), (ACKED_MOST, 8));
     }
 }

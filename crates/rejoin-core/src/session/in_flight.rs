@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::by_packet_id::ByPacketId;
 use super::outbox::Entry;
 use crate::codec::packet::PacketId;
 use crate::event::PublishId;
@@ -60,7 +61,7 @@ pub(crate) struct InFlight {
     slots: VecDeque<Exchange>,
     /// Sequence number of the first slot.
     base: u64,
-    by_id: BTreeMap<PacketId, u64>,
+    by_id: ByPacketId<u64>,
     /// Sequence numbers whose PUBLISH must be sent again on this link, in order [MQTT-4.6.0-1].
     resend: VecDeque<u64>,
     /// Released exchanges whose PUBREL must be sent on this link, in order of PUBREC [MQTT-4.6.0-4].
@@ -87,6 +88,7 @@ impl InFlight {
     pub(crate) fn rest(&mut self) {
         if self.slots.is_empty() {
             self.slots.shrink_to_fit();
+            self.by_id.clear();
         }
     }
 
@@ -123,13 +125,13 @@ impl InFlight {
     }
 
     pub(crate) fn exchange(&mut self, id: PacketId) -> Option<&mut Exchange> {
-        let seq = *self.by_id.get(&id)?;
+        let seq = *self.by_id.get(id)?;
         self.slot(seq)
     }
 
     /// Ends the exchange and gives back what it was about.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<Stage> {
-        let seq = self.by_id.remove(&id)?;
+        let seq = self.by_id.remove(id)?;
         let slot = self.slot(seq)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Gone);
         let was_on_wire = std::mem::take(&mut slot.on_wire);
@@ -204,7 +206,7 @@ impl InFlight {
 
     /// Takes up an identifier that stayed taken when the process before ended. `false`: a message waits under it.
     pub(crate) fn restore_leased(&mut self, packet_id: PacketId) -> bool {
-        if self.by_id.contains_key(&packet_id) {
+        if self.by_id.get(packet_id).is_some() {
             return false;
         }
         self.by_id.insert(packet_id, self.base + self.slots.len() as u64);
@@ -222,7 +224,7 @@ impl InFlight {
     /// The next to be sent again begins anew under another identifier. What was sent before it has its place before it
     /// when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
     pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {
-        let seq = *self.by_id.get(&from)?;
+        let seq = *self.by_id.get(from)?;
         let anew = self.base + self.slots.len() as u64;
         let slot = self.slot(seq)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Leased);
@@ -447,6 +449,6 @@ mod tests {
         for n in [1, 2, 10_000] {
             assert!(all.remove(id(n)).is_some(), "{n} is still found");
         }
-        assert!(all.by_id.is_empty() && all.slots.is_empty());
+        assert!(all.by_id.len() == 0 && all.slots.is_empty());
     }
 }

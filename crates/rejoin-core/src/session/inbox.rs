@@ -10,7 +10,7 @@ use crate::event::MessageId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
 use crate::session::WasHeld;
-use crate::session::packet_ids::ByPacketId;
+use crate::session::by_packet_id::ByPacketId;
 use crate::text::Text;
 
 /// Answers owed and identifiers held.
@@ -213,7 +213,11 @@ impl Inbox {
 
     /// Where it is among the messages the application has not taken, or where it would be.
     fn find_untaken(&self, message: MessageId) -> Result<usize, usize> {
-        self.untaken.binary_search_by_key(&message, |(untaken, _)| *untaken)
+        let guess = guess(self.untaken.front().map(|(first, _)| *first), message);
+        match self.untaken.get(guess) {
+            Some((untaken, _)) if *untaken == message => Ok(guess),
+            _ => self.untaken.binary_search_by_key(&message, |(untaken, _)| *untaken),
+        }
     }
 
     /// The answer to the last QoS 2 message must wait for the store.
@@ -370,12 +374,22 @@ impl Inbox {
     }
 }
 
+/// Where a message is among names that ascend, if none of another QoS came in between: as far from the first as its name
+/// is.
+fn guess(first: Option<MessageId>, message: MessageId) -> usize {
+    first.map_or(0, |first| message.0.wrapping_sub(first.0) as usize)
+}
+
 fn answer(queue: &mut VecDeque<Owed>, message: MessageId, reason: ReasonCode) -> bool {
-    // Names ascend in order of arrival; only a copy of an older message breaks that, and is rare.
-    let at = queue
-        .binary_search_by_key(&message, |o| o.message)
-        .ok()
-        .or_else(|| queue.iter().position(|o| o.message == message));
+    let guess = guess(queue.front().map(|first| first.message), message);
+    let at = match queue.get(guess) {
+        Some(owed) if owed.message == message => Some(guess),
+        // Names ascend in order of arrival; only a copy of an older message breaks that, and is rare.
+        _ => queue
+            .binary_search_by_key(&message, |o| o.message)
+            .ok()
+            .or_else(|| queue.iter().position(|o| o.message == message)),
+    };
     match at.and_then(|at| queue.get_mut(at)) {
         Some(owed) if owed.answer.is_none() => {
             owed.answer = Some(reason);

@@ -4,6 +4,7 @@
 //! The session does not know whether a link exists. What it needs of one (how much may be sent, what the
 //! server offers) the engine passes as an argument.
 
+mod by_packet_id;
 mod in_flight;
 mod inbox;
 mod outbox;

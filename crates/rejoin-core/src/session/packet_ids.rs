@@ -1,60 +1,6 @@
 //! Packet identifiers: one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE [MQTT-2.2.1-3].
 
-use std::collections::BTreeMap;
-
 use crate::codec::packet::PacketId;
-
-/// What is known by its packet identifier, where an entry is so large that moving it within a tree costs more than all
-/// else: the tree holds its place alone.
-#[derive(Debug)]
-pub(crate) struct ByPacketId<T> {
-    places: BTreeMap<PacketId, usize>,
-    entries: Vec<Option<T>>,
-    free: Vec<usize>,
-}
-
-impl<T> Default for ByPacketId<T> {
-    fn default() -> Self {
-        Self { places: BTreeMap::new(), entries: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T> ByPacketId<T> {
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut T> {
-        self.entries.get_mut(*self.places.get(&id)?)?.as_mut()
-    }
-
-    pub(crate) fn insert(&mut self, id: PacketId, entry: T) {
-        let place = self.places.get(&id).copied().or_else(|| self.free.pop()).unwrap_or(self.entries.len());
-        self.places.insert(id, place);
-        match self.entries.get_mut(place) {
-            Some(slot) => *slot = Some(entry),
-            None => self.entries.push(Some(entry)),
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: PacketId) -> Option<T> {
-        let place = self.places.remove(&id)?;
-        self.free.push(place);
-        self.entries.get_mut(place)?.take()
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten()
-    }
-
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.iter_mut().flatten()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
 
 /// Hands out identifiers round-robin, so that an identifier rests as long as possible before it is used again.
 #[derive(Debug)]
@@ -199,26 +145,5 @@ mod tests {
         let mut ids = PacketIds::new(3);
         ids.begin_behind(5);
         assert_eq!(ids.take(), Some(id(3)));
-    }
-
-    #[test]
-    fn an_entry_keeps_its_place_and_a_free_place_is_used_again() {
-        let mut all = ByPacketId::default();
-        for n in 1..=3 {
-            all.insert(id(n), n);
-        }
-        assert_eq!((all.remove(id(2)), all.remove(id(2)), all.len()), (Some(2), None, 2));
-        all.insert(id(9), 90);
-        all.insert(id(9), 91);
-        assert_eq!((all.entries.len(), all.len()), (3, 3));
-        all.insert(id(4), 4);
-        if let Some(entry) = all.get_mut(id(1)) {
-            *entry = 10;
-        }
-        all.values_mut().for_each(|entry| *entry += 1);
-        assert_eq!(all.values().copied().collect::<Vec<u16>>(), [11, 92, 4, 5]);
-        assert_eq!((all.get_mut(id(9)).copied(), all.get_mut(id(2)).copied()), (Some(92), None));
-        all.clear();
-        assert_eq!((all.len(), all.values().count(), all.get_mut(id(1))), (0, 0, None));
     }
 }
