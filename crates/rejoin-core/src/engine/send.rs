@@ -137,7 +137,7 @@ impl Engine {
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
-        if lowered && entry.sent && !defect!(LoweredUnderItsIdentifier) {
+        if lowered && entry.sent && !exchange.lowered && !defect!(LoweredUnderItsIdentifier) {
             return self.session.outbox.in_flight.let_earlier_pass() || self.begin_anew(packet_id);
         }
         if lowered {
@@ -157,6 +157,14 @@ impl Engine {
             self.finish(id, outcome);
             return true;
         }
+        if publish.qos == Qos::ExactlyOnce && std::mem::take(&mut exchange.lowered) {
+            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget.
+            let id = entry.id;
+            exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            if exchange.needs > durable {
+                return false;
+            }
+        }
         self.stats.resent += u64::from(entry.attempts > 0);
         entry.attempts += 1;
         entry.sent = true;
@@ -167,7 +175,8 @@ impl Engine {
         link.send_publish(publish, &mut self.wire, now);
         link.liveness.expects_ack();
         if lowered {
-            self.tell_lowered(id);
+            self.journal.note(|| Record::Lowered { id });
+            self.tell_downgraded(id);
         }
         self.tell(told);
         true
@@ -228,15 +237,14 @@ impl Engine {
             return true;
         };
         if lowered {
-            self.tell_lowered(entry.id);
+            self.tell_downgraded(entry.id);
         }
         self.assign(entry, packet_id, publish);
         true
     }
 
-    /// To every later process, and once a link to the application.
-    fn tell_lowered(&mut self, id: PublishId) {
-        self.journal.note(|| Record::Lowered { id });
+    /// Once a link.
+    fn tell_downgraded(&mut self, id: PublishId) {
         let Some(link) = self.link.as_mut() else { return };
         if std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown {
             self.tell(Event::Downgraded { id });
@@ -247,6 +255,10 @@ impl Engine {
         let now = self.now.mono;
         let id = entry.id;
         let noted = self.journal.note(|| Record::Assigned { id, packet_id });
+        if entry.lowered {
+            // Every later process knows at which QoS it left under this identifier, and that it may arrive twice.
+            self.journal.note(|| Record::Lowered { id });
+        }
         // A QoS 2 message whose identifier is forgotten would be delivered twice, or taken for another's copy.
         let needs = if publish.qos == Qos::ExactlyOnce && !defect!(PublishBeforeDurable) {
             noted
@@ -258,7 +270,8 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let exchange = Exchange { packet_id, stage, on_wire, charged: on_wire, needs, doubtful: false };
+        let (charged, doubtful, lowered) = (on_wire, false, false);
+        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;

@@ -450,6 +450,7 @@ pub(super) fn kept(kept: &Recovered) -> Option<Vec<String>> {
     for s in &kept.sent {
         let line = Line::new("kept-sent").with("id", s.id.0).with("packet_id", s.packet_id);
         let line = line.flag("released", s.released).flag("again", s.possible_duplicate);
+        let line = line.flag("lowered", s.lowered);
         let line = line.maybe("expires", s.expires_wall_ms).with("packet", publication(&s.publication)?);
         lines.push(line.finish());
     }
@@ -505,6 +506,7 @@ pub(super) fn read_kept(kept: &mut Recovered, fields: &Fields<'_>) -> Option<()>
             packet_id: fields.number("packet_id")?,
             released: fields.flag("released"),
             possible_duplicate: fields.flag("again"),
+            lowered: fields.flag("lowered"),
             expires_wall_ms: fields.maybe("expires")?,
             publication: body()?,
         }),
