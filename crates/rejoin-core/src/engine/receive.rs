@@ -142,7 +142,11 @@ impl Engine {
                     });
                 }
                 self.session.ids.free(packet_id);
-                // Of messages it says nothing: the one that the link is cut over may come right behind it.
+                // Of messages it says nothing: the one that the link is cut over may come right behind it, and each link
+                // asks for all subscriptions again.
+                if self.session.outbox.is_drained() {
+                    self.ack_timeout = self.config.link.ack_timeout;
+                }
                 self.answered_in_time();
             }
         }
@@ -198,6 +202,7 @@ impl Engine {
         if quota_back && let Some(link) = self.link.as_mut() {
             link.quota_back();
         }
+        self.ack_timeout = self.config.link.ack_timeout;
         self.answered_in_time();
         let in_flight = &self.session.outbox.in_flight;
         let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
@@ -220,7 +225,6 @@ impl Engine {
         let now = self.now.mono;
         let in_flight = &self.session.outbox.in_flight;
         let more = in_flight.awaiting() + self.session.subscriptions.awaiting() > 0;
-        self.ack_timeout = self.config.link.ack_timeout;
         if let Some(link) = self.link.as_mut() {
             link.liveness.acknowledged(more, self.ack_timeout, now);
         }

@@ -169,6 +169,44 @@ fn acknowledgements_that_never_come_restart_the_link() {
 }
 
 #[test]
+fn an_answer_to_a_wish_does_not_shorten_the_patience_with_messages() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::GRANTED_QOS_1);
+    b.publish(Qos::AtLeastOnce);
+    // Each link asks for the subscription again, and the server answers that at once.
+    for (patience, suback) in [(20, 3), (40, 4), (80, 5)] {
+        b.live(patience - 1);
+        assert_eq!(b.engine.status().link, LinkState::Open);
+        b.live(1);
+        assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(patience)));
+        b.connect(true);
+        b.suback(suback, ReasonCode::GRANTED_QOS_1);
+    }
+    b.puback(2, ReasonCode::SUCCESS);
+    b.publish(Qos::AtLeastOnce);
+    b.live(20);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)), "that of a message resets it");
+}
+
+#[test]
+fn the_patience_of_who_only_receives_is_reset_by_what_answers_a_wish() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.live(20);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)));
+    b.connect(true);
+    b.live(39);
+    b.suback(2, ReasonCode::GRANTED_QOS_1);
+    b.subscribe(2, "b");
+    b.live(20);
+    assert_eq!(b.closed, 2);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)));
+}
+
+#[test]
 fn any_acknowledgement_is_progress() {
     let mut b = Bench::new(config());
     b.connect(false);
