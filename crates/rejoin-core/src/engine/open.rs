@@ -345,11 +345,10 @@ impl Engine {
                     | ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
             )
         });
-        if let (true, Some(reason), Some(id)) =
-            (names_filter, code, names_filter.then(|| self.session.subscriptions.suspect()).flatten())
+        if let Some(answer) =
+            code.filter(|_| names_filter).and_then(|code| self.session.subscriptions.suspect(code))
         {
-            let result = crate::event::SubscribeResult::Refused(reason);
-            self.tell(Event::Subscribed { id, result });
+            self.tell_answer(answer);
         }
         let names_publish = code.is_some_and(|c| {
             matches!(

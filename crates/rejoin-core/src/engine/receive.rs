@@ -136,10 +136,7 @@ impl Engine {
             Err(error) => self.lose(LossCause::Protocol(error)),
             Ok(answers) => {
                 for answer in answers {
-                    self.tell(match answer {
-                        SubscriptionAnswer::Subscribed(id, result) => Event::Subscribed { id, result },
-                        SubscriptionAnswer::Unsubscribed(id, reason) => Event::Unsubscribed { id, reason },
-                    });
+                    self.tell_answer(answer);
                 }
                 self.session.ids.free(packet_id);
                 // Of messages it says nothing: the one that the link is cut over may come right behind it, and each link
@@ -150,6 +147,13 @@ impl Engine {
                 self.answered_in_time();
             }
         }
+    }
+
+    pub(super) fn tell_answer(&mut self, answer: SubscriptionAnswer) {
+        self.tell(match answer {
+            SubscriptionAnswer::Subscribed(id, result) => Event::Subscribed { id, result },
+            SubscriptionAnswer::Unsubscribed(id, reason) => Event::Unsubscribed { id, reason },
+        });
     }
 
     fn puback(&mut self, ack: &Ack) {
