@@ -6,6 +6,7 @@ use super::Engine;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::publish_len;
 use crate::codec::reason::ReasonCode;
+use crate::error::Rejected;
 use crate::event::{Event, Outcome, PublishId};
 use crate::interface::Ticket;
 use crate::link::{Agreement, Link, Qos2};
@@ -144,9 +145,9 @@ impl Engine {
             entry.lower();
         }
         let publish = packet(entry, Some(packet_id), link.version(), now);
-        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+        if let Some(why) = unsendable(&publish, &link.agreement) {
             // A limit shrank. If it left, the identifier stays taken: the server may hold the exchange.
-            let (id, left) = (entry.id, entry.sent);
+            let (id, left, outcome) = (entry.id, entry.sent, why.of(entry));
             if left {
                 self.session.outbox.in_flight.lease(packet_id);
                 self.journal.note(|| Record::Leased { packet_id });
@@ -195,7 +196,7 @@ impl Engine {
             }
         } else if let Some(entry) = in_flight.lease(held) {
             // Waiting for one could be for ever: those that would free it wait behind this.
-            self.finish(entry.id, Outcome::NotSupported("QoS 2"));
+            self.finish(entry.id, Unsendable::NotOffered("QoS 2").of(&entry));
         }
         true
     }
@@ -225,7 +226,7 @@ impl Engine {
             entry.lower();
         }
         let publish = packet(&entry, packet_id, link.version(), now);
-        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+        if let Some(outcome) = unsendable(&publish, &link.agreement).map(|why| why.of(&entry)) {
             packet_id.inspect(|id| self.session.ids.free(*id));
             self.finish(entry.id, outcome);
             return true;
@@ -342,19 +343,39 @@ fn packet(
     }
 }
 
-/// Why the server would not take this packet.
-fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Outcome> {
+/// Why the server would not take a packet.
+enum Unsendable {
+    NotOffered(&'static str),
+    TooLarge { size: u64, limit: u64 },
+}
+
+impl Unsendable {
+    /// How the message ends: nobody may take one that left for one that did not, and publish it again.
+    const fn of(self, entry: &Entry) -> Outcome {
+        let may_have_left = entry.sent || entry.possible_duplicate;
+        match self {
+            Self::NotOffered(what) if may_have_left => Outcome::NotSentAgain(Rejected::NotAvailable(what)),
+            Self::NotOffered(what) => Outcome::NotSupported(what),
+            Self::TooLarge { size, limit } if may_have_left => {
+                Outcome::NotSentAgain(Rejected::TooLarge { size, limit })
+            }
+            Self::TooLarge { size, limit } => Outcome::TooLarge { size, limit },
+        }
+    }
+}
+
+fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Unsendable> {
     if publish.qos > agreement.maximum_qos {
-        return Some(Outcome::NotSupported(if agreement.maximum_qos == Qos::AtMostOnce {
+        return Some(Unsendable::NotOffered(if agreement.maximum_qos == Qos::AtMostOnce {
             "QoS 1 and 2" // [MQTT-3.2.2-11]
         } else {
             "QoS 2"
         }));
     }
     if publish.retain && !agreement.retain_available {
-        return Some(Outcome::NotSupported("retained messages")); // [MQTT-3.2.2-14]
+        return Some(Unsendable::NotOffered("retained messages")); // [MQTT-3.2.2-14]
     }
     let limit = u64::from(agreement.maximum_packet_size?);
     let size = publish_len(publish, agreement.version) as u64;
-    (size > limit).then_some(Outcome::TooLarge { size, limit }) // [MQTT-3.2.2-15]
+    (size > limit).then_some(Unsendable::TooLarge { size, limit }) // [MQTT-3.2.2-15]
 }

@@ -337,7 +337,7 @@ fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
     let id = b.publish(Qos::ExactlyOnce);
     b.lose();
     connect_offering(&mut b, Qos::AtLeastOnce, true);
-    assert_eq!(*b.outcome(id), Outcome::NotSupported("QoS 2"));
+    assert_eq!(*b.outcome(id), Outcome::NotSentAgain(Rejected::NotAvailable("QoS 2")));
     assert!(b.words().is_empty());
     assert_eq!(downgrades(&b), 0);
 }
