@@ -135,6 +135,8 @@ impl Engine {
         match answers {
             Err(error) => self.lose(LossCause::Protocol(error)),
             Ok(answers) => {
+                // Before anybody hears of it.
+                self.refresh_status();
                 for answer in answers {
                     self.tell_answer(answer);
                 }
