@@ -273,7 +273,7 @@ impl Engine {
             self.attempt_failed(&link, &cause, &plan);
         }
         self.present.last_loss = Some(Box::new(cause.clone()));
-        self.adapt(&plan, link.attempt.server);
+        self.adapt(&plan, &link);
         if plan.retry_at.is_none() {
             self.stop(match plan.verdict {
                 Verdict::Stop if !self.config.recovery.reconnect => StopReason::NoReconnect(cause),
@@ -412,13 +412,13 @@ impl Engine {
         }
     }
 
-    fn adapt(&mut self, plan: &Plan, server: usize) {
+    fn adapt(&mut self, plan: &Plan, lost: &Link) {
         if let Some(evidence) = &plan.conflict {
             self.tell(Event::Conflict { evidence: evidence.clone() });
         }
         let Some(adapt) = plan.adapt else { return };
         match adapt {
-            Adapt::SpeakV311 => self.tell(Event::FellBack { server }),
+            Adapt::SpeakV311 => self.tell(Event::FellBack { server: lost.attempt.server }),
             Adapt::WillQos(qos) => {
                 if let Some(will) = self.config.will.as_mut() {
                     will.qos = qos;
@@ -431,7 +431,7 @@ impl Engine {
             }
             Adapt::HalveWindow => self.window = (self.window / 2).max(1),
             Adapt::PingMoreOften => {
-                let after = self.config.link.ping_after;
+                let after = lost.ping_after(self.config.link.ping_after);
                 // What is off stays off, and what is shorter already stays as it is.
                 if after > PING_AFTER_LEAST && after != Duration::MAX {
                     self.config.link.ping_after = (after.saturating_mul(3) / 4).max(PING_AFTER_LEAST);

@@ -376,6 +376,42 @@ fn pings_come_more_often_within_reason_where_the_server_says_that_they_are_late(
     assert!((2..=60).contains(&pings), "{pings} in a minute");
 }
 
+/// The seconds at which PINGREQ comes on the next link, of so many.
+fn seconds_of_pings(b: &mut Bench, of: u64) -> Vec<u64> {
+    b.connect(true);
+    b.words();
+    let mut at = Vec::new();
+    for second in 1..=of {
+        b.pass(Duration::from_secs(1));
+        if !b.words().is_empty() {
+            at.push(second);
+            b.receive(&Packet::PingResp);
+        }
+    }
+    at
+}
+
+#[test]
+fn pings_come_more_often_than_the_server_found_too_rare_whatever_set_their_pace() {
+    // Three quarters of the keep-alive are 7.5 s; three quarters of those, 5.625 s.
+    let mut config = kept();
+    config.link.keep_alive = secs(10);
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 1);
+    assert_eq!(seconds_of_pings(&mut b, 12), [6, 12]);
+    // Our own pings are off, and the keep-alive asks for one after 45 s; now after 33.75 s.
+    let mut config = kept();
+    config.link.ping_after = Duration::MAX;
+    config.link.ping_timeout = Duration::MAX;
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 1);
+    assert_eq!(seconds_of_pings(&mut b, 60), [34]);
+}
+
 #[test]
 fn pings_that_are_off_stay_off() {
     let mut config = kept();
