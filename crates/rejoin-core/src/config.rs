@@ -183,7 +183,7 @@ pub struct LinkConfig {
     /// The socket takes no byte for this long though some wait. Default 5 s.
     pub write_timeout: Duration,
     /// No acknowledgement of any kind for this long though some are due. Default 20 s; doubles on repeat up to
-    /// ten minutes, and is reset by any acknowledgement.
+    /// ten minutes. What answers a message resets it, and what answers a subscription where no message waits.
     pub ack_timeout: Duration,
     /// Limit of one round of opening the transport, name look-up included. Default 10 s. A shorter one doubles on
     /// each expiry, up to 10 s and sixfold, and halves after success.

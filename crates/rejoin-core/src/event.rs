@@ -152,7 +152,7 @@ pub enum Outcome {
     Expired,
     /// QoS 0 while the link was down, and it was not to be queued.
     Dropped,
-    /// The packet is larger than the server accepts, in bytes.
+    /// The packet is larger than the server accepts, in bytes. It was never sent.
     TooLarge {
         /// Size of the packet in bytes.
         size: u64,
@@ -160,8 +160,11 @@ pub enum Outcome {
         limit: u64,
     },
     /// The server does not offer what the message needs (its QoS, the retain flag). For QoS 2, [`crate::SessionConfig::lower_qos`]
-    /// is the way to have it sent all the same.
+    /// is the way to have it sent all the same. It was never sent.
     NotSupported(&'static str),
+    /// It was sent, or may have been by an earlier process, no answer came, and it cannot be sent again, because the server
+    /// takes less than it did. The broker may have it.
+    NotSentAgain(Rejected),
     /// The session was lost, and nobody can know whether it was delivered.
     Unknown {
         /// QoS 2 had passed PUBREC: the broker owned it once, sending it again would risk a duplicate.

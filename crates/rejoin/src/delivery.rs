@@ -388,6 +388,7 @@ pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<Publ
         Outcome::Dropped => PublishError::Dropped,
         Outcome::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
         Outcome::NotSupported(what) => PublishError::NotSupported(what),
+        Outcome::NotSentAgain(why) => PublishError::NotSentAgain(why),
         Outcome::Unknown { released } => PublishError::Unknown { released },
         Outcome::Parked { cuts } => PublishError::Parked { cuts },
         Outcome::Cancelled => PublishError::Cancelled,
@@ -405,6 +406,8 @@ pub(crate) fn answer(outcome: Outcome, times: Times) -> Result<Receipt, Box<Publ
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
+
+    use rejoin_core::Rejected;
 
     use super::*;
 
@@ -478,6 +481,7 @@ mod tests {
             Outcome::Dropped,
             Outcome::TooLarge { size: 2, limit: 1 },
             Outcome::NotSupported("QoS 2"),
+            Outcome::NotSentAgain(Rejected::NotAvailable("QoS 2")),
             Outcome::Unknown { released: true },
             Outcome::Parked { cuts: 2 },
             Outcome::Cancelled,

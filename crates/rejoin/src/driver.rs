@@ -624,6 +624,8 @@ impl Driver {
     }
 
     fn answered(&mut self, id: SubscriptionId, result: SubscribeResult) {
+        // Who is woken by the answer finds a client that is ready.
+        self.publish_state();
         let Some(filter) = self.routes.answered(id, &result) else { return };
         let filter = filter.text().clone();
         self.note_answer(id, &filter, &result);

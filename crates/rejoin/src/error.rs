@@ -190,7 +190,7 @@ pub enum PublishError {
     /// QoS 0 while the link was down.
     #[error("the link is down and QoS 0 is not queued; use QoS 1 or queue_qos0()")]
     Dropped,
-    /// Larger than the server accepts.
+    /// Larger than the server accepts. It was never sent.
     #[error("the packet has {size} bytes, the server accepts {limit}; split the payload")]
     TooLarge {
         /// Size of the packet in bytes.
@@ -198,9 +198,13 @@ pub enum PublishError {
         /// The server's Maximum Packet Size in bytes.
         limit: u64,
     },
-    /// The server does not offer what the message needs.
+    /// The server does not offer what the message needs. It was never sent.
     #[error("the server does not offer {0}")]
     NotSupported(&'static str),
+    /// It was sent, or may have been by an earlier process, no answer came, and it cannot be sent again, because the server
+    /// takes less than it did. The broker may have it: published again in a form that the server takes, it may arrive twice.
+    #[error("{0}; it may have been sent before, so the broker may have it")]
+    NotSentAgain(Rejected),
     /// The session was lost after it was sent, and the policy was not to send it again; or (`released`) the
     /// broker owned it once and may have lost it.
     #[error("the session was lost, nobody can know whether the message was delivered")]
@@ -269,6 +273,7 @@ impl PublishError {
         matches!(
             self,
             Self::Unknown { .. }
+                | Self::NotSentAgain(_)
                 | Self::Parked { .. }
                 | Self::Stopped { maybe_delivered: true }
                 | Self::StillQueued { maybe_delivered: true }
@@ -285,6 +290,7 @@ impl PublishError {
             Self::Dropped => "dropped",
             Self::TooLarge { .. } => "too-large",
             Self::NotSupported(_) => "not-supported",
+            Self::NotSentAgain(_) => "not-sent-again",
             Self::Unknown { .. } => "unknown",
             Self::Parked { .. } => "parked",
             Self::Cancelled => "cancelled",

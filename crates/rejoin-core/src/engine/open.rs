@@ -153,7 +153,7 @@ impl Engine {
             let data = AuthData(connack.properties.authentication_data.clone());
             self.tell(Event::AuthProof { data, again: false });
         }
-        let unproven = link.unproven;
+        let (unproven, clean_start) = (link.unproven, link.clean_start);
         let (server, version, attempt) = (link.attempt.server, link.version(), link.attempt.number);
         let took = now.since(link.started);
         self.link = Some(link);
@@ -163,7 +163,11 @@ impl Engine {
         self.stats.links += 1;
         self.present.resubscribed = false;
         self.warn_of_session(server);
-        let (session, resending) = self.take_up_session(connack.session_present, unproven, server);
+        let (session, resending) = if connack.session_present {
+            self.go_on_with_session(unproven, server)
+        } else {
+            (self.begin_session(clean_start, server), 0)
+        };
         self.note_connack();
         self.present.session = Some(session);
         let backlog = self.session.outbox.queued() + self.session.outbox.in_flight.len();
@@ -191,17 +195,21 @@ impl Engine {
         self.config.session.in_flight_max.unwrap_or(default).min(self.window)
     }
 
-    fn take_up_session(&mut self, present: bool, unproven: bool, server: usize) -> (SessionState, usize) {
-        let name = self.config.servers[server].as_str().to_owned();
-        // [MQTT-3.2.2-3]: both are believed, if for a good reason.
-        if present {
-            if !self.session.exists() {
-                self.session.server = Some(name); // adopted
-            }
-            let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
-            return (SessionState::Kept, self.session.resume(unproven, again)); // [MQTT-3.1.2-5]
+    /// Session Present is 1 or 0 [MQTT-3.2.2-3]: both are believed, if for a good reason.
+    fn go_on_with_session(&mut self, unproven: bool, server: usize) -> (SessionState, usize) {
+        if !self.session.exists() {
+            self.session.server = Some(self.config.servers[server].as_str().to_owned()); // adopted
         }
+        let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
+        (SessionState::Kept, self.session.resume(unproven, again)) // [MQTT-3.1.2-5]
+    }
+
+    /// `asked_for`: by a clean start.
+    fn begin_session(&mut self, asked_for: bool, server: usize) -> SessionState {
+        let name = self.config.servers[server].as_str().to_owned();
         let existed = self.session.exists();
+        // What was left on another server was not given up.
+        let given_up = asked_for && self.session.server.as_ref() == Some(&name);
         // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5]
         let Aftermath { loss, ended, undecided, unsubscribed } =
             self.session.begin(&name, &self.config.session);
@@ -217,16 +225,16 @@ impl Engine {
             self.tell(Event::Unsubscribed { id, reason: ReasonCode::SUCCESS });
         }
         if defect!(SessionLossForgotten) && existed {
-            return (SessionState::Lost(loss), 0);
+            return SessionState::Lost(loss);
         }
         let ticket = self.journal.note(|| Record::SessionStarted { epoch, server: name });
         // What the old session's identifiers meant must be forgotten for good before one is used again.
         self.barrier = ticket;
-        if !existed {
-            return (SessionState::New, 0);
+        if !existed || given_up {
+            return SessionState::New;
         }
         self.stats.sessions_lost += 1;
-        (SessionState::Lost(loss), 0)
+        SessionState::Lost(loss)
     }
 
     fn warn_of_qos2(&mut self, version: Version) {
@@ -273,7 +281,7 @@ impl Engine {
             self.attempt_failed(&link, &cause, &plan);
         }
         self.present.last_loss = Some(Box::new(cause.clone()));
-        self.adapt(&plan, link.attempt.server);
+        self.adapt(&plan, &link);
         if plan.retry_at.is_none() {
             self.stop(match plan.verdict {
                 Verdict::Stop if !self.config.recovery.reconnect => StopReason::NoReconnect(cause),
@@ -345,11 +353,10 @@ impl Engine {
                     | ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
             )
         });
-        if let (true, Some(reason), Some(id)) =
-            (names_filter, code, names_filter.then(|| self.session.subscriptions.suspect()).flatten())
+        if let Some(answer) =
+            code.filter(|_| names_filter).and_then(|code| self.session.subscriptions.suspect(code))
         {
-            let result = crate::event::SubscribeResult::Refused(reason);
-            self.tell(Event::Subscribed { id, result });
+            self.tell_answer(answer);
         }
         let names_publish = code.is_some_and(|c| {
             matches!(
@@ -413,13 +420,13 @@ impl Engine {
         }
     }
 
-    fn adapt(&mut self, plan: &Plan, server: usize) {
+    fn adapt(&mut self, plan: &Plan, lost: &Link) {
         if let Some(evidence) = &plan.conflict {
             self.tell(Event::Conflict { evidence: evidence.clone() });
         }
         let Some(adapt) = plan.adapt else { return };
         match adapt {
-            Adapt::SpeakV311 => self.tell(Event::FellBack { server }),
+            Adapt::SpeakV311 => self.tell(Event::FellBack { server: lost.attempt.server }),
             Adapt::WillQos(qos) => {
                 if let Some(will) = self.config.will.as_mut() {
                     will.qos = qos;
@@ -432,7 +439,7 @@ impl Engine {
             }
             Adapt::HalveWindow => self.window = (self.window / 2).max(1),
             Adapt::PingMoreOften => {
-                let after = self.config.link.ping_after;
+                let after = lost.ping_after(self.config.link.ping_after);
                 // What is off stays off, and what is shorter already stays as it is.
                 if after > PING_AFTER_LEAST && after != Duration::MAX {
                     self.config.link.ping_after = (after.saturating_mul(3) / 4).max(PING_AFTER_LEAST);

@@ -135,17 +135,27 @@ impl Engine {
         match answers {
             Err(error) => self.lose(LossCause::Protocol(error)),
             Ok(answers) => {
+                // Before anybody hears of it.
+                self.refresh_status();
                 for answer in answers {
-                    self.tell(match answer {
-                        SubscriptionAnswer::Subscribed(id, result) => Event::Subscribed { id, result },
-                        SubscriptionAnswer::Unsubscribed(id, reason) => Event::Unsubscribed { id, reason },
-                    });
+                    self.tell_answer(answer);
                 }
                 self.session.ids.free(packet_id);
-                // Of messages it says nothing: the one that the link is cut over may come right behind it.
+                // Of messages it says nothing: the one that the link is cut over may come right behind it, and each link
+                // asks for all subscriptions again.
+                if self.session.outbox.is_drained() {
+                    self.ack_timeout = self.config.link.ack_timeout;
+                }
                 self.answered_in_time();
             }
         }
+    }
+
+    pub(super) fn tell_answer(&mut self, answer: SubscriptionAnswer) {
+        self.tell(match answer {
+            SubscriptionAnswer::Subscribed(id, result) => Event::Subscribed { id, result },
+            SubscriptionAnswer::Unsubscribed(id, reason) => Event::Unsubscribed { id, reason },
+        });
     }
 
     fn puback(&mut self, ack: &Ack) {
@@ -198,6 +208,7 @@ impl Engine {
         if quota_back && let Some(link) = self.link.as_mut() {
             link.quota_back();
         }
+        self.ack_timeout = self.config.link.ack_timeout;
         self.answered_in_time();
         let in_flight = &self.session.outbox.in_flight;
         let backlog = in_flight.has_resends() || in_flight.awaiting() > 0;
@@ -220,7 +231,6 @@ impl Engine {
         let now = self.now.mono;
         let in_flight = &self.session.outbox.in_flight;
         let more = in_flight.awaiting() + self.session.subscriptions.awaiting() > 0;
-        self.ack_timeout = self.config.link.ack_timeout;
         if let Some(link) = self.link.as_mut() {
             link.liveness.acknowledged(more, self.ack_timeout, now);
         }

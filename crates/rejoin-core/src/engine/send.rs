@@ -6,6 +6,7 @@ use super::Engine;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::publish_len;
 use crate::codec::reason::ReasonCode;
+use crate::error::Rejected;
 use crate::event::{Event, Outcome, PublishId};
 use crate::interface::Ticket;
 use crate::link::{Agreement, Link, Qos2};
@@ -137,16 +138,16 @@ impl Engine {
         let packet_id = exchange.packet_id;
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
-        if lowered && entry.sent && !defect!(LoweredUnderItsIdentifier) {
+        if lowered && entry.sent && !exchange.lowered && !defect!(LoweredUnderItsIdentifier) {
             return self.session.outbox.in_flight.let_earlier_pass() || self.begin_anew(packet_id);
         }
         if lowered {
             entry.lower();
         }
         let publish = packet(entry, Some(packet_id), link.version(), now);
-        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+        if let Some(why) = unsendable(&publish, &link.agreement) {
             // A limit shrank. If it left, the identifier stays taken: the server may hold the exchange.
-            let (id, left) = (entry.id, entry.sent);
+            let (id, left, outcome) = (entry.id, entry.sent, why.of(entry));
             if left {
                 self.session.outbox.in_flight.lease(packet_id);
                 self.journal.note(|| Record::Leased { packet_id });
@@ -156,6 +157,14 @@ impl Engine {
             }
             self.finish(id, outcome);
             return true;
+        }
+        if publish.qos == Qos::ExactlyOnce && std::mem::take(&mut exchange.lowered) {
+            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget.
+            let id = entry.id;
+            exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            if exchange.needs > durable {
+                return false;
+            }
         }
         self.stats.resent += u64::from(entry.attempts > 0);
         entry.attempts += 1;
@@ -167,7 +176,8 @@ impl Engine {
         link.send_publish(publish, &mut self.wire, now);
         link.liveness.expects_ack();
         if lowered {
-            self.tell_lowered(id);
+            self.journal.note(|| Record::Lowered { id });
+            self.tell_downgraded(id);
         }
         self.tell(told);
         true
@@ -186,7 +196,7 @@ impl Engine {
             }
         } else if let Some(entry) = in_flight.lease(held) {
             // Waiting for one could be for ever: those that would free it wait behind this.
-            self.finish(entry.id, Outcome::NotSupported("QoS 2"));
+            self.finish(entry.id, Unsendable::NotOffered("QoS 2").of(&entry));
         }
         true
     }
@@ -216,7 +226,7 @@ impl Engine {
             entry.lower();
         }
         let publish = packet(&entry, packet_id, link.version(), now);
-        if let Some(outcome) = unsendable(&publish, &link.agreement) {
+        if let Some(outcome) = unsendable(&publish, &link.agreement).map(|why| why.of(&entry)) {
             packet_id.inspect(|id| self.session.ids.free(*id));
             self.finish(entry.id, outcome);
             return true;
@@ -228,15 +238,14 @@ impl Engine {
             return true;
         };
         if lowered {
-            self.tell_lowered(entry.id);
+            self.tell_downgraded(entry.id);
         }
         self.assign(entry, packet_id, publish);
         true
     }
 
-    /// To every later process, and once a link to the application.
-    fn tell_lowered(&mut self, id: PublishId) {
-        self.journal.note(|| Record::Lowered { id });
+    /// Once a link.
+    fn tell_downgraded(&mut self, id: PublishId) {
         let Some(link) = self.link.as_mut() else { return };
         if std::mem::replace(&mut link.qos2, Qos2::Downgraded) == Qos2::Unknown {
             self.tell(Event::Downgraded { id });
@@ -247,6 +256,10 @@ impl Engine {
         let now = self.now.mono;
         let id = entry.id;
         let noted = self.journal.note(|| Record::Assigned { id, packet_id });
+        if entry.lowered {
+            // Every later process knows at which QoS it left under this identifier, and that it may arrive twice.
+            self.journal.note(|| Record::Lowered { id });
+        }
         // A QoS 2 message whose identifier is forgotten would be delivered twice, or taken for another's copy.
         let needs = if publish.qos == Qos::ExactlyOnce && !defect!(PublishBeforeDurable) {
             noted
@@ -258,7 +271,8 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let exchange = Exchange { packet_id, stage, on_wire, charged: on_wire, needs, doubtful: false };
+        let (charged, doubtful, lowered) = (on_wire, false, false);
+        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;
@@ -329,19 +343,39 @@ fn packet(
     }
 }
 
-/// Why the server would not take this packet.
-fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Outcome> {
+/// Why the server would not take a packet.
+enum Unsendable {
+    NotOffered(&'static str),
+    TooLarge { size: u64, limit: u64 },
+}
+
+impl Unsendable {
+    /// How the message ends: nobody may take one that left for one that did not, and publish it again.
+    const fn of(self, entry: &Entry) -> Outcome {
+        let may_have_left = entry.sent || entry.possible_duplicate;
+        match self {
+            Self::NotOffered(what) if may_have_left => Outcome::NotSentAgain(Rejected::NotAvailable(what)),
+            Self::NotOffered(what) => Outcome::NotSupported(what),
+            Self::TooLarge { size, limit } if may_have_left => {
+                Outcome::NotSentAgain(Rejected::TooLarge { size, limit })
+            }
+            Self::TooLarge { size, limit } => Outcome::TooLarge { size, limit },
+        }
+    }
+}
+
+fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Unsendable> {
     if publish.qos > agreement.maximum_qos {
-        return Some(Outcome::NotSupported(if agreement.maximum_qos == Qos::AtMostOnce {
+        return Some(Unsendable::NotOffered(if agreement.maximum_qos == Qos::AtMostOnce {
             "QoS 1 and 2" // [MQTT-3.2.2-11]
         } else {
             "QoS 2"
         }));
     }
     if publish.retain && !agreement.retain_available {
-        return Some(Outcome::NotSupported("retained messages")); // [MQTT-3.2.2-14]
+        return Some(Unsendable::NotOffered("retained messages")); // [MQTT-3.2.2-14]
     }
     let limit = u64::from(agreement.maximum_packet_size?);
     let size = publish_len(publish, agreement.version) as u64;
-    (size > limit).then_some(Outcome::TooLarge { size, limit }) // [MQTT-3.2.2-15]
+    (size > limit).then_some(Unsendable::TooLarge { size, limit }) // [MQTT-3.2.2-15]
 }

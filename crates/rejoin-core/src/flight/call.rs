@@ -430,8 +430,23 @@ fn read_message(id: MessageId, word: &str) -> Option<Message> {
 
 /// What a store had, a line for each thing.
 pub(super) fn kept(kept: &Recovered) -> Option<Vec<String>> {
+    // What is new does not compile here until it is written as well.
+    let Recovered {
+        waiting,
+        sent,
+        leased,
+        undecided,
+        held,
+        epoch,
+        server,
+        connack_unseen,
+        client_id,
+        reached_wall_ms,
+        last_publish,
+        last_message,
+    } = kept;
     let mut lines = Vec::new();
-    for w in &kept.waiting {
+    for w in waiting {
         let line = Line::new("kept-waiting")
             .with("id", w.id.0)
             .with("qos", w.qos as u8)
@@ -447,33 +462,37 @@ pub(super) fn kept(kept: &Recovered) -> Option<Vec<String>> {
             None => line.finish(),
         });
     }
-    for s in &kept.sent {
+    for s in sent {
         let line = Line::new("kept-sent").with("id", s.id.0).with("packet_id", s.packet_id);
         let line = line.flag("released", s.released).flag("again", s.possible_duplicate);
+        let line = line.flag("lowered", s.lowered);
         let line = line.maybe("expires", s.expires_wall_ms).with("packet", publication(&s.publication)?);
         lines.push(line.finish());
     }
-    for (id, body) in &kept.undecided {
+    for packet_id in leased {
+        lines.push(Line::new("kept-leased").with("packet_id", packet_id).finish());
+    }
+    for (id, body) in undecided {
         let line = Line::new("kept-undecided").with("id", id.0).with("packet", publication(body)?);
         lines.push(line.finish());
     }
-    for held in &kept.held {
+    for held in held {
         let line = Line::new("kept-held").with("id", held.id.0).maybe("packet_id", held.packet_id);
         lines.push(match &held.message {
             Some(m) => line.with("packet", message(m)?).finish(),
             None => line.finish(),
         });
     }
-    for wall_ms in &kept.reached_wall_ms {
+    for wall_ms in reached_wall_ms {
         lines.push(Line::new("kept-reached").with("wall_ms", wall_ms).finish());
     }
-    let line = Line::new("kept").with("epoch", kept.epoch).flag("connack_unseen", kept.connack_unseen);
-    let line = line.with("publish", kept.last_publish.0).with("message", kept.last_message.0);
-    let line = match &kept.server {
+    let line = Line::new("kept").with("epoch", epoch).flag("connack_unseen", *connack_unseen);
+    let line = line.with("publish", last_publish.0).with("message", last_message.0);
+    let line = match server {
         Some(server) => line.text("server", server),
         None => line,
     };
-    lines.push(match &kept.client_id {
+    lines.push(match client_id {
         Some(id) => line.text("client_id", id).finish(),
         None => line.finish(),
     });
@@ -505,9 +524,11 @@ pub(super) fn read_kept(kept: &mut Recovered, fields: &Fields<'_>) -> Option<()>
             packet_id: fields.number("packet_id")?,
             released: fields.flag("released"),
             possible_duplicate: fields.flag("again"),
+            lowered: fields.flag("lowered"),
             expires_wall_ms: fields.maybe("expires")?,
             publication: body()?,
         }),
+        "kept-leased" => kept.leased.push(fields.number("packet_id")?),
         "kept-undecided" => kept.undecided.push((PublishId(fields.number("id")?), body()?)),
         "kept-held" => {
             let id = MessageId(fields.number("id")?);
@@ -533,3 +554,6 @@ pub(super) fn read_kept(kept: &mut Recovered, fields: &Fields<'_>) -> Option<()>
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

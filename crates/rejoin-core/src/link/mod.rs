@@ -192,13 +192,15 @@ impl Link {
         let aliases = agreement.topic_alias_maximum.min(config.topic_aliases_used);
         let aliases = if self.attempt.clean_of_aliases { 0 } else { aliases };
         self.aliases_out = alias::Outgoing::new(aliases);
-        let mut ping_after = config.ping_after;
-        if !agreement.keep_alive.is_zero() {
-            // The server waits for one and a half times the keep-alive [MQTT-3.1.2-22].
-            ping_after = ping_after.min(agreement.keep_alive * 3 / 4);
-        }
-        self.liveness.agree(ping_after, now);
         self.agreement = agreement;
+        self.liveness.agree(self.ping_after(config.ping_after), now);
+    }
+
+    /// After how much silence a ping is due where the setting is this.
+    pub(crate) fn ping_after(&self, setting: Duration) -> Duration {
+        let keep_alive = self.agreement.keep_alive;
+        // The server waits for one and a half times the keep-alive [MQTT-3.1.2-22].
+        if keep_alive.is_zero() { setting } else { setting.min(keep_alive * 3 / 4) }
     }
 
     /// See [`HeldCounts`].

@@ -33,6 +33,9 @@ pub(crate) struct Exchange {
     pub(crate) needs: Ticket,
     /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more, unless PUBREC comes after it.
     pub(crate) doubtful: bool,
+    /// A process before this one sent it as QoS 1 alone, though it is one of QoS 2: the server holds no exchange of QoS 2
+    /// under the identifier.
+    pub(crate) lowered: bool,
 }
 
 impl Exchange {
@@ -217,6 +220,7 @@ impl InFlight {
             charged: false,
             needs: Ticket::default(),
             doubtful: false,
+            lowered: false,
         });
         true
     }
@@ -236,6 +240,7 @@ impl InFlight {
             charged: false,
             needs,
             doubtful,
+            lowered: false,
         });
         self.by_id.insert(to, anew);
         if let Some(next) = self.resend.front_mut().filter(|next| **next == seq) {
@@ -415,7 +420,8 @@ mod tests {
         let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
         let needs = Ticket::default();
         let packet_id = PacketId::new(id).unwrap();
-        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful: false }
+        let (doubtful, lowered) = (false, false);
+        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful, lowered }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub use recovered::{Recovered, Waits, WasHeld, WasSent};
 pub(crate) use subscriptions::{Offer, SubscriptionAnswer, Subscriptions};
 pub(crate) use waiting::Far;
 
+use std::collections::BTreeMap;
+
 use crate::codec::packet::{PacketId, Qos};
 use crate::config::SessionConfig;
 use crate::event::{Message, Outcome, PublishId, SessionLoss, SubscriptionId};
@@ -146,21 +148,28 @@ impl Session {
         self.server = server;
         self.connack_unseen = connack_unseen;
         let mut restored = Restored::default();
-        for was in sent {
+        // One that went on under another identifier is on the store under its first, which may be another's by now.
+        let mut holders = BTreeMap::new();
+        for was in &sent {
             self.ids.claim(was.packet_id);
+            holders.insert(was.packet_id, was.id);
+        }
+        leased.iter().for_each(|packet_id| self.ids.claim(*packet_id));
+        for was in sent {
             let mut entry = Entry::new(was.id, was.publication, when(was.expires_wall_ms, now));
             entry.attempts = 1;
-            entry.sent = true;
+            entry.sent = holders.get(&was.packet_id) == Some(&was.id);
             entry.possible_duplicate =
                 was.possible_duplicate || !was.released && may_repeat(entry.publication.qos);
-            self.outbox.restore_sent(
-                entry,
-                was.packet_id,
-                was.released && !defect!(PubrecForgottenOnRestart),
-            );
+            let packet_id = if entry.sent { Some(was.packet_id) } else { self.ids.take() };
+            let Some(packet_id) = packet_id else {
+                self.outbox.waiting.push_again(entry);
+                continue;
+            };
+            let released = was.released && !defect!(PubrecForgottenOnRestart);
+            self.outbox.restore_sent(entry, packet_id, released, was.lowered);
         }
         for packet_id in leased {
-            self.ids.claim(packet_id);
             if !self.outbox.in_flight.restore_leased(packet_id) {
                 restored.in_use_again.push(packet_id);
             }

@@ -365,8 +365,8 @@ impl Outbox {
         ended
     }
 
-    /// Takes up a message that was sent before the process ended.
-    pub(crate) fn restore_sent(&mut self, entry: Entry, packet_id: PacketId, released: bool) {
+    /// Takes up a message that was sent before the process ended. `lowered`: see [`Exchange::lowered`].
+    pub(crate) fn restore_sent(&mut self, entry: Entry, packet_id: PacketId, released: bool, lowered: bool) {
         let needs = Ticket::default();
         let exchange = Exchange {
             packet_id,
@@ -375,6 +375,7 @@ impl Outbox {
             charged: false,
             needs,
             doubtful: false,
+            lowered,
         };
         self.in_flight.push(exchange);
         if released {

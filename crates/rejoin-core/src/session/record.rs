@@ -17,7 +17,7 @@ pub enum Record {
         /// When, in milliseconds since the Unix epoch, so that expiry survives a restart.
         accepted_wall_ms: u64,
     },
-    /// It got a packet identifier in the present session.
+    /// It got a packet identifier in the present session. The same again: it was lowered, and now leaves at QoS 2 after all.
     Assigned {
         /// Its name.
         id: PublishId,
@@ -34,7 +34,9 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
-    /// It goes as QoS 1 though it was accepted at QoS 2, so it may arrive twice, whatever QoS it is sent with later.
+    /// It goes as QoS 1 though it was accepted at QoS 2, so it may arrive twice, whatever QoS it is sent with later. After
+    /// [`Record::Assigned`], and where that identifier is not one of [`Record::Leased`]: it leaves under it as QoS 1
+    /// alone, until it is assigned again.
     Lowered {
         /// Its name.
         id: PublishId,

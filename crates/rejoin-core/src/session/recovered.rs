@@ -71,6 +71,9 @@ pub struct WasSent {
     pub released: bool,
     /// It was sent in a former session too, or as QoS 1 though it is one of QoS 2.
     pub possible_duplicate: bool,
+    /// It left under this identifier as QoS 1 alone, though it is one of QoS 2: the server holds no exchange of QoS 2
+    /// under it.
+    pub lowered: bool,
     /// When it would expire, in milliseconds since the Unix epoch; it no longer does, but the server is told what
     /// is left.
     pub expires_wall_ms: Option<u64>,
@@ -108,6 +111,15 @@ struct Accepted {
     asked: bool,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    position: u64,
+    packet_id: PacketId,
+    /// PUBREC came.
+    released: bool,
+    lowered: bool,
+}
+
 #[derive(Debug)]
 struct Holding {
     packet_id: Option<PacketId>,
@@ -118,8 +130,7 @@ struct Holding {
 #[derive(Debug, Default)]
 struct Replay {
     accepted: BTreeMap<PublishId, Accepted>,
-    /// By name: position, identifier, and whether PUBREC came.
-    sent: BTreeMap<PublishId, (u64, PacketId, bool)>,
+    sent: BTreeMap<PublishId, Sending>,
     leased: BTreeSet<PacketId>,
     held: BTreeMap<MessageId, Holding>,
     seq: u64,
@@ -137,19 +148,27 @@ impl Replay {
             }
             Record::Assigned { id, packet_id } => {
                 self.seq += 1;
-                self.sent.insert(id, (self.seq, packet_id, false));
+                // Under the same identifier again it is sent at QoS 2 after all, in its place.
+                let again =
+                    self.sent.get(&id).filter(|before| before.packet_id == packet_id && before.lowered);
+                let position = again.map_or(self.seq, |before| before.position);
+                self.sent.insert(id, Sending { position, packet_id, released: false, lowered: false });
                 self.leased.remove(&packet_id);
             }
             Record::Received { id } => {
-                if let Some(exchange) = self.sent.get_mut(&id) {
+                if let Some(sending) = self.sent.get_mut(&id) {
                     // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
                     self.seq += 1;
-                    (exchange.0, exchange.2) = (self.seq, true);
+                    (sending.position, sending.released, sending.lowered) = (self.seq, true, false);
                 }
             }
             Record::Lowered { id } => {
                 if let Some(accepted) = self.accepted.get_mut(&id) {
                     accepted.possible_duplicate = true;
+                }
+                if let Some(sending) = self.sent.get_mut(&id) {
+                    // Where its identifier stays taken, it went on under another.
+                    sending.lowered = !self.leased.contains(&sending.packet_id);
                 }
             }
             Record::Leased { packet_id } => {
@@ -218,19 +237,21 @@ impl Replay {
     }
 
     fn finish(mut self) -> Recovered {
-        let mut order: Vec<_> = self
-            .sent
-            .iter()
-            .map(|(id, (seq, packet_id, released))| (*seq, *id, *packet_id, *released))
-            .collect();
-        order.sort_unstable_by_key(|(seq, ..)| *seq);
-        for (_, id, packet_id, released) in order {
+        let mut order: Vec<_> = self.sent.into_iter().collect();
+        order.sort_unstable_by_key(|(_, sending)| sending.position);
+        for (id, Sending { packet_id, released, lowered, .. }) in order {
             if let Some(Accepted { publication, expires_wall_ms, possible_duplicate, .. }) =
                 self.accepted.remove(&id)
             {
-                let was_sent =
-                    WasSent { id, packet_id, released, possible_duplicate, expires_wall_ms, publication };
-                self.rest.sent.push(was_sent);
+                self.rest.sent.push(WasSent {
+                    id,
+                    packet_id,
+                    released,
+                    possible_duplicate,
+                    lowered,
+                    expires_wall_ms,
+                    publication,
+                });
             }
         }
         for (id, accepted) in self.accepted {

@@ -306,25 +306,29 @@ impl Subscriptions {
         self.count();
     }
 
-    /// The broker cut the link with a code that speaks of a filter. One pending filter is the culprit; of
-    /// several, the next link asks for one at a time. Gives the culprit.
-    pub(crate) fn suspect(&mut self) -> Option<SubscriptionId> {
-        let mut asked = self.wishes.values_mut().filter(|w| w.state == Wanted::Asked);
-        let (first, second) = (asked.next(), asked.next().is_some());
-        match first {
-            Some(wish) if !second => {
-                wish.state = Wanted::Barred;
-                let id = wish.request.id;
-                self.singly = false;
-                self.count();
-                Some(id)
-            }
-            Some(_) => {
-                self.singly = true;
-                None
-            }
-            None => None,
+    /// The broker cut the link with a code that speaks of a filter. The only one on the wire is the culprit, whether it was
+    /// to begin or to end; of several, the next link sends one at a time. Gives how the culprit ends.
+    pub(crate) fn suspect(&mut self, code: ReasonCode) -> Option<SubscriptionAnswer> {
+        let (Pending::Subscribe(ids) | Pending::Unsubscribe(ids)) = self.pending.values().next()?;
+        let &[id] = ids.as_slice() else {
+            self.singly = true;
+            return None;
+        };
+        if self.pending.len() > 1 {
+            self.singly = true;
+            return None;
         }
+        self.singly = false;
+        if let Some(wish) = self.wishes.get_mut(&id).filter(|wish| wish.state == Wanted::Asked) {
+            wish.state = Wanted::Barred;
+            self.count();
+            return Some(SubscriptionAnswer::Subscribed(id, SubscribeResult::Refused(code)));
+        }
+        // It was withdrawn meanwhile, and asked to end it, the broker might cut the link again. One that was replaced bars
+        // nobody.
+        let at = self.leaving.iter().position(|leaving| leaving.id == id)?;
+        self.leaving.remove(at);
+        Some(SubscriptionAnswer::Unsubscribed(id, code))
     }
 
     /// Wishes the server does not offer, or has no room for in a packet; they are refused without asking
@@ -368,7 +372,8 @@ impl Subscriptions {
         let mut ids = Vec::new();
         let mut filters = Vec::new();
         let mut size = HEAD_SIZE_MOST;
-        for leaving in self.leaving.iter_mut().filter(|l| !l.asked).take(FILTERS_PER_PACKET) {
+        let most = if self.singly { 1 } else { FILTERS_PER_PACKET };
+        for leaving in self.leaving.iter_mut().filter(|l| !l.asked).take(most) {
             size += 2 + leaving.filter.len();
             if !offer.has_room(size) && !ids.is_empty() {
                 break;

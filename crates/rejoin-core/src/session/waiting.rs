@@ -268,6 +268,16 @@ impl Waiting {
         self.near.push_back(entry);
     }
 
+    /// Before what was accepted later.
+    fn insert_near(&mut self, entry: Entry) {
+        if self.near.back().is_none_or(|last| last.place < entry.place) {
+            return self.push_near(entry);
+        }
+        let at = self.near.partition_point(|near| near.place < entry.place);
+        self.near_bytes += entry.publication.size_bytes();
+        self.near.insert(at, entry);
+    }
+
     fn replace(&mut self, place: u64, mut entry: Entry) -> Option<PublishId> {
         entry.place = place;
         if let Ok(at) = self.near.binary_search_by_key(&place, |e| e.place) {
@@ -279,24 +289,28 @@ impl Waiting {
         if let Ok(at) = self.packed.binary_search_by_key(&place, |packed| packed.place) {
             return Some(std::mem::replace(&mut self.packed[at], Packed::new(entry)).id);
         }
-        let at = self.far.binary_search_by_key(&place, Far::place).ok()?;
-        if at == 0
-            && self.fetching
-            && let Some(old) = self.far.pop_front()
-        {
-            // It is the one whose body is asked for. With another body each time none would ever come, nor any behind it.
-            self.push_near(entry);
-            return Some(old.id);
+        let at = self.far.binary_search_by_key(&place, Far::place).ok();
+        if let (Some(at), Some(_)) = (at, self.window_bytes) {
+            if at == 0
+                && self.fetching
+                && let Some(old) = self.far.pop_front()
+            {
+                // It is the one whose body is asked for. With another body each time none would ever come, nor any
+                // behind it.
+                self.push_near(entry);
+                return Some(old.id);
+            }
+            if entry.publication.is_queued() {
+                return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
+            }
         }
-        if entry.publication.is_queued() && self.window_bytes.is_some() {
-            return Some(std::mem::replace(&mut self.far[at], far(&entry)).id);
-        }
-        let old = self.far.remove(at)?;
+        // Whatever became of the older one, the newer is accepted and waits.
+        let old = at.and_then(|at| self.far.remove(at)).map(|far| far.id);
         self.latest.forget(place);
         let topic = entry.publication.topic.text().clone();
         let place = self.put_last(entry, true);
         self.latest.note(topic, place);
-        Some(old.id)
+        old
     }
 
     /// A message of a lost session goes out again before all others.
@@ -414,7 +428,7 @@ impl Waiting {
                 unreadable.push(id);
                 continue;
             };
-            self.push_near(far.entry(publication));
+            self.insert_near(far.entry(publication));
         }
         if self.far.is_empty() && self.far.capacity() > 2 * KEEP_ROOM {
             self.far.shrink_to(KEEP_ROOM);
@@ -425,6 +439,8 @@ impl Waiting {
     /// The store is lost: bodies it never wrote come back, and nothing is left to it any more.
     pub(crate) fn take_back(&mut self, bodies: Vec<(PublishId, Publication)>) {
         self.window_bytes = None;
+        // It answers nothing any more.
+        self.fetching = false;
         let mut bodies: BTreeMap<PublishId, Publication> = bodies.into_iter().collect();
         let mut back = Vec::new();
         self.far.retain(|far| match bodies.remove(&far.id) {
@@ -435,10 +451,7 @@ impl Waiting {
             }
         });
         for entry in back {
-            // Before what was accepted later.
-            let at = self.near.partition_point(|near| near.place < entry.place);
-            self.near_bytes += entry.publication.size_bytes();
-            self.near.insert(at, entry);
+            self.insert_near(entry);
         }
     }
 

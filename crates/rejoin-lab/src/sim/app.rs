@@ -40,6 +40,8 @@ pub(super) struct Published {
     pub(super) sent_by: u32,
     /// The last process that made it one of QoS 1.
     pub(super) lowered_by: u32,
+    /// The identifier under which it left at QoS 2 last; 0 for none.
+    pub(super) qos2_under: u16,
     /// How often its PUBLISH was handed to the transport.
     pub(super) transmitted: u16,
     /// How often the broker took it over.

@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 70] = [
+const MUST: [&str; 71] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -90,6 +90,7 @@ const MUST: [&str; 70] = [
     "QoS 2 taken as QoS 1",
     "QoS 2 sent as QoS 1",
     "QoS 2 begun anew as QoS 1",
+    "QoS 2 sent again as QoS 1",
     "session new",
     "session kept",
     "session lost",

@@ -50,7 +50,7 @@ pub(super) const QOS_ACKED: [&str; 2] = ["1", "2"];
 pub(super) const DUP: [&str; 2] = ["false", "true"];
 
 /// Why an accepted message was not delivered.
-pub(super) const FAILURES: [&str; 14] = [
+pub(super) const FAILURES: [&str; 15] = [
     "refused",
     "expired",
     "dropped",
@@ -64,6 +64,7 @@ pub(super) const FAILURES: [&str; 14] = [
     "evicted",
     "unreadable",
     "stopped",
+    "not-sent-again",
     "other",
 ];
 
@@ -87,7 +88,8 @@ pub(super) const fn failure(why: &PublishError) -> Option<usize> {
         PublishError::Evicted => EVICTED,
         PublishError::Unreadable => 11,
         PublishError::Stopped { .. } => STOPPED,
-        _ => 13,
+        PublishError::NotSentAgain(_) => 13,
+        _ => 14,
     })
 }
 
@@ -112,6 +114,8 @@ mod tests {
         assert_eq!(named(PublishError::Cancelled), Some("cancelled"));
         assert_eq!(named(PublishError::TooLarge { size: 2, limit: 1 }), Some("too-large"));
         assert_eq!(named(PublishError::NotSupported("")), Some("not-supported"));
+        let why = rejoin_core::Rejected::NotAvailable("");
+        assert_eq!(named(PublishError::NotSentAgain(why)), Some("not-sent-again"));
         assert_eq!(named(PublishError::Unknown { released: true }), Some("unknown"));
         assert_eq!(named(PublishError::Parked { cuts: 1 }), Some("parked"));
         assert_eq!(named(PublishError::Superseded), Some("superseded"));

@@ -97,7 +97,8 @@ pub struct MetricsSnapshot {
     pub acked: [u64; 3],
     /// Messages accepted and not delivered, by the reason: `refused` by the broker, `expired`, `dropped` (QoS 0 without a
     /// link), `cancelled`, `rejected` (it could never be sent), `too-large`, `not-supported`, `unknown` (the session was
-    /// lost), `parked`, `superseded`, `evicted`, `unreadable`, `stopped`, `other`.
+    /// lost), `parked`, `superseded`, `evicted`, `unreadable`, `stopped`, `not-sent-again` (it was sent once, and the broker
+    /// takes less now), `other`.
     pub failed: ByName<u64>,
     /// Messages given back by [`crate::PublishBuilder::enqueue`] because the queue was full or the client stopped. They
     /// were never accepted.

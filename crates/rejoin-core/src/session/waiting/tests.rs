@@ -400,6 +400,39 @@ fn what_a_lost_store_gives_back_goes_before_what_was_accepted_later() {
 }
 
 #[test]
+fn no_message_disappears_when_the_store_dies_while_a_body_is_read() {
+    let mut waiting = Waiting::new(Some(8));
+    for n in 1..=2 {
+        waiting.accept(stored(n), true);
+    }
+    waiting.accept(latest(3, "s", "1"), true);
+    waiting.accept(stored(4), true);
+    assert_eq!(numbers(&mut waiting), [1, 2]);
+    assert_eq!(waiting.fetch(), ids([3]));
+    waiting.take_back(Vec::new());
+    for n in 5..=6 {
+        waiting.accept(stored(n), true);
+    }
+    // It is the latest of a message that this process has no body of, and waits behind those that it has.
+    assert_eq!(waiting.accept(latest(7, "s", "1"), true), Some(PublishId(3)));
+    assert!(waiting.near.iter().is_sorted_by(|a, b| a.place < b.place));
+    assert_eq!(waiting.accept(latest(8, "s", "1"), true), Some(PublishId(7)));
+    // A body that was read before the store died, and comes behind its end, has its place before them.
+    assert_eq!(waiting.fetched(bodies(ids([4]))), []);
+    assert_eq!(numbers(&mut waiting), [4, 5, 6, 8]);
+    assert_eq!((waiting.near_bytes, waiting.is_empty()), (0, true));
+}
+
+#[test]
+fn the_latest_waits_even_if_nobody_knows_where_the_one_before_is() {
+    let mut waiting = Waiting::new(Some(8));
+    waiting.latest.note("s".try_into().unwrap(), 7);
+    assert_eq!(waiting.accept(latest(1, "s", "1"), true), None);
+    assert_eq!(waiting.accept(latest(2, "s", "1"), true), Some(PublishId(1)));
+    assert_eq!(numbers(&mut waiting), [2]);
+}
+
+#[test]
 fn a_long_backlog_grows_by_an_eighth_and_a_short_one_as_ever() {
     for (messages, most) in
         [(SPARING_FROM * 10, SPARING_FROM * 10 * 9 / 8 + 1), (SPARING_FROM / 2 + 1, SPARING_FROM)]

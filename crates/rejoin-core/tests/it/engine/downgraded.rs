@@ -147,13 +147,101 @@ fn what_was_lowered_is_sent_again_like_qos_1_by_the_next_link_and_the_next_proce
     assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
     assert_eq!(downgrades(&b), 1, "the second link only repeats it");
 
-    // The next process does not know how it went: identifier 1 may be in an exchange of QoS 2.
-    let mut b = Bench::restored(config, b.records);
+    // Nor does the next process take another identifier: the server has no exchange of QoS 2 under this one.
+    let mut records = b.records;
+    let mut b = Bench::restored(config, records.clone());
     connect_offering(&mut b, Qos::AtLeastOnce, true);
-    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
-    b.puback(2, ReasonCode::SUCCESS);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
+    b.puback(1, ReasonCode::SUCCESS);
     assert!(is_downgraded(&b, 1) && may_repeat(&b, 1));
     assert_eq!(downgrades(&b), 1);
+    records.append(&mut b.records);
+    assert!(Recovered::replay(records).leased.is_empty(), "it would stay taken until the session ends");
+}
+
+/// A process that is killed while this is under way at QoS 1, which it goes on with where it is not new.
+fn killed(config: &Config, records: &[Record], maximum_qos: Qos, word: &str) -> Vec<Record> {
+    let mut b = Bench::restored(config.clone(), records.to_vec());
+    connect_offering(&mut b, maximum_qos, !records.is_empty());
+    if records.is_empty() {
+        b.publish(Qos::ExactlyOnce);
+    }
+    assert_eq!(b.words(), [word]);
+    [records.to_vec(), b.records].concat()
+}
+
+#[test]
+fn processes_that_are_killed_over_a_lowered_message_use_up_no_identifiers() {
+    let mut config = lowering();
+    config.session.durable = true;
+    config.session.packet_id_max = 2;
+    let mut records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
+    for _ in 0..3 {
+        records = killed(&config, &records, Qos::AtLeastOnce, "PUBLISH 1 q1 dup 1");
+    }
+    assert!(Recovered::replay(records.iter().cloned()).leased.is_empty());
+    // A process that finds QoS 2 offered uses it, and those after it know.
+    records = killed(&config, &records, Qos::ExactlyOnce, "PUBLISH 1 q2 dup 1");
+    records = killed(&config, &records, Qos::AtLeastOnce, "PUBLISH 2 q1 1");
+    records = killed(&config, &records, Qos::AtLeastOnce, "PUBLISH 2 q1 1");
+    let leased = Recovered::replay(records).leased;
+    assert_eq!(leased.iter().map(|id| id.get()).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn qos_2_under_an_identifier_that_left_at_qos_1_waits_for_the_store() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
+    let mut b = Bench::restored(config, records);
+    b.open();
+    b.fast_disk = false;
+    b.connack(true, ConnAckProperties::default());
+    assert!(b.words().is_empty(), "a process that dies now leaves one that believes in QoS 1");
+    b.input(Input::Persisted(b.last_ticket));
+    assert_eq!(b.words(), ["PUBLISH 1 q2 dup 1"]);
+}
+
+#[test]
+fn one_that_was_sent_again_as_new_is_known_to_have_gone_at_qos_1() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let mut b = Bench::new(config.clone());
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"], "the session was lost");
+    b.puback(2, ReasonCode::QUOTA_EXCEEDED);
+    b.pass(Duration::from_secs(1));
+    assert_eq!(b.words(), ["PUBLISH 3 q1 1"]);
+    killed(&config, &b.records, Qos::AtLeastOnce, "PUBLISH 3 q1 dup 1");
+}
+
+#[test]
+fn an_identifier_that_is_anothers_by_now_belongs_to_that_one_after_a_restart() {
+    let mut config = lowering();
+    config.session.durable = true;
+    config.session.packet_id_max = 3;
+    let mut b = Bench::new(config.clone());
+    b.connect(false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    // The server ends the exchange it had under the first one, which is used again.
+    b.pubrec(1, ReasonCode::UNSPECIFIED_ERROR);
+    b.publish(Qos::AtLeastOnce);
+    b.publish(Qos::AtLeastOnce);
+    assert_eq!(b.words(), ["PUBLISH 3 q1 2", "PUBLISH 1 q1 3"]);
+    b.puback(3, ReasonCode::SUCCESS);
+    let mut b = Bench::restored(config, b.records);
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1", "PUBLISH 1 q1 dup 3"]);
+    b.puback(1, ReasonCode::SUCCESS);
+    b.puback(2, ReasonCode::SUCCESS);
+    assert!(b.is_delivered(1) && b.is_delivered(3) && may_repeat(&b, 1));
+    assert_eq!(b.engine.in_flight(), 0);
 }
 
 #[test]
@@ -249,7 +337,7 @@ fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
     let id = b.publish(Qos::ExactlyOnce);
     b.lose();
     connect_offering(&mut b, Qos::AtLeastOnce, true);
-    assert_eq!(*b.outcome(id), Outcome::NotSupported("QoS 2"));
+    assert_eq!(*b.outcome(id), Outcome::NotSentAgain(Rejected::NotAvailable("QoS 2")));
     assert!(b.words().is_empty());
     assert_eq!(downgrades(&b), 0);
 }

@@ -169,6 +169,44 @@ fn acknowledgements_that_never_come_restart_the_link() {
 }
 
 #[test]
+fn an_answer_to_a_wish_does_not_shorten_the_patience_with_messages() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::GRANTED_QOS_1);
+    b.publish(Qos::AtLeastOnce);
+    // Each link asks for the subscription again, and the server answers that at once.
+    for (patience, suback) in [(20, 3), (40, 4), (80, 5)] {
+        b.live(patience - 1);
+        assert_eq!(b.engine.status().link, LinkState::Open);
+        b.live(1);
+        assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(patience)));
+        b.connect(true);
+        b.suback(suback, ReasonCode::GRANTED_QOS_1);
+    }
+    b.puback(2, ReasonCode::SUCCESS);
+    b.publish(Qos::AtLeastOnce);
+    b.live(20);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)), "that of a message resets it");
+}
+
+#[test]
+fn the_patience_of_who_only_receives_is_reset_by_what_answers_a_wish() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.live(20);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)));
+    b.connect(true);
+    b.live(39);
+    b.suback(2, ReasonCode::GRANTED_QOS_1);
+    b.subscribe(2, "b");
+    b.live(20);
+    assert_eq!(b.closed, 2);
+    assert_eq!(*b.last_closed(), LossCause::AckTimeout(secs(20)));
+}
+
+#[test]
 fn any_acknowledgement_is_progress() {
     let mut b = Bench::new(config());
     b.connect(false);
@@ -336,6 +374,42 @@ fn pings_come_more_often_within_reason_where_the_server_says_that_they_are_late(
     }
     let pings = b.words().len();
     assert!((2..=60).contains(&pings), "{pings} in a minute");
+}
+
+/// The seconds at which PINGREQ comes on the next link, of so many.
+fn seconds_of_pings(b: &mut Bench, of: u64) -> Vec<u64> {
+    b.connect(true);
+    b.words();
+    let mut at = Vec::new();
+    for second in 1..=of {
+        b.pass(Duration::from_secs(1));
+        if !b.words().is_empty() {
+            at.push(second);
+            b.receive(&Packet::PingResp);
+        }
+    }
+    at
+}
+
+#[test]
+fn pings_come_more_often_than_the_server_found_too_rare_whatever_set_their_pace() {
+    // Three quarters of the keep-alive are 7.5 s; three quarters of those, 5.625 s.
+    let mut config = kept();
+    config.link.keep_alive = secs(10);
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 1);
+    assert_eq!(seconds_of_pings(&mut b, 12), [6, 12]);
+    // Our own pings are off, and the keep-alive asks for one after 45 s; now after 33.75 s.
+    let mut config = kept();
+    config.link.ping_after = Duration::MAX;
+    config.link.ping_timeout = Duration::MAX;
+    let mut b = Bench::new(config);
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 1);
+    assert_eq!(seconds_of_pings(&mut b, 60), [34]);
 }
 
 #[test]

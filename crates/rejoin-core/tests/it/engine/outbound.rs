@@ -159,7 +159,7 @@ fn a_limit_that_shrinks_on_resume_leaves_the_identifier_taken() {
     b.lose();
     b.open();
     b.connack(true, limits(|p| p.maximum_packet_size = Some(100)));
-    assert!(matches!(b.outcome(large), Outcome::TooLarge { .. }));
+    assert!(matches!(b.outcome(large), Outcome::NotSentAgain(Rejected::TooLarge { .. })));
     b.words();
     b.publish(Qos::AtLeastOnce);
     b.publish(Qos::AtLeastOnce);

@@ -92,7 +92,10 @@ fn leased(qos: Qos) -> Bench {
     b.lose();
     b.open();
     b.connack(true, ConnAckProperties { maximum_packet_size: Some(100), ..Default::default() });
-    assert!(matches!(b.outcome(large), Outcome::TooLarge { .. }));
+    assert!(
+        matches!(b.outcome(large), Outcome::NotSentAgain(Rejected::TooLarge { .. })),
+        "it may be delivered"
+    );
     assert_eq!(b.engine.in_flight(), 0, "nobody waits for it");
     b.publish(qos);
     assert!(b.words().is_empty(), "the only identifier is taken");
@@ -120,6 +123,35 @@ fn an_identifier_nobody_waits_for_is_free_when_the_server_ends_its_exchange() {
     b.pubcomp(1);
     assert!(b.is_delivered(2));
     assert_eq!(b.engine.held().in_flight_places, 0);
+}
+
+#[test]
+fn what_left_is_told_apart_from_what_never_did_when_the_server_takes_less() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    let large = |p: &mut Publication| p.payload = vec![0; 200].into();
+    let sent = b.publish_with(Qos::AtLeastOnce, large);
+    let refused = b.publish_with(Qos::AtLeastOnce, large);
+    let retained = b.publish_with(Qos::AtLeastOnce, |p| p.retain = true);
+    b.puback(2, ReasonCode::QUOTA_EXCEEDED);
+    b.lose();
+    let never = b.publish_with(Qos::AtLeastOnce, large);
+    b.open();
+    // The session is lost, too: what was sent would be sent as new.
+    let limits = ConnAckProperties {
+        maximum_packet_size: Some(100),
+        retain_available: Some(false),
+        ..Default::default()
+    };
+    b.connack(false, limits);
+    b.pass(secs(1));
+    let too_large = |n| match b.outcome(n) {
+        Outcome::NotSentAgain(Rejected::TooLarge { limit: 100, .. }) => "sent",
+        Outcome::TooLarge { limit: 100, .. } => "never",
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([sent, refused, never].map(too_large), ["sent", "never", "never"]);
+    assert_eq!(*b.outcome(retained), Outcome::NotSentAgain(Rejected::NotAvailable("retained messages")));
 }
 
 #[test]

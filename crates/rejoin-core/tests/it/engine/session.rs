@@ -197,6 +197,46 @@ fn at_3_1_1_qos_2_on_a_session_of_one_link_is_warned_about_once() {
 }
 
 #[test]
+fn a_session_that_was_asked_to_be_new_is_not_lost() {
+    let mut config = config();
+    config.version = VersionPolicy::Only311;
+    let mut b = Bench::new(config);
+    let sessions = |b: &Bench| {
+        let of = |event: &Event| match event {
+            Event::Opened { session, .. } => Some(*session),
+            _ => None,
+        };
+        b.events.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    b.connect(false);
+    let id = b.publish(Qos::AtLeastOnce);
+    b.lose();
+    assert!(b.open().clean_start, "such a session ends with its link");
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, SessionState::New]);
+    assert_eq!(b.engine.stats().sessions_lost, 0);
+    // For messages it is the same.
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    b.puback(2, ReasonCode::SUCCESS);
+    assert!(matches!(b.outcome(id), Outcome::Delivered(receipt) if receipt.possible_duplicate));
+    // What another server has is left behind, and that is a loss.
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.servers.push(Text::from_static("b"));
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.lose();
+    b.until_open();
+    b.opening = false;
+    let error = TransportError::new(TransportErrorKind::Refused, "refused");
+    b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+    assert!(b.open().clean_start);
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, SessionState::Lost(SessionLoss::default())]);
+    assert_eq!(b.engine.stats().sessions_lost, 1);
+}
+
+#[test]
 fn an_assigned_client_id_is_kept() {
     let mut config = config();
     config.client_id = Text::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::codec::packet::{ConnAck, ConnAckProperties, Disconnect, Packet};
+use rejoin_core::codec::packet::{ConnAck, ConnAckProperties, Disconnect, Packet, PacketId, SubAck};
 use rejoin_core::*;
 
 use super::bench::*;
@@ -155,4 +155,20 @@ fn the_state_is_the_one_that_an_event_tells_of() {
         }
     }
     assert_eq!(opened, 1);
+    // A wish that is granted makes the client ready.
+    b.subscribe(1, "a");
+    assert!(!b.engine.status().ready);
+    let packet_id = PacketId::MIN;
+    let packet = Packet::SubAck(SubAck { packet_id, properties: None, reasons: vec![ReasonCode(0)] });
+    let mut bytes = bytes::BytesMut::new();
+    codec::encode(&packet, Version::V5, &mut bytes).unwrap();
+    b.engine.handle(Input::Received(bytes.freeze()), now);
+    let mut granted = 0;
+    while let Some(output) = b.engine.poll() {
+        if matches!(output, Output::Event(Event::Subscribed { .. })) {
+            granted += 1;
+            assert!(b.engine.status().ready);
+        }
+    }
+    assert_eq!(granted, 1);
 }

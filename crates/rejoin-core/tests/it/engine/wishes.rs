@@ -390,6 +390,114 @@ fn while_filters_are_asked_for_singly_each_waits_for_the_answer_before() {
     assert!(b.engine.status().ready);
 }
 
+const INVALID: ReasonCode = ReasonCode::TOPIC_FILTER_INVALID;
+
+/// The server cuts the link over a filter.
+fn cut(b: &mut Bench) {
+    b.receive(&Packet::Disconnect(codec::packet::Disconnect::new(INVALID)));
+    b.open();
+}
+
+fn ends_of(b: &Bench, n: u32) -> Vec<ReasonCode> {
+    let of = |event: &Event| match event {
+        Event::Unsubscribed { id, reason } if id.0 == n => Some(*reason),
+        _ => None,
+    };
+    b.events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_cut_over_a_filter_that_was_withdrawn_bars_no_other() {
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "bad");
+    b.subscribe(2, "good");
+    b.connect(false);
+    assert_eq!(b.words(), ["SUBSCRIBE 1 bad", "SUBSCRIBE 2 good"]);
+    unsubscribe(&mut b, 1);
+    assert_eq!(b.words(), ["UNSUBSCRIBE 3 bad"]);
+    cut(&mut b);
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["SUBSCRIBE 4 good"], "one at a time");
+    b.suback(4, ReasonCode::GRANTED_QOS_1);
+    assert!(b.engine.status().ready && result_of(&b, 2).len() == 1);
+    // It cannot be ended at this server either, which does not have it.
+    assert_eq!(b.words(), ["UNSUBSCRIBE 5 bad"]);
+    cut(&mut b);
+    assert_eq!(ends_of(&b, 1), [INVALID]);
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["SUBSCRIBE 6 good"]);
+    b.suback(6, ReasonCode::GRANTED_QOS_1);
+    assert!(b.engine.status().ready && b.words().is_empty(), "and nothing else");
+}
+
+#[test]
+fn of_several_filters_that_are_to_end_each_is_tried_alone() {
+    let mut b = wishing(3);
+    b.connack(false, offer(|_| {}));
+    grant(&mut b, 1, 3);
+    b.lose();
+    (1..=3).for_each(|n| unsubscribe(&mut b, n));
+    b.open();
+    b.connack(true, offer(|_| {}));
+    assert_eq!(b.words(), ["UNSUBSCRIBE 2 f/01,f/02,f/03"]);
+    cut(&mut b);
+    b.connack(true, offer(|_| {}));
+    let done = |b: &mut Bench, n| {
+        b.receive(&Packet::UnsubAck(SubAck {
+            packet_id: id(n),
+            properties: None,
+            reasons: vec![ReasonCode(0)],
+        }));
+    };
+    assert_eq!(b.words(), ["UNSUBSCRIBE 3 f/01"]);
+    done(&mut b, 3);
+    assert_eq!(b.words(), ["UNSUBSCRIBE 4 f/02"]);
+    cut(&mut b);
+    b.connack(true, offer(|_| {}));
+    assert_eq!(b.words(), ["UNSUBSCRIBE 5 f/03"]);
+    done(&mut b, 5);
+    assert_eq!([1, 2, 3].map(|n| ends_of(&b, n)), [vec![ReasonCode(0)], vec![INVALID], vec![ReasonCode(0)]]);
+}
+
+#[test]
+fn a_filter_alone_on_the_wire_is_the_one_a_cut_is_about_and_one_that_was_replaced_bars_nobody() {
+    // Withdrawn while it is alone.
+    let mut config = kept();
+    config.session.packet_id_max = 1;
+    let mut b = Bench::new(config.clone());
+    b.subscribe(1, "bad");
+    b.connect(false);
+    unsubscribe(&mut b, 1);
+    cut(&mut b);
+    assert_eq!(ends_of(&b, 1), [INVALID]);
+    b.connack(true, ConnAckProperties::default());
+    assert!(b.words().is_empty());
+    // Replaced: what takes its place was not asked for yet.
+    let mut b = Bench::new(config);
+    b.subscribe(1, "bad");
+    b.connect(false);
+    b.subscribe(1, "good");
+    cut(&mut b);
+    assert!(result_of(&b, 1).is_empty());
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["SUBSCRIBE 1 good"]);
+    // Asked for behind it: of two, neither is blamed before it is alone.
+    let mut b = Bench::new(kept());
+    b.subscribe(1, "bad");
+    b.connect(false);
+    b.subscribe(1, "good");
+    assert_eq!(b.words(), ["SUBSCRIBE 1 bad", "SUBSCRIBE 2 good"]);
+    cut(&mut b);
+    assert!(result_of(&b, 1).is_empty());
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["SUBSCRIBE 3 good"]);
+    // One that is granted is not to blame for the one alone on the wire.
+    b.suback(3, ReasonCode::GRANTED_QOS_1);
+    b.subscribe(2, "bad");
+    cut(&mut b);
+    assert_eq!(result_of(&b, 2), [SubscribeResult::Refused(INVALID)]);
+}
+
 #[test]
 fn a_new_wish_ends_no_unsubscribe_but_one_for_the_same_filter_that_was_not_asked_for_yet() {
     for (filter, ended) in [("a", true), ("b", false)] {

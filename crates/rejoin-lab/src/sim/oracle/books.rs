@@ -130,6 +130,7 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
         }
         Answer::Unknown { .. } | Answer::Stopped { maybe_delivered: true } => message.excused = true,
         Answer::Refused { .. } | Answer::TooLarge { .. } | Answer::NotSupported(_) => message.excused = true,
+        Answer::NotSentAgain(_) => message.excused = true,
         Answer::Parked { .. } => message.excused = true,
         Answer::Unreadable => {
             return Err(Alarm::new("O14", format!("{} is called unreadable; the disk has it", id.0)));
@@ -313,6 +314,7 @@ const fn name(answer: &Answer) -> &'static str {
         Answer::Dropped => "answer: dropped",
         Answer::TooLarge { .. } => "answer: too large",
         Answer::NotSupported(_) => "answer: not supported",
+        Answer::NotSentAgain(_) => "answer: not sent again",
         Answer::Unknown { released: true } => "answer: unknown, released",
         Answer::Unknown { .. } => "answer: unknown",
         Answer::Parked { .. } => "answer: parked",

@@ -11,7 +11,7 @@ use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
 use super::Alarm;
 use super::inbound::Inbound;
 use super::overruns::Overruns;
-use crate::sim::app::{App, number, whose};
+use crate::sim::app::{App, Published, number, whose};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
 
@@ -311,24 +311,17 @@ impl Tap {
         };
         message.transmitted = message.transmitted.saturating_add(1);
         message.sent_by = life;
+        let under = publish.packet_id.map_or(0, PacketId::get);
         // What was lowered once goes at QoS 1 ever after, as far as its process lives.
         let lowered = self.lowers && message.qos == 2 && publish.qos == Qos::AtLeastOnce;
         if lowered && message.lowered_by != life {
-            if self.link.maximum_qos != Qos::AtLeastOnce {
-                return Err(Alarm::new("O2", format!("{k} is lowered though the broker offers QoS 2")));
-            }
-            if publish.dup {
-                return Err(Alarm::new(
-                    "O11",
-                    format!("{k} is lowered under the identifier it had at QoS 2"),
-                ));
-            }
+            self.is_lowered_well(publish, k, message, marks)?;
             message.lowered_by = life;
-            marks.hit(if message.transmitted > 1 {
-                "QoS 2 begun anew as QoS 1"
-            } else {
-                "QoS 2 sent as QoS 1"
-            });
+        }
+        match publish.qos {
+            Qos::ExactlyOnce => message.qos2_under = under,
+            _ if !publish.dup && message.qos2_under == under => message.qos2_under = 0,
+            _ => {}
         }
         if publish.qos as u8 != message.qos && !lowered
             || publish.payload.len() != usize::from(message.payload_len)
@@ -365,6 +358,23 @@ impl Tap {
             let what = format!("{} messages in flight, {window} are allowed", self.link.unanswered.len());
             return Err(Alarm::new("O9", what));
         }
+        Ok(())
+    }
+
+    /// A message of QoS 2 leaves as one of QoS 1, for the first time in this process.
+    fn is_lowered_well(&self, publish: &Publish, k: u64, message: &Published, marks: &mut Marks) -> Ruling {
+        if self.link.maximum_qos != Qos::AtLeastOnce {
+            return Err(Alarm::new("O2", format!("{k} is lowered though the broker offers QoS 2")));
+        }
+        if publish.dup && message.qos2_under == publish.packet_id.map_or(0, PacketId::get) {
+            let what = format!("{k} is lowered under the identifier it had at QoS 2");
+            return Err(Alarm::new("O11", what));
+        }
+        marks.hit(match (publish.dup, message.transmitted) {
+            (true, _) => "QoS 2 sent again as QoS 1",
+            (false, 2..) => "QoS 2 begun anew as QoS 1",
+            (false, _) => "QoS 2 sent as QoS 1",
+        });
         Ok(())
     }
 

@@ -113,25 +113,21 @@ impl<'a> Plan<'a> {
                 });
                 Names::reserve(&mut self.names.publish_most, id.0);
             }
-            Record::Assigned { id, packet_id } => {
-                let before = self.exchanges.get(*id).unwrap_or_default();
-                let packet_id = Some(*packet_id);
-                let order = self.next_order;
-                self.next_order += 1;
-                self.exchanges.set(*id, Exchange { order, packet_id, released: false, ..before });
-                self.session.leased.retain(|leased| Some(*leased) != packet_id);
-            }
+            Record::Assigned { id, packet_id } => self.assign(*id, *packet_id),
             Record::Received { id } => {
                 // From here on its place is among the PUBRELs [MQTT-4.6.0-4].
                 let order = self.next_order;
                 self.next_order += 1;
                 self.exchanges.update(*id, |exchange| {
-                    *exchange = Exchange { order, released: exchange.packet_id.is_some(), ..*exchange };
+                    let released = exchange.packet_id.is_some();
+                    *exchange = Exchange { order, released, lowered: false, ..*exchange };
                 });
             }
             Record::Lowered { id } => {
                 let before = self.exchanges.get(*id).unwrap_or_default();
-                self.exchanges.set(*id, Exchange { again: true, ..before });
+                // Where its identifier stays taken, it went on under another.
+                let lowered = before.packet_id.is_some_and(|id| !self.session.leased.contains(&id));
+                self.exchanges.set(*id, Exchange { again: true, lowered, ..before });
             }
             Record::Leased { packet_id } => {
                 let leased = &mut self.session.leased;
@@ -145,7 +141,8 @@ impl<'a> Plan<'a> {
                 self.exchanges.set(*id, Exchange { asked: true, ..before });
             }
             Record::Requeued { id } => self.exchanges.update(*id, |exchange| {
-                *exchange = Exchange { packet_id: None, released: false, asked: false, ..*exchange };
+                let (packet_id, released, asked, lowered) = (None, false, false, false);
+                *exchange = Exchange { packet_id, released, asked, lowered, ..*exchange };
             }),
             Record::Done { id } => {
                 self.end(*id);
@@ -167,6 +164,17 @@ impl<'a> Plan<'a> {
             // The engine of this version has no other facts.
             _ => {}
         }
+    }
+
+    fn assign(&mut self, id: PublishId, packet_id: PacketId) {
+        let before = self.exchanges.get(id).unwrap_or_default();
+        self.session.leased.retain(|leased| *leased != packet_id);
+        let packet_id = Some(packet_id);
+        // Under the same identifier again it is sent at QoS 2 after all, in its place.
+        let again = before.lowered && before.packet_id == packet_id;
+        let order = if again { before.order } else { self.next_order };
+        self.next_order += 1;
+        self.exchanges.set(id, Exchange { order, packet_id, released: false, lowered: false, ..before });
     }
 
     /// Gives the message, where this very group brought it.
@@ -210,6 +218,7 @@ impl<'a> Plan<'a> {
                 exchange.again |= exchange.packet_id.is_some();
                 exchange.packet_id = None;
                 exchange.released = false;
+                exchange.lowered = false;
             });
         }
         for id in self.holdings.keys() {

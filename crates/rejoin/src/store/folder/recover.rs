@@ -133,6 +133,7 @@ impl Reading {
                 packet_id,
                 released: exchange.released,
                 possible_duplicate: exchange.again,
+                lowered: exchange.lowered,
                 expires_wall_ms,
                 publication: row.publication()?,
             };

@@ -251,12 +251,15 @@ pub(super) struct Exchange {
     pub(super) asked: bool,
     /// It was sent in a former session, or as QoS 1 though it is one of QoS 2.
     pub(super) again: bool,
+    /// It left under this identifier as QoS 1 alone. Not in rows of versions that did not tell.
+    pub(super) lowered: bool,
 }
 
 impl Exchange {
     pub(super) fn encode(&self, key: u64) -> Vec<u8> {
         let mut row = open();
-        row.put_u8(u8::from(self.released) | u8::from(self.asked) << 1 | u8::from(self.again) << 2);
+        let (released, asked) = (u8::from(self.released), u8::from(self.asked));
+        row.put_u8(released | asked << 1 | u8::from(self.again) << 2 | u8::from(self.lowered) << 3);
         row.put_u16(self.packet_id.map_or(0, PacketId::get));
         row.put_u64(self.order);
         seal(key, row)
@@ -266,12 +269,14 @@ impl Exchange {
         let flags = reader.u8()?;
         let packet_id = PacketId::new(reader.u16()?);
         let order = reader.u64()?;
-        Ok(Self { order, packet_id, released: flags & 1 != 0, asked: flags & 2 != 0, again: flags & 4 != 0 })
+        let is_set = |bit: u8| flags & 1 << bit != 0;
+        let (released, asked, again, lowered) = (is_set(0), is_set(1), is_set(2), is_set(3));
+        Ok(Self { order, packet_id, released, asked, again, lowered })
     }
 
     /// Nothing but the beginning, which the message's own row can say.
     pub(super) const fn is_plain(&self) -> bool {
-        !self.released && !self.asked && !self.again && self.packet_id.is_some()
+        !self.released && !self.asked && !self.again && !self.lowered && self.packet_id.is_some()
     }
 }
 
