@@ -55,6 +55,7 @@ pub(super) const NEVER_OPEN: LossContext = LossContext {
     version: Version::V5,
     local_evidence: false,
     credentials_ended: false,
+    needs_v5: false,
 };
 
 /// A machine and the hours it spends.
