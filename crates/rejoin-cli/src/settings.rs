@@ -335,7 +335,9 @@ impl Connection {
         let (args, will) = (self.args.clone(), self.will.clone());
         let user_properties = self.properties.connect.clone();
         let (user, password) = login(&self.args, &self.servers);
-        builder = match (user.clone(), password) {
+        // What stands in the URLs alone is looked at by the builder, which knows of all of them.
+        let typed = self.args.username.is_some() || self.args.password.is_some();
+        builder = match (user.clone().filter(|_| typed), password.filter(|_| typed)) {
             (Some(user), Some(password)) => builder.login(user, password),
             (Some(user), None) => builder.user_name(user),
             (None, Some(password)) => builder.token(password),

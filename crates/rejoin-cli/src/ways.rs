@@ -231,7 +231,7 @@ impl WaysArgs {
         } else if let Some(command) = self.password_command.clone() {
             builder = builder.login_from(from_command(command, user).asked_each_time());
         }
-        builder.tls(self.tls())
+        if self.asks_for_tls() { builder.tls(self.tls()) } else { builder }
     }
 
     fn tls(&self) -> Tls {

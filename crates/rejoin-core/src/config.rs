@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::codec::packet::{UserProperties, Will};
+use crate::codec::packet::{Connect, ConnectProperties, Packet, UserProperties, Version, Will};
+use crate::codec::{self, EncodeError};
 use crate::common::Common;
 use crate::error::ConfigError;
 use crate::text::Text;
@@ -22,7 +23,7 @@ pub struct Config {
     pub servers: Vec<Text>,
     /// Which protocol versions may be spoken. Default: 5.0, and 3.1.1 where the server cannot.
     pub version: VersionPolicy,
-    /// User name and password.
+    /// User name and password. With a password alone 3.1.1, which cannot send it, is not spoken.
     pub login: Login,
     /// Enhanced authentication (5.0). Default: none.
     pub authentication: Option<Box<Authentication>>,
@@ -37,6 +38,10 @@ pub struct Config {
     /// Settings of recovery.
     pub recovery: Common<RecoveryConfig>,
 }
+
+/// Why a login cannot be sent at 3.1.1, and what would do.
+pub(crate) const NAMELESS_AT_V311: &str =
+    "MQTT 3.1.1 has no password without a user name; give a user name or speak MQTT 5.0";
 
 impl Config {
     /// The defaults, for one client id and one server.
@@ -81,10 +86,10 @@ impl Config {
                 "MQTT 3.1.1 has none; use a user name and password",
             ));
         }
-        if self.login.password.is_some() && self.login.user_name.is_none() && only_311 {
-            // [MQTT-3.1.2-22]
-            return Err(ConfigError::new("login", "MQTT 3.1.1 has no password without a user name"));
+        if self.login.needs_v5() && only_311 {
+            return Err(ConfigError::new("login", NAMELESS_AT_V311));
         }
+        self.check_connect()?;
         let positive = [
             ("link.ping_after", self.link.ping_after),
             ("link.ping_timeout", self.link.ping_timeout),
@@ -111,10 +116,49 @@ impl Config {
         if self.link.maximum_packet_size < 64 {
             return Err(ConfigError::new("link.maximum_packet_size", "must be at least 64 bytes"));
         }
+        if self.link.receive_maximum == 0 {
+            return Err(ConfigError::new(
+                "link.receive_maximum",
+                "must be at least 1: else nothing is received",
+            ));
+        }
         if self.session.packet_id_max == 0 || self.session.in_flight_max == Some(0) {
             return Err(ConfigError::new("session", "the id space and the in-flight cap must not be zero"));
         }
         Ok(())
+    }
+
+    /// What CONNECT says must be something that can be written, and mean what was asked for.
+    fn check_connect(&self) -> Result<(), ConfigError> {
+        let seconds = self.link.keep_alive.as_secs();
+        if (seconds == 0 && !self.link.keep_alive.is_zero()) || seconds > u64::from(u16::MAX) {
+            return Err(ConfigError::new("link.keep_alive", "must be 1 to 65,535 s, or zero to turn it off"));
+        }
+        // The end of the session would send it.
+        let delay = self.will.as_ref().and_then(|will| will.delay).unwrap_or(0);
+        if delay > self.session.mode.expiry_seconds() && self.version != VersionPolicy::Only311 {
+            return Err(ConfigError::new("will", "the delay must not be longer than the session is kept"));
+        }
+        let authentication = self.authentication.as_deref();
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: self.client_id.clone(),
+            will: self.will.as_deref().cloned(),
+            user_name: self.login.user_name.clone(),
+            password: self.login.password.clone(),
+            properties: ConnectProperties {
+                user_properties: self.user_properties.clone(),
+                authentication_method: authentication.map(|auth| auth.method.clone()),
+                authentication_data: authentication.and_then(|auth| auth.data.clone()),
+                ..ConnectProperties::default()
+            },
+        };
+        codec::check(&Packet::Connect(Box::new(connect)), Version::V5).map_err(|error| match error {
+            EncodeError::Invalid { field, problem, .. } => ConfigError::new(field, problem),
+            error @ EncodeError::TooLarge { .. } => ConfigError::new("user_properties", error.to_string()),
+        })
     }
 }
 
@@ -138,6 +182,13 @@ pub struct Login {
     pub user_name: Option<Text>,
     /// Password.
     pub password: Option<Bytes>,
+}
+
+impl Login {
+    /// Whether only 5.0 can carry it: 3.1.1 has no password without a user name.
+    pub(crate) const fn needs_v5(&self) -> bool {
+        self.password.is_some() && self.user_name.is_none()
+    }
 }
 
 impl std::fmt::Debug for Login {
@@ -172,7 +223,8 @@ impl std::fmt::Debug for Authentication {
 #[non_exhaustive]
 pub struct LinkConfig {
     /// Keep Alive on the wire, in whole seconds. Default 60 s: detection does not need a short one, and a stall
-    /// of a few seconds must not fire the will. Zero turns the protocol's own off.
+    /// of a few seconds must not fire the will. Zero turns the protocol's own off;
+    /// else it is 1 to 65,535 s.
     pub keep_alive: Duration,
     /// A PINGREQ goes out when either direction was idle this long. Default 15 s, and never more than three
     /// quarters of the effective keep-alive.
@@ -202,8 +254,8 @@ pub struct LinkConfig {
     pub health_watch_ignored: Vec<TopicFilter>,
     /// Largest packet accepted from the server, in bytes. Default 1 MiB; announced at 5.0.
     pub maximum_packet_size: u32,
-    /// How many QoS 1 and 2 messages the server may have unacknowledged towards us. Default 64; announced at
-    /// 5.0, and the bound of memory for a slow application.
+    /// How many QoS 1 and 2 messages the server may have unacknowledged towards us, at least 1. Default 64; announced
+    /// at 5.0, and the bound of memory for a slow application.
     pub receive_maximum: u16,
     /// How many messages beyond `receive_maximum` are put up with before the link is ended with 0x93. Default
     /// 65,535: mosquitto 2.0.11 sends a whole window more for every acknowledgement, and everything again on

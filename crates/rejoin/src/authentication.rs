@@ -101,7 +101,11 @@ impl Authentication {
             let words: String = error.to_string().chars().take(SHOWN).collect();
             no_credentials(format!("enhanced authentication failed here: {}", words.escape_debug()))
         })?;
-        Ok(answer.map(Secret::into_bytes))
+        let data = answer.map(Secret::into_bytes);
+        if data.as_ref().is_some_and(|data| data.len() > Text::MAX_BYTES) {
+            return Err(no_credentials("enhanced authentication gave more than 65,535 bytes of data"));
+        }
+        Ok(data)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::health::{HealthRules, HealthWatch, Ward, observer};
 use crate::queue::{Place, Queue};
 use crate::recorder::FlightRecorder;
 use crate::secret::Secret;
+use crate::servers;
 use crate::status::State;
 use crate::storage;
 use crate::store::Store;
@@ -163,7 +164,7 @@ pub struct Builder {
     config: Config,
     client_id: Option<String>,
     session: Option<SessionMode>,
-    login: Option<(Option<String>, Option<Secret>)>,
+    login: Option<servers::Given>,
     pub(crate) ways: Ways,
     will: Option<Will>,
     queue: Queue,
@@ -260,13 +261,15 @@ impl Builder {
         self
     }
 
-    /// User name and password. They win over those in a URL.
+    /// User name and password, for all servers. They win over those in a URL. Default: the one login that URLs hold, which
+    /// goes to all servers, too; different ones are refused, and so is one in a URL of TLS beside a server without it.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<Secret>) -> Self {
         self.login = Some((Some(user.into()), Some(password.into())));
         self
     }
 
-    /// A token without a user name (5.0).
+    /// A token without a user name. There is no fall-back to 3.1.1 then, which cannot send it: a broker that knows only
+    /// that refuses it and is asked rarely.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.login = Some((None, Some(token.into())));
         self
@@ -338,7 +341,7 @@ impl Builder {
         self
     }
 
-    /// Keep Alive on the wire, whole seconds. Default 60 s; zero turns the protocol's own off.
+    /// Keep Alive on the wire, in whole seconds from 1 to 65,535. Default 60 s; zero turns the protocol's own off.
     pub fn keep_alive(self, time: Duration) -> Self {
         self.set(move |config| config.link.keep_alive = time)
     }
@@ -353,7 +356,7 @@ impl Builder {
         self.set(move |config| config.link.ping_timeout = time)
     }
 
-    /// Limit of one round of name look-up and TCP connect. Default 10 s.
+    /// Limit of one round of name look-up and TCP connect, once credentials are at hand. Default 10 s.
     pub fn connect_timeout(self, time: Duration) -> Self {
         self.set(move |config| config.link.connect_timeout = time)
     }
@@ -399,7 +402,7 @@ impl Builder {
         self
     }
 
-    /// How many QoS 1 and 2 messages the broker may have unacknowledged towards us (5.0). Default 64.
+    /// How many QoS 1 and 2 messages the broker may have unacknowledged towards us (5.0), at least 1. Default 64.
     pub fn receive_maximum(self, messages: u16) -> Self {
         self.set(move |config| config.link.receive_maximum = messages)
     }
@@ -617,16 +620,18 @@ impl Builder {
             alerts.keep_in = alerts.keep_in.take().or_else(|| queue.folder());
         }
         let mut config = self.config;
-        let mut targets = Vec::with_capacity(self.servers.len());
-        config.servers.reserve_exact(self.servers.len());
-        let mut login = self.login;
+        let servers: Vec<ServerUrl> = self.servers.into_iter().collect::<Result<_, _>>()?;
+        servers::check_features(&servers)?;
+        let login = match self.login {
+            // Those that are asked for win over all others.
+            None if self.ways.login.is_none() => servers::login(&servers)?,
+            given => given,
+        };
+        let mut targets = Vec::with_capacity(servers.len());
+        config.servers.reserve_exact(servers.len());
         let mut client_id = self.client_id;
-        for server in self.servers {
-            let server = server?;
+        for server in servers {
             config.servers.push(text("server", &server.place())?);
-            if login.is_none() && (server.user.is_some() || server.password.is_some()) {
-                login = Some((server.user.clone(), server.password.clone()));
-            }
             client_id = client_id.or_else(|| server.client_id.clone());
             if let Some(keep_alive) = server.keep_alive {
                 config.link.keep_alive = keep_alive;
@@ -645,7 +650,8 @@ impl Builder {
         let named = client_id.as_ref().is_some_and(|id| !id.is_empty());
         let place = std::mem::replace(&mut queue.place, Place::Memory);
         let store = storage::place(place, (&mut client_id, random_client_id, &config.servers))?;
-        config.client_id = text("client_id", &client_id.unwrap_or_else(random_client_id))?;
+        let made = client_id.is_none().then(random_client_id);
+        config.client_id = text("client_id", client_id.as_ref().or(made.as_ref()).map_or("", |id| id))?;
         keep(&mut config, store.is_some(), self.session, named);
         if let Some(bytes) = queue.memory_window_bytes {
             config.session.memory_window_bytes = bytes;
@@ -655,6 +661,12 @@ impl Builder {
         }
         for change in self.changes {
             change(&mut config);
+        }
+        let asked = self.session.is_some_and(SessionMode::is_kept);
+        if asked && made.is_some_and(|id| id == config.client_id.as_str()) {
+            let what =
+                "a session that is kept needs one, or the next process cannot find it; give client_id()";
+            return Err(ConfigError::new("client_id", what).into());
         }
         if config.servers.len() != targets.len() {
             return Err(ConfigError::new("servers", "add servers with server(), not with config()").into());

@@ -372,8 +372,8 @@ impl Client {
     }
 
     /// Authenticates anew on the open link, by [`crate::Authentication`]: before a token expires, for example.
-    /// [`crate::Event::Authenticated`] tells that it worked; a failure ends the link. Without an open link, or without
-    /// enhanced authentication, nothing happens.
+    /// [`crate::Event::Authenticated`] tells that it worked; a failure ends the link. Without an open link, without
+    /// enhanced authentication, or while an exchange is under way, nothing happens.
     pub fn reauthenticate(&self) {
         self.shared().push_always(Command::Reauthenticate);
     }

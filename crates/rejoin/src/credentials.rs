@@ -43,7 +43,7 @@ impl Credentials {
         Self { user: Some(user.into()), password: Some(password.into()), expires: None }
     }
 
-    /// A token without a user name. MQTT 3.1.1 cannot send it [MQTT-3.1.2-22].
+    /// A token without a user name. MQTT 3.1.1 cannot send it: it goes at 5.0, to every server, or not at all.
     pub fn token(token: impl Into<Secret>) -> Self {
         Self { user: None, password: Some(token.into()), expires: None }
     }
@@ -154,6 +154,12 @@ impl CredentialSource {
         self.answer(true).await
     }
 
+    /// How much is left of the life of what was given last, where that is known.
+    pub(crate) fn good_for(&self) -> Option<Duration> {
+        let ends = self.inner.kept.try_lock().ok()?.as_ref()?.credentials.expires?;
+        ends.duration_since(SystemTime::now()).ok()
+    }
+
     async fn answer(&self, renewed: bool) -> Result<Identity, TransportError> {
         let mut kept = self.inner.kept.lock().await;
         let now = SystemTime::now();
@@ -183,6 +189,9 @@ fn identity(credentials: &Credentials) -> Result<Identity, TransportError> {
                 .map_err(|error| no_credentials(format!("the user name the provider gave: {error}")))?,
         ),
     };
+    if credentials.password.as_ref().is_some_and(|password| password.expose().len() > Text::MAX_BYTES) {
+        return Err(no_credentials("the password the provider gave is longer than 65,535 bytes"));
+    }
     let login = Login { user_name, password: credentials.password.clone().map(Secret::into_bytes) };
     Ok(Identity { login: Some(login), data: None, ends: credentials.expires })
 }

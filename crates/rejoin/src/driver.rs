@@ -5,6 +5,7 @@
 //! turn, and none of them can hold up another.
 
 mod answers;
+mod proofs;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -255,7 +256,7 @@ impl Driver {
             Command::RestartLink => self.engine.restart_link(now),
             Command::Unwell(waited) => self.engine.unwell(waited, now),
             Command::Pulse => {}
-            Command::Reauthenticate => self.begin_step(AuthStep::Begin { again: true }),
+            Command::Reauthenticate => self.reauthenticate(),
             Command::Close { within } => {
                 // What was taken before the close is acknowledged before DISCONNECT.
                 self.routes.take_marks();
@@ -594,7 +595,7 @@ impl Driver {
                 self.begin_step(AuthStep::Proof { data: data.0.map(Secret::from), again });
             }
             Core::RenewalDue => self.renewing = renewal::begin(&self.dial, &mut self.engine, self.now),
-            Core::ReauthenticationDue => self.begin_step(AuthStep::Begin { again: true }),
+            Core::ReauthenticationDue => self.renew_by_method(),
             Core::ServerAdded { server, name, by } => self.add_server(server, &name, by),
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),

@@ -57,6 +57,7 @@ mod reservation;
 mod route;
 mod routes;
 mod secret;
+mod servers;
 mod shutdown;
 mod stages;
 mod state_watch;

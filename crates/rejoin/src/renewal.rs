@@ -88,11 +88,12 @@ pub(crate) fn answered(answered: Answered, engine: &mut Flight, now: Now) {
     }
 }
 
-/// Proves anew who we are, on the open link.
+/// Proves anew who we are, on the open link. What ends first, the login or what the method gave, is renewed for.
 pub(crate) fn reauthenticate(data: Option<Bytes>, dial: &Dial, engine: &mut Flight, now: Now) {
     let begun = engine.reauthenticate(data, now);
     let life = dial.authentication.as_ref().and_then(|by| by.good_for);
     if begun && life.is_some() {
-        engine.credentials_end(life, now);
+        let login = dial.login.as_ref().and_then(CredentialSource::good_for);
+        engine.credentials_end(life.into_iter().chain(login).min(), now);
     }
 }

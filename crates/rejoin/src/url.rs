@@ -205,13 +205,8 @@ impl ServerUrl {
         };
         let mut parsed = Self { scheme, ..Self::tcp(host, port) };
         if let Some(login) = login {
-            let (user, password) =
-                login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
-            parsed.user = Some(decode(user).ok_or_else(|| fail(bad_percent("user name")))?);
-            parsed.password = match password {
-                None => None,
-                Some(password) => Some(decode(password).ok_or_else(|| fail(bad_percent("password")))?.into()),
-            };
+            let (user, password) = self::login(login).map_err(|part| fail(bad_percent(part)))?;
+            (parsed.user, parsed.password) = (Some(user), password);
         }
         if !path.is_empty() && scheme != Scheme::Unix {
             let decoded = decode(path).ok_or_else(|| fail(bad_percent("path")))?;
@@ -292,16 +287,32 @@ impl std::str::FromStr for ServerUrl {
     }
 }
 
-/// A `/` or `?` before the last `@` may stand in a login that was not escaped: then no part is quoted.
+/// What to write in place of a character that ends a login.
+pub(crate) const ESCAPES: &str = "write `/`, `?` and `#` in a user name or password as %2F, %3F and %23";
+
+/// Whether a login that was not escaped may stand in what follows the scheme: something before the last `@` would end it.
+pub(crate) fn may_hold_bare_login(rest: &str) -> bool {
+    rest.rsplit_once('@').is_some_and(|(before, _)| before.contains(['/', '?', '#']))
+}
+
+/// `user[:password]`, decoded. The error names the part.
+pub(crate) fn login(text: &str) -> Result<(String, Option<Secret>), &'static str> {
+    let (user, password) =
+        text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
+    let user = decode(user).ok_or("user name")?;
+    let password = password.map(|password| decode(password).ok_or("password")).transpose()?;
+    Ok((user, password.map(Secret::from)))
+}
+
+/// No part is quoted that may be one of a login.
 fn discreet(rest: &str, what: String) -> String {
-    if !rest.rsplit_once('@').is_some_and(|(before, _)| before.contains(['/', '?'])) {
+    if !may_hold_bare_login(rest) {
         return what;
     }
-    let hint = "write `/` and `?` in a user name or password as %2F and %3F";
     let parts: Vec<&str> = what.split('`').collect();
     match parts.as_slice() {
-        [before, _, after] => format!("{before}`***`{after}; {hint}"),
-        _ => format!("a part of it cannot be read; {hint}"),
+        [before, _, after] => format!("{before}`***`{after}; {ESCAPES}"),
+        _ => format!("a part of it cannot be read; {ESCAPES}"),
     }
 }
 
@@ -312,13 +323,18 @@ fn is_scheme(scheme: &str) -> bool {
 
 /// The parts of `host[:port]`.
 pub(crate) fn host_and_port(place: &str, default: u16) -> Result<(String, u16), String> {
+    let mut zone_of = None;
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {
             return Err("the bracket of the IPv6 address is not closed".to_owned());
         };
-        if host.parse::<std::net::Ipv6Addr>().is_err() && !host.contains('%') {
+        // Its zone is written behind `%25` [RFC 6874], and by many behind a bare `%`.
+        let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(format!("`{}` is not an IPv6 address", host.escape_debug()));
         }
+        zone_of =
+            zone.strip_prefix("25").filter(|zone| !zone.is_empty()).map(|zone| format!("{address}%{zone}"));
         match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if rest.is_empty() => (host, None),
@@ -346,10 +362,10 @@ pub(crate) fn host_and_port(place: &str, default: u16) -> Result<(String, u16), 
             _ => return Err(format!("port `{}` is not a number from 1 to 65535", given.escape_debug())),
         },
     };
-    Ok((host.to_owned(), port))
+    Ok((zone_of.unwrap_or_else(|| host.to_owned()), port))
 }
 
-fn bad_percent(part: &str) -> String {
+pub(crate) fn bad_percent(part: &str) -> String {
     format!("the {part} holds a broken %-sequence; write `%` as %25")
 }
 
@@ -389,6 +405,20 @@ mod tests {
     }
 
     #[test]
+    fn the_zone_of_an_address_is_written_in_either_way() {
+        for (url, host) in [
+            ("mqtt://[fe80::1%25eth0]", "fe80::1%eth0"), // [RFC 6874]
+            ("mqtt://[fe80::1%eth0]", "fe80::1%eth0"),
+            ("mqtt://[fe80::1%251]", "fe80::1%1"),
+            ("mqtt://[fe80::1%25]", "fe80::1%25"),
+        ] {
+            let parsed = ServerUrl::parse(url).unwrap();
+            assert_eq!(parsed.host, host);
+            assert_eq!(parsed.renamed(&parsed.place()).host, host, "as it is shown it means the same");
+        }
+    }
+
+    #[test]
     fn names_what_is_wrong_and_the_remedy() {
         let cases = [
             ("localhost", "no scheme; write mqtt://HOST"),
@@ -403,6 +433,7 @@ mod tests {
             ("mqtt://::1", "in brackets"),
             ("mqtt://[::1", "not closed"),
             ("mqtt://[nonsense]", "is not an IPv6 address"),
+            ("mqtt://[nonsense%eth0]", "is not an IPv6 address"),
             ("mqtt://h?keepalive=3", "unknown key `keepalive`; known are client_id and keep_alive"),
             ("mqtt://h?keep_alive=70000", "0 to 65535"),
             ("mqtt://h/%zz", "the path holds a broken %-sequence"),

@@ -35,7 +35,7 @@ pub(crate) struct Ways {
     connector: Option<Connector>,
     bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
-    tls: Tls,
+    tls: Option<Tls>,
     #[cfg(feature = "ws")]
     headers: Vec<(String, Secret)>,
 }
@@ -52,8 +52,8 @@ impl fmt::Debug for Ways {
 impl Ways {
     /// Whether servers are taken for the right ones whatever they show.
     #[cfg(feature = "tls")]
-    pub(crate) const fn is_unverified(&self) -> bool {
-        self.tls.is_unverified()
+    pub(crate) fn is_unverified(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::is_unverified)
     }
 
     /// Whether servers are taken for the right ones whatever they show.
@@ -71,7 +71,12 @@ impl Ways {
             Some(Some(proxy)) => Proxies::of(proxy),
         };
         #[cfg(feature = "tls")]
-        let tls = secure.then(|| Box::new(Shop::new(self.tls)));
+        if self.tls.is_some() && !secure {
+            let what = "no server is spoken to over TLS; write mqtts:// or wss:// in its URL";
+            return Err(ConfigError::new("tls", what).into());
+        }
+        #[cfg(feature = "tls")]
+        let tls = secure.then(|| Box::new(Shop::new(self.tls.unwrap_or_default())));
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
             tls.check().map_err(|error| ConfigError::new("tls", error.detail))?;
@@ -154,10 +159,10 @@ impl Builder {
         self
     }
 
-    /// Whom to trust and who we are, for servers spoken to over TLS. Default: [`Tls::new`].
+    /// Whom to trust and who we are, for servers spoken to over TLS; at least one must be. Default: [`Tls::new`].
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
-        self.ways.tls = tls;
+        self.ways.tls = Some(tls);
         self
     }
 

@@ -79,7 +79,7 @@ impl Opening {
         let task = tokio::spawn(async move {
             let mut trip = Trip::new(told);
             let mut identity = Identity::default();
-            let result = match transport::credentials(&dial, clocks, &mut trip).await {
+            let result = match transport::credentials(&dial, &mut trip).await {
                 Ok(asked) => {
                     identity = asked;
                     if let Some(before) = before {

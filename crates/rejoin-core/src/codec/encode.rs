@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use super::error::EncodeError;
 use super::header;
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, Version, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, PublishProperties, SubAck, Subscribe, Version,
+    Will,
 };
 use super::primitives::{Count, Sink, VARINT_MAX, varint_len};
 use super::property_sets::{FilterProperties, WillProperties, is_empty, put_block};
@@ -69,6 +70,21 @@ pub fn encode_publish_head(
     out.reserve(1 + varint_len(body) + body as usize - publish.payload.len());
     put_publish_head(publish, version, body, out);
     Ok(())
+}
+
+/// Whether [`encode`] would append this packet, which is none of those with a path of their own.
+pub(crate) fn check(packet: &Packet, version: Version) -> Result<(), EncodeError> {
+    valid::check(packet, version)?;
+    let mut count = Count::default();
+    put_body(packet, version, &mut count);
+    body_len(packet.name(), count.0).map(drop)
+}
+
+/// How many bytes the properties of a message add to its PUBLISH.
+pub(crate) fn properties_len(set: &PublishProperties) -> usize {
+    let mut count = Count::default();
+    put_block(set, &mut count);
+    count.0
 }
 
 /// How many bytes [`encode`] appends for this packet, header included.

@@ -9,10 +9,12 @@
 use bytes::Bytes;
 
 use super::Engine;
+use super::open::unsendable;
 use crate::codec::packet::{Auth, Packet};
 use crate::codec::reason::ReasonCode;
-use crate::error::{LossCause, Stage, TransportError, TransportErrorKind};
+use crate::error::{LossCause, Stage, TransportError};
 use crate::event::{AuthData, Event};
+use crate::link::Link;
 use crate::time::Now;
 
 impl Engine {
@@ -31,16 +33,21 @@ impl Engine {
         }
     }
 
+    /// Whether [`Engine::reauthenticate`] would begin an exchange: the link is open and has a method, and no exchange is
+    /// under way on it.
+    pub fn may_reauthenticate(&self) -> bool {
+        let free = |link: &Link| link.is_up() && link.auth_method.is_some() && !link.reauthenticating;
+        self.link.as_ref().is_some_and(free)
+    }
+
     /// Begins to authenticate anew on an open link, as when a token is about to expire. False where that is not
     /// possible: no link, no method, MQTT 3.1.1, or an exchange is under way.
     pub fn reauthenticate(&mut self, data: Option<Bytes>, now: Now) -> bool {
         self.advance(now);
-        let Some(link) = self.link.as_mut().filter(|link| link.is_up() && !link.reauthenticating) else {
-            return false;
-        };
-        if link.auth_method.is_none() {
+        if !self.may_reauthenticate() {
             return false;
         }
+        let Some(link) = self.link.as_mut() else { return false };
         link.reauthenticating = true;
         self.reauthentication_begun();
         self.send_auth(ReasonCode::REAUTHENTICATE, data); // [MQTT-4.12.1-1]
@@ -62,6 +69,8 @@ impl Engine {
             self.tell(Event::AuthChallenge { data });
         } else {
             link.reauthenticating = false;
+            // It was content before it had the answer.
+            link.challenged = false;
             self.tell(Event::AuthProof { data, again: true });
         }
     }
@@ -75,10 +84,10 @@ impl Engine {
         let packet = Packet::Auth(Auth { reason, method: Some(method), data, properties: None });
         // [MQTT-3.2.2-15]
         if !link.has_room_for(&packet) {
-            let error =
-                TransportError::new(TransportErrorKind::Credentials, "AUTH is larger than the server takes");
-            return self.lose(LossCause::Open { stage: Stage::Credentials, error });
+            return self.lose(unsendable("AUTH is larger than the server takes"));
         }
-        link.send(&packet, &mut self.wire, now);
+        if let Err(error) = link.try_send(&packet, &mut self.wire, now) {
+            self.lose(unsendable(error.to_string()));
+        }
     }
 }

@@ -22,6 +22,7 @@ mod stop;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::codec;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::config::{Config, Login};
@@ -679,7 +680,9 @@ impl Engine {
 }
 
 fn check_publication(publication: &Publication) -> Result<(), Rejected> {
-    let size = publication.topic.text().len() as u64 + publication.payload.len() as u64 + 16;
+    let properties = publication.properties.as_deref().map_or(0, codec::properties_len);
+    let size = publication.topic.text().len() + publication.payload.len() + properties + 16;
+    let size = size as u64;
     if size > LARGEST_PACKET {
         return Err(Rejected::TooLarge { size, limit: LARGEST_PACKET });
     }
@@ -690,6 +693,9 @@ fn check_publication(publication: &Publication) -> Result<(), Rejected> {
     if !properties.subscription_ids.is_empty() {
         // [MQTT-3.3.4-6]
         return Err(Rejected::Invalid("a client must not send subscription identifiers"));
+    }
+    if properties.correlation_data.as_ref().is_some_and(|data| data.len() > Text::MAX_BYTES) {
+        return Err(Rejected::Invalid("correlation data must not be above 65,535 bytes"));
     }
     let wildcard = |topic: &Text| topic.as_bytes().iter().any(|b| matches!(b, b'+' | b'#'));
     if properties.response_topic.as_ref().is_some_and(wildcard) {

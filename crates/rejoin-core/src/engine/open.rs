@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Engine;
 use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version};
 use crate::codec::reason::ReasonCode;
-use crate::config::{Resubscribe, SessionMode};
-use crate::error::{LocalCause, LossCause, TransportError, TransportErrorKind};
+use crate::config::{NAMELESS_AT_V311, Resubscribe, SessionMode, VersionPolicy};
+use crate::error::{LocalCause, LossCause, Stage, TransportError, TransportErrorKind};
 use crate::event::{AuthData, Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
@@ -51,6 +51,10 @@ impl Engine {
         {
             return;
         }
+        // Credentials that were asked for are known from here on [MQTT311-3.1.2-22].
+        if self.config.login.needs_v5() && !self.speak_v5() {
+            return self.lose(unsendable(NAMELESS_AT_V311));
+        }
         let Some(mut link) = self.link.take() else { return };
         if link.reached.is_none() {
             self.charge_attempt();
@@ -58,9 +62,25 @@ impl Engine {
         let connect = self.connect_packet(&link);
         link.unproven =
             self.session.connack_unseen && !connect.clean_start && !defect!(SessionPresentTrusted);
-        self.session.connack_unseen = true;
-        link.opened(connect, &mut self.wire, now);
+        let opened = link.opened(connect, &mut self.wire, now);
         self.link = Some(link);
+        match opened {
+            Ok(()) => self.session.connack_unseen = true,
+            Err(error) => self.lose(unsendable(error.to_string())),
+        }
+    }
+
+    /// The attempt under way speaks 5.0, also with a server known to speak 3.1.1. False where the settings forbid it.
+    fn speak_v5(&mut self) -> bool {
+        let Some(link) = self.link.as_mut().filter(|link| link.version() == Version::V311) else {
+            return true;
+        };
+        if self.config.version == VersionPolicy::Only311 {
+            return false;
+        }
+        link.speak(Version::V5, &self.config.link);
+        self.recovery.must_speak_v5();
+        true
     }
 
     /// The attempt reached a broker, which the budget counts, also across a restart of this process.
@@ -98,12 +118,7 @@ impl Engine {
             client_id: self.present.client_id.clone(),
             will: config.will.as_deref().cloned(),
             user_name: config.login.user_name.clone(),
-            // 3.1.1 has no password without a user name [MQTT311-3.1.2-22].
-            password: config
-                .login
-                .password
-                .clone()
-                .filter(|_| version == Version::V5 || config.login.user_name.is_some()),
+            password: config.login.password.clone(),
             properties,
         }
     }
@@ -271,6 +286,7 @@ impl Engine {
             version: link.version(),
             local_evidence: is_local_evidence(&cause),
             credentials_ended: self.renewal.has_ended(link.up_since, now),
+            needs_v5: self.config.login.needs_v5(),
         };
         self.note_reference(&cause);
         let plan = self.recovery.lost(&cause, context, now);
@@ -457,6 +473,12 @@ impl Engine {
             || self.barrier == Ticket::default()
             || self.journal.lost
     }
+}
+
+/// What proves who we are cannot be written: no server is to blame, and none would hear the truth without it.
+pub(super) fn unsendable(what: impl Into<String>) -> LossCause {
+    let error = TransportError::new(TransportErrorKind::Credentials, what);
+    LossCause::Open { stage: Stage::Credentials, error }
 }
 
 fn is_local_evidence(cause: &LossCause) -> bool {

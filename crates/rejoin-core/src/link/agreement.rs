@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::codec::packet::{ConnAck, Qos, Version};
+use crate::codec::packet::{ConnAck, ConnAckProperties, Qos, Version};
+use crate::codec::reason::ReasonCode;
 use crate::text::Text;
 
 /// What holds on one link. Dies with it.
@@ -25,6 +26,17 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
+    /// Before CONNACK.
+    pub(crate) fn none(version: Version) -> Self {
+        let connack = ConnAck {
+            session_present: false,
+            reason: ReasonCode::SUCCESS,
+            v311_form: false,
+            properties: ConnAckProperties::default(),
+        };
+        Self::new(version, 0, &connack)
+    }
+
     pub(crate) fn new(version: Version, keep_alive: u16, connack: &ConnAck) -> Self {
         let p = &connack.properties;
         // The server's keep-alive replaces ours [MQTT-3.1.2-21] [MQTT-3.2.2-21].

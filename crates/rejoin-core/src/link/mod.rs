@@ -18,11 +18,9 @@ pub(crate) use agreement::Agreement;
 pub(crate) use liveness::{Alarm, Liveness};
 
 use crate::attempt::Attempt;
-use crate::codec::packet::{
-    Auth, ConnAck, ConnAckProperties, Connect, Disconnect, Packet, Publish, Qos, Version,
-};
+use crate::codec::packet::{Auth, ConnAck, Connect, Disconnect, Packet, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
-use crate::codec::{self, DecodeError, Decoded, Decoder, Limits, Sender};
+use crate::codec::{self, DecodeError, Decoded, Decoder, EncodeError, Limits, Sender};
 use crate::common::Common;
 use crate::config::LinkConfig;
 use crate::error::{LossCause, ProtocolError, Stage, TransportError, TransportErrorKind};
@@ -107,16 +105,6 @@ impl Link {
         ack_timeout: Duration,
         now: Timestamp,
     ) -> Self {
-        let limits = Limits {
-            max_packet_size: if defect!(OversizedTaken) { u32::MAX } else { config.maximum_packet_size },
-            max_user_properties: config.max_user_properties,
-        };
-        let connack = ConnAck {
-            session_present: false,
-            reason: ReasonCode::SUCCESS,
-            v311_form: false,
-            properties: ConnAckProperties::default(),
-        };
         Self {
             phase: Phase::Opening,
             started: now,
@@ -132,8 +120,8 @@ impl Link {
             reached: None,
             phase_since: now,
             liveness: Liveness::new(config, Duration::MAX, ack_timeout, now),
-            agreement: Agreement::new(attempt.version, 0, &connack),
-            decoder: Decoder::new(attempt.version, Sender::Server, limits),
+            agreement: Agreement::none(attempt.version),
+            decoder: Decoder::new(attempt.version, Sender::Server, limits(config)),
             aliases_in: alias::Incoming::new(config.topic_alias_maximum),
             aliases_out: alias::Outgoing::default(),
             quota: 0,
@@ -162,8 +150,19 @@ impl Link {
         self.attempt.version
     }
 
+    /// CONNECT will be of another version than the attempt was begun with.
+    pub(crate) fn speak(&mut self, version: Version, config: &LinkConfig) {
+        self.attempt.version = version;
+        self.agreement = Agreement::none(version);
+        self.decoder = Decoder::new(version, Sender::Server, limits(config));
+    }
+
     /// Opening came to this stage. True when the broker's side is reached by it for the first time.
     pub(crate) fn reached(&mut self, stage: Stage, now: Timestamp) -> bool {
+        if self.stage == Stage::Credentials && stage != Stage::Credentials {
+            // Up to here the application was waited for, and no server.
+            self.phase_since = now;
+        }
         self.stage = stage;
         let first = stage.is_handshake() && self.reached.is_none();
         if first {
@@ -173,13 +172,21 @@ impl Link {
     }
 
     /// The transport is open: CONNECT is the first packet [MQTT-3.1.0-1], and never comes again [MQTT-3.1.0-2].
-    pub(crate) fn opened(&mut self, connect: Connect, out: &mut WriteBuffer, now: Timestamp) {
+    ///
+    /// # Errors
+    /// What CONNECT says cannot be written; nothing was.
+    pub(crate) fn opened(
+        &mut self,
+        connect: Connect,
+        out: &mut WriteBuffer,
+        now: Timestamp,
+    ) -> Result<(), EncodeError> {
         self.phase = Phase::Handshake;
         self.phase_since = now;
         self.clean_start = connect.clean_start;
         self.auth_method.clone_from(&connect.properties.authentication_method);
         self.liveness.received(now);
-        self.send(&Packet::Connect(Box::new(connect)), out, now);
+        self.try_send(&Packet::Connect(Box::new(connect)), out, now)
     }
 
     /// CONNACK came: the limits are known.
@@ -336,15 +343,26 @@ impl Link {
         self.quota = (self.quota + 1).min(self.quota_initial);
     }
 
-    /// Encodes a packet other than PUBLISH.
+    /// Encodes a packet other than PUBLISH that was built from checked parts.
     pub(crate) fn send(&mut self, packet: &Packet, out: &mut WriteBuffer, now: Timestamp) {
+        // What cannot be encoded for all that is not sent.
+        let _ = self.try_send(packet, out, now);
+    }
+
+    /// Encodes a packet with parts that the application gave while the client runs.
+    ///
+    /// # Errors
+    /// They cannot be written; nothing was.
+    pub(crate) fn try_send(
+        &mut self,
+        packet: &Packet,
+        out: &mut WriteBuffer,
+        now: Timestamp,
+    ) -> Result<(), EncodeError> {
         let before = out.buffer.len();
-        // Everything sent here was built from checked parts; what cannot be encoded is not sent.
-        if codec::encode(packet, self.version(), &mut out.buffer).is_ok() {
-            self.liveness.handed_over(out.buffer.len() - before, now);
-        } else {
-            out.buffer.truncate(before);
-        }
+        codec::encode(packet, self.version(), &mut out.buffer)?;
+        self.liveness.handed_over(out.buffer.len() - before, now);
+        Ok(())
     }
 
     /// Encodes a PUBLISH.
@@ -406,6 +424,8 @@ impl Link {
     /// The deadline of opening, or of the liveness clocks.
     pub(crate) fn deadline(&self) -> Option<(Timestamp, TimerKind)> {
         match self.phase {
+            // Whoever asks for credentials limits that: no clock of a server runs.
+            Phase::Opening if self.stage == Stage::Credentials => None,
             Phase::Opening if self.reached.is_none() => {
                 Some((self.phase_since + self.attempt.connect_limit, TimerKind::Connect))
             }
@@ -471,6 +491,13 @@ impl WriteBuffer {
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
         self.ready.clear();
+    }
+}
+
+fn limits(config: &LinkConfig) -> Limits {
+    Limits {
+        max_packet_size: if defect!(OversizedTaken) { u32::MAX } else { config.maximum_packet_size },
+        max_user_properties: config.max_user_properties,
     }
 }
 

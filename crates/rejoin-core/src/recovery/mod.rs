@@ -49,6 +49,8 @@ pub struct LossContext {
     pub local_evidence: bool,
     /// The credentials it was opened with have just ended, or were about to.
     pub credentials_ended: bool,
+    /// What proves who we are can only be said at 5.0, and going without is no fall-back.
+    pub needs_v5: bool,
 }
 
 /// When the next attempt comes, and why then.
@@ -216,7 +218,7 @@ impl Recovery {
             credentials_ended: context.credentials_ended,
             fresh_credentials: self.config.fresh_credentials
                 && self.credentials_tried < FRESH_CREDENTIALS_TRIES,
-            may_speak_v311: self.may_speak_v311(cause, context.version),
+            may_speak_v311: !context.needs_v5 && self.may_speak_v311(cause, context.version),
             another_server: self.servers.has_untried(),
             just_cut: self.just_cut(now),
             named_server: self.named.is_some() && self.redirects < Follow::REDIRECTS,
@@ -312,6 +314,11 @@ impl Recovery {
         if let Some(known) = self.servers.at_mut(server) {
             known.fall_back(true);
         }
+    }
+
+    /// The attempt under way must speak 5.0 whatever was learnt of this server: its login cannot be sent at 3.1.1.
+    pub fn must_speak_v5(&mut self) {
+        self.servers.now().forget_version();
     }
 
     fn just_cut(&self, now: Timestamp) -> bool {

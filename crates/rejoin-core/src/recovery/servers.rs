@@ -229,6 +229,11 @@ impl Server {
         }
     }
 
+    /// 5.0 is spoken again, and what becomes of it is learnt anew.
+    pub(super) const fn forget_version(&mut self) {
+        self.speaks = Speaks::Unknown;
+    }
+
     /// 3.1.1 is spoken from here on: for good when the server said so, for one try otherwise. Returns whether
     /// this is the first time.
     pub(super) fn fall_back(&mut self, told: bool) -> bool {

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::codec::packet::{Qos, Version};
 use crate::codec::reason::ReasonCode as R;
-use crate::error::{LocalCause, LossCause, TransportErrorKind as T};
+use crate::error::{LocalCause, LossCause, TransportError, TransportErrorKind as T};
 
 use Verdict::{
     Absent, Administrative, Banned, Credentials, NextServer, Now, Overloaded, Quarantine, Redirected,
@@ -226,6 +226,16 @@ const fn without_code(cause: &LossCause) -> Row {
 #[rustfmt::skip]
 const NOT_A_BROKER: Row = row(Overloaded, "whatever answers is not a broker, or not now").from(3, SlowLane);
 
+/// The link broke between CONNECT and CONNACK, other than by its peer's end.
+#[rustfmt::skip]
+const fn before_connack(error: &TransportError) -> Row {
+    match error.kind {
+        T::Unreachable => row(NextServer, "the route went away: costs the broker nothing").or(Absent),
+        T::Resources   => row(Absent, "our own machine is short; another server does not help"),
+        _              => row(Overloaded, "it took the connection and did not answer, which may repeat"),
+    }
+}
+
 /// CONNACK; the return codes of 3.1.1 arrive as 0x84, 0x85, 0x88, 0x86 and 0x87.
 #[rustfmt::skip]
 const fn connack(code: R) -> Row {
@@ -362,6 +372,7 @@ const fn row_of(cause: &LossCause, opened: bool) -> Row {
         LossCause::Refused { reason, .. } => connack(*reason),
         LossCause::ServerDisconnect { reason, .. } => disconnect(*reason),
         LossCause::Protocol(_) if !opened => NOT_A_BROKER,
+        LossCause::Transport(error) if !opened => before_connack(error),
         other => without_code(other),
     }
 }

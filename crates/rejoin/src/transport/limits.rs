@@ -3,12 +3,23 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+/// Farther than any wait of this crate, near enough that no clock overflows.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The moment this long from now.
+pub(super) fn from_now(limit: Duration) -> Instant {
+    Instant::now() + limit.min(FAR)
+}
+
 /// How long each stage of opening a link may take. All stand under the two clocks of the attempt,
-/// [`crate::Builder::connect_timeout`] up to the first handshake and [`crate::Builder::connack_timeout`] from there.
+/// [`crate::Builder::connect_timeout`] up to the first handshake and [`crate::Builder::connack_timeout`] from there, but
+/// for the credentials: while the application is asked, no clock of a server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageLimits {
-    /// The credential provider. Default 10 s, on a clock of its own.
+    /// The credential provider, and each step of enhanced authentication. Default 10 s, on a clock of its own.
     pub credentials: Duration,
     /// Name look-up. Default 5 s: what it leaves of the clock must be enough to connect. When it is over, addresses
     /// that worked before are used.
@@ -19,9 +30,10 @@ pub struct StageLimits {
     pub head_start: Duration,
     /// The tunnel through a proxy. Default 10 s.
     pub proxy: Duration,
-    /// TLS handshake. Default 30 s: the broker may have a queue, and leaving it early wastes the slot.
+    /// TLS handshake. Default 60 s, to which the clock of the handshakes grows: until then that one decides, because the
+    /// broker may have a queue, and leaving it early wastes the slot.
     pub tls: Duration,
-    /// WebSocket handshake. Default 30 s, for the same reason.
+    /// WebSocket handshake. Default 60 s, for the same reason.
     pub websocket: Duration,
 }
 
@@ -42,8 +54,8 @@ impl Default for StageLimits {
             tcp: secs(10),
             head_start: Duration::from_millis(250),
             proxy: secs(10),
-            tls: secs(30),
-            websocket: secs(30),
+            tls: secs(60),
+            websocket: secs(60),
         }
     }
 }

@@ -10,6 +10,8 @@ mod addresses;
 mod classify;
 mod connector;
 mod dns;
+#[cfg(feature = "ws")]
+mod frames;
 pub(crate) mod limits;
 mod meter;
 mod proxy;
@@ -47,7 +49,7 @@ use crate::authentication::{AuthStep, Authentication};
 use crate::credentials::{CredentialSource, no_credentials};
 use crate::renewal::Identity;
 use crate::url::{Scheme, ServerUrl};
-use limits::StageLimits;
+use limits::{StageLimits, from_now};
 
 /// A connected byte stream.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -125,12 +127,13 @@ impl OpenError {
     }
 }
 
-/// Asks for credentials, where somebody is there to ask. Whatever goes wrong, no broker is to blame.
-pub(crate) async fn credentials(dial: &Dial, clocks: Clocks, trip: &mut Trip) -> Result<Identity, OpenError> {
+/// Asks for credentials, where somebody is there to ask. Whatever goes wrong, no broker is to blame, and no clock of one
+/// runs yet.
+pub(crate) async fn credentials(dial: &Dial, trip: &mut Trip) -> Result<Identity, OpenError> {
     if dial.login.is_none() && dial.authentication.is_none() {
         return Ok(Identity::default());
     }
-    let until = Instant::now() + dial.limits.credentials.min(clocks.connect);
+    let until = from_now(dial.limits.credentials);
     let asking = async {
         let mut identity = match &dial.login {
             Some(source) => source.login().await?,
@@ -162,13 +165,13 @@ pub(crate) async fn open(
     clocks: Clocks,
     trip: &mut Trip,
 ) -> Result<Way, OpenError> {
-    let until = Instant::now() + clocks.connect;
+    let until = from_now(clocks.connect);
     let stream = bytes_to(dial, target, until, trip).await?;
     if !target.scheme.is_secure() && !target.scheme.is_websocket() {
         return Ok((stream, None));
     }
     let meter = Meter::default();
-    let until = Instant::now() + clocks.handshake;
+    let until = from_now(clocks.handshake);
     let stream = secured(dial, target, meter.over(stream), until, trip).await?;
     Ok((framed(dial, target, stream, until, trip).await?, Some(meter)))
 }
@@ -194,7 +197,7 @@ async fn bytes_to(
     };
     trip.stages.proxy = Some(proxy.to_string());
     let stream = tcp::open(dial, proxy.host(), proxy.port(), until, trip).await?;
-    let until = until.min(Instant::now() + dial.limits.proxy);
+    let until = until.min(from_now(dial.limits.proxy));
     proxy::tunnel(dial, proxy, Box::new(stream), target, until, trip).await
 }
 
@@ -213,7 +216,7 @@ async fn secured(
         let what = "no server of this client was to be spoken to over TLS; this is a mistake in rejoin";
         return Err(OpenError::new(Stage::Tls, TransportErrorKind::Other, what));
     };
-    let until = until.min(Instant::now() + dial.limits.tls);
+    let until = until.min(from_now(dial.limits.tls));
     tls::secure(shop, target, stream, until, trip).await
 }
 
@@ -239,7 +242,7 @@ async fn framed(
     if !target.scheme.is_websocket() {
         return Ok(stream);
     }
-    let until = until.min(Instant::now() + dial.limits.websocket);
+    let until = until.min(from_now(dial.limits.websocket));
     let opening = ws::open(&dial.websocket, target, stream);
     trip.within(Stage::WebSocket, until, opening).await
 }

@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::limits::from_now;
 use super::transport_error;
 
 /// The limits of a race.
@@ -44,7 +45,7 @@ pub(super) async fn run(addresses: &[SocketAddr], rules: Rules) -> Outcome {
         let next = waiting.next();
         if let Some(address) = next {
             running.push(address);
-            let end = rules.until.min(Instant::now() + rules.each);
+            let end = rules.until.min(from_now(rules.each));
             let from = rules.from;
             race.spawn(async move { (address, connect(address, from, end).await) });
         }

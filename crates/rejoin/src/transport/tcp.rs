@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::dns::Found;
+use super::limits::from_now;
 use super::race::{self, Rules};
 use super::{Dial, OpenError, Trip};
 
@@ -37,7 +38,7 @@ pub(super) async fn open(
     let mut found = match host.parse() {
         Ok(address) => Found::one(address, port),
         Err(_) => {
-            let names_until = until.min(Instant::now() + dial.limits.dns);
+            let names_until = until.min(from_now(dial.limits.dns));
             // The look-up ends by itself at its limit, because it may still have old addresses to give.
             trip.within(Stage::Dns, until + LATE, dial.resolver.look_up(host, port, names_until)).await?
         }

@@ -12,11 +12,12 @@ use rejoin_core::{TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
 use super::BoxStream;
+use super::frames::{Arriving, PIECE};
 use crate::secret::Secret;
 use crate::url::ServerUrl;
 
@@ -24,11 +25,10 @@ use crate::url::ServerUrl;
 const PROTOCOL: &str = "mqtt";
 /// The path where none is named; what nearly all brokers listen on.
 const PATH: &str = "mqtt";
-/// Largest message and frame taken, in bytes: the largest packet MQTT knows. Our own limit for packets is no measure for
-/// frames: many packets may share one, and at 3.1.1 a broker cannot be told the limit, so that core passes over what is
-/// larger. Here it would end the link, and come again on each next one. What arrives of a frame waits in memory
-/// for the rest of it.
-const LARGEST: usize = 268_435_460;
+/// Largest message and frame that is read, in bytes. What a server sends may be of any length, because it is cut before:
+/// our limit for packets is no measure for frames. Many packets may share one, and at 3.1.1 a broker cannot be told the
+/// limit, so that core passes over what is larger; here it would end the link, and come again on each next one.
+const LARGEST: usize = 2 * PIECE;
 /// Bytes that wait in the frame buffer before writing pauses.
 const WRITE_BUFFER: usize = 64 * 1024;
 
@@ -83,7 +83,7 @@ pub(super) async fn open(
         .max_frame_size(Some(LARGEST))
         .write_buffer_size(0)
         .max_write_buffer_size(2 * WRITE_BUFFER);
-    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+    match tokio_tungstenite::client_async_with_config(request, Arriving::new(stream), Some(config)).await {
         Ok((socket, _)) => Ok(Box::new(Framed { socket, read: Bytes::new() })),
         Err(error) => Err(refused(&error)),
     }
@@ -124,7 +124,7 @@ fn refused(error: &Error) -> TransportError {
 
 /// A WebSocket as a stream of bytes.
 struct Framed {
-    socket: WebSocketStream<BoxStream>,
+    socket: WebSocketStream<Arriving>,
     read: Bytes,
 }
 
@@ -143,10 +143,6 @@ fn failed(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
         error if is_end(&error) => told(TransportErrorKind::Closed, "the WebSocket is closed".to_owned()),
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => told(
-            TransportErrorKind::Other,
-            format!("a WebSocket message of {size} bytes; no packet of MQTT is larger than {max_size}"),
-        ),
         other => told(TransportErrorKind::Other, format!("WebSocket: {other}")),
     }
 }

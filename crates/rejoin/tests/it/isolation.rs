@@ -205,8 +205,12 @@ async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it
 
 /// A client whose handler refuses every message at QoS 2, and what the handler was called with.
 fn refusing(listener: &Listener) -> (rejoin::Client, rejoin::Handling, UnboundedReceiver<Message>) {
-    let client =
-        listener.client().session(rejoin::Session::kept_for(Duration::from_secs(60))).start().unwrap();
+    let client = listener
+        .client()
+        .client_id("q")
+        .session(rejoin::Session::kept_for(Duration::from_secs(60)))
+        .start()
+        .unwrap();
     let (tell, told) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |message: Message| {
         let _ = tell.send(message);

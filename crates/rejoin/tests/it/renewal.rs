@@ -215,6 +215,33 @@ async fn the_next_link_waits_for_the_end_of_the_one_it_takes_over_from() {
 }
 
 #[tokio::test]
+async fn the_login_is_renewed_on_the_link_though_the_method_gave_something_that_lasts_longer() {
+    let listener = Listener::bind().await;
+    let authentication =
+        Authentication::new("JWT", |_| async { Ok(None) }).good_for(Duration::from_secs(3600));
+    let client = listener
+        .client()
+        .authentication(authentication)
+        .login_with(|| async {
+            Ok(Credentials::new("me", "t").expires_at(SystemTime::now() + Duration::from_millis(400)))
+        })
+        .start()
+        .unwrap();
+    let mut peer = listener.accept().await;
+    assert!(matches!(peer.next().await, Packet::Connect(_)));
+    let method = Some(Text::from_static("JWT"));
+    let properties = ConnAckProperties { authentication_method: method.clone(), ..Default::default() };
+    let reason = ReasonCode::SUCCESS;
+    let welcome = ConnAck { session_present: false, reason, v311_form: false, properties };
+    peer.send(Packet::ConnAck(Box::new(welcome))).await;
+    for _ in 0..3 {
+        assert!(matches!(peer.next_or_end().await, Some(Packet::Auth(_))));
+        peer.send(Packet::Auth(Auth { reason, method: method.clone(), data: None, properties: None })).await;
+    }
+    assert_eq!(client.stats().engine.losses, 0);
+}
+
+#[tokio::test]
 async fn with_a_method_the_link_stays_and_proves_itself_anew() {
     let listener = Listener::bind().await;
     let authentication = Authentication::new("JWT", |step| async move {

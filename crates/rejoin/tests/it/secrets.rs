@@ -86,7 +86,11 @@ async fn no_secret_is_ever_printed() {
     #[cfg(feature = "ws")]
     let builder = builder.websocket_header("Authorization", PLANTED);
     #[cfg(feature = "tls")]
-    let builder = builder.tls(rejoin::Tls::new().identity_pem("x", PLANTED));
+    {
+        let secure = Client::builder("mqtts://localhost").tls(rejoin::Tls::new().identity_pem("x", PLANTED));
+        seen.push_str(&format!("{secure:?}\n"));
+        seen.push_str(&secure.start().unwrap_err().to_string());
+    }
     let builder = builder.will(Will::new("a", PLANTED));
     seen.push_str(&everything(builder, &listener).await);
 

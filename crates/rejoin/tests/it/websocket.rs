@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_sink::Sink;
@@ -224,22 +225,72 @@ async fn many_packets_share_one_frame_though_together_they_are_above_the_packet_
     }
 }
 
+/// The header of a binary frame of this length.
+fn header(length: u64) -> Vec<u8> {
+    [&[0x82, 127][..], &length.to_be_bytes()].concat()
+}
+
 #[tokio::test]
-async fn a_frame_above_the_largest_packet_of_mqtt_ends_the_link_and_says_so() {
-    for (announced, ends) in [(268_435_460_u64, false), (268_435_461, true)] {
-        let (door, client) = Door::open().await;
-        let mut events = client.events();
-        let mut socket = door.greeted().await;
-        write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
-        event(&mut events, "opened").await;
-        // Only the header: nobody sends so much.
-        let header = [&[0x82, 127][..], &announced.to_be_bytes()].concat();
-        limited(socket.get_mut().write_all(&header)).await.unwrap();
-        if !ends {
-            drop(socket);
-        }
-        let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
-        assert_eq!(cause.to_string().contains("268435461 bytes"), ends, "{cause}");
-        assert_eq!(matches!(cause, LossCause::PeerClosed), !ends, "{cause}");
+async fn the_length_a_frame_announces_is_no_reason_to_end_the_link() {
+    let (door, client) = Door::open().await;
+    let mut stream = client.subscribe("t", Qos::AtMostOnce).declare().unwrap();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    // A tebibyte, of which the first packets arrive.
+    limited(socket.get_mut().write_all(&header(1 << 40))).await.unwrap();
+    limited(socket.get_mut().write_all(b"\x30\x05\x00\x01t\x00a\x30\x05\x00\x01t\x00b")).await.unwrap();
+    for text in ["a", "b"] {
+        assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), text);
     }
+}
+
+#[tokio::test]
+async fn a_frame_that_takes_longer_than_a_ping_is_no_silence() {
+    let (ping_after, ping_timeout) = (Duration::from_millis(200), Duration::from_millis(500));
+    eprintln!("scaled down: ping_after to {ping_after:?}, ping_timeout to {ping_timeout:?}");
+    let (door, client) =
+        Door::open_to(|builder| builder.ping_after(ping_after).ping_timeout(ping_timeout)).await;
+    let mut stream = client.subscribe("t", Qos::AtLeastOnce).declare().unwrap();
+    let mut socket = door.greeted().await;
+    write(&mut socket, binary(b"\x20\x03\x00\x00\x00")).await;
+    let packet = publish(1, &[0], 100_000);
+    let frame = [header(packet.len() as u64), packet].concat();
+    for piece in frame.chunks(frame.len() / 20) {
+        limited(socket.get_mut().write_all(piece)).await.unwrap();
+        // waits: a slow link, on which this frame takes four times as long as a ping may
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(limited(stream.next()).await.unwrap().payload.len(), 100_000);
+    assert_eq!(client.stats().engine.losses, 0);
+}
+
+/// In virtual time: the limits are the true ones.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_took_too_long_gets_more_time_the_next_time() {
+    let (ends, mut far) = tokio::sync::mpsc::unbounded_channel();
+    let builder = Client::builder("ws://in-process").connector(move |_| {
+        let (near, far) = tokio::io::duplex(4096);
+        let _ = ends.send(far);
+        async move { Ok(near) }
+    });
+    let client = builder.start().unwrap();
+    let mut events = client.events();
+    // Held open; the answer never comes within the first limit.
+    let _silent = far.recv().await.unwrap();
+    let failed = events.next().await;
+    assert_eq!(failed.map(|event| event.name()), Some("attempt"));
+    let Some(Event::AttemptFailed { cause, .. }) = events.next().await else { panic!("no failure is told") };
+    assert_eq!(cause.name(), "connect-timeout", "{cause}");
+    let second = far.recv().await.unwrap();
+    // waits: in virtual time, longer than the first limit of 30 s
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    #[allow(clippy::result_large_err, reason = "the library asks for this type")]
+    let choose = |_: &Request, mut response: Response| {
+        response.headers_mut().insert(OFFER, HeaderValue::from_static("mqtt"));
+        Ok(response)
+    };
+    let mut socket = tokio_tungstenite::accept_hdr_async(second, choose).await.expect("it still waits");
+    let frame = std::future::poll_fn(|cx| Pin::new(&mut socket).poll_next(cx)).await;
+    let Some(Ok(Message::Binary(connect))) = frame else { panic!("no CONNECT: {frame:?}") };
+    assert_eq!(connect[0], 0x10);
 }

@@ -35,6 +35,11 @@ pub(super) fn reset() -> LossCause {
     LossCause::Transport(TransportError::new(TransportErrorKind::Reset, "scripted"))
 }
 
+/// The transport broke in another way than by an end of the peer.
+pub(super) fn broke(kind: TransportErrorKind) -> LossCause {
+    LossCause::Transport(TransportError::new(kind, "scripted"))
+}
+
 pub(super) fn refused(reason: ReasonCode) -> LossCause {
     LossCause::Refused { reason, text: None, server_reference: None, v311_form: false, maximum_qos: None }
 }
@@ -50,6 +55,7 @@ pub(super) const NEVER_OPEN: LossContext = LossContext {
     version: Version::V5,
     local_evidence: false,
     credentials_ended: false,
+    needs_v5: false,
 };
 
 /// A machine and the hours it spends.

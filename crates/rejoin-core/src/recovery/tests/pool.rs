@@ -46,6 +46,28 @@ fn overload_keeps_its_window_and_prefers_another_server() {
 }
 
 #[test]
+fn a_link_that_breaks_before_connack_is_waited_for_and_another_server_asked() {
+    use TransportErrorKind as T;
+    for (kind, verdict) in [
+        (T::TimedOut, Verdict::Overloaded),
+        (T::Other, Verdict::Overloaded),
+        (T::Handshake, Verdict::Overloaded),
+        (T::Unreachable, Verdict::NextServer),
+    ] {
+        let mut world = pool(2, 1);
+        let plan = world.turned_down(&broke(kind));
+        assert_eq!((plan.verdict, plan.server), (verdict, 1), "{kind:?}");
+        let mut alone = pool(1, 1);
+        let plan = alone.turned_down(&broke(kind));
+        assert!(plan.window >= secs(2), "{kind:?} is not asked again as fast as it breaks: {plan:?}");
+    }
+    // Once it was open it says nothing about the broker.
+    let mut world = pool(2, 1);
+    let plan = world.link(secs(100), &broke(T::TimedOut));
+    assert_eq!((plan.verdict, plan.server), (Verdict::Now, 0));
+}
+
+#[test]
 fn after_a_stable_link_the_first_try_goes_back_to_the_session() {
     let mut world = pool(3, 1);
     world.attempt(&nobody_listens());

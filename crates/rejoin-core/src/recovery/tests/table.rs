@@ -36,7 +36,8 @@ fn causes() -> Vec<(LossCause, bool, bool)> {
         (LossCause::PeerClosed, false, true),
     ]);
     let in_use = [T::Reset, T::Closed, T::TimedOut, T::Unreachable, T::Resources, T::Other];
-    all.extend(in_use.map(|kind| (LossCause::Transport(TransportError::new(kind, "scripted")), false, true)));
+    // Before CONNACK an end of the peer has a name of its own.
+    all.extend(in_use.map(|kind| (broke(kind), !matches!(kind, T::Reset | T::Closed), true)));
     all.extend([
         (LossCause::PingTimeout(d), false, true),
         (LossCause::WriteStall(d), false, true),
@@ -205,7 +206,7 @@ fn whole_table() -> String {
 fn title(cause: &LossCause) -> String {
     match cause {
         LossCause::Open { error, .. } => format!("open: {:?}", error.kind),
-        LossCause::Transport(error) => format!("in use: {:?}", error.kind),
+        LossCause::Transport(error) => format!("transport: {:?}", error.kind),
         other => other.name().to_owned(),
     }
 }

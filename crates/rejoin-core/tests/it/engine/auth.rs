@@ -86,6 +86,12 @@ fn an_open_link_authenticates_anew_once_at_a_time() {
     b.receive(&auth(ReasonCode::SUCCESS, "SCRAM", b"fine"));
     assert_eq!(b.engine.status().link, LinkState::Open);
     assert!(b.engine.reauthenticate(None, now), "the next one may begin");
+    // Content before its challenge was answered, the server may ask again the next time.
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    b.receive(&auth(ReasonCode::SUCCESS, "SCRAM", b"fine"));
+    assert!(b.engine.reauthenticate(None, now));
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    assert_eq!(b.engine.status().link, LinkState::Open);
 }
 
 #[test]

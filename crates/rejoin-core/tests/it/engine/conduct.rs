@@ -404,19 +404,7 @@ fn at_3_1_1_a_kept_session_is_taken_up_again() {
 }
 
 #[test]
-fn at_3_1_1_there_is_no_password_without_a_user_name_and_no_kept_session_without_an_id() {
-    let mut nameless = config();
-    nameless.login.password = Some(Bytes::from_static(b"token"));
-    let mut b = Bench::new(nameless);
-    assert!(b.open().password.is_some());
-    b.receive(&Packet::ConnAck(Box::new(ConnAck {
-        session_present: false,
-        reason: ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-        v311_form: true,
-        properties: ConnAckProperties::default(),
-    })));
-    let again = b.open();
-    assert_eq!((again.version, again.password), (Version::V311, None)); // [MQTT311-3.1.2-22]
+fn at_3_1_1_there_is_no_kept_session_without_an_id() {
     let mut anonymous = v311(kept());
     anonymous.client_id = Text::default();
     let refused = Engine::new(anonymous, Recovered::default(), 1, Now::new(Timestamp::ZERO, 0)).is_err();

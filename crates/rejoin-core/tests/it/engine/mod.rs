@@ -12,6 +12,7 @@ mod held;
 mod inbound;
 mod leased;
 mod liveness;
+mod login;
 mod outbound;
 mod quarantine;
 mod refusals;

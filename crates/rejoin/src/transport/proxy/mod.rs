@@ -85,8 +85,8 @@ impl Proxy {
             _ => return Err(fail("unknown scheme; use http://, socks5:// or socks5h://")),
         };
         // In a login that was not escaped; cut there, a part of a password would be taken for a host or a port.
-        if rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#'])) {
-            return Err(fail("write `/`, `?` and `#` in a user name or password as %2F, %3F and %23"));
+        if crate::url::may_hold_bare_login(rest) {
+            return Err(fail(crate::url::ESCAPES));
         }
         let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (login, place) =
@@ -94,11 +94,9 @@ impl Proxy {
         let (host, port) = crate::url::host_and_port(place, port).map_err(ProxyError)?;
         let mut proxy = Self { kind, host, port, user: None, password: None };
         if let Some(login) = login {
-            let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
-            let text =
-                |part: &str| crate::url::decode(part).ok_or_else(|| fail("a broken %-sequence in its login"));
-            proxy.user = Some(text(user)?);
-            proxy.password = password.map(text).transpose()?.map(Secret::from);
+            let (user, password) =
+                crate::url::login(login).map_err(|part| ProxyError(crate::url::bad_percent(part)))?;
+            (proxy.user, proxy.password) = (Some(user), password);
         }
         Ok(proxy)
     }
