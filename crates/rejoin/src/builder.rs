@@ -662,11 +662,8 @@ impl Builder {
         for change in self.changes {
             change(&mut config);
         }
-        let asked = self.session.is_some_and(SessionMode::is_kept);
-        if asked && made.is_some_and(|id| id == config.client_id.as_str()) {
-            let what =
-                "a session that is kept needs one, or the next process cannot find it; give client_id()";
-            return Err(ConfigError::new("client_id", what).into());
+        if self.session.is_some_and(SessionMode::is_kept) {
+            can_be_found(&config, made.as_deref())?;
         }
         if config.servers.len() != targets.len() {
             return Err(ConfigError::new("servers", "add servers with server(), not with config()").into());
@@ -703,6 +700,15 @@ fn keep(config: &mut Config, stored: bool, asked: Option<SessionMode>, named: bo
     if config.session.mode != mode {
         config.session.mode = mode;
     }
+}
+
+/// The session that is to be kept belongs to a client id which the next process has, too, and not to the one made here.
+fn can_be_found(config: &Config, made: Option<&str>) -> Result<(), ConfigError> {
+    if made.is_some_and(|id| id == config.client_id.as_str()) {
+        let what = "a session that is kept needs one, or the next process cannot find it; give client_id()";
+        return Err(ConfigError::new("client_id", what));
+    }
+    Ok(())
 }
 
 /// Everything a client is made of, checked.
