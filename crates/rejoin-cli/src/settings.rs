@@ -224,7 +224,6 @@ impl Subscribe {
         Role {
             subscribes: true,
             publishes: false,
-            qos0: self.qos == Qos::AtMostOnce,
             kept: self.connection.kept,
             durable: false,
         }
