@@ -78,6 +78,8 @@ impl Running {
         let builder = if served.places.is_empty() { builder } else { judged(builder) };
         let prepared = builder.prepare().map_err(|error| match error {
             BuildError::Store(error) => Failure::local(error.to_string()),
+            // A recording that is there already was named by mistake; one that cannot be made is the machine's fault.
+            BuildError::Recorder { ref path, .. } if !path.exists() => Failure::local(error.to_string()),
             error => Failure::usage(error.to_string()),
         })?;
         let declared = before(prepared.client())?;
