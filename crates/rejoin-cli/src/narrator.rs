@@ -401,7 +401,8 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             "skipped",
             event.name(),
             format!(
-                "a message of {size} bytes on {topic} is above our limit of 1 MiB; acknowledged, not printed"
+                "a message of {size} bytes on {topic} is above our limit (--maximum-packet-size); acknowledged, not \
+                 printed"
             ),
         )
         .with("topic", topic.as_str())
