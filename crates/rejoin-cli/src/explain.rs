@@ -115,7 +115,12 @@ fn explained(code: ReasonCode) -> String {
         maximum_qos: None,
     };
     let ended = LossCause::ServerDisconnect { reason: code, text: None, server_reference: None };
-    format!("{}\n  in CONNACK: {}\n  in DISCONNECT: {}", reason(code), why(&refused, false), why(&ended, true))
+    format!(
+        "{}\n  in CONNACK: {}\n  in DISCONNECT: {}",
+        reason(code),
+        why(&refused, false),
+        why(&ended, true)
+    )
 }
 
 /// The paragraph of the table that begins with this number.

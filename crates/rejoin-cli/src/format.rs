@@ -428,7 +428,10 @@ mod tests {
         let number = View { payload: b"{\"a\": 1.50}", ..hello(None) };
         assert!(shown("%J", &number).ends_with(",\"payload\":{\"a\": 1.50}}"));
         let forged = View { payload: b"[1,\r\n{\"topic\":\"alarm\"}\n]", ..hello(None) };
-        assert!(shown("%J", &forged).ends_with(",\"payload\":[1,  {\"topic\":\"alarm\"} ]}"), "one message, one line");
+        assert!(
+            shown("%J", &forged).ends_with(",\"payload\":[1,  {\"topic\":\"alarm\"} ]}"),
+            "one message, one line"
+        );
     }
 
     #[test]

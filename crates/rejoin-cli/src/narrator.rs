@@ -679,11 +679,21 @@ mod tests {
         let text = "messages between 09:15:10.0 and 09:15:36.0 may be missing (broker kept no session; add -c -i NAME)";
         assert_eq!(line.text, text);
         assert_eq!(line.fields["from"], "2026-11-24T09:15:10.000Z");
-        assert_eq!((&line.fields["to"], &line.fields["cause"]), (&"2026-11-24T09:15:36.000Z".into(), &"session-lost".into()));
+        assert_eq!(
+            (&line.fields["to"], &line.fields["cause"]),
+            (&"2026-11-24T09:15:36.000Z".into(), &"session-lost".into())
+        );
         let east = tell(sub.clone(), TimeZone::fixed(jiff::tz::offset(2)), GapCause::SessionLost, since);
-        assert!(east.text.contains("between 11:15:10.0 and 11:15:36.0"), "the zone of the lines: {}", east.text);
-        let kept = tell(Role { kept: true, ..sub.clone() }, TimeZone::UTC, GapCause::SessionLost, None);
-        assert!(kept.text.contains("it was to keep") && kept.text.contains("between the last run and"), "{kept:?}");
+        assert!(
+            east.text.contains("between 11:15:10.0 and 11:15:36.0"),
+            "the zone of the lines: {}",
+            east.text
+        );
+        let kept = tell(Role { kept: true, ..sub }, TimeZone::UTC, GapCause::SessionLost, None);
+        assert!(
+            kept.text.contains("it was to keep") && kept.text.contains("between the last run and"),
+            "{kept:?}"
+        );
         assert_eq!(kept.fields["from"], Value::Null);
         let qos0 = tell(sub, TimeZone::UTC, GapCause::QosZero, since);
         assert!(qos0.text.contains("use -q 1"), "{qos0:?}");

@@ -78,7 +78,8 @@ struct Inner {
 impl Teller {
     /// Opens what was asked for.
     pub(crate) fn new(args: &OutputArgs) -> Result<Self, String> {
-        let journal = args.events.as_deref().map(|path| Journal::open(path, "events")?.aside()).transpose()?;
+        let journal =
+            args.events.as_deref().map(|path| Journal::open(path, "events")?.aside()).transpose()?;
         let json = args.output == OutputKind::Json;
         let zone = if args.utc { TimeZone::UTC } else { TimeZone::system() };
         let missing = {

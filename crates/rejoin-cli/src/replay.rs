@@ -87,7 +87,10 @@ fn as_text(judged: &Judgement, text: &str) -> String {
     let cut = match &found.cut {
         Some(why) => format!("\nthe recording ends early: {}", plain(why)),
         None if found.stopped || found.difference.is_some() => String::new(),
-        None => "\nthe recording ends before the client did: its process was killed, or the disk took no more".to_owned(),
+        None => {
+            "\nthe recording ends before the client did: its process was killed, or the disk took no more"
+                .to_owned()
+        }
     };
     let Some((line, at, what)) = finding(judged) else {
         return format!("{sum}{cut}\nnothing speaks against the client");

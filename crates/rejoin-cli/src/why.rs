@@ -47,7 +47,9 @@ pub(crate) fn hint(cause: &LossCause, stages: &Stages) -> Option<&'static str> {
             Some("something listens there but does not answer in TLS, or it is overloaded; check the port")
         }
         LossCause::Open { stage: Stage::WebSocket, error } if error.kind == TransportErrorKind::TimedOut => {
-            Some("something listens there but opens no WebSocket, or it is overloaded; check the port and the path")
+            Some(
+                "something listens there but opens no WebSocket, or it is overloaded; check the port and the path",
+            )
         }
         _ => rejoin::hint(cause),
     }
@@ -73,7 +75,11 @@ mod tests {
     fn failed(stage: Stage, kind: TransportErrorKind, proxy: Option<&str>) -> String {
         let mut stages = Stages::default();
         stages.proxy = proxy.map(str::to_owned);
-        told(&LossCause::Open { stage, error: TransportError::new(kind, "no answer within 5s") }, "broker:1", &stages)
+        told(
+            &LossCause::Open { stage, error: TransportError::new(kind, "no answer within 5s") },
+            "broker:1",
+            &stages,
+        )
     }
 
     #[test]
@@ -98,7 +104,9 @@ mod tests {
     fn a_firewall_is_suspected_before_tcp_only() {
         let text = |stage| failed(stage, TransportErrorKind::TimedOut, None);
         assert!(text(Stage::Tcp).contains("firewall"), "{}", text(Stage::Tcp));
-        for (stage, said) in [(Stage::Tls, "broker:1: tls: no answer"), (Stage::WebSocket, "broker:1: websocket: no answer")] {
+        for (stage, said) in
+            [(Stage::Tls, "broker:1: tls: no answer"), (Stage::WebSocket, "broker:1: websocket: no answer")]
+        {
             assert!(text(stage).starts_with(said) && !text(stage).contains("firewall"), "{}", text(stage));
         }
         let through = failed(Stage::Tls, TransportErrorKind::TimedOut, Some("http://proxy:3128"));

@@ -356,8 +356,7 @@ fn pages_to_look_at() {
 #[test]
 fn an_outage_that_lasts_is_as_long_as_it_lasts() {
     let mut document = drill();
-    document["outages"][1] =
-        json!({"start_ms": 13_000, "end_ms": null, "cause": "ping-timeout", "detect_ms": 2_500, "waited_ms": 1_500});
+    document["outages"][1] = json!({"start_ms": 13_000, "end_ms": null, "cause": "ping-timeout", "detect_ms": 2_500, "waited_ms": 1_500});
     let page = html(&document).unwrap();
     elements(&page);
     assert!(page.contains("17 s so far") && page.contains("longest 17 s"), "not 4 s: {page}");

@@ -80,7 +80,9 @@ impl Page {
     pub(crate) fn save(mut self, page: &str) -> Result<(), Failure> {
         let is_file = self.file.metadata().is_ok_and(|about| about.is_file());
         let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
-        emptied.and_then(|()| self.file.write_all(page.as_bytes())).map_err(|error| unwritten(&self.path, &error))
+        emptied
+            .and_then(|()| self.file.write_all(page.as_bytes()))
+            .map_err(|error| unwritten(&self.path, &error))
     }
 }
 

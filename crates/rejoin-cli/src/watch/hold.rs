@@ -78,11 +78,7 @@ impl Watch {
     }
 
     fn role(&self) -> Role {
-        Role {
-            subscribes: !self.filters.is_empty(),
-            kept: self.connection.kept,
-            ..Role::default()
-        }
+        Role { subscribes: !self.filters.is_empty(), kept: self.connection.kept, ..Role::default() }
     }
 }
 

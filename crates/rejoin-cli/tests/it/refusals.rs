@@ -161,11 +161,9 @@ async fn a_broker_without_qos_2_refuses_it_or_gets_qos_1_where_that_was_asked_fo
 async fn a_proxy_nobody_listens_at_is_to_blame_and_not_the_broker() {
     let proxy = format!("http://{}", nobody().await);
     let broker = place(([192, 0, 2, 1], 1883).into());
-    for (verb, rest, code) in [
-        ("pub", &["-t", "a", "-m", "x"][..], 3),
-        ("sub", &["-t", "a"], 3),
-        ("check", &[], 9),
-    ] {
+    for (verb, rest, code) in
+        [("pub", &["-t", "a", "-m", "x"][..], 3), ("sub", &["-t", "a"], 3), ("check", &[], 9)]
+    {
         let (way, broker) = (proxy.clone(), broker.clone());
         let ended = tokio::task::spawn_blocking(move || {
             let rest = [rest, &["--deadline", "1", "--proxy", &way]].concat();
@@ -199,5 +197,9 @@ async fn a_check_of_an_old_broker_that_is_well_names_no_cause() {
     let ended = beside("check", broker.addr(), &["--json"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let found: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert_eq!((&found["verdict"], &found["cause"]), (&"healthy".into(), &serde_json::Value::Null), "{found}");
+    assert_eq!(
+        (&found["verdict"], &found["cause"]),
+        (&"healthy".into(), &serde_json::Value::Null),
+        "{found}"
+    );
 }

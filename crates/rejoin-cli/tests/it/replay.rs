@@ -22,11 +22,6 @@ async fn what_a_user_recorded_is_played_again_and_judged() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains("name another file"), "{ended:?}");
 
-        let nowhere = format!("{name}.folder/gw.flight");
-        let ended = run(&words("pub", &place(addr), &["-t", "a", "-m", "x", "--flight", &nowhere]));
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(&nowhere), "{ended:?}");
-
         let ended = run(&["replay", name]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.stdout.contains("links 1, messages 1, of these answered for 1"), "{ended:?}");
@@ -49,17 +44,6 @@ async fn what_a_user_recorded_is_played_again_and_judged() {
         assert!(ended.stderr.contains("no rule is broken"), "{ended:?}");
         assert!(!std::path::Path::new(&test).exists(), "nothing is kept");
 
-        // Killed in the middle of a write, and of a character.
-        let end = text.find("CONNECT(").and_then(|at| Some(at + text[at..].find("\n.\n")? + 3)).expect("a link");
-        let killed = [&text.as_bytes()[..end], b"< 1 1 \xC3"].concat();
-        std::fs::write(&file, killed).expect("it is written");
-        let ended = run(&["replay", name]);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.stdout.contains("the recording ends before the client did"), "{ended:?}");
-        std::fs::write(&file, &text).expect("it is written");
-        let ended = run(&["replay", name]);
-        assert!(ended.code == Some(0) && !ended.stdout.contains("the recording ends"), "{ended:?}");
-
         // What is shown of a file is text, whatever the file holds.
         std::fs::write(&file, text.replacen("PUBLISH", "PUBLISH\u{9b}2J", 1)).expect("it is written");
         let ended = run(&["replay", name]);
@@ -73,6 +57,40 @@ async fn what_a_user_recorded_is_played_again_and_judged() {
         let ended = run(&["replay", "nowhere.flight"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains("nowhere.flight"), "{ended:?}");
+        std::fs::remove_file(&file).expect("it is there");
+    })
+    .await
+    .expect("the runs end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_that_just_stops_is_read_and_said_to_be_not_whole() {
+    let server = BrokerServer::start(Manners::default()).await.expect("a port");
+    let addr = server.addr();
+    let file = std::env::temp_dir().join(format!("rejoin-cli-killed-{}.flight", std::process::id()));
+    // Left by an earlier process of the same number.
+    let _ = std::fs::remove_file(&file);
+    tokio::task::spawn_blocking(move || {
+        let name = file.to_str().expect("a name");
+        let nowhere = format!("{name}.folder/gw.flight");
+        let ended = run(&words("pub", &place(addr), &["-t", "a", "-m", "x", "--flight", &nowhere]));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&nowhere), "{ended:?}");
+
+        let ended = run(&words("pub", &place(addr), &["-t", "a", "-m", "x", "--flight", name]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        // Killed in the middle of a write, and of a character.
+        let end =
+            text.find("CONNECT(").and_then(|at| Some(at + text[at..].find("\n.\n")? + 3)).expect("a link");
+        let killed = [&text.as_bytes()[..end], b"< 1 1 \xC3"].concat();
+        std::fs::write(&file, killed).expect("it is written");
+        let ended = run(&["replay", name]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.contains("the recording ends before the client did"), "{ended:?}");
+        std::fs::write(&file, &text).expect("it is written");
+        let ended = run(&["replay", name]);
+        assert!(ended.code == Some(0) && !ended.stdout.contains("the recording ends"), "{ended:?}");
         std::fs::remove_file(&file).expect("it is there");
     })
     .await

@@ -110,10 +110,7 @@ fn replay_within(
                     return Err(bad("the clock goes backwards"));
                 }
                 now = at;
-                match &call {
-                    Call::Publish { id, .. } => weight.handed(*id, bytes),
-                    _ => weight.add(bytes),
-                }
+                weight.add(&call, bytes);
                 look(line, now, Step::In(&call), &engine);
                 call.apply(&mut engine, now);
                 found.inputs += 1;
@@ -159,7 +156,10 @@ fn replay_within(
 }
 
 fn too_much(line: usize, most: u64) -> Unreadable {
-    Unreadable { line, what: format!("from here on a replay would hold more than {most} bytes; no client does") }
+    Unreadable {
+        line,
+        what: format!("from here on a replay would hold more than {most} bytes; no client does"),
+    }
 }
 
 fn timed(rest: &str) -> Option<(Now, Call)> {
@@ -230,26 +230,12 @@ fn begin<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flight::Flight;
-    use crate::interface::Input;
 
-    /// A client that began and waits for its first link.
+    /// A client that began and tries its first link.
     fn begun() -> String {
-        let tape = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-        let sink = std::sync::Arc::clone(&tape);
-        let write = move |line: &str| {
-            let mut tape = sink.lock().unwrap();
-            tape.push_str(line);
-            tape.push('\n');
-            true
-        };
         let config = Config::new(Text::from_static("id"), Text::from_static("broker"));
-        let recovered = Recovered::default();
-        let mut flight = Flight::recorded(config, recovered, 42, Now::default(), Box::new(write)).unwrap();
-        flight.handle(Input::Tick, Now::default());
-        while flight.poll().is_some() {}
-        let text = tape.lock().unwrap();
-        text.clone()
+        let settings: String = settings::write(&config).iter().map(|line| format!("{line}\n")).collect();
+        format!("rejoin-flight {VERSION} rejoin=x\n{settings}start seed=42 mono=0 wall_ms=0\n< 0 0 tick\n")
     }
 
     fn within(text: &str, most: u64) -> Result<Replayed, Unreadable> {
@@ -261,7 +247,8 @@ mod tests {
         let head = begun();
         let lines = head.lines().count();
         // Topic `t`, QoS 1: a header, then a payload of blanks.
-        let publish = |id: u32| format!("< 0 0 publish id={id} packet=32a08d0600017400010078x100000;,-,0,-,0\n");
+        let publish =
+            |id: u32| format!("< 0 0 publish id={id} packet=32a08d0600017400010078x100000;,-,0,-,0\n");
         let received = "< 0 0 received bytes=x100000;\n";
         for two in [publish(1) + &publish(2), received.repeat(2)] {
             let refused = within(&format!("{head}{two}"), 150_000).unwrap_err();

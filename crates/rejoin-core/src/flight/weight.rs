@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::call::Call;
 use crate::engine::Engine;
 use crate::event::PublishId;
 
@@ -35,7 +36,7 @@ impl Weight {
     }
 
     /// Before a line is read. `None`: it claims more than there is room for.
-    pub(super) fn admit(&mut self, line: &str) -> Option<u64> {
+    pub(super) fn admit(&self, line: &str) -> Option<u64> {
         let bytes = claimed(line);
         let all = [self.begun, self.waiting, self.rest, bytes].into_iter().fold(0, u64::saturating_add);
         (all <= self.most).then_some(bytes)
@@ -46,18 +47,17 @@ impl Weight {
         self.begun = self.begun.saturating_add(bytes);
     }
 
-    /// A line was read that is no message of ours.
-    pub(super) fn add(&mut self, bytes: u64) {
-        self.rest = self.rest.saturating_add(bytes);
-    }
-
-    /// A message was handed over.
-    pub(super) fn handed(&mut self, id: PublishId, bytes: u64) {
-        let before = self.messages.insert(id, bytes).unwrap_or(0);
+    /// A call of so many bytes was read.
+    pub(super) fn add(&mut self, call: &Call, bytes: u64) {
+        let Call::Publish { id, .. } = call else {
+            self.rest = self.rest.saturating_add(bytes);
+            return;
+        };
+        let before = self.messages.insert(*id, bytes).unwrap_or(0);
         self.waiting = self.waiting.saturating_sub(before).saturating_add(bytes);
     }
 
-    /// It was answered for.
+    /// A message was answered for.
     pub(super) fn answered(&mut self, id: PublishId) {
         self.waiting = self.waiting.saturating_sub(self.messages.remove(&id).unwrap_or(0));
     }

@@ -154,7 +154,8 @@ impl Watch {
             self.retry_after_failure = self.due;
         }
         let wait = Duration::from_micros(self.due.saturating_sub(now));
-        let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window.saturating_mul(2)));
+        let stable =
+            lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window.saturating_mul(2)));
         let ours = matches!(
             cause,
             LossCause::Local(LocalCause::Restart | LocalCause::ForeignSession | LocalCause::Renewal)
@@ -208,8 +209,12 @@ impl Watch {
             }
             Verdict::Takeover => (config.takeover_wait, config.takeover_wait.saturating_mul(6)),
             Verdict::Banned => (config.banned_wait, config.banned_wait.saturating_mul(15)),
-            Verdict::Administrative => (config.administrative_wait, config.administrative_wait.saturating_mul(2)),
-            Verdict::Unauthorized => (config.overload.cap, config.overload.cap.saturating_add(config.overload.cap / 2)),
+            Verdict::Administrative => {
+                (config.administrative_wait, config.administrative_wait.saturating_mul(2))
+            }
+            Verdict::Unauthorized => {
+                (config.overload.cap, config.overload.cap.saturating_add(config.overload.cap / 2))
+            }
             Verdict::SlowLane => (config.slow_lane.first / 2, config.slow_lane.cap),
             _ => (zero, Duration::MAX),
         }
@@ -222,7 +227,8 @@ impl Watch {
         while self.reached.front().is_some_and(|at| at.saturating_add(period) <= now) {
             self.reached.pop_front();
         }
-        let last = self.reached.back().map_or(Duration::MAX, |at| Duration::from_micros(now.saturating_sub(*at)));
+        let last =
+            self.reached.back().map_or(Duration::MAX, |at| Duration::from_micros(now.saturating_sub(*at)));
         self.reached.push_back(now);
         if self.reached.len() > budget.per_period as usize || last < budget.spacing {
             let what =
