@@ -246,6 +246,12 @@ mod tests {
         accounts.opened(1_010, "kept");
         accounts.recovered(1_020, &OutageBill::default(), 0);
         assert_eq!(accounts.list, []);
+        let mut later = Accounts::default();
+        later.renewed(1_000, LIVED, &renewal);
+        later.opened(1_010, "kept");
+        later.lost(1_500, LIVED, &LossCause::PeerClosed, Silence::since(1_500));
+        later.failed(1_600);
+        assert_eq!(later.list.len(), 1, "what came through is over: {:?}", later.list);
         accounts.renewed(2_000, LIVED, &renewal);
         accounts.attempt(2_001);
         accounts.failed(2_010);
