@@ -47,9 +47,10 @@ impl Shared {
     fn patiently<'a>(
         &self,
         state: MutexGuard<'a, Waiting>,
+        limit: Duration,
         while_it: impl FnMut(&mut Waiting) -> bool,
     ) -> MutexGuard<'a, Waiting> {
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, while_it);
+        let waited = self.changed.wait_timeout_while(state, limit, while_it);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
@@ -71,7 +72,7 @@ impl Lines {
         let mut state = self.0.state();
         let full = |state: &mut Waiting| state.text.len() >= MOST;
         if full(&mut state) && !state.stuck {
-            state = self.0.patiently(state, full);
+            state = self.0.patiently(state, PATIENCE, full);
         }
         if full(&mut state) {
             state.stuck = true;
@@ -84,9 +85,14 @@ impl Lines {
 
     /// Waits for the last line, but not for a pipe that nobody reads.
     pub(crate) fn finish(&self) {
+        self.finish_within(PATIENCE);
+    }
+
+    /// The same for a place that may take its time, as a disk does.
+    pub(crate) fn finish_within(&self, limit: Duration) {
         let state = self.0.state();
         if !state.stuck {
-            drop(self.0.patiently(state, |state| !state.is_idle()));
+            drop(self.0.patiently(state, limit, |state| !state.is_idle()));
         }
     }
 }

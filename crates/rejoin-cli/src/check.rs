@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::args::{CheckArgs, OutputKind};
 use crate::exit::{Exit, Failure};
-use crate::narrator::brief;
 use crate::output::Teller;
 use crate::quantity::short;
 use crate::running::at;
 use crate::settings::{Connection, Typed};
+use crate::why;
 
 /// How long the end waits for DISCONNECT to be taken.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -126,7 +126,8 @@ async fn first_link(
                     _ => Stage::Tcp,
                 };
                 let within = short(begin.elapsed());
-                findings.failed(stage.name(), None, format!("{place}: no answer within {within}"));
+                let who = if stage == Stage::Proxy { format!("the proxy in front of {place}") } else { place.to_owned() };
+                findings.failed(stage.name(), None, format!("{who}: no answer within {within}"));
                 return false;
             }
             event = events.next() => match event {
@@ -140,13 +141,13 @@ async fn first_link(
                 Some(Event::AttemptFailed { cause, stages, .. }) => {
                     let stage = stage_of(&cause, client);
                     findings.stages(check, &stages, Some(stage));
-                    let hint = rejoin::hint(&cause).map(|hint| format!("; {hint}")).unwrap_or_default();
-                    findings.failed(stage.name(), stages.get(stage), format!("{}{hint}", brief(&cause, place)));
+                    findings.failed(stage.name(), stages.get(stage), why::told(&cause, place, &stages));
                     findings.cause = Some(cause.name());
                     // 3.1.1 is tried after an explicit refusal of 5.0.
                     if !matches!(client.state().link, rejoin::Link::Stopped { .. }) {
                         findings.steps.clear();
                         findings.complaints.clear();
+                        findings.cause = None;
                         continue;
                     }
                     return false;

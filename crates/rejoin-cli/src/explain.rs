@@ -1,6 +1,7 @@
 //! `rejoin explain`: what a number or a word in the output means.
 
-use rejoin_core::ReasonCode;
+use rejoin_core::recovery::why;
+use rejoin_core::{LossCause, ReasonCode};
 
 use crate::exit::{self, Failure};
 
@@ -10,7 +11,11 @@ const CAUSES: &[(&str, &str)] = &[
     ("resolver-failed", "the name service did not answer; check this machine's resolver"),
     ("connection-refused", "nobody listens on the port; is the broker running?"),
     ("unreachable", "no route to the host; check network and routes"),
-    ("connect-timeout", "no TCP connection in time; a firewall may drop the packets"),
+    (
+        "connect-timeout",
+        "TCP, the proxy, TLS or the WebSocket did not come about in time; at tcp a firewall may drop the packets, at the \
+         others what listens there does not answer",
+    ),
     ("connect-failed", "the connection could not be opened"),
     (
         "certificate-not-accepted",
@@ -76,14 +81,14 @@ pub(crate) fn text(what: &[String]) -> Result<String, Failure> {
     }
     let hex = asked.strip_prefix("0x").and_then(|digits| u8::from_str_radix(digits, 16).ok());
     if let Some(code) = hex.map(ReasonCode).filter(|code| code.text().is_some()) {
-        return Ok(reason(code));
+        return Ok(explained(code));
     }
     if let Some(number) = asked.parse::<u8>().ok().filter(|_| hex.is_none()) {
         return exit_code(number).ok_or_else(|| unknown(&asked));
     }
     let named =
         ReasonCode::ALL.iter().find(|code| code.text().is_some_and(|text| text.eq_ignore_ascii_case(&asked)));
-    named.map(|code| reason(*code)).ok_or_else(|| unknown(&asked))
+    named.map(|code| explained(*code)).ok_or_else(|| unknown(&asked))
 }
 
 fn unknown(asked: &str) -> Failure {
@@ -95,6 +100,27 @@ fn unknown(asked: &str) -> Failure {
 
 fn reason(code: ReasonCode) -> String {
     format!("0x{:02X} {:>3}  {}", code.0, code.0, code.text().unwrap_or("not named by the standard"))
+}
+
+/// A code, and why the table of recovery says what it says about it.
+fn explained(code: ReasonCode) -> String {
+    if !code.is_error() {
+        return reason(code);
+    }
+    let refused = LossCause::Refused {
+        reason: code,
+        text: None,
+        server_reference: None,
+        v311_form: false,
+        maximum_qos: None,
+    };
+    let ended = LossCause::ServerDisconnect { reason: code, text: None, server_reference: None };
+    format!(
+        "{}\n  in CONNACK: {}\n  in DISCONNECT: {}",
+        reason(code),
+        why(&refused, false),
+        why(&ended, true)
+    )
 }
 
 /// The paragraph of the table that begins with this number.
@@ -141,6 +167,8 @@ mod tests {
         assert!(asked("130").contains("Ctrl-C"));
         assert!(asked("ping-timeout").contains("no byte came"));
         assert!(asked("not authorized").contains("0x87"));
+        assert!(asked("0x8E").contains("in DISCONNECT: both sides live"), "{}", asked("0x8E"));
+        assert!(asked("connect-timeout").contains("TLS"));
         assert!(asked("frobnicate").starts_with("ERROR `frobnicate` is no"));
         assert!(asked("7").starts_with("ERROR"));
         assert!(text(&[]).is_ok_and(|all| all.contains("0xA2") && all.contains("ping-timeout")));

@@ -9,6 +9,10 @@ pub(crate) const SCHEMA: &str = "rejoin-run/1";
 /// No time in a document is later than this, in milliseconds: three thousand years of a run.
 const LATEST_MS: f64 = 1e14;
 
+/// Rows no farther apart than this, in distances of samples, and so many of them one after another, were not merged.
+const FINE: f64 = 1.5;
+const EVEN_ROWS: usize = 4;
+
 /// Everything a reader wants to know of a run. Times are milliseconds since its start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
@@ -354,6 +358,19 @@ impl Samples {
             columns: columns.collect(),
             t_ms,
         }
+    }
+
+    /// From which row on each is a measurement. Of those before, several became one with the worst of them; a few that are
+    /// late because the program had to wait are none of these.
+    pub(crate) fn finely_from(&self) -> usize {
+        let mut even = 0;
+        for (row, pair) in self.t_ms.windows(2).enumerate() {
+            even = if pair[1] - pair[0] <= FINE * self.every_ms { even + 1 } else { 0 };
+            if even == EVEN_ROWS {
+                return row + 1 - EVEN_ROWS;
+            }
+        }
+        if self.t_ms.len() > EVEN_ROWS { self.t_ms.len() } else { 0 }
     }
 
     /// A column by its name; empty where there is none.

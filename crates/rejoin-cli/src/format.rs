@@ -206,7 +206,8 @@ fn field(out: &mut Vec<u8>, letter: char, pad: Pad, message: &View<'_>, time: &Z
                 .ok()
                 .filter(|text| serde_json::from_str::<serde_json::Value>(text).is_ok())
                 .ok_or_else(|| format!("the payload on topic {} is not valid JSON", message.topic))?;
-            json(message, time, Some(value))
+            // Between the parts of JSON a line may end; what is printed here is one line, whatever was sent.
+            json(message, time, Some(&value.replace(['\n', '\r'], " ")))
         }
         _ => return unpadded_number(out, letter, pad, message, time),
     };
@@ -426,6 +427,11 @@ mod tests {
         assert!(shown("%J", &hello(None)).starts_with("ERROR the payload on topic t/a is not valid JSON"));
         let number = View { payload: b"{\"a\": 1.50}", ..hello(None) };
         assert!(shown("%J", &number).ends_with(",\"payload\":{\"a\": 1.50}}"));
+        let forged = View { payload: b"[1,\r\n{\"topic\":\"alarm\"}\n]", ..hello(None) };
+        assert!(
+            shown("%J", &forged).ends_with(",\"payload\":[1,  {\"topic\":\"alarm\"} ]}"),
+            "one message, one line"
+        );
     }
 
     #[test]

@@ -3,9 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::apart::Lines;
 
 /// The fields of one line, in order.
 pub(crate) type Fields = Map<String, Value>;
@@ -36,12 +40,17 @@ impl Journal {
         }
     }
 
+    /// The same, written by a thread of its own.
+    pub(crate) fn aside(self) -> Result<Aside, String> {
+        Aside::start(self)
+    }
+
     /// Appends one line. Returns what to tell when it fails for the first time.
-    pub(crate) fn write(&mut self, line: &str) -> Option<String> {
+    pub(crate) fn write(&mut self, line: impl AsRef<[u8]>) -> Option<String> {
         if self.broken {
             return None;
         }
-        match self.file.write_all(line.as_bytes()) {
+        match self.file.write_all(line.as_ref()) {
             Ok(()) => None,
             Err(error) => {
                 self.broken = true;
@@ -49,11 +58,72 @@ impl Journal {
             }
         }
     }
+}
 
-    /// Hands what is written to the disk.
-    pub(crate) fn sync(&self) {
-        // A pipe cannot be synced, and a file that cannot was told about at the write.
-        let _: io::Result<()> = self.file.sync_data();
+/// How long the end waits for the last lines: a disk may stand still for seconds, a pipe that nobody reads for ever.
+const END: Duration = Duration::from_secs(5);
+
+/// A journal that a thread of its own writes: a pipe that nobody reads keeps nothing else from going on.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    lines: Lines,
+    /// The same file, to hand it to the disk at the end.
+    file: Option<File>,
+    trouble: Receiver<String>,
+}
+
+impl Aside {
+    fn start(journal: Journal) -> Result<Self, String> {
+        let (tell, trouble) = channel();
+        let file = journal.file.try_clone().ok();
+        let missing = |lines| {
+            let mut fields = Fields::new();
+            fields.insert("lines".to_owned(), Value::from(lines));
+            fields.insert("why".to_owned(), Value::from("these lines were not read"));
+            line(Timestamp::now(), "missing", &fields)
+        };
+        let lines = Lines::start(Pen { journal, tell }, missing)
+            .map_err(|error| format!("no thread to write events: {error}"))?;
+        Ok(Self { lines, file, trouble })
+    }
+
+    /// Hands a line over, its end included.
+    pub(crate) fn push(&self, line: &str) {
+        self.lines.push(line);
+    }
+
+    /// What to tell when a line could not be written for the first time.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.try_recv().ok()
+    }
+
+    /// Waits for the last line, for [`END`] at most, and hands it to the disk.
+    pub(crate) fn finish(&self) {
+        self.lines.finish_within(END);
+        if let Some(file) = &self.file {
+            // A pipe cannot be synced, and a file that cannot was told about at the write.
+            let _: io::Result<()> = file.sync_data();
+        }
+    }
+}
+
+/// Writes for [`Aside`], and says what went wrong to whoever tells it.
+struct Pen {
+    journal: Journal,
+    tell: Sender<String>,
+}
+
+impl Write for Pen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(trouble) = self.journal.write(bytes) {
+            // Nobody tells it after the end.
+            let _ = self.tell.send(trouble);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -32,6 +32,7 @@ mod terminal;
 mod token;
 mod watch;
 mod ways;
+mod why;
 
 use std::future::Future;
 use std::io::Write;

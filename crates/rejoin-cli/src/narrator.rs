@@ -3,15 +3,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use rejoin::health::GapCause;
-use rejoin::{Event, LossCause, SessionState, Stages, StopReason, TransportErrorKind};
+use rejoin::{Event, LossCause, SessionState, Stages, StopReason};
 use rejoin_core::ReasonCode;
 use rejoin_core::error::LocalCause;
 use serde_json::{Map, Value};
 
 use crate::output::{Line, Weight};
 use crate::quantity::short;
+use crate::why;
 
 /// What the verb adds to the story.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +21,6 @@ pub(crate) struct Role {
     pub(crate) publishes: bool,
     /// Messages of others are at stake: gaps are told.
     pub(crate) subscribes: bool,
-    /// The subscriptions ask for QoS 0, which no session keeps.
-    pub(crate) qos0: bool,
     /// The user asked the broker to keep the session.
     pub(crate) kept: bool,
     /// Messages of ours are on disk until they are acknowledged.
@@ -37,8 +36,6 @@ pub(crate) struct Narrator {
     told: Option<Repeated>,
     /// When the link was lost.
     lost_at: Option<Zoned>,
-    /// Since when nothing was heard on a suspect link: a gap begins there, not where it was noticed.
-    silent_since: Option<Zoned>,
     /// Outages that ended, and how long they took together.
     outages: u32,
     outage_time: Duration,
@@ -77,7 +74,6 @@ impl Narrator {
             servers,
             told: None,
             lost_at: None,
-            silent_since: None,
             outages: 0,
             outage_time: Duration::ZERO,
             resubscribed: None,
@@ -105,17 +101,14 @@ impl Narrator {
                     .with("server", self.server(*server)),
             ],
             Event::AttemptFailed { .. } => self.attempt_failed(event, now),
-            Event::Opened { .. } => self.opened(event, now),
+            Event::Opened { .. } => self.opened(event),
+            Event::Gap { .. } => self.gap(event, now).into_iter().collect(),
             Event::Closed { .. } => self.closed(event, now),
             Event::Suspect { silent_for } => {
-                self.silent_since = now.checked_sub(*silent_for).ok();
                 let text = format!("nothing heard for {}, a ping is unanswered", short(*silent_for));
                 vec![Line::state("suspect", event.name(), text).with("silent_for_ms", ms(*silent_for))]
             }
-            Event::Trusted => {
-                self.silent_since = None;
-                vec![Line::state("trusted", event.name(), "the link spoke again")]
-            }
+            Event::Trusted => vec![Line::state("trusted", event.name(), "the link spoke again")],
             Event::Resubscribed { granted, refused } => {
                 self.resubscribed = Some((*granted, granted + refused));
                 let text = format!("{granted}/{}", granted + refused);
@@ -183,14 +176,14 @@ impl Narrator {
         // A change-over that does not come through at once is an outage after all.
         self.outage_lasts |= std::mem::take(&mut self.renewing);
         let place = self.server(*server);
-        let text = brief(cause, &place);
+        let text = why::brief(cause, &place, stages);
         let key = (cause.name(), cause.reason_code(), *server);
         let known = self.told.as_ref().is_some_and(|told| told.key == key);
         let mut lines = Vec::new();
         if !known {
             lines.extend(self.repeats());
         }
-        let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let hint = why::hint(cause, stages).map(|hint| format!("; {hint}")).unwrap_or_default();
         let mut line =
             Line::state("retry", event.name(), format!("{text}{hint}{}", next(*next_in, *held_by_budget)))
                 .with("attempt", *attempt)
@@ -215,7 +208,7 @@ impl Narrator {
         lines
     }
 
-    fn opened(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
+    fn opened(&mut self, event: &Event) -> Vec<Line> {
         let Event::Opened { server, version, attempt, took, stages, session, outage, resending } = event
         else {
             return Vec::new();
@@ -248,35 +241,33 @@ impl Narrator {
         line.text = text;
         lines.push(line);
         let lost_at = self.lost_at.take();
-        if let (Some(outage), Some(from)) = (outage, lost_at) {
-            if !self.renewing {
-                self.outages += 1;
-                self.outage_time += *outage;
-            }
-            let from = self.silent_since.take().unwrap_or(from);
-            lines.extend(self.gap(*session, &from, now));
+        if let (Some(outage), Some(_), false) = (outage, lost_at, self.renewing) {
+            self.outages += 1;
+            self.outage_time += *outage;
         }
         self.outage_lasts = false;
         self.retrying.clear();
         lines
     }
 
-    fn gap(&self, session: SessionState, from: &Zoned, to: &Zoned) -> Option<Line> {
-        if !self.role.subscribes {
-            return None;
-        }
-        let why = match session {
-            SessionState::Lost(_) | SessionState::New if self.role.kept => {
+    /// Messages may be missing. The client knows since when and why; what to do depends on what was asked for.
+    fn gap(&self, event: &Event, now: &Zoned) -> Option<Line> {
+        let Event::Gap { from, to, cause } = event else { return None };
+        let why = match cause {
+            GapCause::SessionLost | GapCause::SessionNotKept if self.role.kept => {
                 "the broker lost the session it was to keep"
             }
-            SessionState::Lost(_) | SessionState::New => "broker kept no session; add -c -i NAME",
-            SessionState::Kept if self.role.qos0 => "no session keeps QoS 0; use -q 1",
-            SessionState::Kept => return None,
+            GapCause::SessionLost | GapCause::SessionNotKept => "broker kept no session; add -c -i NAME",
+            GapCause::QosZero => "no session keeps QoS 0; use -q 1",
+            _ => cause.name(),
         };
-        let shown = |at: &Zoned| format!("{:.1}", at.time());
-        let text = format!("messages between {} and {} may be missing ({why})", shown(from), shown(to));
-        let json = |at: &Zoned| Value::from(format!("{:.3}", at.timestamp()));
-        Some(Line::state("gap", "gap", text).with("from", json(from)).with("to", json(to)).with("why", why))
+        let moment = |at: SystemTime| Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+        let shown = |at| format!("{:.1}", moment(at).to_zoned(now.time_zone().clone()).time());
+        let json = |at| Value::from(format!("{:.3}", moment(at)));
+        let since = from.map_or_else(|| "the last run".to_owned(), shown);
+        let text = format!("messages between {since} and {} may be missing ({why})", shown(*to));
+        let line = Line::state("gap", event.name(), text).with("from", from.map_or(Value::Null, json));
+        Some(line.with("to", json(*to)).with("cause", cause.name()).with("why", why))
     }
 
     fn closed(&mut self, event: &Event, now: &Zoned) -> Vec<Line> {
@@ -410,7 +401,8 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             "skipped",
             event.name(),
             format!(
-                "a message of {size} bytes on {topic} is above our limit of 1 MiB; acknowledged, not printed"
+                "a message of {size} bytes on {topic} is above our limit (--maximum-packet-size); acknowledged, not \
+                 printed"
             ),
         )
         .with("topic", topic.as_str())
@@ -452,7 +444,6 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
             Line::state("note", event.name(), format!("{lost} events came too fast to be told"))
                 .with("lost", *lost)
         }
-        Event::Gap { from, to, cause } => gap(event.name(), *from, *to, *cause),
         Event::QueueHigh { messages, bytes, limit_bytes } => {
             let text = format!("{messages} messages wait; {bytes} of {limit_bytes} bytes are taken");
             Line::state("queue", event.name(), text).with("messages", *messages)
@@ -463,22 +454,6 @@ fn rare(event: &Event, server: impl Fn(usize) -> String) -> Line {
         }
         other => Line::state("note", other.name(), other.name()).weighing(Weight::Debug),
     }
-}
-
-fn gap(name: &'static str, from: Option<SystemTime>, to: SystemTime, cause: GapCause) -> Line {
-    let clock = |at: SystemTime| {
-        let zoned = jiff::Timestamp::try_from(at).map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
-        zoned.map_or_else(|_| "?".to_owned(), |at| at.strftime("%H:%M:%S.%1f").to_string())
-    };
-    let from = from.map_or_else(|| "the last run".to_owned(), clock);
-    let why = match cause {
-        GapCause::SessionLost => "the broker lost the session",
-        GapCause::SessionNotKept => "the broker kept no session; add -c -i NAME",
-        GapCause::QosZero => "at QoS 0 nothing is kept; add -q 1",
-        _ => cause.name(),
-    };
-    let text = format!("messages between {from} and {} may be missing ({why})", clock(to));
-    Line::state("gap", name, text).with("cause", cause.name())
 }
 
 fn ms(d: Duration) -> Value {
@@ -522,27 +497,6 @@ fn loss(cause: &LossCause) -> String {
         }
         _ => cause.name().to_owned(),
     }
-}
-
-/// Why an attempt failed, with the place in it.
-pub(crate) fn brief(cause: &LossCause, place: &str) -> String {
-    if let LossCause::Open { error, .. } = cause {
-        return match error.kind {
-            TransportErrorKind::Refused => format!("connection refused by {place} (nobody listens there)"),
-            TransportErrorKind::NameNotFound => format!("no such host: {place}"),
-            TransportErrorKind::ResolverFailed => {
-                format!("{place}: the name service failed: {}", error.detail)
-            }
-            TransportErrorKind::TimedOut => format!("{place} does not answer"),
-            TransportErrorKind::Unreachable => format!("{place} cannot be reached: {}", error.detail),
-            _ => format!("{place}: {}", error.detail),
-        };
-    }
-    if let LossCause::Protocol(error) = cause {
-        return format!("{place}: {error}");
-    }
-    let text = cause.to_string();
-    if place.is_empty() || text.contains(place) { text } else { format!("{place}: {text}") }
 }
 
 #[cfg(test)]
@@ -706,27 +660,42 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_to_subscribers_whose_session_is_gone_and_to_nobody_else() {
+    fn a_gap_is_told_once_with_its_times_and_what_to_do() {
         let lost = SessionState::Lost(SessionLoss::default());
-        let outage = Some(Duration::from_secs(3));
-        let gap = |role: Role, session| {
+        let moment = |second| SystemTime::from(at(second).timestamp());
+        let tell = |role: Role, zone: TimeZone, cause, from: Option<SystemTime>| {
             let mut story = narrator(role);
-            story.tell(&closed(LossCause::PeerClosed), &at(33));
-            let lines = story.tell(&opened(session, outage), &at(36));
-            lines.into_iter().find(|line| line.word == "gap").map(|line| line.text)
+            let mut lines = story.tell(&closed(LossCause::PeerClosed), &at(33));
+            lines.extend(story.tell(&opened(lost, Some(Duration::from_secs(3))), &at(36)));
+            let now = at(37).with_time_zone(zone);
+            lines.extend(story.tell(&Event::Gap { from, to: moment(36), cause }, &now));
+            lines.retain(|line| line.event == "gap");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            lines.remove(0)
         };
         let sub = Role { subscribes: true, ..Role::default() };
-        let text = gap(sub.clone(), lost).unwrap();
-        assert!(text.starts_with("messages between 09:15:33") && text.contains("add -c -i NAME"), "{text}");
-        assert!(gap(Role { kept: true, ..sub }, lost).unwrap().contains("it was to keep"));
-        assert!(gap(Role { qos0: true, ..sub }, SessionState::Kept).unwrap().contains("use -q 1"));
-        assert_eq!(gap(sub.clone(), SessionState::Kept), None);
-        assert_eq!(gap(Role { publishes: true, ..Role::default() }, lost), None);
-
-        let mut frozen = narrator(sub);
-        frozen.tell(&Event::Suspect { silent_for: Duration::from_secs(20) }, &at(30));
-        frozen.tell(&closed(LossCause::PingTimeout(Duration::from_secs(5))), &at(33));
-        let lines = frozen.tell(&opened(lost, outage), &at(36));
-        assert!(lines.iter().any(|line| line.text.contains("between 09:15:10")), "{lines:?}");
+        let since = Some(moment(10));
+        let line = tell(sub.clone(), TimeZone::UTC, GapCause::SessionLost, since);
+        let text = "messages between 09:15:10.0 and 09:15:36.0 may be missing (broker kept no session; add -c -i NAME)";
+        assert_eq!(line.text, text);
+        assert_eq!(line.fields["from"], "2026-11-24T09:15:10.000Z");
+        assert_eq!(
+            (&line.fields["to"], &line.fields["cause"]),
+            (&"2026-11-24T09:15:36.000Z".into(), &"session-lost".into())
+        );
+        let east = tell(sub.clone(), TimeZone::fixed(jiff::tz::offset(2)), GapCause::SessionLost, since);
+        assert!(
+            east.text.contains("between 11:15:10.0 and 11:15:36.0"),
+            "the zone of the lines: {}",
+            east.text
+        );
+        let kept = tell(Role { kept: true, ..sub }, TimeZone::UTC, GapCause::SessionLost, None);
+        assert!(
+            kept.text.contains("it was to keep") && kept.text.contains("between the last run and"),
+            "{kept:?}"
+        );
+        assert_eq!(kept.fields["from"], Value::Null);
+        let qos0 = tell(sub, TimeZone::UTC, GapCause::QosZero, since);
+        assert!(qos0.text.contains("use -q 1"), "{qos0:?}");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::apart::Lines;
 use crate::args::{OutputArgs, OutputKind};
 use crate::exit::Failure;
-use crate::journal::{self, Fields, Journal};
+use crate::journal::{self, Aside, Fields, Journal};
 
 /// One line to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,20 +71,23 @@ struct Inner {
     quiet: bool,
     debug: bool,
     json: bool,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Option<Aside>>,
     stderr: Lines,
 }
 
 impl Teller {
     /// Opens what was asked for.
     pub(crate) fn new(args: &OutputArgs) -> Result<Self, String> {
-        let journal = args.events.as_deref().map(|path| Journal::open(path, "events")).transpose()?;
+        let journal =
+            args.events.as_deref().map(|path| Journal::open(path, "events")?.aside()).transpose()?;
+        let json = args.output == OutputKind::Json;
         let zone = if args.utc { TimeZone::UTC } else { TimeZone::system() };
         let missing = {
             let zone = zone.clone();
             move |count| {
                 let text = format!("{count} lines, because stderr was not read");
-                in_words(&Timestamp::now().to_zoned(zone.clone()), "missing", &text)
+                let line = Line::state("missing", "missing", text).with("lines", count);
+                written(&line.with("why", "stderr was not read"), Timestamp::now(), &zone, json)
             }
         };
         let stderr = Lines::start(io::stderr(), missing)
@@ -94,7 +97,7 @@ impl Teller {
                 zone,
                 quiet: args.quiet,
                 debug: args.debug,
-                json: args.output == OutputKind::Json,
+                json,
                 journal: Mutex::new(journal),
                 stderr,
             }),
@@ -111,7 +114,7 @@ impl Teller {
         self.inner.json
     }
 
-    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+    fn journal(&self) -> MutexGuard<'_, Option<Aside>> {
         self.inner.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,30 +122,31 @@ impl Teller {
     pub(crate) fn tell(&self, line: &Line) {
         let inner = &self.inner;
         // Held to the end: the lines of both places are in the same order.
-        let mut journal = self.journal();
+        let journal = self.journal();
         let now = Timestamp::now();
-        let json = (line.weight != Weight::Echo).then(|| journal::line(now, line.event, &line.fields));
-        let trouble = match (&json, journal.as_mut()) {
-            (Some(json), Some(journal)) => journal.write(json),
-            _ => None,
-        };
+        if let Some(journal) = journal.as_ref() {
+            if line.weight != Weight::Echo {
+                journal.push(&journal::line(now, line.event, &line.fields));
+            }
+            self.tell_trouble(journal);
+        }
         let shown = match line.weight {
             Weight::Debug => inner.debug,
-            Weight::State | Weight::Echo => !inner.quiet,
+            // For programs it is no fact.
+            Weight::Echo => !inner.quiet && !inner.json,
+            Weight::State => !inner.quiet,
             Weight::Error => true,
         };
-        let mut text = String::new();
-        let time = now.to_zoned(inner.zone.clone());
-        match (shown, inner.json) {
-            (true, false) => text.push_str(&in_words(&time, line.word, &line.text)),
-            (true, true) => text.push_str(json.as_deref().unwrap_or_default()),
-            (false, _) => {}
+        if shown {
+            inner.stderr.push(&written(line, now, &inner.zone, inner.json));
         }
-        if let Some(trouble) = trouble {
-            text.push_str(&in_words(&time, "events", &trouble));
-        }
-        if !text.is_empty() {
-            inner.stderr.push(&text);
+    }
+
+    /// What kept the journal from being written, once.
+    fn tell_trouble(&self, journal: &Aside) {
+        if let Some(trouble) = journal.trouble() {
+            let line = Line::state("events", "events-failed", trouble.clone()).with("detail", trouble);
+            self.inner.stderr.push(&written(&line, Timestamp::now(), &self.inner.zone, self.inner.json));
         }
     }
 
@@ -165,9 +169,18 @@ impl Teller {
     /// Hands the journal to the disk, and waits for the last line.
     pub(crate) fn finish(&self) {
         if let Some(journal) = self.journal().as_ref() {
-            journal.sync();
+            journal.finish();
+            self.tell_trouble(journal);
         }
         self.settle();
+    }
+}
+
+/// A line for stderr, its end included.
+fn written(line: &Line, now: Timestamp, zone: &TimeZone, json: bool) -> String {
+    match json {
+        true => journal::line(now, line.event, &line.fields),
+        false => in_words(&now.to_zoned(zone.clone()), line.word, &line.text),
     }
 }
 
@@ -193,5 +206,12 @@ mod tests {
         assert_eq!(in_words(&time, "recovered", "a\nb"), "09:15:34.876 recovered   a b\n");
         let even = date(2026, 11, 24).at(9, 15, 34, 0).to_zoned(TimeZone::UTC).unwrap();
         assert_eq!(in_words(&even, "open", "x"), "09:15:34.000 open        x\n");
+        let line = Line::state("missing", "missing", "5 lines").with("lines", 5);
+        let written = |json| written(&line, even.timestamp(), &TimeZone::UTC, json);
+        assert_eq!(written(false), "09:15:34.000 missing     5 lines\n");
+        assert_eq!(
+            written(true),
+            "{\"time\":\"2026-11-24T09:15:34.000Z\",\"event\":\"missing\",\"lines\":5}\n"
+        );
     }
 }

@@ -69,9 +69,9 @@ pub(crate) fn is_taken_over(outage: &Outage) -> bool {
     outage.cause == "server-disconnect" && outage.code == Some(ReasonCode::SESSION_TAKEN_OVER.0)
 }
 
-/// We ended the link: by a restart, because no message came, at the end.
+/// We ended the link: by a restart, because no message came, for new credentials, at the end.
 pub(crate) fn is_ours(outage: &Outage) -> bool {
-    matches!(outage.cause.as_str(), "health-watch" | "restart" | "shutdown")
+    matches!(outage.cause.as_str(), "health-watch" | "restart" | "renewal" | "shutdown")
 }
 
 /// Nothing was heard any more, and nobody closed the link.

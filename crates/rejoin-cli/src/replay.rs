@@ -49,7 +49,9 @@ fn read(file: &Path) -> Result<String, Failure> {
         let what = format!("{} has {size} bytes; no flight is larger than {LARGEST}", file.display());
         return Err(Failure::usage(what));
     }
-    let bytes = std::fs::read(file).map_err(told)?;
+    let mut bytes = std::fs::read(file).map_err(told)?;
+    // A write that was torn may end inside a character: the last line without its end is left out anyway.
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     String::from_utf8(bytes).map_err(|_| {
         Failure::usage(format!("{} is no flight: it is no text; `--flight FILE` writes one", file.display()))
     })
@@ -82,8 +84,14 @@ fn as_text(judged: &Judgement, text: &str) -> String {
         judged.published,
         judged.answered
     );
-    let cut = found.cut.as_ref();
-    let cut = cut.map_or_else(String::new, |why| format!("\nthe recording ends early: {}", plain(why)));
+    let cut = match &found.cut {
+        Some(why) => format!("\nthe recording ends early: {}", plain(why)),
+        None if found.stopped || found.difference.is_some() => String::new(),
+        None => {
+            "\nthe recording ends before the client did: its process was killed, or the disk took no more"
+                .to_owned()
+        }
+    };
     let Some((line, at, what)) = finding(judged) else {
         return format!("{sum}{cut}\nnothing speaks against the client");
     };
@@ -138,6 +146,7 @@ fn as_json(judged: &Judgement) -> String {
         "published": judged.published,
         "answered": judged.answered,
         "cut": found.cut,
+        "stopped": found.stopped,
         "broken": broken,
         "difference": difference,
     })
@@ -150,6 +159,12 @@ fn keep(place: &Path, judged: &Judgement, text: &str) -> Result<(), Failure> {
             "--test: nothing went wrong in this flight, so it can be no failing test",
         ));
     };
+    if judged.broken.is_none() {
+        return Err(Failure::usage(
+            "--test: no rule is broken, this build only does something else than the one that was recorded; replay it \
+             with that build",
+        ));
+    }
     let part: String = text.lines().take(line).map(|content| format!("{content}\n")).collect();
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
     file.and_then(|mut file| file.write_all(part.as_bytes()))

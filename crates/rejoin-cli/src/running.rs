@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rejoin::alerts::Alerts;
 use rejoin::health::HealthRules;
-use rejoin::{BuildError, Builder, Client, Event, Events, LossCause, StopReason, Verdict};
+use rejoin::{BuildError, Builder, Client, Event, Events, LossCause, Stage, Stages, StopReason, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::exit::{Exit, Failure};
-use crate::narrator::{Narrator, Outages, Role, brief};
+use crate::narrator::{Narrator, Outages, Role};
 use crate::observe;
 use crate::observe::flags::Places;
 use crate::observe::observer::{Observer, Plan};
@@ -17,6 +17,7 @@ use crate::observe::run::Head;
 use crate::output::Teller;
 use crate::quantity::{Limit, short};
 use crate::signals::Signals;
+use crate::why;
 
 /// How long the first Ctrl-C drains.
 pub(crate) const SIGNAL_DRAIN: Duration = Duration::from_secs(5);
@@ -77,6 +78,8 @@ impl Running {
         let builder = if served.places.is_empty() { builder } else { judged(builder) };
         let prepared = builder.prepare().map_err(|error| match error {
             BuildError::Store(error) => Failure::local(error.to_string()),
+            // A recording that is there already was named by mistake; one that cannot be made is the machine's fault.
+            BuildError::Recorder { ref path, .. } if !path.exists() => Failure::local(error.to_string()),
             error => Failure::usage(error.to_string()),
         })?;
         let declared = before(prepared.client())?;
@@ -103,15 +106,16 @@ impl Running {
                 }
                 () = &mut expired => {
                     let within = deadline.duration().unwrap_or_default();
-                    return Err(self.no_connection(within, last.as_ref()));
+                    return Err(self.no_connection(within, last));
                 }
                 event = self.events.next() => match event {
                     Some(Event::Opened { .. }) => return Ok(()),
-                    Some(Event::AttemptFailed { cause, verdict, server, .. }) => {
+                    Some(Event::AttemptFailed { cause, verdict, server, stages, .. }) => {
+                        let told = (exit_of(&cause), self.told(&cause, server, &stages));
                         if is_hopeless(verdict) {
-                            return Err(Failure::new(exit_of(&cause), self.told(&cause, server)));
+                            return Err(Failure::new(told.0, told.1));
                         }
-                        last = Some((cause, server));
+                        last = Some(told);
                     }
                     Some(Event::Stopped { reason }) => return Err(stopped(&reason)),
                     None => return Err(Failure::new(Exit::NoConnection, "the client stopped")),
@@ -121,13 +125,10 @@ impl Running {
         }
     }
 
-    fn no_connection(&self, within: Duration, last: Option<&(LossCause, usize)>) -> Failure {
+    fn no_connection(&self, within: Duration, last: Option<(Exit, String)>) -> Failure {
         let within = short(within);
         match last {
-            Some((cause, server)) => {
-                let what = format!("no connection within {within}: {}", self.told(cause, *server));
-                Failure::new(exit_of(cause), what)
-            }
+            Some((exit, told)) => Failure::new(exit, format!("no connection within {within}: {told}")),
             None => Failure::new(Exit::NoConnection, self.no_answer(&within)),
         }
     }
@@ -137,7 +138,15 @@ impl Running {
         let state = self.client.state();
         let place = &state.server_name;
         match state.link {
-            rejoin::Link::Connecting { stage: rejoin::Stage::Connack, .. } => format!(
+            rejoin::Link::Connecting { stage: Stage::Proxy, .. } => format!(
+                "no connection within {within}: the proxy in front of {place} did not answer; check --proxy, or raise \
+                 --deadline"
+            ),
+            rejoin::Link::Connecting { stage: stage @ (Stage::Tls | Stage::WebSocket), .. } => format!(
+                "no connection within {within}: {place} took the connection, but {stage} did not come about; check \
+                 --port, or raise --deadline"
+            ),
+            rejoin::Link::Connecting { stage: Stage::Connack, .. } => format!(
                 "no connection within {within}: {place} took the connection but did not answer CONNECT; either it is \
                  no MQTT broker (check --port) or it is overloaded (raise --deadline)"
             ),
@@ -147,14 +156,13 @@ impl Running {
         }
     }
 
-    fn told(&self, cause: &LossCause, server: usize) -> String {
+    fn told(&self, cause: &LossCause, server: usize, stages: &Stages) -> String {
         let place = self.places.get(server).map(String::as_str).unwrap_or_default();
-        let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
         let remedy = match cause {
-            LossCause::Open { .. } => " (try --host and --port)",
+            LossCause::Open { .. } if stages.proxy.is_none() => " (try --host and --port)",
             _ => "",
         };
-        format!("{}{hint}{remedy}", brief(cause, place))
+        format!("{}{remedy}", why::told(cause, place, stages))
     }
 
     /// Resolves when the client stopped for good by itself.

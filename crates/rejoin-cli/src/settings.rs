@@ -221,13 +221,7 @@ impl Subscribe {
 
     /// What the story is about.
     pub(crate) fn role(&self) -> Role {
-        Role {
-            subscribes: true,
-            publishes: false,
-            qos0: self.qos == Qos::AtMostOnce,
-            kept: self.connection.kept,
-            durable: false,
-        }
+        Role { subscribes: true, publishes: false, kept: self.connection.kept, durable: false }
     }
 }
 

@@ -308,7 +308,9 @@ mod tests {
 
     #[test]
     fn what_we_end_ourselves_accuses_nobody() {
-        for ours in [WATCHED, ("restart", "restarted", None)] {
+        for ours in
+            [WATCHED, ("restart", "restarted", None), ("renewal", "the credentials were about to end", None)]
+        {
             assert_eq!(Study::of(&run(&many(6, 61_000, 60_000, ours))).guess, None, "{ours:?}");
             assert_eq!(Study::of(&run(&many(6, 11_000, 10_000, ours))).guess, None, "{ours:?}");
         }

@@ -754,6 +754,8 @@ impl Driver {
             });
             self.shared.events.tell(&Event::Stopped { reason });
         }
+        // Whoever waits for the end may leave with it, and the last lines of a recording are those one wants most.
+        self.engine.end_recording();
         self.shared.events.end();
         self.shared.ending.tell(self.report);
     }

@@ -39,6 +39,8 @@ enum Next {
     Name,
     /// It is the key of a user property; its value comes then.
     Key,
+    /// It is the address of a proxy, which needs no scheme.
+    Proxy,
 }
 
 fn shown(words: impl Iterator<Item = String>) -> String {
@@ -62,6 +64,7 @@ fn shown(words: impl Iterator<Item = String>) -> String {
                 next = Next::Hide;
                 word
             }
+            Next::Proxy => proxy(&word),
             Next::Look => {
                 let (word, then) = masked(&word);
                 next = then;
@@ -85,6 +88,12 @@ fn masked(word: &str) -> (String, Next) {
     if let Some((flag, _)) = word.split_once('=').filter(|(flag, _)| HIDDEN.contains(flag)) {
         return (format!("{flag}=***"), Next::Look);
     }
+    if word == "--proxy" {
+        return (word.to_owned(), Next::Proxy);
+    }
+    if let Some(address) = word.strip_prefix("--proxy=") {
+        return (format!("--proxy={}", proxy(address)), Next::Look);
+    }
     if word == "--property" {
         return (word.to_owned(), Next::Command);
     }
@@ -107,7 +116,17 @@ fn masked(word: &str) -> (String, Next) {
     (urls(word), Next::Look)
 }
 
-/// Passwords and topics in addresses, several of which may stand in one word.
+/// The address of a proxy: without a scheme it is that of an HTTP proxy.
+fn proxy(address: &str) -> String {
+    const SCHEME: &str = "http://";
+    if address.contains("://") {
+        return urls(address);
+    }
+    let shown = urls(&format!("{SCHEME}{address}"));
+    shown.strip_prefix(SCHEME).unwrap_or(&shown).to_owned()
+}
+
+/// Passwords, topics and queries in addresses, several of which may stand in one word.
 fn urls(word: &str) -> String {
     let mut out = String::new();
     let mut rest = word;
@@ -116,8 +135,12 @@ fn urls(word: &str) -> String {
         out.push_str(before);
         // In the others the path is that of a socket or of a web server.
         let topics = before.ends_with("mqtt://") || before.ends_with("mqtts://");
-        let end = after.find(' ').unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
+        // A blank ends an address where another one follows; elsewhere it belongs to a login or a query.
+        let end = after.find("://").and_then(|next| after[..next].rfind(char::is_whitespace));
+        let (address, tail) = after.split_at(end.unwrap_or(after.len()));
+        // Whoever signs a WebSocket does it in the query. It begins at the first `?`, as for whoever reads the address.
+        let (authority, query) =
+            address.split_once('?').map_or((address, None), |(authority, query)| (authority, Some(query)));
         // A password may hold an @ or / that should have been escaped; a path with an @ is hidden once too often.
         let host = match authority.rsplit_once('@') {
             Some((login, host)) => {
@@ -138,6 +161,9 @@ fn urls(word: &str) -> String {
                 out.push_str("/***");
             }
             _ => out.push_str(host),
+        }
+        if query.is_some() {
+            out.push_str("?***");
         }
         rest = tail;
     }
@@ -168,6 +194,13 @@ mod tests {
             ("rejoin watch mqtt://me@host", "rejoin watch mqtt://me@host"),
             ("rejoin sub -iPAUL -L unix:///run/mqtt", "rejoin sub -iPAUL -L unix:///run/mqtt"),
             ("rejoin sub -L wss://host/mqtt", "rejoin sub -L wss://host/mqtt"),
+            ("rejoin sub -L wss://host/mqtt?sig=secret", "rejoin sub -L wss://host/mqtt?***"),
+            ("rejoin sub -Lws://me@host/mqtt?sig=secret", "rejoin sub -Lws://me@host/mqtt?***"),
+            ("rejoin sub --url=wss://host:8/mqtt?u=a@b&sig=secret", "rejoin sub --url=wss://host:8/mqtt?***"),
+            ("rejoin watch mqtts://host/secret?client_id=secret", "rejoin watch mqtts://host/***?***"),
+            ("rejoin sub --proxy me:secret@proxy:1 -c", "rejoin sub --proxy me:***@proxy:1 -c"),
+            ("rejoin sub --proxy=me:secret@proxy:1", "rejoin sub --proxy=me:***@proxy:1"),
+            ("rejoin sub --proxy socks5://me:secret@proxy", "rejoin sub --proxy socks5://me:***@proxy"),
         ] {
             let words = shown(line.split(' ').map(str::to_owned));
             assert!(!words.contains("secret"), "{words}");
@@ -207,6 +240,7 @@ mod tests {
             assert_eq!(words, expected);
         }
         assert_eq!(urls("mqtt://u:secret@a mqtt://v:secret@b"), "mqtt://u:***@a mqtt://v:***@b");
+        assert_eq!(urls("wss://a/?x=secret secret wss://b/?y=secret"), "wss://a/?*** wss://b/?***");
         assert_eq!(shown(["rejoin", "pub", "a b", ""].map(str::to_owned).into_iter()), "rejoin pub 'a b' ''");
     }
 }

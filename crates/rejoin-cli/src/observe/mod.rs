@@ -27,7 +27,7 @@ mod probes;
 pub(crate) mod recording;
 pub(crate) mod routes;
 pub(crate) mod run;
-mod samples;
+pub(crate) mod samples;
 mod scribe;
 mod stream;
 pub(crate) mod update;

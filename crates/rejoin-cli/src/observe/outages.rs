@@ -18,6 +18,16 @@ pub(crate) struct Accounts {
     /// How many there were, forgotten or not.
     count: u64,
     lasting: Option<Lasting>,
+    renewal: Option<Renewal>,
+}
+
+/// A link that made way for one with new credentials: no outage, unless that one does not come about at once.
+#[derive(Debug)]
+struct Renewal {
+    closed_ms: u64,
+    lived: Duration,
+    cause: LossCause,
+    attempt_ms: Option<u64>,
 }
 
 /// The last of the list is not over.
@@ -74,8 +84,17 @@ impl Accounts {
         self.changed.at(self.list.len() - 1);
     }
 
+    /// A link of ours makes way for the next one.
+    pub(crate) fn renewed(&mut self, at_ms: u64, lived: Duration, cause: &LossCause) {
+        self.end(at_ms);
+        self.renewal = Some(Renewal { closed_ms: at_ms, lived, cause: cause.clone(), attempt_ms: None });
+    }
+
     /// An attempt begins.
     pub(crate) fn attempt(&mut self, at_ms: u64) {
+        if let Some(renewal) = &mut self.renewal {
+            renewal.attempt_ms = Some(at_ms);
+        }
         if let Some((outage, lasting)) = self.open() {
             outage.attempts += 1;
             add(&mut outage.waited_ms, lasting.mark_ms, at_ms);
@@ -85,6 +104,10 @@ impl Accounts {
 
     /// It failed.
     pub(crate) fn failed(&mut self, at_ms: u64) {
+        if let Some(Renewal { closed_ms, lived, cause, attempt_ms }) = self.renewal.take() {
+            self.lost(closed_ms, lived, &cause, Silence { since_ms: closed_ms, injected: None });
+            self.attempt(attempt_ms.unwrap_or(at_ms));
+        }
         if let Some((outage, lasting)) = self.open() {
             add(&mut outage.refused_ms, lasting.mark_ms, at_ms);
             lasting.mark_ms = at_ms;
@@ -93,6 +116,7 @@ impl Accounts {
 
     /// The link is open.
     pub(crate) fn opened(&mut self, at_ms: u64, session: &str) {
+        self.renewal = None;
         if let Some((outage, lasting)) = self.open() {
             add(&mut outage.connect_ms, lasting.mark_ms, at_ms);
             outage.session = Some(session.to_owned());
@@ -168,6 +192,8 @@ fn sum(outage: &Outage) -> Figure {
 
 #[cfg(test)]
 mod tests {
+    use rejoin_core::error::LocalCause;
+
     use super::*;
 
     const LIVED: Duration = Duration::from_secs(20);
@@ -209,6 +235,31 @@ mod tests {
         assert_eq!(outage.total_ms, Some(Figure::ms(bill.detect + bill.total)));
         assert_eq!((outage.start_ms, outage.end_ms, outage.attempts), (2_990, Some(10_581), 2));
         assert_eq!((outage.drain_ms, outage.drained), (Some(Figure(20.0)), Some(118)));
+    }
+
+    #[test]
+    fn a_change_over_to_new_credentials_is_an_outage_only_if_it_fails() {
+        let mut accounts = Accounts::default();
+        let renewal = LossCause::Local(LocalCause::Renewal);
+        accounts.renewed(1_000, LIVED, &renewal);
+        accounts.attempt(1_001);
+        accounts.opened(1_010, "kept");
+        accounts.recovered(1_020, &OutageBill::default(), 0);
+        assert_eq!(accounts.list, []);
+        let mut later = Accounts::default();
+        later.renewed(1_000, LIVED, &renewal);
+        later.opened(1_010, "kept");
+        later.lost(1_500, LIVED, &LossCause::PeerClosed, Silence::since(1_500));
+        later.failed(1_600);
+        assert_eq!(later.list.len(), 1, "what came through is over: {:?}", later.list);
+        accounts.renewed(2_000, LIVED, &renewal);
+        accounts.attempt(2_001);
+        accounts.failed(2_010);
+        accounts.attempt(2_100);
+        accounts.opened(2_110, "kept");
+        let [outage] = &accounts.list[..] else { panic!("{:?}", accounts.list) };
+        assert_eq!((outage.start_ms, outage.attempts, outage.cause.as_str()), (2_000, 2, "renewal"));
+        assert_eq!((outage.refused_ms, outage.waited_ms), (Some(Figure(9.0)), Some(Figure(91.0))));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use super::lanes::Recorder;
 use super::outages::{Accounts, Silence};
 use super::samples::{Row, Samples};
 use super::update::{LaneTails, Tail, Update, fresh, fresh_or_none};
-use crate::narrator::{Narrator, Role, brief};
+use crate::narrator::{Narrator, Role};
 use crate::output::{Line, Weight};
+use crate::why;
 
 /// Events held at most; the oldest go first. A day of a link that is lost every five minutes.
 pub(crate) const EVENTS_MAX: usize = 2_000;
@@ -355,8 +356,8 @@ impl Run {
                 self.outages.attempt(at_ms);
                 self.lanes.claim(at_ms, LinkWord::Connecting, None);
             }
-            Event::AttemptFailed { cause, server, next_in, .. } => {
-                let reason = brief(cause, place(server));
+            Event::AttemptFailed { cause, server, next_in, stages, .. } => {
+                let reason = why::brief(cause, place(server), stages);
                 self.outages.failed(at_ms);
                 self.lanes.claim(at_ms, without_link(next_in.is_some()), Some(reason));
             }
@@ -376,9 +377,13 @@ impl Run {
             }
             Event::Closed { cause, next_in, lasted, .. } => {
                 let silent_ms = self.silent_ms.take().unwrap_or(at_ms);
-                if !matches!(cause, LossCause::Local(LocalCause::Shutdown)) {
-                    let injected = self.lanes.fault_near(silent_ms).map(|fault| fault.what.clone());
-                    self.outages.lost(at_ms, *lasted, cause, Silence { since_ms: silent_ms, injected });
+                match cause {
+                    LossCause::Local(LocalCause::Shutdown) => {}
+                    LossCause::Local(LocalCause::Renewal) => self.outages.renewed(at_ms, *lasted, cause),
+                    _ => {
+                        let injected = self.lanes.fault_near(silent_ms).map(|fault| fault.what.clone());
+                        self.outages.lost(at_ms, *lasted, cause, Silence { since_ms: silent_ms, injected });
+                    }
                 }
                 self.lanes.claim(at_ms, without_link(next_in.is_some()), Some(cause.to_string()));
             }

@@ -174,6 +174,23 @@ fn the_document_of_a_scripted_outage_is_the_one_in_the_file() {
 }
 
 #[test]
+fn a_change_over_to_new_credentials_is_in_no_list_of_outages() {
+    let mut run = Run::new(head(false));
+    run.tell(0, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(12, &opened(SessionState::New, None));
+    let cause = LossCause::Local(rejoin_core::error::LocalCause::Renewal);
+    let Event::Closed { verdict, lasted, in_flight, queued, next_in, held_by_budget, .. } = closed() else {
+        unreachable!()
+    };
+    run.tell(900, &Event::Closed { cause, verdict, lasted, in_flight, queued, next_in, held_by_budget });
+    run.tell(901, &Event::Attempt { attempt: 1, server: 0 });
+    run.tell(905, &opened(SessionState::Kept, Some(MS(5))));
+    run.tell(906, &recovered());
+    run.update(1_000);
+    assert_eq!(run.document().outages, []);
+}
+
+#[test]
 fn the_state_says_since_when_also_between_attempts_and_after_the_end() {
     let mut run = Run::new(head(false));
     run.tell(0, &Event::Attempt { attempt: 1, server: 0 });

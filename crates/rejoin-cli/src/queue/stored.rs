@@ -71,7 +71,7 @@ async fn tell(mut waiting: UnboundedReceiver<(u64, Arc<Delivery>)>, mut journal:
         }
         // One write for a commit's worth of lines.
         if (waiting.is_empty() || text.len() > 4096)
-            && let Some(trouble) = journal.write(&std::mem::take(&mut text))
+            && let Some(trouble) = journal.write(std::mem::take(&mut text))
         {
             teller.tell(&Line::state("note", "report-failed", trouble).weighing(Weight::Error));
         }

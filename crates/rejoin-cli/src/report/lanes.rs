@@ -81,15 +81,24 @@ fn lanes(facts: &Facts) -> Vec<Lane> {
     lanes
 }
 
+/// Of a time whose rows were merged it is not known any more when the broker was heard.
+const NOT_KEPT: &str = "not kept";
+
 /// Where the broker was heard: rows with less silence than their distance.
 fn heard(facts: &Facts) -> Vec<Span> {
-    let every = facts.samples.every_ms;
+    let samples = &facts.samples;
+    let every = samples.every_ms;
     let mut spans: Vec<Span> = Vec::new();
-    for (t, silent) in facts.samples.t_ms.iter().zip(facts.samples.column("silent_ms")) {
+    let fine = samples.finely_from();
+    if fine > 0 {
+        let to = samples.t_ms.get(fine).copied().unwrap_or(facts.now_ms);
+        spans.push(Span { from: 0.0, to, what: NOT_KEPT.to_owned(), label: String::new() });
+    }
+    for (t, silent) in samples.t_ms.iter().zip(samples.column("silent_ms")).skip(fine) {
         let Some(silent) = silent.filter(|silent| *silent < every) else { continue };
         let (from, to) = ((t - silent - every / 4.0).max(0.0), *t);
         match spans.last_mut() {
-            Some(last) if from <= last.to + every / 4.0 => last.to = to,
+            Some(last) if last.what != NOT_KEPT && from <= last.to + every / 4.0 => last.to = to,
             _ => spans.push(Span { from, to, what: "heard".to_owned(), label: String::new() }),
         }
     }
@@ -133,6 +142,7 @@ fn keys(facts: &Facts) -> Vec<Key> {
 fn look(lane: &str, what: &str) -> (f64, &'static str) {
     match (lane, what) {
         ("injected", _) => (1.0, "fault"),
+        ("heard", NOT_KEPT) => (0.12, "unheard"),
         ("heard", _) => (0.55, "heard"),
         (_, "open") => (1.0, "open"),
         (_, "suspect") => (0.55, "suspect"),

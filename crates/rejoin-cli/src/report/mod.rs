@@ -28,7 +28,7 @@ use markup::Markup;
 
 pub(crate) use axis::length;
 pub(crate) use chart::when;
-pub(crate) use verb::{Args, run, save};
+pub(crate) use verb::{Args, Page, run, save};
 
 const STYLE: &str = include_str!("style.css");
 

@@ -62,9 +62,11 @@ fn parts(outage: &Outage) -> [f64; PHASES.len()] {
     parts
 }
 
+/// Of one that lasts the phase under way is in no sum yet.
 fn whole(outage: &Outage) -> f64 {
     let sum: f64 = parts(outage).iter().sum();
-    if sum > 0.0 { sum } else { outage.total.unwrap_or(outage.end - outage.start) }
+    let known = if sum > 0.0 { sum } else { outage.total.unwrap_or(outage.end - outage.start) };
+    if outage.lasts { known.max(outage.end - outage.start) } else { known }
 }
 
 fn bar(page: &mut Markup, outage: &Outage, y: f64, scale: f64) {
@@ -83,6 +85,12 @@ fn bar(page: &mut Markup, outage: &Outage, y: f64, scale: f64) {
         left = whole(outage) * scale;
         let title = format!("outage {number}: not divided");
         Block { class: "band", from: 0.0, to: left, y, height: BAR, title: &title }.draw(page);
+    }
+    let end = whole(outage) * scale;
+    if outage.lasts && left < end {
+        let title = format!("outage {number}: lasts, not divided yet");
+        Block { class: "band", from: left, to: end, y, height: BAR, title: &title }.draw(page);
+        left = end;
     }
     let text = if outage.lasts { format!("{} so far", length(whole(outage))) } else { length(whole(outage)) };
     let x = Percent(left);

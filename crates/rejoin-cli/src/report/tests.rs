@@ -352,3 +352,48 @@ fn pages_to_look_at() {
             .unwrap();
     }
 }
+
+#[test]
+fn an_outage_that_lasts_is_as_long_as_it_lasts() {
+    let mut document = drill();
+    document["outages"][1] = json!({"start_ms": 13_000, "end_ms": null, "cause": "ping-timeout", "detect_ms": 2_500, "waited_ms": 1_500});
+    let page = html(&document).unwrap();
+    elements(&page);
+    assert!(page.contains("17 s so far") && page.contains("longest 17 s"), "not 4 s: {page}");
+    assert!(page.contains("lasts, not divided yet"));
+}
+
+#[test]
+fn rows_that_were_merged_are_no_measurements() {
+    use crate::observe::document::Figure;
+    use crate::observe::samples::{EVERY_MS, ROWS_MAX, Row, Samples};
+
+    let mut samples = Samples::default();
+    for n in 1..=ROWS_MAX as u64 + 1 {
+        // Heard every two seconds; of several rows the longest silence and the longest ping stay.
+        let row = Row {
+            silent_ms: Some(Figure((n % 8 * EVERY_MS + 20) as f64)),
+            ping_ms: Some(Figure(if n % 8 == 0 { 90.0 } else { 10.0 })),
+            ..Row::default()
+        };
+        samples.push(n * EVERY_MS, &row);
+        samples.bound();
+    }
+    assert!(samples.rows() < ROWS_MAX, "they were merged");
+    let document = json!({
+        "schema": "rejoin-run/1",
+        "clock": {"now_ms": (ROWS_MAX as u64 + 1) * EVERY_MS},
+        "lanes": {"client": [{"from_ms": 0, "to_ms": null, "state": "open"}]},
+        "samples": samples,
+        "round_trips": {"p50_ms": 10.0, "p99_ms": 80.0, "max_ms": 90.0},
+    });
+    let page = html(&document).unwrap();
+    elements(&page);
+    assert!(page.contains("median 10 ms, one in a hundred above 80 ms, at most 90 ms"), "{page}");
+    assert!(page.contains("heard: not kept, 0.00 s to 15:0"), "what is not known is not silence");
+    let facts = crate::facts::Facts::of(&document).unwrap();
+    let fine = facts.samples.finely_from();
+    assert!(facts.samples.t_ms[fine] - facts.samples.t_ms[fine - 1] > 1.5 * EVERY_MS as f64);
+    assert_eq!(facts.samples.t_ms[fine + 1] - facts.samples.t_ms[fine], EVERY_MS as f64);
+    assert_eq!(crate::facts::Facts::of(&drill()).unwrap().samples.finely_from(), 0, "nothing was merged");
+}

@@ -1,5 +1,6 @@
 //! `rejoin report`: renders a recorded run, as a page or as text.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -53,8 +54,40 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 
 /// Writes a page into a file.
 pub(crate) fn save(to: &Path, page: &str) -> Result<(), Failure> {
-    std::fs::write(to, page)
-        .map_err(|error| Failure::local(format!("cannot write the report to {}: {error}", to.display())))
+    Page::open(to)?.save(page)
+}
+
+/// The file of a page that is written at the end of a run: a place that takes none is found out before the run.
+#[derive(Debug)]
+pub(crate) struct Page {
+    file: File,
+    path: PathBuf,
+}
+
+impl Page {
+    /// Opens it, and leaves what is in it until it is written.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        Ok(Self { file: file.map_err(|error| unwritten(path, &error))?, path: path.to_owned() })
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes it.
+    pub(crate) fn save(mut self, page: &str) -> Result<(), Failure> {
+        let is_file = self.file.metadata().is_ok_and(|about| about.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        emptied
+            .and_then(|()| self.file.write_all(page.as_bytes()))
+            .map_err(|error| unwritten(&self.path, &error))
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::local(format!("cannot write the report to {}: {error}", path.display()))
 }
 
 fn print(text: &str) -> Result<Exit, Failure> {

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rejoin::{Client, Event, Qos, Subscription, TopicFilter};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -26,6 +27,7 @@ use crate::report;
 use crate::running::{Cast, Running, at, exit_of, is_hopeless, judged, stopped};
 use crate::settings::{Connection, Typed};
 use crate::terminal::{self, Key, Stage, wants_picture};
+use crate::why;
 
 /// Between two frames: as often as there is something new.
 const FRAME: Duration = Duration::from_millis(250);
@@ -76,18 +78,14 @@ impl Watch {
     }
 
     fn role(&self) -> Role {
-        Role {
-            subscribes: !self.filters.is_empty(),
-            qos0: self.qos == Qos::AtMostOnce,
-            kept: self.connection.kept,
-            ..Role::default()
-        }
+        Role { subscribes: !self.filters.is_empty(), kept: self.connection.kept, ..Role::default() }
     }
 }
 
 /// Watches until somebody or a limit ends it.
 pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
     let places = watch.serve.take()?;
+    let page = watch.report.as_deref().map(report::Page::open).transpose()?;
     // Before the terminal is taken: the line stands there again when the picture is gone.
     observe::announce(&places, &teller);
     let urls = places.urls();
@@ -109,7 +107,7 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
     };
     let (running, (observer, subscription)) = Running::start(cast, teller, before)?;
     let face = watch.picture.then(|| Face::take(urls)).transpose()?;
-    let mut holding = Holding { watch, running, observer, subscription, face, opened: false };
+    let mut holding = Holding { watch, running, observer, subscription, face, page, opened: false };
     let ended = holding.hold().await;
     holding.end(ended).await
 }
@@ -177,6 +175,8 @@ struct Holding {
     observer: Observer,
     subscription: Option<Subscription>,
     face: Option<Face>,
+    /// Where the report goes.
+    page: Option<report::Page>,
     opened: bool,
 }
 
@@ -225,8 +225,8 @@ impl Holding {
     fn tell(&mut self, event: &Event) -> Result<(), Failure> {
         match event {
             Event::Opened { .. } => self.opened = true,
-            Event::AttemptFailed { cause, verdict, .. } if !self.opened && is_hopeless(*verdict) => {
-                let hint = rejoin::hint(cause).map(|hint| format!("; {hint}")).unwrap_or_default();
+            Event::AttemptFailed { cause, verdict, stages, .. } if !self.opened && is_hopeless(*verdict) => {
+                let hint = why::hint(cause, stages).map(|hint| format!("; {hint}")).unwrap_or_default();
                 return Err(Failure::new(exit_of(cause), format!("{cause}{hint}")));
             }
             Event::Stopped { reason } => return Err(stopped(reason)),
@@ -264,32 +264,41 @@ impl Holding {
         let document = live.read(Document::clone);
         drop(self.subscription.take());
         let over = self.running.end(None).await;
-        let told = conclude(&self.watch, &document, &over.teller);
+        let told = conclude(&self.watch, self.page, &document, &over.teller);
         let recorded = unrecorded.get().map_or(Ok(()), |lost| Err(Failure::local(lost.clone())));
         ended.and_then(|exit| told.and(recorded).map(|()| exit))
     }
 }
 
-/// Everything that was asked for at the end.
-fn conclude(watch: &Watch, document: &Document, teller: &Teller) -> Result<(), Failure> {
+/// Everything that was asked for at the end. What cannot be written keeps nothing else from being told.
+fn conclude(
+    watch: &Watch,
+    page: Option<report::Page>,
+    document: &Document,
+    teller: &Teller,
+) -> Result<(), Failure> {
     let value = serde_json::to_value(document).map_err(|e| Failure::local(format!("the document: {e}")))?;
-    if let Some(to) = &watch.report {
-        let page = report::html(&value).map_err(Failure::local)?;
-        report::save(to, &page)?;
-        let text = format!("in {}", to.display());
-        teller.tell(&Line::state("report", "report", text).with("file", to.display().to_string()));
-    }
     let shown = match (watch.json, teller.is_json()) {
         (true, _) => format!("{value:#}\n"),
         (false, true) => format!("{value}\n"),
         (false, false) => words::summary(&facts(document)),
     };
-    match io::stdout().lock().write_all(shown.as_bytes()) {
+    let mut stdout = io::stdout().lock();
+    let printed = match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::local(format!("cannot write to stdout: {error}")))
         }
         _ => Ok(()),
-    }
+    };
+    let reported = page.map_or(Ok(()), |page| write_report(page, &value, teller));
+    reported.and(printed)
+}
+
+fn write_report(page: report::Page, document: &Value, teller: &Teller) -> Result<(), Failure> {
+    let to = page.path().display().to_string();
+    page.save(&report::html(document).map_err(Failure::local)?)?;
+    teller.tell(&Line::state("report", "report", format!("in {to}")).with("file", to));
+    Ok(())
 }
 
 fn facts(document: &Document) -> Facts {

@@ -175,12 +175,17 @@ fn graph(
 ) -> Vec<Line<'static>> {
     let room = width.saturating_sub(NAME + 12).max(1);
     let points = room * 2;
+    // The time of the lane above it.
+    let from = (view.facts.now_ms - SHOWN_MS).max(0.0);
+    let step = (view.facts.now_ms - from) / points as f64;
+    let times = &view.facts.samples.t_ms;
     let values: Vec<Option<u64>> = (0..points)
         .map(|n| {
-            let part = column.get(
-                n * column.len() / points
-                    ..((n + 1) * column.len() / points).max(n * column.len() / points + 1),
-            );
+            let (begin, end) = (from + n as f64 * step, from + (n + 1) as f64 * step);
+            // A row covers the time since the one before.
+            let first = times.partition_point(|t| *t <= begin);
+            let last = times.partition_point(|t| *t < end);
+            let part = column.get(first..(last + 1).min(column.len()).max(first));
             let highest = part?.iter().flatten().copied().reduce(f64::max)?;
             // Microseconds: a round trip on one machine is a part of a millisecond.
             Some((highest * 1e3) as u64)
@@ -334,7 +339,7 @@ mod tests {
             },
             "lanes": {"client": (0..4).flat_map(|n| [shut(n), open(n)]).collect::<Vec<_>>()},
             "outages": (1..4).map(outage).collect::<Vec<_>>(),
-            "samples": {"t_ms": (0..40).collect::<Vec<_>>(), "ping_ms": (0..40).map(|n| 12 + n % 3).collect::<Vec<_>>()},
+            "samples": {"t_ms": (1..=40).map(|n| n * 3_100).collect::<Vec<_>>(), "ping_ms": (0..40).map(|n| 12 + n % 3).collect::<Vec<_>>()},
             "baselines": [{"signal": "ping_round_trip", "state": "ready", "median": 0.012, "spread": 0.001, "ratio": 1.1, "unit": "s"}],
             "alerts": [{"rule": "reconnects over 3 within 10m", "state": "firing", "evidence": "4 in 2 min"}],
             "events": (0..40).map(|n| json!({"at_ms": n * 100, "level": "bad", "word": "lost", "text": format!("number {n}")})).collect::<Vec<_>>(),
@@ -397,6 +402,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_graph_shows_the_time_of_the_lane() {
+        let row = |n: u64| if n < 100 { 900 } else { 10 };
+        let facts = Facts::of(&json!({
+            "schema": SCHEMA, "clock": {"now_ms": 3_600_000},
+            "lanes": {"client": [{"from_ms": 0, "to_ms": null, "state": "open"}]},
+            "samples": {"t_ms": (1..=360).map(|n| n * 10_000).collect::<Vec<_>>(), "ping_ms": (1..=360).map(row).collect::<Vec<_>>()},
+        }))
+        .unwrap();
+        let all = picture(&facts, 80, 24).join("\n");
+        assert!(all.contains("shown: 10 min") && all.contains(" 10 ms"), "{all}");
+        assert!(!all.contains("900 ms"), "that was before what is shown:\n{all}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ async fn the_live_page_tells_the_truth_in_a_real_browser() {
     let addr = proxy.addr();
     let program = tokio::task::spawn_blocking(move || Program::publishing(addr)).await.expect("it starts");
     let begin = Instant::now();
-    let passed = tokio::time::timeout(LIMIT, look(&tools, &proxy, &program)).await;
+    let passed = tokio::time::timeout(LIMIT, look(&tools, &proxy, program)).await;
     eprintln!("the browser took {:.1} s", begin.elapsed().as_secs_f64());
     assert!(passed.expect("the browser ends within its limit"), "the page failed, see above");
 }
@@ -64,7 +64,7 @@ async fn what_the_page_holds_is_whole_and_bounded() {
 }
 
 /// Runs `page.mjs` and does to the link and to the program what it asks for. True when every test in it passed.
-async fn look(tools: &Tools, proxy: &Proxy, program: &Program) -> bool {
+async fn look(tools: &Tools, proxy: &Proxy, mut program: Program) -> bool {
     let mut node = tools
         .script("page.mjs")
         .env("REJOIN_PAGE", program.page())
@@ -84,6 +84,11 @@ async fn look(tools: &Tools, proxy: &Proxy, program: &Program) -> bool {
             Some("heal") => proxy.heal(),
             Some("stop") => program.signal("STOP"),
             Some("continue") => program.signal("CONT"),
+            Some("restart") => {
+                let addr = proxy.addr();
+                let other = tokio::task::spawn_blocking(move || program.replaced(addr)).await;
+                program = other.expect("it starts");
+            }
             Some(other) => panic!("page.mjs asks for `{other}`"),
             None => {
                 eprintln!("{line}");

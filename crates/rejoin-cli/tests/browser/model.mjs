@@ -52,7 +52,7 @@ const tests = {
   },
   "open while closed is found from the two lanes"() {
     const run = new Run({ clock: { now_ms: 100 }, lanes: { truth: [{ from_ms: 0, to_ms: 40, state: "open" }, { from_ms: 40, to_ms: null, state: "closed" }], client: [{ from_ms: 0, to_ms: 60, state: "open" }, { from_ms: 60, to_ms: 70, state: "suspect" }, { from_ms: 70, to_ms: null, state: "waiting" }] } });
-    assert.deepEqual(run.claims(), [{ from_ms: 40, to_ms: 60 }, { from_ms: 60, to_ms: 70 }]);
+    assert.deepEqual(run.claims(), [{ from_ms: 40, to_ms: 60 }], "who is in doubt claims nothing");
   },
   "times of day follow a clock that was set"() {
     const hour = 3_600_000;
@@ -74,6 +74,36 @@ const tests = {
     assert.ok(ticks.every((at) => timeline.label(at, { tenths: true }).endsWith("0.0")), ticks.map((at) => timeline.label(at, { tenths: true })));
     timeline.ofDay = false;
     assert.equal(timeline.label(90_000), "1:30");
+  },
+  "rows that were merged are told from those that were measured"() {
+    const merged = [60_000, 120_000, 180_000];
+    const fine = rowsOf(180_250, 183_000);
+    const run = new Run({ samples: samples([...merged, ...fine]) });
+    assert.equal(run.columns.t_ms[run.finelyFrom], 180_000);
+    assert.equal(new Run({ samples: samples(fine) }).finelyFrom, 0, "nothing was merged");
+    const late = fine.filter((_, row) => row !== 7);
+    assert.equal(new Run({ samples: samples(late) }).finelyFrom, 0, "one row that is missing makes no other doubtful");
+    assert.equal(new Run({ samples: samples([...merged, 240_000, 300_000]) }).finelyFrom, 5, "nothing is known");
+    assert.equal(new Run({ samples: samples([250]) }).finelyFrom, 0);
+    // What this page itself thins out.
+    const long = new Run({ samples: samples(rowsOf(0, 250 * (ROWS_MAX + 1))) });
+    const from = long.finelyFrom;
+    assert.ok(from > 0 && long.columns.t_ms[from + 1] - long.columns.t_ms[from] === 250, from);
+    assert.ok(long.columns.t_ms[from] - long.columns.t_ms[from - 1] === 500, from);
+  },
+  "a moment of another day has its date"() {
+    const started = new Date(2026, 10, 25, 23, 59, 0).getTime();
+    const run = new Run({ clock: { started_unix_ms: started, now_ms: 3_600_000 } });
+    const timeline = new Timeline();
+    timeline.run = run;
+    timeline.ofDay = true;
+    assert.equal(timeline.label(30_000, { tenths: true }), "11-25 23:59:30.0");
+    assert.equal(timeline.label(90_000), "00:00:30");
+    [timeline.from, timeline.to] = [0, 3_600_000];
+    assert.equal(timeline.tickLabel(30_000), "11-25 23:59");
+    assert.equal(timeline.tickLabel(90_000), "00:00:30");
+    [timeline.from, timeline.to] = [0, 60_000];
+    assert.equal(timeline.tickLabel(30_000), "23:59:30", "seconds are what tells two apart here");
   },
   "nothing at all is a run too"() {
     const run = new Run(null);

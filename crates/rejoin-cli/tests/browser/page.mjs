@@ -271,6 +271,47 @@ async function nothingStandsOutAtAnyWidth(page) {
   }
 }
 
+// A tab that is not seen gets no frames; its title is all that is read of it.
+async function aHiddenTabTellsInItsTitle(page, context) {
+  await open(page);
+  await phase(page, "live");
+  const title = (what, part) => until(page, what, (part) => document.title.includes(part), part);
+  await title("the link is open", "● open");
+  await page.evaluate(() => (globalThis.requestAnimationFrame = () => 0));
+  await ask("cut");
+  try {
+    await title("the loss is in the title", "○ closed");
+    check("and is said", (await page.locator("#said").textContent()).includes("NO"));
+  } finally {
+    await ask("heal");
+  }
+  await title("so is the next link", "● open");
+  await context.setOffline(true);
+  await title("a program that is lost is in the title", "? open (old)");
+  await context.setOffline(false);
+  await title("and one that is back", "● open");
+}
+
+// Another program on the same port: its numbers begin anew. The last one, because the first program is gone then.
+async function anotherProgramAtTheSameAddressIsNotTakenForTheFirst(page) {
+  await open(page);
+  await phase(page, "live");
+  await page.waitForSelector(by("outage-row"));
+  const before = await page.evaluate(() => globalThis.rejoinRun.startedUnixMs);
+  // With nobody to connect to, its first events are others.
+  await ask("cut");
+  await ask("restart");
+  await until(page, "the run is the other one's", (before) => globalThis.rejoinRun.startedUnixMs !== before, before);
+  await until(page, "its first events are shown, and none of the other one's", () => {
+    const wanted = globalThis.rejoinRun.events.map((event) => event.text.replaceAll(/\s+/g, " ").trim()).reverse();
+    const seen = [...document.querySelectorAll("[data-testid=event-row] .told")].map((cell) => cell.textContent.replaceAll(/\s+/g, " ").trim());
+    return wanted.length > 0 && wanted.length === seen.length && wanted.every((text, row) => text === seen[row]);
+  });
+  check("no outage is left over", (await page.locator(by("outage-row")).count()) === 0);
+  await ask("heal");
+  await link(page, "open");
+}
+
 const passed = await judge([
   ["a healthy link is shown and the token leaves the address", aHealthyLinkIsShownAndTheTokenLeavesTheAddress],
   ["a cut is told with its reason and the outage is in the table", aCutIsToldWithItsReasonAndTheOutageIsInTheTable],
@@ -287,5 +328,7 @@ const passed = await judge([
   ["readers find no barrier in an outage", readersFindNoBarrierInAnOutage],
   ["nothing piles up where two outages begin at once", nothingPilesUpWhereTwoOutagesBeginAtOnce],
   ["nothing stands out at any width", nothingStandsOutAtAnyWidth],
+  ["a hidden tab tells in its title", aHiddenTabTellsInItsTitle, { trouble: true }],
+  ["another program at the same address is not taken for the first", anotherProgramAtTheSameAddressIsNotTakenForTheFirst, { trouble: true }],
 ]);
 process.exit(passed ? 0 : 1);

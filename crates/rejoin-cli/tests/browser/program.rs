@@ -41,9 +41,21 @@ impl Program {
 
     /// `rejoin pub`, which publishes until it is dropped.
     pub(crate) fn publishing(broker: SocketAddr) -> Self {
+        Self::publishing_at(broker, "127.0.0.1:0")
+    }
+
+    /// Another one where this one was, which is gone then.
+    pub(crate) fn replaced(mut self, broker: SocketAddr) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let rest = self.page.split("//").nth(1).unwrap_or_default();
+        Self::publishing_at(broker, rest.split('/').next().unwrap_or_default())
+    }
+
+    fn publishing_at(broker: SocketAddr, place: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin"))
             .args(["pub", "-h", &broker.ip().to_string(), "-p", &broker.port().to_string()])
-            .args(["-t", "plant/1", "-l", "-i", HOSTILE, "--serve", "127.0.0.1:0"])
+            .args(["-t", "plant/1", "-l", "-i", HOSTILE, "--serve", place])
             .args(QUICK)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -469,3 +469,37 @@ async fn a_stderr_that_nobody_reads_does_not_keep_the_program_from_ending() {
     .await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_nobody_reads_do_not_keep_the_program_from_ending() {
+    let broker = broker(|_| {}).await;
+    let addr = broker.addr();
+    let ended = blocking(move || {
+        let full = FullPipe::new("events");
+        let path = full.path.to_str().expect("UTF-8");
+        run_with_input(&words("pub", &place(addr), &["-t", "t", "-l", "--events", path]), b"one\n")
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("published 1 · acknowledged 1"), "{ended:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_cannot_be_written_are_told_once_and_in_json_where_lines_are_json() {
+    let broker = broker(|_| {}).await;
+    let addr = broker.addr();
+    let ended = blocking(move || {
+        let flags = ["-t", "t", "-l", "--events", "/dev/full", "--output", "json"];
+        run_with_input(&words("pub", &place(addr), &flags), b"one\n")
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in ended.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    }
+    let failed = Ended::event(&ended.stderr, "events-failed");
+    assert!(failed["detail"].as_str().is_some_and(|detail| detail.contains("/dev/full")), "{failed}");
+    assert_eq!(ended.stderr.matches("events-failed").count(), 1, "{}", ended.stderr);
+}

@@ -156,3 +156,50 @@ async fn a_broker_without_qos_2_refuses_it_or_gets_qos_1_where_that_was_asked_fo
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.stderr.matches("takes QoS 2 as QoS 1").count(), 1, "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_nobody_listens_at_is_to_blame_and_not_the_broker() {
+    let proxy = format!("http://{}", nobody().await);
+    let broker = place(([192, 0, 2, 1], 1883).into());
+    for (verb, rest, code) in
+        [("pub", &["-t", "a", "-m", "x"][..], 3), ("sub", &["-t", "a"], 3), ("check", &[], 9)]
+    {
+        let (way, broker) = (proxy.clone(), broker.clone());
+        let ended = tokio::task::spawn_blocking(move || {
+            let rest = [rest, &["--deadline", "1", "--proxy", &way]].concat();
+            run(&words(verb, &broker, &rest))
+        });
+        let ended = ended.await.expect("the run ends");
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let told = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(told.contains(&format!("connection refused by the proxy {proxy}")), "{verb}: {told}");
+        assert!(told.contains("check --proxy") && !told.contains("--port"), "{verb}: {told}");
+        assert!(!told.contains("is a broker listening"), "{verb}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_says_nothing_is_told_from_a_silent_broker() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let proxy = format!("http://{}", listener.local_addr().expect("bound"));
+    let ended = tokio::task::spawn_blocking(move || {
+        let broker = place(([192, 0, 2, 1], 1883).into());
+        run(&words("pub", &broker, &["-t", "a", "-m", "x", "--deadline", "1", "--proxy", &proxy]))
+    });
+    let ended = ended.await.expect("the run ends");
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("the proxy in front of 192.0.2.1:1883 did not answer"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_an_old_broker_that_is_well_names_no_cause() {
+    let broker = broker(|manners| manners.knows_only_v311 = true).await;
+    let ended = beside("check", broker.addr(), &["--json"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let found: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(
+        (&found["verdict"], &found["cause"]),
+        (&"healthy".into(), &serde_json::Value::Null),
+        "{found}"
+    );
+}

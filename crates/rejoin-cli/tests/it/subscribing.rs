@@ -133,7 +133,14 @@ async fn a_gap_is_told_when_the_broker_forgot_the_session() {
     .await;
     assert!(gap.contains("add -c -i NAME") && gap.contains("messages between"), "{gap}");
     publish(&broker, "a", "after", Qos::AtLeastOnce);
-    blocking(move || program.printed("after")).await;
+    let ended = blocking(move || {
+        program.printed("after");
+        #[cfg(unix)]
+        program.signal("INT");
+        program.end()
+    })
+    .await;
+    assert_eq!(ended.stderr.matches("may be missing").count(), 1, "once: {}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -255,3 +255,19 @@ fn the_demo_leaves_a_report_of_its_verdict_and_its_lanes() {
         assert!(page.contains(word), "{word} is missing");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_cannot_be_written_costs_nothing_else() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let early = watch(broker.addr(), &["--for", "1s", "--report", "/nonexistent/run.html"]).await;
+    assert_eq!(early.code, Some(1), "{early:?}");
+    assert!(early.stderr.contains("cannot write the report to /nonexistent/run.html"), "{early:?}");
+    assert!(!early.stderr.contains(" open "), "found out before the link: {early:?}");
+    if cfg!(target_os = "linux") {
+        let full = watch(broker.addr(), &["--for", "1s", "--json", "--report", "/dev/full"]).await;
+        assert_eq!(full.code, Some(1), "{full:?}");
+        assert!(full.stderr.contains("cannot write the report to /dev/full"), "{full:?}");
+        let document: Value = serde_json::from_str(&full.stdout).expect("the document is there all the same");
+        assert_eq!(document["schema"], "rejoin-run/1");
+    }
+}

@@ -39,6 +39,7 @@ mod line;
 mod replay;
 mod settings;
 mod told;
+mod weight;
 
 use std::fmt;
 use std::ops::Deref;
@@ -153,7 +154,12 @@ impl Flight {
         }
         match call::kept(&kept) {
             Some(lines) => lines.iter().for_each(|line| ended = ended || !sink(line)),
-            None => ended = true,
+            None => {
+                // Nothing follows a line that says why nothing follows.
+                if !std::mem::replace(&mut ended, true) {
+                    sink("# the state the client began with has no form on this tape");
+                }
+            }
         }
         let mut alike = Alike::default();
         for (packet_id, message) in
@@ -336,6 +342,11 @@ impl Flight {
     pub fn unwell(&mut self, waited: Duration, now: Now) {
         self.note(now, || Some(Line::new("unwell").with("waited", line::Seconds(waited)).finish()));
         self.engine.unwell(waited, now);
+    }
+
+    /// Ends the recording, if there is one: its lines are on their way to where they belong, and none follows.
+    pub fn end_recording(&mut self) {
+        self.tape = None;
     }
 
     /// [`Engine::rest`]. Not recorded: nothing follows from it.

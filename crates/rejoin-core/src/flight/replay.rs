@@ -7,8 +7,10 @@ use super::call::{self, Call};
 use super::line::Fields;
 use super::settings;
 use super::told::Teller;
+use super::weight::{HELD_MOST, Weight};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::event::Event;
 use crate::interface::Output;
 use crate::session::Recovered;
 use crate::text::Text;
@@ -58,6 +60,9 @@ pub struct Replayed {
     pub difference: Option<Difference>,
     /// Why the recording ended before the client did, in the words of the recorder.
     pub cut: Option<String>,
+    /// The client stopped. Where it did not, and nothing says why the recording ended, it was killed or the disk took no
+    /// more.
+    pub stopped: bool,
 }
 
 /// What a replay shows on its way, line by line.
@@ -75,26 +80,37 @@ pub enum Step<'a> {
 /// Replays a flight. `look` sees every call and every output that is the same as recorded, with the line and the time.
 ///
 /// # Errors
-/// A file that is no flight, of another version, or damaged. A last line without its end is left out: the process that
-/// wrote it was killed.
-pub fn replay(
+/// A file that is no flight, of another version, or damaged; one that makes a replay hold more than 1 GiB, four times the
+/// largest packet of MQTT. A last line without its end is left out: the process that wrote it was killed.
+pub fn replay(text: &str, look: impl FnMut(usize, Now, Step<'_>, &Engine)) -> Result<Replayed, Unreadable> {
+    replay_within(text, HELD_MOST, look)
+}
+
+fn replay_within(
     text: &str,
+    most: u64,
     mut look: impl FnMut(usize, Now, Step<'_>, &Engine),
 ) -> Result<Replayed, Unreadable> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines().enumerate().map(|(at, line)| (at + 1, line));
-    let (mut engine, mut now) = begin(&mut lines)?;
+    let mut weight = Weight::up_to(most);
+    let (mut engine, mut now) = match begin(&mut lines, &mut weight)? {
+        Begun::Flight(engine, now) => (*engine, now),
+        Begun::Cut(why) => return Ok(Replayed { cut: Some(why), ..Replayed::default() }),
+    };
     let mut teller = Teller::new();
     let mut found = Replayed { until: now.mono, ..Replayed::default() };
     for (line, content) in lines {
         let bad = |what: &str| Unreadable { line, what: what.to_owned() };
         match content.split_at_checked(2) {
             Some(("< ", rest)) => {
+                let bytes = weight.admit(rest).ok_or_else(|| too_much(line, most))?;
                 let (at, call) = timed(rest).ok_or_else(|| bad("this input cannot be read"))?;
                 if at.mono < now.mono {
                     return Err(bad("the clock goes backwards"));
                 }
                 now = at;
+                weight.add(&call, bytes);
                 look(line, now, Step::In(&call), &engine);
                 call.apply(&mut engine, now);
                 found.inputs += 1;
@@ -110,6 +126,11 @@ pub fn replay(
                     return Ok(found);
                 }
                 if let Some(output) = &output {
+                    match output {
+                        Output::Event(Event::Finished { id, .. }) => weight.answered(*id),
+                        Output::Event(Event::Stopped { .. }) => found.stopped = true,
+                        _ => {}
+                    }
                     look(line, now, Step::Out(output), &engine);
                 }
                 found.outputs += 1;
@@ -121,6 +142,7 @@ pub fn replay(
                     found.difference = Some(Difference { line, at, recorded, replayed });
                     return Ok(found);
                 }
+                weight.idle(&engine);
                 look(line, now, Step::Idle, &engine);
             }
             Some(("# ", why)) => {
@@ -133,6 +155,13 @@ pub fn replay(
     Ok(found)
 }
 
+fn too_much(line: usize, most: u64) -> Unreadable {
+    Unreadable {
+        line,
+        what: format!("from here on a replay would hold more than {most} bytes; no client does"),
+    }
+}
+
 fn timed(rest: &str) -> Option<(Now, Call)> {
     let (mono, rest) = rest.split_once(' ')?;
     let (wall_ms, rest) = rest.split_once(' ')?;
@@ -140,8 +169,18 @@ fn timed(rest: &str) -> Option<(Now, Call)> {
     Some((now, Call::read(&Fields::of(rest)?)?))
 }
 
+/// What the head of a flight comes to.
+enum Begun {
+    Flight(Box<Engine>, Now),
+    /// The recording ended in it.
+    Cut(String),
+}
+
 /// Reads settings and state, up to the line that starts the engine.
-fn begin<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(Engine, Now), Unreadable> {
+fn begin<'a>(
+    lines: &mut impl Iterator<Item = (usize, &'a str)>,
+    weight: &mut Weight,
+) -> Result<Begun, Unreadable> {
     let mut config = Config::new(Text::default(), Text::default());
     let mut kept = Recovered::default();
     let mut last = 0;
@@ -159,6 +198,11 @@ fn begin<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(Engi
                 None => return Err(bad("this is no flight; `--flight FILE` writes one".to_owned())),
             }
         }
+        if let Some(why) = content.strip_prefix("# ") {
+            return Ok(Begun::Cut(why.to_owned()));
+        }
+        let bytes = weight.admit(content).ok_or_else(|| too_much(line, weight.most()))?;
+        weight.begin(bytes);
         if let Some(("set", rest)) = content.split_once(' ') {
             let set = rest.split_once(' ').and_then(|(name, value)| settings::set(&mut config, name, value));
             set.ok_or_else(|| bad("this setting is not known to this build".to_owned()))?;
@@ -176,9 +220,58 @@ fn begin<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<(Engi
         };
         let (seed, now) = start().ok_or_else(|| bad("the start cannot be read".to_owned()))?;
         return match Engine::new(config, kept, seed, now) {
-            Ok(engine) => Ok((engine, now)),
+            Ok(engine) => Ok(Begun::Flight(Box::new(engine), now)),
             Err(error) => Err(bad(error.to_string())),
         };
     }
     Err(Unreadable { line: last + 1, what: "the flight ends before it starts".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that began and tries its first link.
+    fn begun() -> String {
+        let config = Config::new(Text::from_static("id"), Text::from_static("broker"));
+        let settings: String = settings::write(&config).iter().map(|line| format!("{line}\n")).collect();
+        format!("rejoin-flight {VERSION} rejoin=x\n{settings}start seed=42 mono=0 wall_ms=0\n< 0 0 tick\n")
+    }
+
+    fn within(text: &str, most: u64) -> Result<Replayed, Unreadable> {
+        replay_within(text, most, |_, _, _, _| {})
+    }
+
+    #[test]
+    fn a_few_bytes_that_claim_very_many_are_refused_before_they_are_made() {
+        let head = begun();
+        let lines = head.lines().count();
+        // Topic `t`, QoS 1: a header, then a payload of blanks.
+        let publish =
+            |id: u32| format!("< 0 0 publish id={id} packet=32a08d0600017400010078x100000;,-,0,-,0\n");
+        let received = "< 0 0 received bytes=x100000;\n";
+        for two in [publish(1) + &publish(2), received.repeat(2)] {
+            let refused = within(&format!("{head}{two}"), 150_000).unwrap_err();
+            assert_eq!(refused.line, lines + 2, "{refused}");
+            assert!(refused.what.contains("150000 bytes"), "{refused}");
+            let most = within(&format!("{head}{two}"), HELD_MOST);
+            assert!(most.as_ref().err().is_none_or(|other| !other.what.contains("would hold")), "{most:?}");
+        }
+        let refused = within(&format!("{head}< 0 0 received bytes=x268435400;x268435400;\n"), 400_000_000);
+        assert_eq!(refused.unwrap_err().line, lines + 1, "one line is enough");
+        let first = head.lines().next().unwrap();
+        let refused = within(&format!("{first}\nheld bytes=x100000;\n"), 50_000).unwrap_err();
+        assert!(refused.line == 2 && refused.what.contains("50000 bytes"), "{refused}");
+    }
+
+    #[test]
+    fn a_recording_that_ended_in_its_head_says_why() {
+        let head = begun();
+        for kept in 1..4 {
+            let part: String = head.lines().take(kept).map(|line| format!("{line}\n")).collect();
+            let found = within(&format!("{part}# the limit of 20 bytes is reached\n"), HELD_MOST).unwrap();
+            assert_eq!(found.cut.as_deref(), Some("the limit of 20 bytes is reached"));
+        }
+        assert!(!within(&head, HELD_MOST).unwrap().stopped, "its process was killed");
+    }
 }

@@ -74,11 +74,16 @@ export function measured(value, unit) {
 export const words = (name) => String(name ?? "").replaceAll(/[_-]+/g, " ");
 
 // A place on the time axis, by the run's own clock or by the one on the wall.
-export function moment(ms, startedUnixMs, ofDay, { tenths = false } = {}) {
+// With the day where that is not the one of `now`, by the clock on the wall; `coarse` has no room for seconds beside it.
+export function moment(ms, startedUnixMs, ofDay, { tenths = false, now = null, coarse = false } = {}) {
   if (!known(ms)) return NOTHING;
   if (ofDay && known(startedUnixMs)) {
     const date = new Date(startedUnixMs + ms);
-    const whole = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+    const other = now !== null && new Date(now).toDateString() !== date.toDateString();
+    const day = other ? `${pad(date.getMonth() + 1)}-${pad(date.getDate())} ` : "";
+    const minutes = `${day}${pad(date.getHours())}:${pad(date.getMinutes())}`;
+    if (other && coarse) return minutes;
+    const whole = `${minutes}:${pad(date.getSeconds())}`;
     return tenths ? `${whole}.${Math.floor(date.getMilliseconds() / 100)}` : whole;
   }
   const total = Math.max(0, tenths ? Math.floor(ms / 100) / 10 : Math.round(ms / 1000));

@@ -40,7 +40,7 @@ export class Lanes {
       parts.push(svg("text", { class: "lane-name", x: timeline.left - 8, y: y + LANE / 2, "text-anchor": "end", "dominant-baseline": "central" }, name));
       parts.push(svg("line", { class: "lane-floor", x1: timeline.left, x2: timeline.width - timeline.right, y1: y + LANE + 0.5, y2: y + LANE + 0.5 }));
       if (name === "injected") parts.push(...this.#injected(run, y));
-      else if (name === "heard") parts.push(this.#heard(run, y));
+      else if (name === "heard") parts.push(...this.#heard(run, y));
       else parts.push(...this.#states(run, run.lanes[name], y));
       if (name === "client") parts.push(...this.#claims(run, y));
     });
@@ -125,16 +125,30 @@ export class Lanes {
   #heard(run, y) {
     const [from, to] = run.within(this.timeline.from, this.timeline.to);
     const silent = run.column("silent_ms");
+    const fine = run.finelyFrom;
+    const known = fine > 0 ? run.columns.t_ms[fine] ?? run.nowMs : 0;
     let path = "";
     let last = -1;
-    for (let row = from; row < to; row += 1) {
+    for (let row = Math.max(from, fine); row < to; row += 1) {
       if (silent[row] === null || silent[row] === undefined || silent[row] > run.everyMs) continue;
       const x = Math.round(this.timeline.x(run.columns.t_ms[row] - silent[row])) + 0.5;
       if (x - last < 2) continue;
       path += `M${x} ${y + 4}v${LANE - 4}`;
       last = x;
     }
-    return svg("path", { class: "heard", d: path || "M0 0" });
+    const parts = [svg("path", { class: "heard", d: path || "M0 0" })];
+    if (known > this.timeline.from) parts.push(...this.#unknown(known, y));
+    return parts;
+  }
+
+  // What was heard so long ago is not kept: neither heard nor silent.
+  #unknown(known, y) {
+    const [left, right] = [this.timeline.left, this.timeline.x(known)];
+    const title = "what was heard here is not kept so finely";
+    const parts = [this.#bar(this.timeline.from, known, y + LANE / 2 - 1, 2, "unheard", title)];
+    const short = fitting("not kept", right - left - 8);
+    if (short) parts.push(svg("text", { class: "lane-name", x: (left + right) / 2, y: y + LANE / 2 - 6, "text-anchor": "middle" }, short));
+    return parts;
   }
 
   #bar(fromMs, toMs, y, height, className, title) {

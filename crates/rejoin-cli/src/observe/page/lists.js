@@ -213,7 +213,7 @@ export class Log {
     say(byId("no-events"), run.events.length === 0 ? "No event yet." : "No event fits the filter.");
     say(byId("event-count"), found.length === run.events.length ? count(found.length) : `${count(found.length)} of ${count(run.events.length)}`);
     byId("more-events").hidden = shown.length === found.length;
-    rows(byId("event-rows"), shown, (event) => event.id, (event) => {
+    rows(byId("event-rows"), shown, (event) => run.keyed(event.id), (event) => {
       const tone = LEVEL_TONES[event.level] ?? "info";
       return el("tr", { "data-testid": "event-row", "data-tone": tone, "data-level": event.level },
         el("td", { class: "num time" }), el("td", { class: "what" }, icon(tone), harmless(event.word)), el("td", { class: "told" }, el("bdi", {}, harmless(event.text))));

@@ -27,8 +27,12 @@ let stuckSaid = "";
 
 const feed = new Feed({
   snapshot(document) {
-    if (run) run.replace(document);
-    else {
+    if (run) {
+      const before = run.startedUnixMs;
+      run.replace(document);
+      // A picture that was held is one of another run.
+      if (run.startedUnixMs !== before && timeline.fixed) hold();
+    } else {
       run = new Run(document);
       timeline.ofDay = run.program.verb !== "demo";
       tellClock();
@@ -49,10 +53,18 @@ const feed = new Feed({
   },
 });
 
+// What is read in the title of a tab and by a screen reader waits for no frame: a hidden tab gets none.
+function tell() {
+  const texts = [answers(run, isOld()), alerts(run), verdict(run)];
+  announce(texts.filter(Boolean).join(" "));
+  entitle();
+}
+
 function redraw() {
+  if (run) tell();
   if (due) return;
   due = true;
-  // A hidden tab gets no frames: it draws when it is seen again.
+  // A hidden tab draws when it is seen again.
   requestAnimationFrame(() => {
     due = false;
     if (run) draw();
@@ -60,8 +72,6 @@ function redraw() {
 }
 
 function draw() {
-  const texts = [answers(run, isOld()), alerts(run), verdict(run)];
-  announce(texts.filter(Boolean).join(" "));
   totals(run);
   health(run);
   baselines(run);
@@ -79,6 +89,10 @@ function subject() {
   say(byId("client-name"), harmless(client.name || client.id || "client"));
   say(byId("servers"), [client.name && client.id, (client.servers ?? []).join(", ")].filter(Boolean).map(harmless).join(" → "));
   say(byId("program"), [`rejoin ${program.version ?? ""}`, program.command, program.machine].filter(Boolean).map(harmless).join(" · "));
+}
+
+function entitle() {
+  const { client } = run;
   const link = byId("link-state").textContent;
   const title = isOld() ? `? ${link} (old) · rejoin` : `${link === "open" ? "●" : link === "suspect" ? "◐" : "○"} ${link} · ${harmless(client.name || client.id || "rejoin")}`;
   if (document.title !== title) document.title = title;

@@ -93,7 +93,7 @@ export class Picture {
     rows(drawing, timeline.ticks().map((ms) => ({ ms, x: timeline.x(ms) })).filter(({ x }) => x < timeline.width - timeline.right + 1), ({ ms }) => Math.round(ms),
       () => svg("text", { y: 15, "text-anchor": "middle" }), (node, { ms, x }) => {
         mark(node, "x", x.toFixed(1));
-        say(node, timeline.label(ms));
+        say(node, timeline.tickLabel(ms));
       });
     mark(axis, "aria-valuemin", Math.round(timeline.from));
     mark(axis, "aria-valuemax", Math.round(timeline.to));

@@ -23,7 +23,7 @@ export function phaseLegend(node) {
 export function newest(run, most) {
   const numbered = run.outages.map((outage, index) => {
     const number = outage.number || index + 1;
-    return { outage, number, key: outage.number ? number : `${number}/${outage.start_ms}` };
+    return { outage, number, key: `${run.startedUnixMs ?? ""}/${outage.number ? number : `${number}/${outage.start_ms}`}` };
   });
   return numbered.slice(-most).reverse();
 }

@@ -6,6 +6,10 @@ export const EVENTS_MAX = 2_000;
 // A program that sends more spans or outages than this is asked for its own, shorter picture.
 export const SPANS_MAX = 20_000;
 
+// Rows no farther apart than this, in distances of samples, and so many of them one after another, were not merged.
+const FINE = 1.5;
+const EVEN_ROWS = 4;
+
 const LANES = ["injected", "truth", "client"];
 const PLAIN = ["state", "answers", "health", "alerts", "baselines", "totals", "honesty", "verdict", "controls"];
 // When two rows become one, these keep the worse of both; the others their mean.
@@ -62,12 +66,29 @@ export class Run {
     return this.evenly().findLast(({ from }) => from <= ms)?.started ?? null;
   }
 
+  // The key of a row on the page: numbers begin anew with each program, and another one may come to the same address.
+  keyed(id) {
+    return `${this.startedUnixMs}/${id}`;
+  }
+
   get rows() {
     return this.columns.t_ms.length;
   }
 
   column(name) {
     return this.columns[name] ?? [];
+  }
+
+  // From which row on each is a measurement. Of those before, several became one with the worst of them; a few that are late
+  // because the program had to wait are none of these.
+  get finelyFrom() {
+    const times = this.columns.t_ms;
+    let even = 0;
+    for (let row = 1; row < times.length; row += 1) {
+      even = times[row] - times[row - 1] <= FINE * this.everyMs ? even + 1 : 0;
+      if (even === EVEN_ROWS) return row - EVEN_ROWS;
+    }
+    return times.length > EVEN_ROWS ? times.length : 0;
   }
 
   // The last value of a column that was measured.
@@ -96,7 +117,8 @@ export class Run {
     const found = [];
     const closed = this.lanes.truth.filter((span) => span.state === "closed");
     for (const claim of this.lanes.client) {
-      if (claim.state !== "open" && claim.state !== "suspect") continue;
+      // Who says that it is in doubt claims nothing.
+      if (claim.state !== "open") continue;
       for (const span of closed) {
         const from = Math.max(claim.from_ms, span.from_ms);
         const to = Math.min(claim.to_ms ?? this.nowMs, span.to_ms ?? this.nowMs);

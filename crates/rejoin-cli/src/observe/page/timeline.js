@@ -75,7 +75,13 @@ export class Timeline {
   }
 
   label(ms, options) {
-    return moment(ms, this.run?.startedBy(ms), this.ofDay, options);
+    const now = this.run ? this.run.startedBy(this.run.nowMs) + this.run.nowMs : null;
+    return moment(ms, this.run?.startedBy(ms), this.ofDay, { now, ...options });
+  }
+
+  // The same below the axis, where there is little room: the seconds of another day only where nothing else tells two apart.
+  tickLabel(ms) {
+    return this.label(ms, this.to - this.from < 600_000 ? { now: null } : { coarse: true });
   }
 }
 

@@ -154,7 +154,8 @@ impl Watch {
             self.retry_after_failure = self.due;
         }
         let wait = Duration::from_micros(self.due.saturating_sub(now));
-        let stable = lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window * 2));
+        let stable =
+            lasted.is_some_and(|lasted| lasted >= config.stable_after.max(self.window.saturating_mul(2)));
         let ours = matches!(
             cause,
             LossCause::Local(LocalCause::Restart | LocalCause::ForeignSession | LocalCause::Renewal)
@@ -165,7 +166,7 @@ impl Watch {
         }
         // How many windows the client counts is not known for sure: it may ask for a longer life than this.
         let widest = config.overload.cap.max(config.absent.cap).max(config.absent_cap_long);
-        let doubtful = stable && lasted.is_some_and(|lasted| lasted < widest * 2);
+        let doubtful = stable && lasted.is_some_and(|lasted| lasted < widest.saturating_mul(2));
         // One that waits was not stable for the client, or the budget holds it.
         let at_once = wait.is_zero() || held;
         let stable = stable && !(doubtful && verdict == Verdict::Quarantine && !at_once);
@@ -198,7 +199,7 @@ impl Watch {
             Verdict::Quarantine if stable => (zero, zero),
             Verdict::Overloaded | Verdict::Quarantine => {
                 let width = nth(config.overload, self.overloaded);
-                self.overloaded += 1;
+                self.overloaded = self.overloaded.saturating_add(1);
                 self.window = width;
                 (width / 2, config.overload.cap)
             }
@@ -206,10 +207,14 @@ impl Watch {
                 self.window = zero;
                 (zero, config.overload.cap)
             }
-            Verdict::Takeover => (config.takeover_wait, config.takeover_wait * 6),
-            Verdict::Banned => (config.banned_wait, config.banned_wait * 15),
-            Verdict::Administrative => (config.administrative_wait, config.administrative_wait * 2),
-            Verdict::Unauthorized => (config.overload.cap, config.overload.cap * 3 / 2),
+            Verdict::Takeover => (config.takeover_wait, config.takeover_wait.saturating_mul(6)),
+            Verdict::Banned => (config.banned_wait, config.banned_wait.saturating_mul(15)),
+            Verdict::Administrative => {
+                (config.administrative_wait, config.administrative_wait.saturating_mul(2))
+            }
+            Verdict::Unauthorized => {
+                (config.overload.cap, config.overload.cap.saturating_add(config.overload.cap / 2))
+            }
             Verdict::SlowLane => (config.slow_lane.first / 2, config.slow_lane.cap),
             _ => (zero, Duration::MAX),
         }
@@ -219,10 +224,11 @@ impl Watch {
     pub(crate) fn connects(&mut self, config: &RecoveryConfig, now: u64) -> Ruling {
         let Some(budget) = config.budget else { return Ok(()) };
         let period = u64::try_from(budget.period.as_micros()).unwrap_or(u64::MAX);
-        while self.reached.front().is_some_and(|at| at + period <= now) {
+        while self.reached.front().is_some_and(|at| at.saturating_add(period) <= now) {
             self.reached.pop_front();
         }
-        let last = self.reached.back().map_or(Duration::MAX, |at| Duration::from_micros(now - at));
+        let last =
+            self.reached.back().map_or(Duration::MAX, |at| Duration::from_micros(now.saturating_sub(*at)));
         self.reached.push_back(now);
         if self.reached.len() > budget.per_period as usize || last < budget.spacing {
             let what =
@@ -259,7 +265,7 @@ fn nth(window: Window, n: u32) -> Duration {
         if width >= window.cap {
             break;
         }
-        width = width * window.growth_percent / 100;
+        width = width.checked_mul(window.growth_percent).map_or(window.cap, |grown| grown / 100);
     }
     width.min(window.cap)
 }
@@ -301,5 +307,47 @@ fn cause_mark(cause: &LossCause) -> &'static str {
         "foreign-session" => "lost: foreign-session",
         "renewal" => "lost: renewal",
         _ => "lost: other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flight of a user may set every time as long as it likes.
+    #[test]
+    fn no_setting_is_too_long_to_be_judged() {
+        let most = Duration::MAX;
+        let window = Window { first: most / 2, cap: most, growth_percent: u32::MAX };
+        let mut config = RecoveryConfig::default();
+        (config.absent, config.overload, config.slow_lane) = (window, window, window);
+        (config.absent_cap_long, config.spread, config.stable_after) = (most, most, most);
+        (config.takeover_wait, config.banned_wait, config.administrative_wait) = (most, most, most);
+        if let Some(budget) = &mut config.budget {
+            (budget.period, budget.spacing) = (most, most);
+        }
+        let mut marks = Marks::default();
+        for verdict in [
+            Verdict::Overloaded,
+            Verdict::Quarantine,
+            Verdict::Takeover,
+            Verdict::Banned,
+            Verdict::Administrative,
+            Verdict::Unauthorized,
+            Verdict::SlowLane,
+            Verdict::Absent,
+            Verdict::Spread,
+        ] {
+            for lasted in [None, Some(most), Some(Duration::ZERO)] {
+                let mut watch = Watch::default();
+                for _ in 0..3 {
+                    // What is found is not asked here: it must be found without a panic.
+                    let retry = Some(Timestamp::from_micros(u64::MAX));
+                    let cause = &LossCause::PeerClosed;
+                    let _ = watch.lost(cause, verdict, lasted, retry, true, &config, 0, &mut marks);
+                    let _ = watch.connects(&config, u64::MAX);
+                }
+            }
+        }
     }
 }
