@@ -309,6 +309,11 @@ impl Driver {
         for (id, reason) in self.routes.acks.drain(..) {
             self.engine.ack(id, reason, self.now);
         }
+        for id in self.routes.take_left().into_iter().rev() {
+            if self.engine.leave(id, self.routes.holds_too_many(), self.now) {
+                self.routes.forget(id);
+            }
+        }
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
@@ -476,7 +481,7 @@ impl Driver {
                     other => self.carry_out(other),
                 }
             }
-            if self.routes.acks.is_empty() {
+            if !self.routes.has_answers() {
                 break;
             }
             self.acknowledge();

@@ -14,7 +14,7 @@ use rejoin_core::{
 use tokio::sync::{oneshot, watch};
 
 use crate::command::{Counters, Leave, Leaving, Wishes};
-use crate::health::Gap;
+use crate::health::{Gap, Refused};
 use crate::route::{Given, Route};
 
 /// One filter on the broker, for all who asked for it.
@@ -83,6 +83,10 @@ struct Held {
     until: Timestamp,
 }
 
+/// Most messages that are kept for a stream that may come at any time. Of more the broker keeps them, and sends them again
+/// on the next link. 64, what may be unanswered on a link unless the settings say otherwise.
+const HELD_MAX: usize = 64;
+
 /// What the engine is to be told after a stream went away.
 pub(crate) enum Parting {
     Detach(SubscriptionId),
@@ -112,6 +116,8 @@ pub(crate) struct Routes {
     changed: bool,
     /// To be acknowledged.
     pub(crate) acks: Vec<(MessageId, ReasonCode)>,
+    /// Held without an end: nothing is to wait for them.
+    left: Vec<MessageId>,
 }
 
 impl Routes {
@@ -133,6 +139,7 @@ impl Routes {
             earlier: None,
             changed: false,
             acks: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -173,7 +180,8 @@ impl Routes {
                     let changed = wider != known.options;
                     if changed {
                         known.options = wider;
-                        known.answer = None;
+                        let answer = known.answer.take();
+                        known.granted_before |= matches!(answer, Some(SubscribeResult::Granted(_)));
                     } else if known.answer.is_some() {
                         sender.send_replace(known.answer.clone());
                     }
@@ -274,7 +282,7 @@ impl Routes {
             let Some(id) = message.id else { continue };
             in_hand.remove(&id);
             if hold {
-                self.held.push_back(Held { id, message: Some(message), until });
+                self.hold(Held { id, message: Some(message), until });
             } else {
                 counters.unrouted.fetch_add(1, Ordering::Relaxed);
                 self.finish(id, ReasonCode::SUCCESS);
@@ -282,7 +290,7 @@ impl Routes {
         }
         for id in in_hand {
             // Handed out in a panic: perhaps not dealt with, so not acknowledged at once.
-            self.held.push_back(Held { id, message: None, until });
+            self.hold(Held { id, message: None, until });
         }
     }
 
@@ -300,6 +308,18 @@ impl Routes {
     /// How many filters are wanted, this one not counted.
     pub(crate) fn wanted(&self, but: Option<&Text>) -> usize {
         self.wishes.values().filter(|wish| but != Some(wish.filter.text())).count()
+    }
+
+    /// The names of what is wanted.
+    pub(crate) fn ids(&self) -> BTreeSet<SubscriptionId> {
+        self.wishes.keys().copied().collect()
+    }
+
+    /// What of it the broker does not grant now.
+    pub(crate) fn refused(&self) -> Refused {
+        let granted = |wish: &&Wish| matches!(wish.answer, Some(SubscribeResult::Granted(_)));
+        let refused = || self.wishes.values().filter(|wish| !granted(wish));
+        Refused { any: refused().next().is_some(), granted_before: refused().any(|wish| wish.granted_before) }
     }
 
     /// Whether this filter is wanted.
@@ -399,7 +419,7 @@ impl Routes {
         match message.id {
             Some(id) if now < self.grace_until => {
                 let until = self.grace_until;
-                self.held.push_back(Held { id, message: Some(message), until });
+                self.hold(Held { id, message: Some(message), until });
             }
             id => {
                 counters.unrouted.fetch_add(1, Ordering::Relaxed);
@@ -407,6 +427,36 @@ impl Routes {
                     self.finish(id, ReasonCode::SUCCESS);
                 }
             }
+        }
+    }
+
+    fn hold(&mut self, held: Held) {
+        if held.until == Timestamp::NEVER {
+            self.left.push(held.id);
+        }
+        self.held.push_back(held);
+    }
+
+    /// What is held without an end since this was last asked: nothing is to wait for it.
+    pub(crate) fn take_left(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Whether the engine has something to be told of messages.
+    pub(crate) const fn has_answers(&self) -> bool {
+        !self.acks.is_empty() || !self.left.is_empty()
+    }
+
+    /// More is held than is worth its room.
+    pub(crate) fn holds_too_many(&self) -> bool {
+        self.held.len() > HELD_MAX
+    }
+
+    /// Drops a message that is held: the broker has it and sends it again.
+    pub(crate) fn forget(&mut self, id: MessageId) {
+        if let Some(place) = self.held.iter().rposition(|held| held.id == id) {
+            self.held.remove(place);
+            self.unshare(id);
         }
     }
 

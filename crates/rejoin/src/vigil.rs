@@ -22,7 +22,7 @@ impl Driver {
             Core::Opened { session, version, .. } => {
                 // At 5.0 a fresh session outlives links, too.
                 let kept = self.shared.session_kept || *version == Version::V5;
-                self.gaps.opened(*session, kept);
+                self.gaps.opened(*session, kept, &self.routes.ids());
             }
             Core::Resubscribed { .. } => self.tell_gaps(),
             _ => {}
@@ -37,7 +37,11 @@ impl Driver {
                 self.routes.gap(id, gap, &self.shared.counters);
             }
         }
-        if let Some(Gap { from, to, cause }) = self.gaps.all_answered(now) {
+        self.tell_gap_of_all(now);
+    }
+
+    fn tell_gap_of_all(&mut self, now: SystemTime) {
+        if let Some(Gap { from, to, cause }) = self.gaps.all_answered(self.routes.refused(), now) {
             self.publish_event(&Event::Gap { from, to, cause });
         }
     }
@@ -46,9 +50,13 @@ impl Driver {
     pub(crate) fn note_answer(&mut self, id: SubscriptionId, filter: &Text, result: &SubscribeResult) {
         let SubscribeResult::Granted(qos) = result else { return };
         self.shared.ward.granted(filter);
-        let before = self.routes.was_granted(id);
-        if let Some(gap) = self.gaps.granted(id, before, *qos == Qos::AtMostOnce, SystemTime::now()) {
+        let (before, now) = (self.routes.was_granted(id), SystemTime::now());
+        if let Some(gap) = self.gaps.granted(id, before, *qos == Qos::AtMostOnce, now) {
             self.routes.gap(id, gap, &self.shared.counters);
+        }
+        // Refused at first, and granted when it was asked for again.
+        if self.gaps.is_told() {
+            self.tell_gap_of_all(now);
         }
     }
 }

@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 
 use crate::alerts::{Alerts, PatternRules};
 
-pub(crate) use gap::Gaps;
 pub use gap::{Gap, GapCause};
+pub(crate) use gap::{Gaps, Refused};
 pub use probe::{Answer, Ready, livez, readyz};
 #[cfg(feature = "axum")]
 pub(crate) use probe::{livez_of, readyz_of};
