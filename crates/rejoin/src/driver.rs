@@ -96,7 +96,7 @@ pub(crate) struct Driver {
     close_by: Option<Timestamp>,
     report: ShutdownReport,
     /// The engine stopped: what is to be told at the end.
-    last_event: Option<Event>,
+    last_event: Option<Box<Event>>,
     /// What happened last is mostly followed by a pause.
     rest_due: bool,
     lingering: Option<JoinHandle<bool>>,
@@ -634,7 +634,7 @@ impl Driver {
         self.rest_due |= matches!(event, Event::Opened { .. });
         if matches!(event, Event::Stopped { .. }) {
             // Told when everything is answered for: it is the last.
-            self.last_event = Some(event.clone());
+            self.last_event = Some(Box::new(event.clone()));
             return;
         }
         self.shared.events.tell(event);

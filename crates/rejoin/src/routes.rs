@@ -363,6 +363,11 @@ impl Routes {
         }
     }
 
+    /// What applications have in hand and would acknowledge themselves means nothing any more, at this QoS.
+    pub(crate) fn void(&self, qos: Qos) {
+        self.slots.iter().flatten().for_each(|slot| slot.route.void(qos));
+    }
+
     /// The next message came on an earlier link, under this name.
     pub(crate) const fn comes_again(&mut self, earlier: MessageId) {
         self.earlier = Some(earlier);

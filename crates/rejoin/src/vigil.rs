@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use rejoin_core::codec::packet::{Qos, Version};
 use rejoin_core::text::Text;
-use rejoin_core::{Event as Core, SubscribeResult, SubscriptionId};
+use rejoin_core::{Event as Core, SessionState, SubscribeResult, SubscriptionId};
 
 use crate::driver::Driver;
 use crate::events::Event;
@@ -15,6 +15,8 @@ impl Driver {
     pub(crate) fn note_gaps(&mut self, event: &Core) {
         match event {
             Core::Closed { .. } => {
+                // A late acknowledgement of QoS 1 is stale.
+                self.routes.void(Qos::AtLeastOnce);
                 let silent = self.shared.state().heard().map(|at| at.elapsed()).unwrap_or_default();
                 let now = SystemTime::now();
                 self.gaps.closed(now.checked_sub(silent).unwrap_or(now));
@@ -23,6 +25,9 @@ impl Driver {
                 // At 5.0 a fresh session outlives links, too.
                 let kept = self.shared.session_kept || *version == Version::V5;
                 self.gaps.opened(*session, kept, &self.routes.ids());
+                if *session != SessionState::Kept {
+                    self.routes.void(Qos::ExactlyOnce);
+                }
             }
             Core::Resubscribed { .. } => self.tell_gaps(),
             _ => {}

@@ -71,7 +71,7 @@ impl Driver {
         self.settle();
         self.shared.meters.oldest.set(0);
         self.shared.meters.in_flight.set(0);
-        let last = self.last_event.take().unwrap_or_else(|| self.stopped_by_the_runtime());
+        let last = self.last_event.take().unwrap_or_else(|| Box::new(self.stopped_by_the_runtime()));
         self.shared.events.end(&last);
         self.shared.ending.tell(self.report);
     }

@@ -441,6 +441,7 @@ async fn the_oldest_message_makes_room_where_that_is_the_policy() {
         (0..5).map(|n| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue()).collect();
     let accepted = all.iter().filter(|accepted| accepted.is_ok()).count();
     assert!(accepted >= 4, "up to twice the limit is taken before the driver makes room");
+    assert!(!client.metrics().queue_full && !client.state().queue_full, "it takes every message");
     for delivery in all[..accepted - 2].iter().flatten() {
         assert!(matches!(limited(delivery.acked()).await, Err(PublishError::Evicted)));
     }
