@@ -35,7 +35,7 @@ use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::renewal::{self, Renewing};
 use crate::reservation::cost;
-use crate::routes::{Parting, Routes};
+use crate::routes::{Parting, Routes, Told};
 use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
 use crate::stages::Stages;
@@ -314,14 +314,18 @@ impl Driver {
     }
 
     fn acknowledge(&mut self) {
-        for (id, reason) in self.routes.acks.drain(..) {
-            self.engine.ack(id, reason, self.now);
-        }
-        for id in self.routes.take_left().into_iter().rev() {
-            if self.engine.leave(id, self.routes.holds_too_many(), self.now) {
-                self.routes.forget(id);
+        let mut told = std::mem::take(&mut self.routes.acks);
+        for (id, told) in told.drain(..) {
+            match told {
+                Told::Taken(reason) => self.engine.ack(id, reason, self.now),
+                Told::Left { spare } => {
+                    if self.engine.leave(id, spare, self.now) {
+                        self.routes.forget(id);
+                    }
+                }
             }
         }
+        self.routes.acks = told;
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
@@ -489,7 +493,7 @@ impl Driver {
                     other => self.carry_out(other),
                 }
             }
-            if !self.routes.has_answers() {
+            if self.routes.acks.is_empty() {
                 break;
             }
             self.acknowledge();

@@ -114,10 +114,17 @@ pub(crate) struct Routes {
     earlier: Option<MessageId>,
     /// Other filters are wanted than before.
     changed: bool,
-    /// To be acknowledged.
-    pub(crate) acks: Vec<(MessageId, ReasonCode)>,
-    /// Held without an end: nothing is to wait for them.
-    left: Vec<MessageId>,
+    /// What the engine is to be told of messages.
+    pub(crate) acks: Vec<(MessageId, Told)>,
+}
+
+/// What the engine is to be told of a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Told {
+    /// It was taken, or refused.
+    Taken(ReasonCode),
+    /// It is held without an end: nothing is to wait for it. `spare`: more is held than is worth its room.
+    Left { spare: bool },
 }
 
 impl Routes {
@@ -139,7 +146,6 @@ impl Routes {
             earlier: None,
             changed: false,
             acks: Vec::new(),
-            left: Vec::new(),
         }
     }
 
@@ -437,24 +443,10 @@ impl Routes {
 
     fn hold(&mut self, held: Held) {
         if held.until == Timestamp::NEVER {
-            self.left.push(held.id);
+            let spare = self.held.len() >= HELD_MAX;
+            self.acks.push((held.id, Told::Left { spare }));
         }
         self.held.push_back(held);
-    }
-
-    /// What is held without an end since this was last asked: nothing is to wait for it.
-    pub(crate) fn take_left(&mut self) -> Vec<MessageId> {
-        std::mem::take(&mut self.left)
-    }
-
-    /// Whether the engine has something to be told of messages.
-    pub(crate) const fn has_answers(&self) -> bool {
-        !self.acks.is_empty() || !self.left.is_empty()
-    }
-
-    /// More is held than is worth its room.
-    pub(crate) fn holds_too_many(&self) -> bool {
-        self.held.len() > HELD_MAX
     }
 
     /// Drops a message that is held: the broker has it and sends it again.
@@ -549,7 +541,7 @@ impl Routes {
     /// One stream is done with a message. Acknowledged when all are; a refusal by one is the answer of all.
     pub(crate) fn finish(&mut self, id: MessageId, reason: ReasonCode) {
         let Some(share) = self.shares.get_mut(&id) else {
-            self.acks.push((id, reason));
+            self.acks.push((id, Told::Taken(reason)));
             return;
         };
         share.left -= 1;
@@ -561,7 +553,7 @@ impl Routes {
         } else {
             let reason = share.reason;
             self.shares.remove(&id);
-            self.acks.push((id, reason));
+            self.acks.push((id, Told::Taken(reason)));
         }
     }
 
