@@ -153,9 +153,7 @@ impl Gaps {
             owed.heard.retain(|id, _| wanted.contains(id));
         }
         let answered = BTreeSet::new();
-        let mut link = OnLink { from: self.heard, cause, answered, gravest, owed, told: false, all: false };
-        // Nobody misses anything where nobody wanted anything; what an earlier process wanted is not known yet.
-        link.all = wanted.is_empty() && !link.is_of_an_earlier_process();
+        let link = OnLink { from: self.heard, cause, answered, gravest, owed, told: false, all: false };
         self.link = Some(Box::new(link));
     }
 

@@ -636,6 +636,24 @@ mod tests {
         assert!(names.len() == 3 && !names.iter().any(|name| name.starts_with("Well")), "{names:?}");
     }
 
+    #[test]
+    fn what_the_thread_had_not_begun_to_write_when_nobody_waits_any_more_is_not_written() {
+        let (desk, mut thread) = thread();
+        thread.add(Ticket(1), &mut enqueued(1));
+        let keeper = Keeper { desk: Arc::clone(&desk) };
+        assert!(!keeper.give_up().may_come(PublishId(1)), "no commit is under way");
+        thread.commit();
+        assert!(thread.store.recover().unwrap().waiting.is_empty() && thread.group.is_empty());
+        assert!(lock(&desk.state).reports.is_empty());
+        lock(&desk.state).committing = true;
+        keeper.persist(Ticket(2), enqueued(2));
+        let given_up = keeper.give_up();
+        assert!(
+            given_up.may_come(PublishId(1)) && !given_up.may_come(PublishId(2)),
+            "what waited is dropped"
+        );
+    }
+
     fn thread() -> (Arc<Desk>, Thread) {
         let desk = Arc::new(Desk::default());
         let thread = Thread {
