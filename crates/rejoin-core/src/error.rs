@@ -215,7 +215,7 @@ pub enum LossCause {
 impl LossCause {
     /// The names of all that can end a link that was open, for whoever counts them. [`LossCause::name`] has more: those
     /// of attempts that failed.
-    pub const ENDS_OF_LINKS: [&'static str; 14] = [
+    pub const ENDS_OF_LINKS: [&'static str; 13] = [
         "peer-closed",
         "reset",
         "transport-timeout",
@@ -228,7 +228,6 @@ impl LossCause {
         "protocol-error",
         "shutdown",
         "restart",
-        "foreign-session",
         "renewal",
     ];
 
@@ -416,7 +415,6 @@ mod tests {
             LossCause::Protocol(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, "")),
             LossCause::Local(LocalCause::Shutdown),
             LossCause::Local(LocalCause::Restart),
-            LossCause::Local(LocalCause::ForeignSession),
             LossCause::Local(LocalCause::Renewal),
         ];
         assert_eq!(ends.map(|cause| cause.name()), LossCause::ENDS_OF_LINKS);

@@ -476,6 +476,10 @@ impl Builder {
 
     /// How long a message that no subscription wants is held for one that may come, counted from the start of the
     /// client, or from when its stream was dropped. Then it is acknowledged and counted. Default 10 s.
+    ///
+    /// With `Duration::MAX` it is never acknowledged, for a process that shares the session of another: nothing waits for
+    /// it, 64 such messages are kept for a subscription that may come, and of more the broker sends another copy on the next
+    /// link. At 5.0 they fill its window all the same: it sends no others above QoS 0 on that link once it has no room left.
     pub const fn unrouted_after(mut self, time: Duration) -> Self {
         self.unrouted_after = time;
         self

@@ -140,7 +140,7 @@ pub(crate) struct Counters {
     pub(crate) dropped_qos0: AtomicU64,
     pub(crate) handler_panics: AtomicU64,
     pub(crate) handler_errors: AtomicU64,
-    /// Messages given back by `enqueue`.
+    /// Messages given back by `enqueue`, or by `enqueue_when_room`.
     pub(crate) not_accepted: AtomicU64,
 }
 
@@ -329,10 +329,13 @@ impl Shared {
 
     /// Accepts a message or gives it back.
     pub(crate) fn enqueue(self: &Arc<Self>, publication: Publication) -> Result<Delivery, EnqueueError> {
-        self.try_enqueue(publication, true).map_err(|refused| {
-            self.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
-            EnqueueError::new(refused.0, refused.1)
-        })
+        self.try_enqueue(publication, true).map_err(|refused| self.not_accepted(refused.0, refused.1))
+    }
+
+    /// A message is given back.
+    pub(crate) fn not_accepted(&self, reason: NotAccepted, publication: Publication) -> EnqueueError {
+        self.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
+        EnqueueError::new(reason, publication)
     }
 
     /// The same; `tell` says whether a full queue is news.
@@ -544,7 +547,7 @@ impl Shared {
             evicted: inbox.evicted,
             limit_bytes,
             limit_messages: Some(limit_messages).filter(|limit| *limit != u64::MAX),
-            full: inbox.room.is_full(),
+            full: self.is_full(&inbox),
         }
     }
 
@@ -640,6 +643,11 @@ impl Shared {
         self.forgotten.load(Ordering::Relaxed)
     }
 
+    /// A queue that gives up the oldest takes every message.
+    fn is_full(&self, inbox: &Inbox) -> bool {
+        inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest
+    }
+
     /// The snapshot, completed with what changes too often to be published.
     pub(crate) fn complete(&self, state: State) -> State {
         let heard = self.heard_micros().map(|micros| self.clock.instant(Timestamp::from_micros(micros)));
@@ -648,7 +656,7 @@ impl Shared {
         state.unverified = self.state.look(|state| state.unverified);
         state.ahead = inbox.room.messages();
         state.queue_bytes = inbox.room.bytes();
-        state.queue_full = inbox.room.is_full() && self.terms.when_full != WhenFull::DropOldest;
+        state.queue_full = self.is_full(&inbox);
         state.durable = inbox.store.durable;
         state.store_error.clone_from(&inbox.store.error);
         state.refusing = inbox.store.refusing;

@@ -5,6 +5,7 @@
 //! turn, and none of them can hold up another.
 
 mod answers;
+mod end;
 mod proofs;
 
 use std::collections::VecDeque;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
-    Event as Core, Input, LinkState, Message, Now, Output, Publication, PublishId, Rejected, StopReason,
-    SubscribeResult, SubscriptionId, Timestamp,
+    Event as Core, Input, Message, Now, Output, Publication, PublishId, Rejected, SubscribeResult,
+    SubscriptionId, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -27,7 +28,7 @@ use tokio::time::Sleep;
 
 use crate::authentication::{AuthStep, For, Step};
 use crate::command::{Command, Shared};
-use crate::delivery::Cell;
+use crate::delivery::{Cell, Stored};
 use crate::error::PublishError;
 use crate::events::Event;
 use crate::health::Gaps;
@@ -35,11 +36,11 @@ use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
 use crate::renewal::{self, Renewing};
 use crate::reservation::cost;
-use crate::routes::{Parting, Routes};
+use crate::routes::{Parting, Routes, Told};
 use crate::secret::Secret;
 use crate::shutdown::ShutdownReport;
 use crate::stages::Stages;
-use crate::status::{Link, State};
+use crate::status::State;
 use crate::storage::{Stock, Storage};
 use crate::subscription::refusal;
 use crate::sync::lock;
@@ -95,7 +96,8 @@ pub(crate) struct Driver {
     /// When the shutdown asked for is to be over.
     close_by: Option<Timestamp>,
     report: ShutdownReport,
-    stopped: bool,
+    /// The engine stopped: what is to be told at the end.
+    last_event: Option<Box<Event>>,
     /// What happened last is mostly followed by a pause.
     rest_due: bool,
     lingering: Option<JoinHandle<bool>>,
@@ -150,7 +152,7 @@ impl Driver {
             closing: false,
             close_by: None,
             report: ShutdownReport::default(),
-            stopped: false,
+            last_event: None,
             rest_due: false,
             lingering: None,
             ended: false,
@@ -271,7 +273,13 @@ impl Driver {
 
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, accepted: Timestamp) {
         self.last_publish = id;
-        let kept = self.storage.is_some() && publication.is_queued();
+        let queued = publication.is_queued();
+        let keeping = self.storage.as_deref().map(Storage::is_keeping);
+        let kept = queued && keeping == Some(true);
+        if queued && keeping == Some(false) {
+            // Accepted before the handles knew that the store is lost: nobody would tell it otherwise.
+            cell.stored(Stored::InMemory);
+        }
         let entry = Entry {
             // Dropped already: nobody will ask.
             cell: Some(cell).filter(|cell| Arc::strong_count(cell) > 1),
@@ -307,9 +315,18 @@ impl Driver {
     }
 
     fn acknowledge(&mut self) {
-        for (id, reason) in self.routes.acks.drain(..) {
-            self.engine.ack(id, reason, self.now);
+        let mut told = std::mem::take(&mut self.routes.acks);
+        for (id, told) in told.drain(..) {
+            match told {
+                Told::Taken(reason) => self.engine.ack(id, reason, self.now),
+                Told::Left { spare } => {
+                    if self.engine.leave(id, spare, self.now) {
+                        self.routes.forget(id);
+                    }
+                }
+            }
         }
+        self.routes.acks = told;
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
@@ -619,8 +636,12 @@ impl Driver {
         self.recorder.event(event, &self.shared.meters);
         self.shared.ward.note(event, &self.engine.stats());
         translate::log(&self.shared.client_id(), event);
-        self.stopped |= matches!(event, Event::Stopped { .. });
         self.rest_due |= matches!(event, Event::Opened { .. });
+        if matches!(event, Event::Stopped { .. }) {
+            // Told when everything is answered for: it is the last.
+            self.last_event = Some(Box::new(event.clone()));
+            return;
+        }
         self.shared.events.tell(event);
     }
 
@@ -641,13 +662,6 @@ impl Driver {
         self.publish_state();
     }
 
-    /// Waits for a moment after the engine stopped.
-    pub(crate) fn poll_timer_at(&mut self, at: tokio::time::Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        timer.as_mut().reset(at);
-        timer.as_mut().poll(cx)
-    }
-
     fn publish_state(&mut self) {
         let revision = self.engine.status_revision();
         if self.revision != Some(revision) {
@@ -666,19 +680,6 @@ impl Driver {
         *lock(&self.shared.stats) = stats;
     }
 
-    /// After the engine stopped: waits for the transport to end in order. True when it is time to go.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.stopped {
-            return false;
-        }
-        if let Some(lingering) = &mut self.lingering {
-            let Poll::Ready(clean) = Pin::new(lingering).poll(cx) else { return false };
-            self.lingering = None;
-            self.report.clean = clean.unwrap_or(false);
-        }
-        self.poll_closing_storage(cx)
-    }
-
     /// Gives back what a burst needed, once it is over: an idle client is to cost little. Done only after a tick or a new
     /// link, and only when there is nothing left to do: a busy client has few such moments.
     fn rest(&mut self) {
@@ -695,69 +696,6 @@ impl Driver {
         if let Wire::Open(open) = &mut self.wire {
             open.rest();
         }
-    }
-
-    /// Every handle gets its answer, also when the runtime is dropped under the client.
-    fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.wire = Wire::None;
-        let never_told = !self.stopped;
-        for command in self.commands.drain(..).chain(self.shared.end()) {
-            match command {
-                Command::Publish { cell, publication, .. } => {
-                    self.freed_bytes += cost(&publication);
-                    self.freed_messages += 1;
-                    self.report.lost += 1;
-                    let why = PublishError::Stopped { maybe_delivered: false };
-                    self.recorder.failed(&why, &self.shared.meters);
-                    cell.finish(Err(Box::new(why)));
-                }
-                Command::Subscribe(wishes) => wishes.route.end(),
-                Command::Unrouted(route) => route.end(),
-                _ => {}
-            }
-        }
-        for entry in self.pending.take_all() {
-            let maybe_delivered = entry.attempts > 0;
-            self.freed_bytes += u64::from(entry.bytes);
-            self.freed_messages += 1;
-            let error = if entry.is_stored() {
-                self.report.still_queued += 1;
-                PublishError::StillQueued { maybe_delivered }
-            } else {
-                self.report.lost += 1;
-                self.report.maybe_delivered += u64::from(maybe_delivered);
-                PublishError::Stopped { maybe_delivered }
-            };
-            self.recorder.failed(&error, &self.shared.meters);
-            if let Some(cell) = entry.cell {
-                cell.finish(Err(Box::new(error)));
-            }
-        }
-        self.routes.end(&self.shared.counters);
-        // Nothing is pending any more, and who looks finds that.
-        self.settle();
-        self.shared.meters.oldest.set(0);
-        self.shared.meters.in_flight.set(0);
-        if never_told {
-            self.shared.ward.driver_gone();
-            let reason = match self.engine.status().link {
-                LinkState::Stopped(reason) => reason,
-                _ => StopReason::Shutdown,
-            };
-            self.shared.state.change(|state| {
-                state.link = Link::Stopped { reason: reason.clone() };
-                state.ready = false;
-                state.revision += 1;
-            });
-            self.shared.events.tell(&Event::Stopped { reason });
-        }
-        // Whoever waits for the end may leave with it, and the last lines of a recording are those one wants most.
-        self.engine.end_recording();
-        self.shared.events.end();
-        self.shared.ending.tell(self.report);
     }
 }
 

@@ -432,11 +432,12 @@ impl Readers {
         }
     }
 
-    /// No event follows.
-    pub(crate) fn end(&self) {
+    /// Tells the last event. Who tells one beside us tells it before, or nobody.
+    pub(crate) fn end(&self, last: &Event) {
         let mut registry = lock(&self.readers);
         registry.ended = true;
         for reader in registry.readers.drain(..).filter_map(|weak| weak.upgrade()) {
+            give(&reader, last);
             let waker = {
                 let mut inner = lock(&reader.inner);
                 inner.ended = true;

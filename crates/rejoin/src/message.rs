@@ -37,8 +37,11 @@ pub struct Message {
 
 struct AckHandle {
     id: MessageId,
+    qos: Qos,
     shared: Arc<Shared>,
     route: Arc<Route>,
+    /// See [`Route::into_hand`].
+    voided: u64,
     /// It was acknowledged, refused, or left to its copy.
     done: AtomicBool,
 }
@@ -46,9 +49,10 @@ struct AckHandle {
 impl AckHandle {
     /// Apart from what a message of every other stream takes.
     #[inline(never)]
-    fn of(id: MessageId, shared: &Arc<Shared>, route: &Arc<Route>) -> Arc<Self> {
+    fn of((id, qos): (MessageId, Qos), shared: &Arc<Shared>, route: &Arc<Route>) -> Arc<Self> {
+        let voided = route.into_hand(qos);
         let (shared, route) = (Arc::clone(shared), Arc::clone(route));
-        Arc::new(Self { id, shared, route, done: AtomicBool::new(false) })
+        Arc::new(Self { id, qos, shared, route, voided, done: AtomicBool::new(false) })
     }
 
     /// True for the first who is done with the message: another stream may wait for the same one, and what is done twice
@@ -56,7 +60,7 @@ impl AckHandle {
     fn finish(&self) -> bool {
         let first = !self.done.swap(true, Ordering::Relaxed);
         if first {
-            self.route.acknowledged();
+            self.route.acknowledged(self.qos, self.voided);
         }
         first
     }
@@ -66,7 +70,7 @@ impl Message {
     #[inline]
     pub(crate) fn new(core: rejoin_core::Message, acks_to: Option<(&Arc<Shared>, &Arc<Route>)>) -> Self {
         let ack = match (core.id, acks_to) {
-            (Some(id), Some((shared, route))) => Some(AckHandle::of(id, shared, route)),
+            (Some(id), Some((shared, route))) => Some(AckHandle::of((id, core.qos), shared, route)),
             _ => None,
         };
         Self {

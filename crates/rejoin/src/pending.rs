@@ -217,10 +217,12 @@ impl Pending {
         self.iter().last().map(|(id, _)| id)
     }
 
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (PublishId, Entry)> {
         self.live = 0;
-        let stragglers = std::mem::take(&mut self.stragglers).into_values();
-        stragglers.chain(std::mem::take(&mut self.window).into_iter().flatten())
+        let stragglers = std::mem::take(&mut self.stragglers).into_iter();
+        let window = (self.base..).zip(std::mem::take(&mut self.window));
+        let window = window.filter_map(|(id, slot)| Some((id, slot?)));
+        stragglers.chain(window).map(|(id, entry)| (PublishId(id), entry))
     }
 
     fn slot(&self, id: PublishId) -> Option<usize> {
@@ -341,7 +343,8 @@ mod tests {
         assert_eq!(pending.oldest(), Some(PublishId(3)));
         assert_eq!(pending.remove(PublishId(3)).map(|e| e.bytes), Some(3));
         assert_eq!(pending.oldest(), Some(PublishId(4)));
-        assert_eq!(pending.take_all().map(|e| e.bytes).collect::<Vec<_>>(), [4, 10]);
+        let all: Vec<_> = pending.take_all().map(|(id, entry)| (id.0, entry.bytes)).collect();
+        assert_eq!(all, [(4, 4), (10, 10)]);
         assert_eq!(pending.oldest(), None);
     }
 }

@@ -168,7 +168,7 @@ impl PublishBuilder {
                 Ok(delivery) => return Ok(delivery),
                 Err(refused) => match *refused {
                     (NotAccepted::QueueFull { .. }, back) => back,
-                    (reason, back) => return Err(EnqueueError::new(reason, back)),
+                    (reason, back) => return Err(self.shared.not_accepted(reason, back)),
                 },
             };
             let shared = &self.shared;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use rejoin_core::codec::packet::PublishProperties;
+use rejoin_core::codec::packet::{PublishProperties, Qos};
 use rejoin_core::text::Text;
 use rejoin_core::{Message, MessageId};
 
@@ -46,8 +46,26 @@ pub(crate) struct Route {
     /// How many messages that want an acknowledgement were given, and how many of them the application acknowledged.
     wanted: AtomicU64,
     acked: AtomicU64,
+    /// What it has in hand, at QoS 1 and 2; `None` where it does not acknowledge itself.
+    in_hand: Option<Box<Mutex<[InHand; 2]>>>,
     filters: OnceLock<String>,
     has_gaps: AtomicBool,
+}
+
+/// Messages the application has in hand, as long as their acknowledgement means anything.
+#[derive(Clone, Copy, Debug, Default)]
+struct InHand {
+    count: u64,
+    /// How often they came to mean nothing.
+    voided: u64,
+}
+
+/// Where a message of a QoS above 0 is counted.
+const fn place(qos: Qos) -> usize {
+    match qos {
+        Qos::ExactlyOnce => 1,
+        _ => 0,
+    }
 }
 
 /// Most gaps of one stream that wait to be read; of more the last two become one.
@@ -146,6 +164,7 @@ impl Route {
             dropped: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             acked: AtomicU64::new(0),
+            in_hand: manual.then(Box::default),
             filters: OnceLock::new(),
             has_gaps: AtomicBool::new(false),
             given: Count::default(),
@@ -302,9 +321,30 @@ impl Route {
         let _ = self.filters.set(filters);
     }
 
-    /// The application acknowledged a message itself.
-    pub(crate) fn acknowledged(&self) {
-        self.acked.fetch_add(1, Ordering::Relaxed);
+    /// A message that the application acknowledges itself is in its hands. Gives what [`Route::acknowledged`] wants.
+    pub(crate) fn into_hand(&self, qos: Qos) -> u64 {
+        let Some(in_hand) = &self.in_hand else { return 0 };
+        let in_hand = &mut lock(in_hand)[place(qos)];
+        in_hand.count += 1;
+        in_hand.voided
+    }
+
+    /// The application acknowledged a message itself. One that means nothing any more is not counted again.
+    pub(crate) fn acknowledged(&self, qos: Qos, voided: u64) {
+        let Some(in_hand) = &self.in_hand else { return };
+        let in_hand = &mut lock(in_hand)[place(qos)];
+        if in_hand.voided == voided {
+            in_hand.count -= 1;
+            self.acked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the application has in hand at this QoS is not waited for any more: if it comes again, it comes as another one.
+    pub(crate) fn void(&self, qos: Qos) {
+        let Some(in_hand) = &self.in_hand else { return };
+        let in_hand = &mut lock(in_hand)[place(qos)];
+        in_hand.voided += 1;
+        self.wanted.fetch_sub(std::mem::take(&mut in_hand.count), Ordering::Relaxed);
     }
 
     pub(crate) fn figures(&self) -> StreamFigures {
@@ -343,8 +383,6 @@ fn says_the_same(one: &Message, other: &Message) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
-
-    use rejoin_core::codec::packet::Qos;
 
     use super::*;
 
@@ -420,6 +458,31 @@ pub(crate) mod tests {
             }
             assert_eq!(Arc::strong_count(&alive) - 1, kept, "buffers, at {payload} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_in_hand_waits_as_long_as_an_answer_to_it_means_anything() {
+        let route = Route::new(1, true, 4);
+        let give = |qos| {
+            route.give(&mut VecDeque::from([Message { qos, ..message(Some(1)) }]));
+            route.into_hand(qos)
+        };
+        let (first, second) = (give(Qos::AtLeastOnce), give(Qos::AtLeastOnce));
+        let held = give(Qos::ExactlyOnce);
+        route.acknowledged(Qos::AtLeastOnce, first);
+        assert_eq!((route.figures().done, route.figures().waiting), (1, 2));
+        // The link is lost: of QoS 1 only the copy counts. QoS 2 has no copy.
+        route.void(Qos::AtLeastOnce);
+        assert_eq!(route.figures().waiting, 1);
+        let copy = give(Qos::AtLeastOnce);
+        route.acknowledged(Qos::AtLeastOnce, second);
+        assert_eq!(route.figures().waiting, 2, "too late to mean anything");
+        route.acknowledged(Qos::AtLeastOnce, copy);
+        route.acknowledged(Qos::ExactlyOnce, held);
+        assert_eq!((route.figures().done, route.figures().waiting), (3, 0));
+        give(Qos::ExactlyOnce);
+        route.void(Qos::ExactlyOnce);
+        assert_eq!(route.figures().waiting, 0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rejoin_core::{
 use tokio::sync::{oneshot, watch};
 
 use crate::command::{Counters, Leave, Leaving, Wishes};
-use crate::health::Gap;
+use crate::health::{Gap, Refused};
 use crate::route::{Given, Route};
 
 /// One filter on the broker, for all who asked for it.
@@ -83,6 +83,10 @@ struct Held {
     until: Timestamp,
 }
 
+/// Most messages that are kept for a stream that may come at any time. Of more the broker keeps them, and sends them again
+/// on the next link. 64, what may be unanswered on a link unless the settings say otherwise.
+const HELD_MAX: usize = 64;
+
 /// What the engine is to be told after a stream went away.
 pub(crate) enum Parting {
     Detach(SubscriptionId),
@@ -110,8 +114,17 @@ pub(crate) struct Routes {
     earlier: Option<MessageId>,
     /// Other filters are wanted than before.
     changed: bool,
-    /// To be acknowledged.
-    pub(crate) acks: Vec<(MessageId, ReasonCode)>,
+    /// What the engine is to be told of messages.
+    pub(crate) acks: Vec<(MessageId, Told)>,
+}
+
+/// What the engine is to be told of a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Told {
+    /// It was taken, or refused.
+    Taken(ReasonCode),
+    /// It is held without an end: nothing is to wait for it. `spare`: more is held than is worth its room.
+    Left { spare: bool },
 }
 
 impl Routes {
@@ -173,7 +186,8 @@ impl Routes {
                     let changed = wider != known.options;
                     if changed {
                         known.options = wider;
-                        known.answer = None;
+                        let answer = known.answer.take();
+                        known.granted_before |= matches!(answer, Some(SubscribeResult::Granted(_)));
                     } else if known.answer.is_some() {
                         sender.send_replace(known.answer.clone());
                     }
@@ -274,7 +288,7 @@ impl Routes {
             let Some(id) = message.id else { continue };
             in_hand.remove(&id);
             if hold {
-                self.held.push_back(Held { id, message: Some(message), until });
+                self.hold(Held { id, message: Some(message), until });
             } else {
                 counters.unrouted.fetch_add(1, Ordering::Relaxed);
                 self.finish(id, ReasonCode::SUCCESS);
@@ -282,7 +296,7 @@ impl Routes {
         }
         for id in in_hand {
             // Handed out in a panic: perhaps not dealt with, so not acknowledged at once.
-            self.held.push_back(Held { id, message: None, until });
+            self.hold(Held { id, message: None, until });
         }
     }
 
@@ -300,6 +314,18 @@ impl Routes {
     /// How many filters are wanted, this one not counted.
     pub(crate) fn wanted(&self, but: Option<&Text>) -> usize {
         self.wishes.values().filter(|wish| but != Some(wish.filter.text())).count()
+    }
+
+    /// The names of what is wanted.
+    pub(crate) fn ids(&self) -> BTreeSet<SubscriptionId> {
+        self.wishes.keys().copied().collect()
+    }
+
+    /// What of it the broker does not grant now.
+    pub(crate) fn refused(&self) -> Refused {
+        let granted = |wish: &&Wish| matches!(wish.answer, Some(SubscribeResult::Granted(_)));
+        let refused = || self.wishes.values().filter(|wish| !granted(wish));
+        Refused { any: refused().next().is_some(), granted_before: refused().any(|wish| wish.granted_before) }
     }
 
     /// Whether this filter is wanted.
@@ -341,6 +367,11 @@ impl Routes {
         if let Some(reply) = self.leaving.remove(&id) {
             let _ = reply.send(reason);
         }
+    }
+
+    /// What applications have in hand and would acknowledge themselves means nothing any more, at this QoS.
+    pub(crate) fn void(&self, qos: Qos) {
+        self.slots.iter().flatten().for_each(|slot| slot.route.void(qos));
     }
 
     /// The next message came on an earlier link, under this name.
@@ -399,7 +430,7 @@ impl Routes {
         match message.id {
             Some(id) if now < self.grace_until => {
                 let until = self.grace_until;
-                self.held.push_back(Held { id, message: Some(message), until });
+                self.hold(Held { id, message: Some(message), until });
             }
             id => {
                 counters.unrouted.fetch_add(1, Ordering::Relaxed);
@@ -407,6 +438,22 @@ impl Routes {
                     self.finish(id, ReasonCode::SUCCESS);
                 }
             }
+        }
+    }
+
+    fn hold(&mut self, held: Held) {
+        if held.until == Timestamp::NEVER {
+            let spare = self.held.len() >= HELD_MAX;
+            self.acks.push((held.id, Told::Left { spare }));
+        }
+        self.held.push_back(held);
+    }
+
+    /// Drops a message that is held: the broker has it and sends it again.
+    pub(crate) fn forget(&mut self, id: MessageId) {
+        if let Some(place) = self.held.iter().rposition(|held| held.id == id) {
+            self.held.remove(place);
+            self.unshare(id);
         }
     }
 
@@ -494,7 +541,7 @@ impl Routes {
     /// One stream is done with a message. Acknowledged when all are; a refusal by one is the answer of all.
     pub(crate) fn finish(&mut self, id: MessageId, reason: ReasonCode) {
         let Some(share) = self.shares.get_mut(&id) else {
-            self.acks.push((id, reason));
+            self.acks.push((id, Told::Taken(reason)));
             return;
         };
         share.left -= 1;
@@ -506,7 +553,7 @@ impl Routes {
         } else {
             let reason = share.reason;
             self.shares.remove(&id);
-            self.acks.push((id, reason));
+            self.acks.push((id, Told::Taken(reason)));
         }
     }
 

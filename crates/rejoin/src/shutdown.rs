@@ -24,7 +24,8 @@ pub struct ShutdownReport {
     pub still_queued: u64,
     /// Accepted messages that are gone with this client without an acknowledgement.
     pub lost: u64,
-    /// How many of `lost` were sent, so that the broker may have them.
+    /// How many of `lost` were sent, so that the broker may have them, or were being written by a disk that did not answer,
+    /// so that the next start may send them.
     pub maybe_delivered: u64,
     /// DISCONNECT was written and the broker closed the connection in order.
     pub clean: bool,

@@ -92,6 +92,11 @@ impl Storage {
         true
     }
 
+    /// Whether it takes what is accepted from now on.
+    pub(crate) const fn is_keeping(&self) -> bool {
+        !self.lost
+    }
+
     /// Everything up to this ticket is on the disk.
     fn persisted(&mut self, ticket: Ticket) {
         self.persisted = ticket;
@@ -347,13 +352,16 @@ impl Driver {
     /// Answers for what the engine left to the store.
     fn part_with_storage(&mut self) {
         let Some(storage) = &mut self.storage else { return };
-        let all = storage.keeper.is_closed() && storage.persisted == storage.issued;
+        let is_closed = storage.keeper.is_closed();
+        let all = is_closed && storage.persisted == storage.issued;
+        let given_up = (!is_closed).then(|| storage.keeper.give_up());
         for (id, maybe_delivered) in std::mem::take(&mut storage.parting) {
-            let kept = self
-                .pending
-                .get_mut(id)
-                .is_some_and(|entry| entry.is_stored() || (entry.is_recorded() && all));
-            if kept {
+            let entry = self.pending.get_mut(id);
+            let (stored, recorded) = entry.map_or((false, false), |e| (e.is_stored(), e.is_recorded()));
+            // A commit that nobody waits for any more may still succeed: then the next start sends what is in it.
+            let may_come = recorded && given_up.as_ref().is_some_and(|given_up| given_up.may_come(id));
+            let maybe_delivered = maybe_delivered || may_come;
+            if stored || (recorded && all) {
                 self.count_still_queued();
                 self.finished(id, |_| Err(Box::new(PublishError::StillQueued { maybe_delivered })));
             } else {

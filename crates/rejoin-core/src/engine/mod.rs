@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::codec;
-use crate::codec::packet::Version;
+use crate::codec::packet::{Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Config, Login};
 use crate::error::{ConfigError, LossCause, Rejected, TransportErrorKind};
@@ -317,6 +317,25 @@ impl Engine {
         }
     }
 
+    /// Nobody is there to take a message, and it is not known when somebody will be: nothing waits for it, neither what
+    /// comes behind it nor reading at 3.1.1. [`Engine::ack`] still answers it if it comes before something behind it is
+    /// answered; else the server sends it again on the next link. `forget`: nobody keeps it either, and the next copy is
+    /// handed over like a new message. `true`: so it is; `false`, if it is answered already or nothing is owed for it: to
+    /// drop it would lose it.
+    pub fn leave(&mut self, id: MessageId, forget: bool, now: Now) -> bool {
+        self.advance(now);
+        let forgotten = if forget { self.session.inbox.forget(id) } else { None };
+        match forgotten {
+            None => self.session.inbox.leave(id),
+            Some(Qos::ExactlyOnce) => {
+                self.journal.note(|| Record::Taken { id });
+                self.journal.note(|| Record::Freed { id });
+            }
+            Some(_) => {}
+        }
+        forgotten.is_some()
+    }
+
     /// Withdraws a message that was never sent. `true`: it was, and [`Outcome::Cancelled`] follows.
     pub fn cancel(&mut self, id: PublishId, now: Now) -> bool {
         self.advance(now);
@@ -575,8 +594,10 @@ impl Engine {
     fn check_link(&mut self) {
         let now = self.now.mono;
         let wants_read = self.wants_read();
+        let withheld = self.config.link.health_watch.is_some() && self.session.inbox.awaits_application();
         let Some(link) = self.link.as_mut() else { return };
         link.liveness.pause(!wants_read, now);
+        link.liveness.withhold(withheld, now);
         match link.check(now) {
             None => {}
             Some(Alarm::Dead(cause)) => self.lose(cause),

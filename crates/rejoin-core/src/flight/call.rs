@@ -32,6 +32,7 @@ pub enum Call {
     Unsubscribe(SubscriptionId),
     Detach(SubscriptionId),
     Ack { id: MessageId, reason: ReasonCode },
+    Leave { id: MessageId, forget: bool },
     Cancel(PublishId),
     EvictOldest,
     Decide { id: PublishId, resend: bool },
@@ -64,6 +65,9 @@ impl Call {
             Self::Unsubscribe(id) => engine.unsubscribe(id, now),
             Self::Detach(id) => engine.detach(id),
             Self::Ack { id, reason } => engine.ack(id, reason, now),
+            Self::Leave { id, forget } => {
+                let _ = engine.leave(id, forget, now);
+            }
             Self::Cancel(id) => {
                 let _ = engine.cancel(id, now);
             }
@@ -124,6 +128,7 @@ impl Call {
                 id: MessageId(fields.number("id")?),
                 reason: ReasonCode(fields.number("reason")?),
             },
+            "leave" => Self::Leave { id: MessageId(fields.number("id")?), forget: fields.flag("forget") },
             "cancel" => Self::Cancel(publish_id()?),
             "evict-oldest" => Self::EvictOldest,
             "decide" => Self::Decide { id: publish_id()?, resend: fields.flag("resend") },

@@ -260,6 +260,12 @@ impl Flight {
         self.engine.ack(id, reason, now);
     }
 
+    /// [`Engine::leave`].
+    pub fn leave(&mut self, id: MessageId, forget: bool, now: Now) -> bool {
+        self.note(now, || Some(Line::new("leave").with("id", id.0).flag("forget", forget).finish()));
+        self.engine.leave(id, forget, now)
+    }
+
     /// [`Engine::cancel`].
     pub fn cancel(&mut self, id: PublishId, now: Now) -> bool {
         self.note(now, || Some(Line::new("cancel").with("id", id.0).finish()));

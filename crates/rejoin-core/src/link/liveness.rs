@@ -5,7 +5,7 @@
 //! | ping | silence on an idle link | a link whose buffers are full: a ping cannot overtake bytes |
 //! | write stall | a peer that takes no bytes | an idle link |
 //! | acknowledgement progress | a broker that answers pings and nothing else | an idle link |
-//! | health watch | a link on which nothing useful arrives | anything when it is off |
+//! | health watch | a link on which nothing useful arrives | anything when it is off, or while the application has messages it has not taken |
 
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct Liveness {
     last_publish: Timestamp,
     /// Reading is paused by us: bytes we do not read are no silence of the peer.
     paused: bool,
+    /// The application has messages that it has not taken: the server may not be allowed to send more.
+    withheld: bool,
 }
 
 /// What a clock says.
@@ -94,6 +96,7 @@ impl Liveness {
             ack_since: None,
             last_publish: now,
             paused: false,
+            withheld: false,
         }
     }
 
@@ -210,6 +213,14 @@ impl Liveness {
         self.read_late |= paused;
     }
 
+    /// Whether the application withholds answers: then no message is no silence of the server.
+    pub(crate) fn withhold(&mut self, withheld: bool, now: Timestamp) {
+        if self.withheld && !withheld {
+            self.last_publish = now;
+        }
+        self.withheld = withheld;
+    }
+
     /// The ping time-out in force: a floor, and more on a slow link.
     pub(crate) fn patience(&self) -> Duration {
         self.config.ping_timeout.max(self.round_trip.patience())
@@ -250,7 +261,7 @@ impl Liveness {
         let health = self
             .config
             .health_watch
-            .filter(|_| !self.paused)
+            .filter(|_| !self.paused && !self.withheld)
             .map(|d| (self.last_publish + d, TimerKind::HealthWatch));
         [ping, write, ack, health]
     }

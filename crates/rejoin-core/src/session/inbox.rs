@@ -30,6 +30,8 @@ pub(crate) struct Inbox {
     /// The application was given the message and has not taken it. `None`: the identifier means nothing any more, and
     /// only the store still knows of the message. Names ascend.
     untaken: VecDeque<(MessageId, Option<PacketId>)>,
+    /// How many of the answers owed nothing waits for.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,8 @@ struct Owed {
     packet_id: PacketId,
     /// `None` while the application has not taken it.
     answer: Option<ReasonCode>,
+    /// Nothing waits for it: see [`Inbox::leave`].
+    left: bool,
     needs: Ticket,
 }
 
@@ -49,6 +53,8 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
+    /// Nobody is there to take it, so nothing waits for its answer.
+    left: bool,
     /// It came on an earlier link, and not again on this one. A server that still has the exchange sends it again
     /// [MQTT-3.3.1-1]; one that does not, because it came back with an older session or began another one, uses the
     /// identifier for another message.
@@ -100,9 +106,15 @@ pub(crate) struct Answer {
 }
 
 impl Inbox {
-    /// Answers the server waits for on this link.
+    /// Answers the server waits for on this link, without those that nothing here waits for.
     pub(crate) fn owed(&self) -> usize {
-        self.pubacks.len() + self.pubrecs.len()
+        self.pubacks.len() + self.pubrecs.len() - self.left
+    }
+
+    /// Whether the application has a message that it has not taken: the server may be at the end of what it may send.
+    pub(crate) fn awaits_application(&self) -> bool {
+        // What is answered leaves at once at QoS 1; at QoS 2 it may wait for the store.
+        !self.pubacks.is_empty() || self.pubrecs.iter().any(|owed| owed.answer.is_none())
     }
 
     /// See [`crate::Engine::rest`].
@@ -126,7 +138,7 @@ impl Inbox {
 
     /// See [`HeldCounts`].
     pub(crate) fn count(&self, held: &mut HeldCounts) {
-        held.answers_owed = self.owed() + self.pubcomps.len();
+        held.answers_owed = self.pubacks.len() + self.pubrecs.len() + self.pubcomps.len();
         held.ids_held = self.held.len();
         held.untaken = self.untaken.len();
     }
@@ -150,6 +162,7 @@ impl Inbox {
                 message,
                 packet_id,
                 answer: defect!(PubackBeforeTaken).then_some(ReasonCode::SUCCESS),
+                left: false,
                 needs: Ticket::default(),
             });
             // Without DUP the identifier has a new meaning.
@@ -164,8 +177,10 @@ impl Inbox {
                 let (message, answered) = (held.message, held.answered);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
-                    let answer = answered.then_some(ReasonCode::SUCCESS);
-                    self.pubrecs.push_back(Owed { message, packet_id, answer, needs });
+                    let (answer, left) = (answered.then_some(ReasonCode::SUCCESS), held.left && !answered);
+                    self.left += usize::from(left);
+                    self.pubrecs.push_back(Owed { message, packet_id, answer, left, needs });
+                    self.pass_left();
                 }
                 return Arrival::Copy; // [MQTT-4.3.3-10]
             }
@@ -180,11 +195,21 @@ impl Inbox {
         let needs = Ticket::default();
         self.held.insert(
             packet_id,
-            Held { message, answered, recorded: false, earlier: false, doubtful: false, needs, content },
+            Held {
+                message,
+                answered,
+                recorded: false,
+                left: false,
+                earlier: false,
+                doubtful: false,
+                needs,
+                content,
+            },
         );
         self.untaken.push_back((message, Some(packet_id)));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
-        self.pubrecs.push_back(Owed { message, packet_id, answer, needs: Ticket::default() });
+        self.pubrecs.push_back(Owed { message, packet_id, answer, left: false, needs });
+        self.pass_left();
         Arrival::New { id: Some(message), instead_of, again: None }
     }
 
@@ -258,8 +283,8 @@ impl Inbox {
         let content = was.message.as_ref().map(|m| (m.topic.clone(), m.payload.clone()));
         if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
             let needs = Ticket::default();
-            let (answered, recorded, earlier, doubtful) = (true, true, true, false);
-            let held = Held { message, answered, recorded, earlier, doubtful, needs, content };
+            let (answered, recorded, left, earlier, doubtful) = (true, true, false, true, false);
+            let held = Held { message, answered, recorded, left, earlier, doubtful, needs, content };
             self.held.insert(packet_id, held);
         }
         if !taken && let Err(at) = self.find_untaken(message) {
@@ -272,18 +297,84 @@ impl Inbox {
     /// anything.
     pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<bool, ()> {
         if answer(&mut self.pubacks, message, reason) {
+            self.pass_left();
             return Ok(false);
         }
         let found = self.find_untaken(message).ok().and_then(|at| self.untaken.remove(at));
         let Some((_, packet_id)) = found else { return Err(()) };
         let Some(packet_id) = packet_id else { return Ok(true) };
         answer(&mut self.pubrecs, message, reason);
+        self.pass_left();
         if let Some(held) = self.held.get_mut(packet_id)
             && held.message == message
         {
             held.answered = true;
         }
         Ok(true)
+    }
+
+    /// Nobody is there to take a message, and it is not known when somebody will be: what came behind it does not wait for
+    /// it. It is still answered if it is taken before something behind it is. If not, it is not answered on this link,
+    /// because what is sent keeps the order of what came [MQTT-4.6.0-2] [MQTT-4.6.0-3]; and only who accepted a message
+    /// owes an answer [MQTT-4.3.2-4] [MQTT-4.3.3-8]. The server sends it again on the next link.
+    pub(crate) fn leave(&mut self, message: MessageId) {
+        for queue in [&mut self.pubacks, &mut self.pubrecs] {
+            if let Some(owed) = place(queue, message).and_then(|at| queue.get_mut(at))
+                && owed.answer.is_none()
+            {
+                self.left += usize::from(!owed.left);
+                owed.left = true;
+            }
+        }
+        if let Some(packet_id) = self.untaken_under(message)
+            && let Some(held) = self.held.get_mut(packet_id)
+            && held.message == message
+        {
+            held.left = true;
+        }
+        self.pass_left();
+    }
+
+    /// The same of a message that nobody keeps either: the copy that comes is a new one. Gives its QoS, or `None` where
+    /// that would lose it, because it was answered or is not owed an answer.
+    pub(crate) fn forget(&mut self, message: MessageId) -> Option<Qos> {
+        if place(&self.pubacks, message).is_some() {
+            return remove_open(&mut self.pubacks, message, &mut self.left).then_some(Qos::AtLeastOnce);
+        }
+        let packet_id = self.untaken_under(message)?;
+        self.held.get_mut(packet_id).filter(|held| held.message == message && !held.answered)?;
+        self.held.remove(packet_id);
+        self.orphan(message, false);
+        remove_open(&mut self.pubrecs, message, &mut self.left);
+        Some(Qos::ExactlyOnce)
+    }
+
+    /// The identifier of a message the application has not taken.
+    fn untaken_under(&self, message: MessageId) -> Option<PacketId> {
+        self.untaken[self.find_untaken(message).ok()?].1
+    }
+
+    /// After something was answered: what is left and has an answer is left no more, and what is left before an answer is
+    /// not answered any more.
+    #[inline]
+    fn pass_left(&mut self) {
+        if self.left > 0 {
+            self.pass_what_is_left();
+        }
+    }
+
+    #[cold]
+    fn pass_what_is_left(&mut self) {
+        for queue in [&mut self.pubacks, &mut self.pubrecs] {
+            for owed in queue.iter_mut().filter(|owed| owed.left && owed.answer.is_some()) {
+                owed.left = false;
+                self.left -= 1;
+            }
+            let Some(answered) = queue.iter().rposition(|owed| owed.answer.is_some()) else { continue };
+            let (before, mut place) = (queue.len(), 0..);
+            queue.retain(|owed| place.next().is_some_and(|at| at > answered) || !owed.left);
+            self.left -= before - queue.len();
+        }
     }
 
     /// PUBREL came. Gives the message whose identifier was held and is free now.
@@ -356,6 +447,7 @@ impl Inbox {
         }
         self.pubrecs.clear();
         self.pubcomps.clear();
+        self.left = self.pubacks.iter().filter(|owed| owed.left).count();
         for held in self.held.values_mut() {
             held.earlier = true;
         }
@@ -380,21 +472,31 @@ fn guess(first: Option<MessageId>, message: MessageId) -> usize {
     first.map_or(0, |first| message.0.wrapping_sub(first.0) as usize)
 }
 
-fn answer(queue: &mut VecDeque<Owed>, message: MessageId, reason: ReasonCode) -> bool {
+fn place(queue: &VecDeque<Owed>, message: MessageId) -> Option<usize> {
     let guess = guess(queue.front().map(|first| first.message), message);
-    let at = match queue.get(guess) {
+    match queue.get(guess) {
         Some(owed) if owed.message == message => Some(guess),
         // Names ascend in order of arrival; only a copy of an older message breaks that, and is rare.
         _ => queue
             .binary_search_by_key(&message, |o| o.message)
             .ok()
             .or_else(|| queue.iter().position(|o| o.message == message)),
-    };
-    match at.and_then(|at| queue.get_mut(at)) {
+    }
+}
+
+fn answer(queue: &mut VecDeque<Owed>, message: MessageId, reason: ReasonCode) -> bool {
+    match place(queue, message).and_then(|at| queue.get_mut(at)) {
         Some(owed) if owed.answer.is_none() => {
             owed.answer = Some(reason);
             true
         }
         _ => false,
     }
+}
+
+/// Takes an answer out that was not given. False where it was.
+fn remove_open(queue: &mut VecDeque<Owed>, message: MessageId, left: &mut usize) -> bool {
+    let Some(at) = place(queue, message).filter(|at| queue[*at].answer.is_none()) else { return false };
+    *left -= queue.remove(at).map_or(0, |owed| usize::from(owed.left));
+    true
 }

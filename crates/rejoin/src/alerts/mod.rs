@@ -131,7 +131,8 @@ impl Alerts {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AlertStatus {
-    /// The rule in words: stable for the same settings, and good as a label.
+    /// The rule in words: stable for the same settings, and good as a label. A rule with the same words as one before it
+    /// has a number behind them: ` (2)`.
     pub rule: String,
     /// What it looks at.
     pub signal: Signal,

@@ -137,6 +137,11 @@ impl Rule {
         self
     }
 
+    /// It measures by what is usual.
+    pub(crate) const fn has_baseline(&self) -> bool {
+        matches!(self.kind, Kind::TimesBaseline(_))
+    }
+
     /// The limit, as far as it is known.
     pub(crate) fn limit(&self, usual: Option<super::baseline::Usual>) -> Option<f64> {
         match self.kind {
@@ -222,6 +227,8 @@ pub const RESOLVED_SHOWN: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) rule: Rule,
+    /// The rule in words, and which of those with the same words it is.
+    pub(crate) name: String,
     pub(crate) state: AlertState,
     pub(crate) since: Instant,
     pub(crate) value: Option<f64>,
@@ -233,9 +240,10 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) const fn new(rule: Rule, now: Instant) -> Self {
+    pub(crate) const fn new(rule: Rule, name: String, now: Instant) -> Self {
         Self {
             rule,
+            name,
             state: AlertState::Ok,
             since: now,
             value: None,
@@ -302,7 +310,7 @@ mod tests {
     /// What is seen at each second, and the state that must follow. `.` within, `!` beyond, `?` nobody can say.
     fn follow(rule: Rule, steps: &[(&str, AlertState)]) {
         let start = Instant::now();
-        let mut guard = Guard::new(rule, start);
+        let mut guard = Guard::new(rule, String::new(), start);
         let mut now = start;
         for (n, (seen, state)) in steps.iter().enumerate() {
             for look in seen.chars() {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use rejoin_core::{LossCause, ReasonCode};
 
-use super::{AlertState, Alerts, Look, PatternRules, Watcher, seconds};
+use super::{
+    AlertState, Alerts, BaselineState, Learning, Look, PatternRules, Rule, Signal, Watcher, seconds,
+};
 
 const PAGE: &str = include_str!("../../../../docs/alerts.md");
 const TICK: u32 = 5;
@@ -288,6 +290,7 @@ fn run(series: &Series, seed: u64) -> Vec<(f64, String)> {
         let look = Look {
             open,
             subscribed: true,
+            withheld: false,
             queue_age: Some(Duration::from_secs_f64(moment.queue_age)),
             last_message,
             ping: (open && tick % 3 == 0).then(|| Duration::from_secs_f64(moment.ping)),
@@ -375,6 +378,37 @@ fn an_alert_gives_up_after_a_day_and_learns_anew() {
     assert!((24.0 * HOUR..24.1 * HOUR).contains(&after), "after {after} s");
     assert!(evidence.contains("taken as the new normal"), "{evidence}");
     assert_eq!(watcher.baselines()[3].median, Some(0.4));
+}
+
+/// Two rules on one signal, of which one has no baseline and fires for ever.
+#[test]
+fn what_is_taken_as_the_new_normal_is_learned_while_another_rule_goes_on_firing() {
+    let start = Instant::now();
+    let rules = vec![
+        Rule::over(Signal::AckLatency, Duration::from_millis(100)),
+        Rule::times_baseline(Signal::AckLatency, 4.0),
+        Rule::times_baseline(Signal::AckLatency, 15.0),
+    ];
+    let mut watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), None, start);
+    for tick in 0..(26.0 * HOUR) as u32 / TICK {
+        let at = start + Duration::from_secs(u64::from(tick * TICK));
+        let t = f64::from(tick * TICK);
+        // The third fires an hour later than the second.
+        let ack = if t < HOUR {
+            0.02
+        } else if t < 2.0 * HOUR {
+            0.2
+        } else {
+            0.4
+        };
+        let look = Look { open: true, ack: Some(Duration::from_secs_f64(ack)), ..Look::default() };
+        watcher.look("gw-17", &look, at);
+    }
+    let states: Vec<_> = watcher.alerts().iter().map(|alert| alert.state).collect();
+    assert_eq!(states[0], AlertState::Firing);
+    assert!(!states[1..].contains(&AlertState::Firing), "{states:?}");
+    assert_eq!(watcher.baselines()[3].median, Some(0.4));
+    assert_eq!(watcher.baselines()[3].state, BaselineState::Frozen, "and the rule that fires keeps it");
 }
 
 /// Recorded against mosquitto 2.0: two clients with one id. The other comes back 21 s after it was thrown out, we after

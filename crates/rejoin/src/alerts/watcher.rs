@@ -18,6 +18,8 @@ pub(crate) struct Look {
     pub(crate) open: bool,
     /// Somebody waits for messages.
     pub(crate) subscribed: bool,
+    /// The application has messages that it is not done with: the broker may not be allowed to send more.
+    pub(crate) withheld: bool,
     /// Age of the oldest message not answered for; `None` when there is none.
     pub(crate) queue_age: Option<Duration>,
     /// When the last message came.
@@ -86,9 +88,14 @@ pub(crate) struct Watcher {
     last_message: Option<Instant>,
     /// Since when silence counts: the link opened, or a message came.
     silent_since: Option<Instant>,
+    /// A link was cut over the silence: it goes on over that link.
+    cut_over_silence: bool,
+    /// Signals whose baselines begin anew, because what an alert complained of is the new normal.
+    begins_anew: [bool; 6],
     now_values: [Option<f64>; 6],
     /// The link is open.
     open: bool,
+    subscribed: bool,
 }
 
 impl Watcher {
@@ -104,19 +111,25 @@ impl Watcher {
             patterns,
             baselines: baselines.unwrap_or_else(|| Signal::ALL.map(|signal| Baseline::new(signal, learning))),
             recent: Default::default(),
-            guards: rules.into_iter().map(|rule| Guard::new(rule, now)).collect(),
+            guards: guards(rules, now),
             losses: Losses::new(),
             lost_at: VecDeque::new(),
             last_message: None,
             silent_since: None,
+            cut_over_silence: false,
+            begins_anew: [false; 6],
             now_values: [None; 6],
             open: false,
+            subscribed: false,
         }
     }
 
     /// A link was lost.
     pub(crate) fn lost(&mut self, cause: &LossCause, lived: Duration, now: Instant) {
-        self.silent_since = None;
+        self.cut_over_silence |= matches!(cause, LossCause::HealthWatch(_));
+        if !self.cut_over_silence {
+            self.silent_since = None;
+        }
         if super::patterns::is_ours(cause) {
             return;
         }
@@ -132,7 +145,7 @@ impl Watcher {
 
     /// Looks at everything. Gives the alerts whose state changed.
     pub(crate) fn look(&mut self, client_id: &str, seen: &Look, now: Instant) -> Vec<AlertStatus> {
-        self.open = seen.open;
+        (self.open, self.subscribed) = (seen.open, seen.subscribed);
         self.sample(seen, now);
         let mut changed = Vec::new();
         for n in 0..self.guards.len() {
@@ -141,11 +154,42 @@ impl Watcher {
             }
         }
         for signal in Signal::ALL {
-            let fires = |guard: &Guard| guard.rule.signal == signal && guard.state == AlertState::Firing;
-            let frozen = self.guards.iter().any(fires);
-            self.baselines[signal.index()].freeze(frozen);
+            changed.extend(self.accept_if_due(signal, now).into_iter().map(|n| self.status(n)));
+            let (baseline, begins_anew) =
+                (&mut self.baselines[signal.index()], &mut self.begins_anew[signal.index()]);
+            *begins_anew &= baseline.usual().is_none();
+            // What was accepted is to be learned, though a rule without a baseline goes on firing over it.
+            let fires = |guard: &Guard| {
+                guard.rule.signal == signal
+                    && guard.state == AlertState::Firing
+                    && (guard.rule.has_baseline() || !*begins_anew)
+            };
+            baseline.freeze(self.guards.iter().any(fires));
         }
         changed
+    }
+
+    /// What alerts complained of for too long is taken as the new normal. Gives all whose measure that was.
+    fn accept_if_due(&mut self, signal: Signal, now: Instant) -> Vec<usize> {
+        let fires = |guard: &Guard| {
+            guard.rule.signal == signal && guard.rule.has_baseline() && guard.state == AlertState::Firing
+        };
+        let firing = || self.guards.iter().enumerate().filter(|(_, guard)| fires(guard));
+        let longest = firing().map(|(_, guard)| now.saturating_duration_since(guard.since)).max();
+        if longest.is_none_or(|longest| longest < self.learning.frozen_max) {
+            return Vec::new();
+        }
+        let accepted: Vec<usize> = firing().map(|(n, _)| n).collect();
+        for n in &accepted {
+            let guard = &mut self.guards[*n];
+            guard.accept(now);
+            let fired = time(self.learning.frozen_max);
+            guard.evidence =
+                format!("it was so for {fired}: taken as the new normal, learned from the start");
+        }
+        self.baselines[signal.index()].begin_anew();
+        self.begins_anew[signal.index()] = true;
+        accepted
     }
 
     fn sample(&mut self, seen: &Look, now: Instant) {
@@ -173,11 +217,15 @@ impl Watcher {
     }
 
     /// Silence counts on an open link on which something is wanted. What is learned are the gaps between messages: the
-    /// silence of now grows with every look and says nothing of how long it usually gets.
+    /// silence of now grows with every look and says nothing of how long it usually gets. Between two looks only the last
+    /// message is seen, so no gap is found to be shorter than the pause between them.
     fn silence(&mut self, seen: &Look, now: Instant) {
         let index = Signal::MessageSilence.index();
         if !seen.open || !seen.subscribed {
-            self.silent_since = None;
+            self.cut_over_silence &= seen.subscribed;
+            if !self.cut_over_silence {
+                self.silent_since = None;
+            }
             self.last_message = seen.last_message;
             self.now_values[index] = None;
             return;
@@ -192,6 +240,13 @@ impl Watcher {
             self.baselines[index].freeze(false);
             self.baselines[index].offer_length(gap, now);
             self.silent_since = Some(at);
+            self.cut_over_silence = false;
+        }
+        if seen.withheld {
+            // It is up to us that nothing comes.
+            self.silent_since = Some(now);
+            self.now_values[index] = None;
+            return;
         }
         let since = self.silent_since.unwrap_or(now);
         self.now_values[index] = Some(now.saturating_duration_since(since).as_secs_f64());
@@ -232,8 +287,11 @@ impl Watcher {
             // No link ended for a while: lives are as long as they should be.
             (None, Some(_)) if rule.signal == Signal::LinkLife => Some(false),
             (None, Some(limit)) if self.is_past(rule.signal, limit) => Some(false),
+            // Nobody waits for anything.
+            (None, _) if rule.signal == Signal::MessageSilence && !self.subscribed => Some(false),
             _ => None,
         };
+        let beyond = beyond.filter(|beyond| *beyond || !self.is_still_silent(&self.guards[n]));
         let evidence = match (value, limit) {
             (Some(value), Some(limit)) if beyond == Some(true) => self.evidence(rule, value, limit),
             _ => String::new(),
@@ -244,18 +302,15 @@ impl Watcher {
         if beyond == Some(true) {
             (guard.evidence, guard.hint) = (evidence, hint);
         }
-        let changed = guard.look(beyond, now);
-        let learns_anew = guard.state == AlertState::Firing
-            && matches!(guard.rule.kind, Kind::TimesBaseline(_))
-            && now.saturating_duration_since(guard.since) >= self.learning.frozen_max;
-        if learns_anew {
-            guard.accept(now);
-            let fired = time(self.learning.frozen_max);
-            guard.evidence =
-                format!("it was so for {fired}: taken as the new normal, learned from the start");
-            self.baselines[guard.rule.signal.index()].begin_anew();
-        }
-        changed || learns_anew
+        guard.look(beyond, now)
+    }
+
+    /// A silence is not over because it is counted from a new link: a message has to come.
+    fn is_still_silent(&self, guard: &Guard) -> bool {
+        guard.rule.signal == Signal::MessageSilence
+            && guard.state == AlertState::Firing
+            && self.subscribed
+            && self.last_message.is_none_or(|at| at <= guard.since)
     }
 
     /// Nothing to measure on an open link, and nothing that waits longer than it should: a latency is over, or it would
@@ -320,7 +375,7 @@ impl Watcher {
     fn status(&self, n: usize) -> AlertStatus {
         let guard = &self.guards[n];
         AlertStatus {
-            rule: guard.rule.to_string(),
+            rule: guard.name.clone(),
             signal: guard.rule.signal,
             state: guard.state,
             since: guard.since,
@@ -359,6 +414,18 @@ impl Watcher {
     pub(crate) fn record(&self) -> String {
         super::baseline::record(&self.baselines)
     }
+}
+
+/// Each has a name of its own: one that says the same as another before it is counted.
+fn guards(rules: Vec<Rule>, now: Instant) -> Vec<Guard> {
+    let mut guards: Vec<Guard> = Vec::new();
+    for rule in rules {
+        let words = rule.to_string();
+        let before = guards.iter().filter(|guard| guard.rule.to_string() == words).count();
+        let name = if before == 0 { words } else { format!("{words} ({})", before + 1) };
+        guards.push(Guard::new(rule, name, now));
+    }
+    guards
 }
 
 /// How many times worse than usual; `None` where usual is nothing.
@@ -427,5 +494,95 @@ mod tests {
         let waits = Look { queue_age: Some(SECOND * 60), ..open };
         let states = after_the_last(Signal::AckLatency, waits);
         assert_eq!(states.last(), Some(&AlertState::Firing), "nothing is acknowledged at all");
+    }
+
+    /// A client whose one rule is a silence of more than a minute, and its state after each look.
+    struct Silence {
+        watcher: Watcher,
+        start: Instant,
+        at: Duration,
+        seen: Look,
+    }
+
+    impl Silence {
+        fn begin() -> Self {
+            let start = Instant::now();
+            let rule = Rule::over(Signal::MessageSilence, SECOND * 60);
+            let watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
+            let seen = Look { open: true, subscribed: true, ..Look::default() };
+            Self { watcher, start, at: Duration::ZERO, seen }
+        }
+
+        /// A look each 5 s for so long.
+        fn pass(&mut self, seconds: u64) -> AlertState {
+            for _ in 0..seconds / 5 {
+                self.at += SECOND * 5;
+                self.watcher.look("a", &self.seen, self.start + self.at);
+            }
+            self.watcher.alerts()[0].state
+        }
+
+        fn message(&mut self) {
+            self.seen.last_message = Some(self.start + self.at);
+        }
+
+        /// The link is lost and, after 5 s, open again.
+        fn reconnect(&mut self, cause: &LossCause) {
+            self.watcher.lost(cause, SECOND * 60, self.start + self.at);
+            self.seen.open = false;
+            self.pass(5);
+            self.seen.open = true;
+        }
+    }
+
+    #[test]
+    fn an_alert_of_silence_ends_with_a_message_or_with_the_last_subscription_and_not_with_a_new_link() {
+        let mut silence = Silence::begin();
+        assert_eq!(silence.pass(70), AlertState::Firing);
+        silence.reconnect(&LossCause::PeerClosed);
+        assert_eq!(silence.pass(600), AlertState::Firing, "counted from a new link, and still silent");
+        silence.message();
+        silence.pass(30);
+        silence.message();
+        silence.pass(30);
+        silence.message();
+        assert_eq!(silence.pass(30), AlertState::Resolved);
+        let mut silence = Silence::begin();
+        assert_eq!(silence.pass(70), AlertState::Firing);
+        silence.seen.subscribed = false;
+        assert_eq!(silence.pass(70), AlertState::Resolved, "nobody waits for anything");
+    }
+
+    #[test]
+    fn a_silence_over_which_links_are_cut_is_told_all_the_same() {
+        let mut silence = Silence::begin();
+        assert_eq!(silence.pass(60), AlertState::Ok);
+        silence.reconnect(&LossCause::HealthWatch(SECOND * 60));
+        assert_eq!(silence.pass(5), AlertState::Firing);
+        let mut silence = Silence::begin();
+        for _ in 0..5 {
+            assert_eq!(silence.pass(60), AlertState::Ok, "the link was lost over something else");
+            silence.reconnect(&LossCause::PeerClosed);
+        }
+    }
+
+    #[test]
+    fn while_the_application_holds_the_window_no_silence_is_told() {
+        let mut silence = Silence::begin();
+        silence.seen.withheld = true;
+        assert_eq!(silence.pass(600), AlertState::Ok);
+        silence.seen.withheld = false;
+        assert_eq!(silence.pass(60), AlertState::Ok, "counted from when it was done");
+        assert_eq!(silence.pass(10), AlertState::Firing);
+    }
+
+    #[test]
+    fn rules_in_the_same_words_have_names_of_their_own() {
+        let rule = Rule::times_baseline(Signal::AckLatency, 4.0);
+        let rules = vec![rule.clone(), rule.clone().at_least(SECOND), rule.spreads(9.0)];
+        let watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), None, Instant::now());
+        let names: Vec<_> = watcher.alerts().into_iter().map(|alert| alert.rule).collect();
+        let words = "ack latency over 4 times its baseline";
+        assert_eq!(names, [words.to_owned(), format!("{words} (2)"), format!("{words} (3)")]);
     }
 }

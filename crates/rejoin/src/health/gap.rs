@@ -1,6 +1,6 @@
 //! Times in which messages may be missing: who has to know fetches them elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use rejoin_core::{SessionState, SubscriptionId};
@@ -63,28 +63,65 @@ struct OnLink {
     gravest: Option<Gap>,
     /// What links before this one did not tell.
     owed: Option<Owed>,
-    /// Everything was answered.
+    /// Everything that was asked for was answered, and the gap of all told.
+    told: bool,
+    /// And nobody has a gap to hear of: what had been granted is granted again.
     all: bool,
+}
+
+/// What may be missing, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    from: Option<SystemTime>,
+    cause: Option<GapCause>,
 }
 
 /// A gap that every subscription has but those that heard of it.
 #[derive(Debug)]
 struct Owed {
-    from: Option<SystemTime>,
-    cause: Option<GapCause>,
-    heard: BTreeSet<SubscriptionId>,
+    missing: Missing,
+    /// Who heard of it, and what of later links it did not hear of.
+    heard: BTreeMap<SubscriptionId, Option<Missing>>,
 }
 
 impl OnLink {
-    /// What the next link has to tell. After more than one such link who heard of it on an earlier one hears of it again:
-    /// better twice than not at all.
+    /// What the next link has to tell.
     fn into_owed(self) -> Owed {
-        let (from, cause) = match self.owed {
-            Some(owed) => (owed.from, owed.cause.or(self.cause)),
-            None => (self.from, self.cause),
+        let ours = Missing { from: self.from, cause: self.cause };
+        let with_ours = |before: Missing| Missing { cause: before.cause.or(ours.cause), ..before };
+        let (missing, mut heard) = match self.owed {
+            Some(Owed { missing, heard }) => (with_ours(missing), heard),
+            None => (ours, BTreeMap::new()),
         };
-        Owed { from, cause, heard: self.answered }
+        heard.values_mut().for_each(|later| *later = Some(later.map_or(ours, with_ours)));
+        heard.extend(self.answered.into_iter().map(|id| (id, None)));
+        Owed { missing, heard }
     }
+
+    /// What a subscription did not hear of.
+    fn missing(&self, id: SubscriptionId) -> Missing {
+        let ours = Missing { from: self.from, cause: self.cause };
+        let before = match &self.owed {
+            None => None,
+            Some(owed) => owed.heard.get(&id).copied().unwrap_or(Some(owed.missing)),
+        };
+        // What this link says of the session is graver than what another did, or the same.
+        before.map_or(ours, |before| Missing { cause: ours.cause.or(before.cause), ..before })
+    }
+
+    /// It has to tell what an earlier process missed.
+    fn is_of_an_earlier_process(&self) -> bool {
+        self.from.is_none() || self.owed.as_ref().is_some_and(|owed| owed.missing.from.is_none())
+    }
+}
+
+/// What of that which is wanted is not granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Refused {
+    /// Something is not.
+    pub(crate) any: bool,
+    /// Something is not that had been.
+    pub(crate) granted_before: bool,
 }
 
 impl Gaps {
@@ -97,7 +134,7 @@ impl Gaps {
     }
 
     /// The link is open. `kept`: the session is one that outlives links.
-    pub(crate) fn opened(&mut self, session: SessionState, kept: bool) {
+    pub(crate) fn opened(&mut self, session: SessionState, kept: bool, wanted: &BTreeSet<SubscriptionId>) {
         let cause = match session {
             SessionState::Lost(_) if kept => Some(GapCause::SessionLost),
             SessionState::Lost(_) => Some(GapCause::SessionNotKept),
@@ -111,9 +148,12 @@ impl Gaps {
         };
         let untold = self.untold.take();
         let gravest = untold.as_ref().and_then(|untold| untold.gravest);
-        let owed = untold.map(|untold| untold.into_owed());
+        let mut owed = untold.map(|untold| untold.into_owed());
+        if let Some(owed) = &mut owed {
+            owed.heard.retain(|id, _| wanted.contains(id));
+        }
         let answered = BTreeSet::new();
-        let link = OnLink { from: self.heard, cause, answered, gravest, owed, all: false };
+        let link = OnLink { from: self.heard, cause, answered, gravest, owed, told: false, all: false };
         self.link = Some(Box::new(link));
     }
 
@@ -127,11 +167,8 @@ impl Gaps {
     ) -> Option<Gap> {
         let link = self.link.as_mut()?;
         let first_answer = link.answered.insert(id);
-        let (from, owed) = match &link.owed {
-            Some(owed) if !owed.heard.contains(&id) => (owed.from, owed.cause),
-            _ => (link.from, None),
-        };
-        let cause = link.cause.or(owed).or_else(|| qos0.then_some(GapCause::QosZero))?;
+        let Missing { from, cause } = link.missing(id);
+        let cause = cause.or_else(|| qos0.then_some(GapCause::QosZero))?;
         // What an earlier process asked for is not known; it asked for what this one asks for, most likely.
         if !first_answer || !(before || from.is_none()) {
             return None;
@@ -146,11 +183,18 @@ impl Gaps {
         Some(gap)
     }
 
-    /// Every subscription was answered: the gap of all of them, once.
-    pub(crate) fn all_answered(&mut self, now: SystemTime) -> Option<Gap> {
+    /// Every subscription was answered, though perhaps with a refusal: the gap of all of them, once. Who is refused has its
+    /// gap still to hear of, on this link or on another.
+    pub(crate) fn all_answered(&mut self, refused: Refused, now: SystemTime) -> Option<Gap> {
         let link = self.link.as_mut()?;
-        link.all = true;
+        link.told = true;
+        link.all = !(refused.granted_before || refused.any && link.is_of_an_earlier_process());
         Some(Gap { to: now, ..link.gravest.take()? })
+    }
+
+    /// Whether the gap of all was told on this link: what is granted from now on has one of its own.
+    pub(crate) fn is_told(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.told)
     }
 }
 
@@ -173,10 +217,21 @@ mod tests {
     /// A first link ended at 10 s; on the second the session is lost, and no SUBACK came yet.
     fn broken_off() -> Gaps {
         let mut gaps = Gaps::default();
-        gaps.opened(SessionState::New, true);
+        gaps.open(SessionState::New);
         gaps.closed(at(10));
-        gaps.opened(LOST, true);
+        gaps.open(LOST);
         gaps
+    }
+
+    impl Gaps {
+        /// A kept session, for both.
+        fn open(&mut self, session: SessionState) {
+            self.opened(session, true, &BTreeSet::from([A, B]));
+        }
+
+        fn all_granted(&mut self, now: SystemTime) -> Option<Gap> {
+            self.all_answered(Refused::default(), now)
+        }
     }
 
     fn gap(from: u64, to: u64, cause: GapCause) -> Option<Gap> {
@@ -188,12 +243,12 @@ mod tests {
         for (session, cause) in [(SessionState::Kept, GapCause::SessionLost), (LOST, GapCause::SessionLost)] {
             let mut gaps = broken_off();
             gaps.closed(at(21));
-            gaps.opened(session, true);
+            gaps.open(session);
             assert_eq!(gaps.granted(A, true, false, at(30)), gap(10, 30, cause));
-            assert_eq!(gaps.all_answered(at(31)), gap(10, 31, cause));
+            assert_eq!(gaps.all_granted(at(31)), gap(10, 31, cause));
             // And once.
             gaps.closed(at(40));
-            gaps.opened(SessionState::Kept, true);
+            gaps.open(SessionState::Kept);
             assert_eq!(gaps.granted(A, true, false, at(50)), None);
             assert_eq!(gaps.granted(B, true, true, at(50)), gap(40, 50, GapCause::QosZero));
         }
@@ -204,10 +259,10 @@ mod tests {
         let mut gaps = broken_off();
         for second in 21..25 {
             gaps.closed(at(second));
-            gaps.opened(SessionState::Kept, true);
+            gaps.open(SessionState::Kept);
         }
         assert_eq!(gaps.granted(A, true, true, at(30)), gap(10, 30, GapCause::SessionLost));
-        assert_eq!(gaps.all_answered(at(31)), gap(10, 31, GapCause::SessionLost));
+        assert_eq!(gaps.all_granted(at(31)), gap(10, 31, GapCause::SessionLost));
     }
 
     #[test]
@@ -215,10 +270,10 @@ mod tests {
         let mut gaps = broken_off();
         assert_eq!(gaps.granted(A, true, false, at(20)), gap(10, 20, GapCause::SessionLost));
         gaps.closed(at(21));
-        gaps.opened(SessionState::Kept, true);
+        gaps.open(SessionState::Kept);
         assert_eq!(gaps.granted(A, true, false, at(30)), None);
         assert_eq!(gaps.granted(B, true, false, at(30)), gap(10, 30, GapCause::SessionLost));
-        assert_eq!(gaps.all_answered(at(31)), gap(10, 31, GapCause::SessionLost));
+        assert_eq!(gaps.all_granted(at(31)), gap(10, 31, GapCause::SessionLost));
     }
 
     #[test]
@@ -226,18 +281,18 @@ mod tests {
         let mut gaps = broken_off();
         assert_eq!(gaps.granted(A, true, false, at(20)), gap(10, 20, GapCause::SessionLost));
         gaps.closed(at(21));
-        gaps.opened(SessionState::Kept, true);
+        gaps.open(SessionState::Kept);
         assert_eq!(gaps.granted(A, true, false, at(30)), None);
-        assert_eq!(gaps.all_answered(at(31)), gap(10, 31, GapCause::SessionLost));
+        assert_eq!(gaps.all_granted(at(31)), gap(10, 31, GapCause::SessionLost));
     }
 
     #[test]
     fn at_qos_0_both_outages_are_one_gap() {
         let mut gaps = Gaps::default();
-        gaps.opened(SessionState::New, true);
+        gaps.open(SessionState::New);
         for second in [10, 21] {
             gaps.closed(at(second));
-            gaps.opened(SessionState::Kept, true);
+            gaps.open(SessionState::Kept);
         }
         assert_eq!(gaps.granted(A, true, false, at(30)), None);
         assert_eq!(gaps.granted(B, true, true, at(30)), gap(10, 30, GapCause::QosZero));
@@ -246,10 +301,99 @@ mod tests {
     #[test]
     fn what_an_earlier_process_missed_is_told_though_its_link_breaks_off() {
         let mut gaps = Gaps::default();
-        gaps.opened(LOST, true);
+        gaps.open(LOST);
         gaps.closed(at(10));
-        gaps.opened(SessionState::Kept, true);
+        gaps.open(SessionState::Kept);
         let told = gaps.granted(A, false, false, at(20));
         assert_eq!(told, Some(Gap { from: None, to: at(20), cause: GapCause::SessionLost }));
+    }
+
+    /// The broker refuses what it had granted, and grants it again on a later link.
+    #[test]
+    fn who_was_refused_on_the_link_that_found_the_gap_hears_of_it_when_it_is_granted() {
+        let refused = Refused { any: true, granted_before: true };
+        let mut gaps = broken_off();
+        assert_eq!(gaps.granted(B, true, false, at(12)), gap(10, 12, GapCause::SessionLost));
+        assert_eq!(gaps.all_answered(refused, at(13)), gap(10, 13, GapCause::SessionLost));
+        for second in [20, 22] {
+            gaps.closed(at(second));
+            gaps.open(SessionState::Kept);
+            assert_eq!(gaps.granted(B, true, false, at(second + 1)), None, "heard of it");
+            assert_eq!(gaps.all_answered(refused, at(second + 1)), None);
+        }
+        gaps.closed(at(24));
+        gaps.open(SessionState::Kept);
+        assert_eq!(gaps.granted(B, true, false, at(25)), None);
+        assert_eq!(gaps.granted(A, true, false, at(30)), gap(10, 30, GapCause::SessionLost));
+        assert_eq!(gaps.all_granted(at(31)), gap(10, 31, GapCause::SessionLost));
+        gaps.closed(at(40));
+        gaps.open(SessionState::Kept);
+        assert_eq!(gaps.granted(A, true, false, at(50)), None, "once");
+    }
+
+    #[test]
+    fn what_is_granted_late_on_the_same_link_has_its_gap_told_then() {
+        let mut gaps = broken_off();
+        assert!(!gaps.is_told());
+        assert_eq!(gaps.all_answered(Refused { any: true, granted_before: true }, at(13)), None);
+        assert!(gaps.is_told());
+        assert_eq!(gaps.granted(A, true, false, at(20)), gap(10, 20, GapCause::SessionLost));
+        assert_eq!(gaps.all_granted(at(20)), gap(10, 20, GapCause::SessionLost));
+    }
+
+    #[test]
+    fn what_was_never_granted_misses_nothing_but_what_an_earlier_process_may_have() {
+        let refused = Refused { any: true, granted_before: false };
+        let mut gaps = broken_off();
+        assert_eq!(gaps.all_answered(refused, at(13)), None);
+        gaps.closed(at(20));
+        gaps.open(SessionState::Kept);
+        assert_eq!(gaps.granted(A, true, false, at(30)), None);
+        let mut gaps = Gaps::default();
+        gaps.open(LOST);
+        assert_eq!(gaps.all_answered(refused, at(13)), None);
+        gaps.closed(at(20));
+        gaps.open(SessionState::Kept);
+        let told = gaps.granted(A, false, false, at(30));
+        assert_eq!(told, Some(Gap { from: None, to: at(30), cause: GapCause::SessionLost }));
+    }
+
+    #[test]
+    fn who_heard_of_a_gap_hears_only_of_what_came_after_it_over_several_links() {
+        let heard_of_the_first = || {
+            let mut gaps = broken_off();
+            assert_eq!(gaps.granted(B, true, true, at(12)), gap(10, 12, GapCause::SessionLost));
+            gaps.closed(at(20));
+            gaps
+        };
+        for (session, qos0, told) in [
+            (SessionState::Kept, false, None),
+            (SessionState::Kept, true, gap(20, 30, GapCause::QosZero)),
+            (LOST, false, gap(20, 30, GapCause::SessionLost)),
+        ] {
+            let mut gaps = heard_of_the_first();
+            for second in [22, 24] {
+                gaps.open(session);
+                gaps.closed(at(second));
+            }
+            gaps.open(SessionState::Kept);
+            assert_eq!(gaps.granted(B, true, qos0, at(30)), told, "{session:?}");
+        }
+        // One that is gone is not remembered.
+        let mut gaps = heard_of_the_first();
+        gaps.opened(SessionState::Kept, true, &BTreeSet::from([A]));
+        assert!(gaps.link.unwrap().owed.unwrap().heard.is_empty());
+    }
+
+    #[test]
+    fn nobody_misses_what_came_before_anybody_wanted_anything() {
+        let mut gaps = Gaps::default();
+        gaps.open(SessionState::New);
+        gaps.closed(at(10));
+        gaps.opened(LOST, true, &BTreeSet::new());
+        assert_eq!(gaps.granted(A, false, false, at(15)), None, "asked for on this link");
+        gaps.closed(at(20));
+        gaps.open(SessionState::Kept);
+        assert_eq!(gaps.granted(A, true, true, at(30)), gap(20, 30, GapCause::QosZero));
     }
 }

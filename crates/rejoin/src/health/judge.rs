@@ -158,8 +158,9 @@ fn clock(seen: &Vitals) -> Judged {
 fn handlers(seen: &Vitals, _: &HealthRules) -> Judged {
     match seen.idle.first() {
         Some(stream) => {
+            let what = if stream.full { "the window is full" } else { "nothing more came since" };
             let detail = format!(
-                "the stream of `{}` took no message for {} while {} wait in it and the window is full: it holds up all others",
+                "the stream of `{}` took no message for {} while {} wait in it and {what}: it holds up all others",
                 stream.filters,
                 time(stream.idle),
                 stream.waiting

@@ -73,7 +73,7 @@ fn disk(error: StoreError) -> Vitals {
 }
 
 fn idle() -> IdleStream {
-    IdleStream { filters: "jobs/#".to_owned(), waiting: 64, idle: SECOND * 31 }
+    IdleStream { filters: "jobs/#".to_owned(), waiting: 64, idle: SECOND * 31, full: true }
 }
 
 fn found() -> crate::alerts::Finding {
@@ -153,6 +153,12 @@ fn rows() -> Vec<(Vitals, &'static str, HealthStatus, &'static str)> {
         (with(|v| v.taken_over = Some("taken".into())), "identity", Degraded, "taken"),
         (with(|v| v.clock = Some((-3600.0, SECOND))), "clock", Degraded, "back by 60 min"),
         (with(|v| v.idle = vec![idle()]), "handlers", Degraded, "`jobs/#` took no message for 31 s"),
+        (
+            with(|v| v.idle = vec![IdleStream { full: false, ..idle() }]),
+            "handlers",
+            Degraded,
+            "nothing more came since",
+        ),
     ]
 }
 

@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 
 use crate::alerts::{Alerts, PatternRules};
 
-pub(crate) use gap::Gaps;
 pub use gap::{Gap, GapCause};
+pub(crate) use gap::{Gaps, Refused};
 pub use probe::{Answer, Ready, livez, readyz};
 #[cfg(feature = "axum")]
 pub(crate) use probe::{livez_of, readyz_of};
@@ -168,6 +168,8 @@ pub struct HealthRules {
     /// that fires on a latency is degraded, too.
     pub slow: Duration,
     /// A stream that takes no message for so long while the window is full holds up all others, and is named. Default 30 s.
+    /// A broker may have a smaller window than we ask for: ten messages or more that wait while for as long none is taken
+    /// and none comes are a full one, too.
     pub stream_idle: Duration,
     /// The wall clock stepped when it moved further than this from the monotonic one. Default 2 s; above what an adjustment
     /// by NTP does.

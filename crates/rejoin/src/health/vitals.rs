@@ -61,6 +61,8 @@ struct Seen {
     taken_over: Option<(Instant, String)>,
     /// Of each stream: how many messages it was done with, and since when that has not changed.
     streams: BTreeMap<u64, (u64, Instant)>,
+    /// How many messages all streams got and were done with, and since when neither has changed.
+    moved: Option<(u64, u64, Instant)>,
     loopback: Option<(Instant, Loop)>,
     pings: Pings,
     since: BTreeMap<&'static str, (HealthStatus, Instant)>,
@@ -69,6 +71,19 @@ struct Seen {
 impl Notes {
     fn seen(&mut self) -> &mut Seen {
         self.seen.get_or_insert_default()
+    }
+}
+
+impl Seen {
+    /// For how long no stream got a message that wants an acknowledgement, nor was done with one.
+    fn stand_still(&mut self, streams: &[StreamFigures], now: Instant) -> Duration {
+        let done = streams.iter().map(|stream| stream.done).sum();
+        let came = streams.iter().map(|stream| stream.done + stream.waiting).sum();
+        let moved = self.moved.get_or_insert((done, came, now));
+        if (moved.0, moved.1) != (done, came) {
+            *moved = (done, came, now);
+        }
+        now.saturating_duration_since(moved.2)
     }
 }
 
@@ -153,7 +168,13 @@ pub(crate) struct IdleStream {
     pub(crate) filters: String,
     pub(crate) waiting: u64,
     pub(crate) idle: Duration,
+    /// The window we asked for is full. If not, the broker may have a smaller one of its own: nothing more came.
+    pub(crate) full: bool,
 }
+
+/// The smallest window towards a client that brokers are set up with: the broker may wait for us with so many messages
+/// unacknowledged, whatever we asked for. mosquitto's is 20.
+const SMALL_WINDOW: u64 = 10;
 
 /// What became of a message to ourselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,9 +330,13 @@ impl Shared {
     }
 
     fn is_full_of(&self, streams: &[StreamFigures]) -> bool {
+        self.waiting_in(streams) >= u64::from(self.receive_maximum)
+    }
+
+    /// Messages that wait in these streams, each counted once.
+    fn waiting_in(&self, streams: &[StreamFigures]) -> u64 {
         let waiting: u64 = streams.iter().map(|stream| stream.waiting).sum();
-        let once = waiting.saturating_sub(self.ward.waits_twice.load(Ordering::Relaxed));
-        once >= u64::from(self.receive_maximum)
+        waiting.saturating_sub(self.ward.waits_twice.load(Ordering::Relaxed))
     }
 
     /// When the last message came.
@@ -361,6 +386,8 @@ impl Shared {
         let seen = seen.get_or_insert_default();
         let mut idle = Vec::new();
         let full = self.is_full_of(&streams);
+        let stands_for = seen.stand_still(&streams, now);
+        let stands = self.waiting_in(&streams) >= SMALL_WINDOW && stands_for >= rules.stream_idle;
         seen.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
         for stream in streams {
             let known = seen.streams.entry(stream.id).or_insert((stream.done, now));
@@ -368,9 +395,10 @@ impl Shared {
                 *known = (stream.done, now);
             }
             let idle_for = now.saturating_duration_since(known.1);
-            let holds_up = full && stream.waiting > 0;
+            let holds_up = (full || stands) && stream.waiting > 0;
             if holds_up && idle_for >= rules.stream_idle {
-                idle.push(IdleStream { filters: stream.filters, waiting: stream.waiting, idle: idle_for });
+                let StreamFigures { filters, waiting, .. } = stream;
+                idle.push(IdleStream { filters, waiting, idle: idle_for, full });
             }
         }
         let fresh = |at: Instant| now.saturating_duration_since(at) <= rules.patterns.contest_memory;

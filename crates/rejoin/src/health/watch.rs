@@ -38,6 +38,9 @@ impl From<Duration> for HealthWatch {
 
 impl HealthWatch {
     /// When no message came for this long, the link is restarted, at most once per that time. A PINGRESP is not news.
+    ///
+    /// While the application has messages above QoS 0 that it is not done with, nothing is held against the link: the broker
+    /// may not be allowed to send more. The time begins anew when the last of them is acknowledged.
     pub const fn after(silence: Duration) -> Self {
         Self { silence: Some(silence), filters: Vec::new(), restarts: true, loopback: None, topic: None }
     }

@@ -100,8 +100,8 @@ pub struct MetricsSnapshot {
     /// lost), `parked`, `superseded`, `evicted`, `unreadable`, `stopped`, `not-sent-again` (it was sent once, and the broker
     /// takes less now), `other`.
     pub failed: ByName<u64>,
-    /// Messages given back by [`crate::PublishBuilder::enqueue`] because the queue was full or the client stopped. They
-    /// were never accepted.
+    /// Messages given back by [`crate::PublishBuilder::enqueue`] and [`crate::PublishBuilder::enqueue_when_room`] because the
+    /// queue was full, its store took nothing, or the client stopped. They were never accepted.
     pub not_accepted: u64,
     /// PUBLISH packets sent again.
     pub resent: u64,
@@ -120,7 +120,7 @@ pub struct MetricsSnapshot {
     pub queue_bytes: u64,
     /// How many they may take.
     pub queue_limit_bytes: u64,
-    /// A message of ordinary size has no room.
+    /// A message of ordinary size has no room; never so where the oldest make room.
     pub queue_full: bool,
     /// How long the oldest of them waits for its answer; of one that an earlier process accepted: since the start of this
     /// one. `None`: nothing waits.

@@ -311,7 +311,7 @@ pub(super) const DESCRIPTIONS: &[Description] = rows! {
         "Messages accepted and not delivered, by the reason", "What was lost, and why?",
         |s| counts("reason", &s.failed);
     "publish_not_accepted_total" Counter Some("messages"), [], NONE,
-        "Messages given back when they were handed over: the queue was full, or the client stopped",
+        "Messages given back when they were handed over: the queue was full, its store took nothing, or the client stopped",
         "Does the application hand over more than the queue takes?", |s| count(s.not_accepted);
     "publish_resent_total" Counter Some("messages"), [], NONE,
         "PUBLISH packets sent again", "How much of the work is done twice?", |s| count(s.resent);
@@ -332,7 +332,8 @@ pub(super) const DESCRIPTIONS: &[Description] = rows! {
     "queue_limit_bytes" Gauge Some("bytes"), [], NONE,
         "How many bytes the queue takes", "How full may it be?", |s| whole(s.queue_limit_bytes);
     "queue_full" Gauge None, [], NONE,
-        "1 while a message of ordinary size has no room", "Is it taking messages?", |s| flag(s.queue_full);
+        "1 while a message of ordinary size has no room; never where the oldest make room", "Is it taking messages?",
+        |s| flag(s.queue_full);
     "queue_oldest_age_seconds" Gauge Some("seconds"), [], NONE,
         "How long the oldest message waits for its answer; 0: nothing waits", "How late are we?",
         |s| number(s.queue_oldest_age.unwrap_or(Duration::ZERO).as_secs_f64());

@@ -2,7 +2,7 @@
 //! No timer adds delay, and under load groups widen by themselves. Only that a message is done may wait a moment for
 //! company: nobody waits for it, and a commit of its own would write as much as the acceptance did.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
@@ -80,6 +80,33 @@ struct State {
     rung: bool,
     closing: bool,
     closed: bool,
+    /// A commit is under way.
+    committing: bool,
+    /// Nobody waits any more: nothing is committed from now on.
+    given_up: bool,
+}
+
+/// What becomes of records that were handed over, after [`Keeper::give_up`].
+#[derive(Debug)]
+pub(crate) struct GivenUp {
+    committing: bool,
+    dropped: BTreeSet<PublishId>,
+}
+
+impl GivenUp {
+    /// Whether the acceptance of this message may get to the disk all the same, by a commit that is under way.
+    pub(crate) fn may_come(&self, id: PublishId) -> bool {
+        self.committing && !self.dropped.contains(&id)
+    }
+}
+
+impl Desk {
+    /// Whether a commit may begin; then it has.
+    fn may_commit(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.committing = !state.given_up;
+        state.committing
+    }
 }
 
 impl Keeper {
@@ -165,6 +192,18 @@ impl Keeper {
     pub(crate) fn close(&self) {
         lock(&self.desk.state).closing = true;
         self.desk.bell.notify_one();
+    }
+
+    /// Waits no longer: nothing is committed from here on but what a commit under way has already.
+    pub(crate) fn give_up(&self) -> GivenUp {
+        let mut state = lock(&self.desk.state);
+        state.given_up = true;
+        let dropped = state.jobs.drain(..).flat_map(|job| match job {
+            Job::Persist(_, records) => bodies(records),
+            Job::Load(_) => Vec::new(),
+        });
+        let dropped = dropped.map(|(id, _)| id).collect();
+        GivenUp { committing: state.committing, dropped }
     }
 
     /// Whether the store is closed.
@@ -329,8 +368,15 @@ impl Thread {
     fn commit(&mut self) {
         self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
+        if !self.desk.may_commit() {
+            self.group.clear();
+            self.ticket = None;
+            return;
+        }
         let began = Instant::now();
-        match self.store.commit(&self.group) {
+        let committed = self.store.commit(&self.group);
+        lock(&self.desk.state).committing = false;
+        match committed {
             Ok(()) => {
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.desk.syncs.record(took, 1);
@@ -361,7 +407,7 @@ impl Thread {
 
     /// Something was done: tells that trouble is over, unless records or bodies still wait for space.
     fn well(&mut self) -> Vec<Report> {
-        let is_over = self.ticket.is_none() && self.unread.is_empty();
+        let is_over = self.ticket.is_none() && self.unread.is_empty() && !self.failed;
         if is_over && std::mem::take(&mut self.troubled) { vec![Report::Well] } else { Vec::new() }
     }
 
@@ -374,7 +420,8 @@ impl Thread {
             return;
         }
         self.retry_at = None;
-        self.failed = true;
+        // What was troubled is over in another way: there is nothing to take back.
+        (self.failed, self.troubled) = (true, false);
         let records = std::mem::take(&mut self.group);
         self.report(vec![Report::Failed(error, bodies(records))]);
     }
@@ -576,6 +623,53 @@ mod tests {
         };
         let told = reports(Full { commits: 1, ..full() }, 4, both);
         assert_eq!(told, ["Trouble", "Persisted", "Well", "Loaded"], "well when nothing waits any more");
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_more_is_never_called_well() {
+        let (told, mut thread) = thread();
+        thread.trouble(StoreError::NoSpace { place: "here".into() });
+        thread.trouble(StoreError::Io { place: "here".into(), what: "fdatasync".into() });
+        assert!(thread.well().is_empty());
+        thread.load(Vec::new());
+        let names: Vec<_> = lock(&told.state).reports.iter().map(|report| format!("{report:?}")).collect();
+        assert!(names.len() == 3 && !names.iter().any(|name| name.starts_with("Well")), "{names:?}");
+    }
+
+    #[test]
+    fn what_the_thread_had_not_begun_to_write_when_nobody_waits_any_more_is_not_written() {
+        let (desk, mut thread) = thread();
+        thread.add(Ticket(1), &mut enqueued(1));
+        let keeper = Keeper { desk: Arc::clone(&desk) };
+        assert!(!keeper.give_up().may_come(PublishId(1)), "no commit is under way");
+        thread.commit();
+        assert!(thread.store.recover().unwrap().waiting.is_empty() && thread.group.is_empty());
+        assert!(lock(&desk.state).reports.is_empty());
+        lock(&desk.state).committing = true;
+        keeper.persist(Ticket(2), enqueued(2));
+        let given_up = keeper.give_up();
+        assert!(
+            given_up.may_come(PublishId(1)) && !given_up.may_come(PublishId(2)),
+            "what waited is dropped"
+        );
+    }
+
+    fn thread() -> (Arc<Desk>, Thread) {
+        let desk = Arc::new(Desk::default());
+        let thread = Thread {
+            desk: Arc::clone(&desk),
+            store: Box::new(MemoryStore::default()),
+            group: Vec::new(),
+            ticket: None,
+            unread: Vec::new(),
+            lag: LAG,
+            lags_until: None,
+            space_pause: SPACE_PAUSE,
+            retry_at: None,
+            troubled: false,
+            failed: false,
+        };
+        (desk, thread)
     }
 
     #[test]

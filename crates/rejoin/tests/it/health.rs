@@ -463,6 +463,62 @@ async fn a_stream_that_holds_up_the_window_is_named() {
     }
 }
 
+/// As mosquitto does, which has 20 unacknowledged whatever it is allowed.
+#[tokio::test]
+async fn a_stream_that_holds_up_a_smaller_window_of_the_broker_is_named_too() {
+    let listener = Listener::bind().await;
+    let mut rules = HealthRules::default();
+    rules.stream_idle = Duration::from_millis(100);
+    let client = listener.client().health(rules).start().unwrap();
+    let _stream = client.subscribe("jobs/#", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    let began = Instant::now();
+    for (count, named) in [(9, false), (20, true)] {
+        for n in client.metrics().handler_lag + 1..=count {
+            let id = u16::try_from(n).unwrap();
+            peer.send(Packet::Publish(message("jobs/1", "1", Qos::AtLeastOnce, id))).await;
+        }
+        while client.metrics().handler_lag < count {
+            assert!(began.elapsed() < LIMIT);
+            tokio::time::sleep(Duration::from_millis(5)).await; // waits: the messages are on their way
+        }
+        let until = Instant::now() + Duration::from_millis(if named { 5000 } else { 250 });
+        let mut found = status(&client, "handlers");
+        while found.0 == HealthStatus::Healthy && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await; // waits: idle is a matter of time
+            found = status(&client, "handlers");
+        }
+        assert_eq!(found.0 == HealthStatus::Degraded, named, "{found:?}");
+        assert_eq!(found.1.contains("nothing more came since"), named, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_dropped_unacknowledged_before_a_cut_does_not_wait_for_ever() {
+    let listener = Listener::bind().await;
+    let mut rules = HealthRules::default();
+    rules.stream_idle = Duration::from_millis(50);
+    let builder = listener.client().client_id("m").session(Session::kept_for(LIMIT));
+    let client = builder.receive_maximum(1).health(rules).start().unwrap();
+    let mut stream = client.subscribe("a", Qos::AtLeastOnce).manual_ack().declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    let mut sent = message("a", "1", Qos::AtLeastOnce, 1);
+    peer.send(Packet::Publish(sent.clone())).await;
+    drop(limited(stream.next()).await.unwrap());
+    peer.reset();
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    sent.dup = true;
+    peer.send(Packet::Publish(sent)).await;
+    limited(stream.next()).await.unwrap().ack();
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+    status(&client, "handlers");
+    tokio::time::sleep(Duration::from_millis(100)).await; // waits: idle is a matter of time
+    assert_eq!(status(&client, "handlers").0, HealthStatus::Healthy, "nothing waits");
+}
+
 #[tokio::test]
 async fn a_loopback_message_is_measured_and_one_that_does_not_come_back_restarts_the_link() {
     let listener = Listener::bind().await;

@@ -363,6 +363,10 @@ async fn the_queue_shows_how_full_it_is_and_what_it_gave_back() {
     let lines = ["publish_accepted_total 1: 2", "publish_not_accepted_total: 1"];
     assert_eq!(moved(&client, &before), lines);
     drop(held);
+    limited(client.shutdown().within(Duration::ZERO).into_future()).await;
+    let late = client.publish("topic", "payload").enqueue_when_room().await.unwrap_err();
+    assert_eq!(late.reason(), &NotAccepted::Stopped);
+    assert_eq!(client.metrics().not_accepted, 2, "whoever waits for room gets it back, too");
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ struct Inner {
     stalled: bool,
     error: Option<StoreError>,
     loads: usize,
+    /// Commits that began.
+    begun: usize,
 }
 
 impl Disk {
@@ -35,6 +37,12 @@ impl Disk {
 
     fn fail(&self, error: Option<StoreError>) {
         self.inner.0.lock().unwrap().error = error;
+    }
+
+    async fn has_begun(&self, commits: usize) {
+        while self.inner.0.lock().unwrap().begun < commits {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn no_space() -> StoreError {
@@ -53,6 +61,7 @@ impl Store for Disk {
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let (inner, bell) = &*self.inner;
+        inner.lock().unwrap().begun += 1;
         let mut inner = bell.wait_while(inner.lock().unwrap(), |inner| inner.stalled).unwrap();
         match &inner.error {
             Some(error) => Err(error.clone()),
@@ -304,6 +313,74 @@ async fn a_broken_disk_stops_acceptance_and_not_the_link() {
     limited(unstored).await.unwrap();
 }
 
+/// The driver hears of the broken disk between two looks at what was accepted.
+#[tokio::test]
+async fn what_was_accepted_before_a_broken_disk_was_known_is_called_in_memory_too() {
+    for policy in [WhenStoreFails::Refuse, WhenStoreFails::GoOnInMemory] {
+        let (listener, disk) = (Listener::bind().await, Disk::default());
+        let queue = Queue::in_store(disk.clone()).when_store_fails(policy);
+        let client = listener.client().client_id("q").queue(queue).start().unwrap();
+        disk.stall(true);
+        disk.fail(Some(Disk::broken()));
+        client.publish("a", "first").qos(Qos::AtLeastOnce).enqueue().unwrap();
+        disk.has_begun(1).await;
+        disk.stall(false);
+        // More than the driver takes at once, and it does not run before all of them are accepted.
+        let accepted: Vec<_> = (0..10_000)
+            .map(|n| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue().unwrap())
+            .collect();
+        for delivery in accepted {
+            assert_eq!(limited(delivery.stored()).await.unwrap(), Stored::InMemory);
+        }
+    }
+}
+
+/// In virtual time: a shutdown waits for a disk for 10 s.
+#[tokio::test(start_paused = true)]
+async fn what_a_stalled_disk_may_still_write_is_not_called_never_sent() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).start().unwrap();
+    disk.stall(true);
+    let writing = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    disk.has_begun(1).await;
+    let waiting = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let shutdown = client.shutdown().within(Duration::from_millis(100)).into_future();
+    let report = tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
+    assert_eq!((report.lost, report.maybe_delivered, report.still_queued), (2, 1, 0));
+    assert!(matches!(writing.acked().await, Err(PublishError::Stopped { maybe_delivered: true })));
+    assert!(matches!(waiting.acked().await, Err(PublishError::Stopped { maybe_delivered: false })));
+    disk.stall(false);
+    // The thread of the store has the other one.
+    while Arc::strong_count(&disk.inner) > 1 {
+        tokio::task::yield_now().await;
+    }
+    let next = disk.clone().recover().unwrap();
+    let kept: Vec<_> = next.waiting.iter().map(|waits| waits.id).collect();
+    assert_eq!(kept, [writing.id()], "what was called never sent is not sent by the next start");
+}
+
+#[tokio::test]
+async fn that_it_stopped_is_the_last_that_is_told() {
+    for stored in [false, true] {
+        let (listener, disk) = (Listener::bind().await, Disk::default());
+        let queue = if stored { Queue::in_store(disk.clone()) } else { Queue::in_memory() };
+        let client = listener.client().client_id("q").queue(queue.max_messages(2)).start().unwrap();
+        let mut events = client.events().with_deliveries();
+        for _ in 0..2 {
+            client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+        }
+        client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap_err();
+        limited(client.shutdown().within(Duration::from_millis(50)).into_future()).await;
+        let mut told = Vec::new();
+        while let Some(event) = limited(events.next()).await {
+            told.push(event.name());
+        }
+        assert_eq!(told.iter().filter(|name| **name == "failed").count(), 2, "{told:?}");
+        assert!(told.contains(&"queue-ok"), "{told:?}");
+        assert_eq!(told.iter().position(|name| *name == "stopped"), Some(told.len() - 1), "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_disk_may_be_told_to_go_on_in_memory_and_says_so() {
     let (listener, disk) = (Listener::bind().await, Disk::default());
@@ -364,6 +441,7 @@ async fn the_oldest_message_makes_room_where_that_is_the_policy() {
         (0..5).map(|n| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue()).collect();
     let accepted = all.iter().filter(|accepted| accepted.is_ok()).count();
     assert!(accepted >= 4, "up to twice the limit is taken before the driver makes room");
+    assert!(!client.metrics().queue_full && !client.state().queue_full, "it takes every message");
     for delivery in all[..accepted - 2].iter().flatten() {
         assert!(matches!(limited(delivery.acked()).await, Err(PublishError::Evicted)));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin::{Qos, ReasonCode, Session, SubscribeError};
+use rejoin::{Qos, ReasonCode, Session, SubscribeError, VersionPolicy};
 use rejoin_core::codec::packet::{Packet, SubAck};
 
 use crate::peer::{LIMIT, Listener, limited, message};
@@ -89,6 +89,37 @@ async fn what_nobody_came_for_yet_is_held_once_however_many_links_it_comes_on() 
     peer.send(Packet::Publish(message("old", "2", Qos::AtLeastOnce, 2))).await;
     assert_eq!(limited(rest.next()).await.unwrap().text().unwrap(), "2", "one copy");
     assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
+/// As `queue drain` and `pub --queue` are set up: what comes in is for the application whose session it is.
+#[tokio::test]
+async fn what_is_left_to_another_process_does_not_keep_ours_from_being_acknowledged() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let listener = Listener::bind_311().await;
+        let builder = listener.client().version(VersionPolicy::Only311).client_id("k");
+        let builder = builder.session(Session::kept_for(LIMIT)).unrouted_after(Duration::MAX);
+        let client = builder.start().unwrap();
+        let mut peer = listener.open(false).await;
+        let sent = limited(client.publish("out", "x").qos(Qos::AtLeastOnce).enqueue().unwrap());
+        let broker = async {
+            let publish = peer.publish().await;
+            // More than may be unanswered at 3.1.1 before reading stops, and then our acknowledgement.
+            for n in 1..=200 {
+                peer.send(Packet::Publish(message("in", "1", qos, n))).await;
+            }
+            peer.ack(&publish).await;
+        };
+        let (sent, ()) = tokio::join!(sent, broker);
+        assert!(sent.is_ok(), "{sent:?}");
+        peer.nothing_for(A_WHILE).await;
+        assert_eq!(client.stats().unrouted, 0, "nothing is acknowledged");
+        let mut rest = client.unrouted().unwrap();
+        let mut kept = 0;
+        while tokio::time::timeout(A_WHILE, rest.next()).await.is_ok() {
+            kept += 1;
+        }
+        assert_eq!(kept, 64, "the others are the broker's");
+    }
 }
 
 #[tokio::test]

@@ -309,3 +309,98 @@ fn what_was_too_large_takes_an_identifier_over_on_the_store_as_well() {
     let taken = Record::Taken { id: first.id.unwrap() };
     assert!(b.records.contains(&taken), "it waits on the store for the application: {:?}", b.records);
 }
+
+fn old_with_window(window: u16) -> Bench {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.link.receive_maximum = window;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b
+}
+
+fn leave(b: &mut Bench, message: &Message, forget: bool) -> bool {
+    let forgotten = b.engine.leave(message.id.unwrap(), forget, b.now());
+    b.drain();
+    forgotten
+}
+
+#[test]
+fn at_3_1_1_what_nobody_is_there_for_does_not_keep_us_from_reading() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let answer = if qos == Qos::AtLeastOnce { "PUBACK" } else { "PUBREC" };
+        let mut b = old_with_window(2);
+        for n in 1..=3 {
+            b.deliver(qos, n, false, "m");
+        }
+        let messages = b.messages();
+        assert!(!b.engine.wants_read());
+        assert!(!leave(&mut b, &messages[0], false) && !leave(&mut b, &messages[1], false));
+        assert!(b.engine.wants_read());
+        // Taken before anything behind it, it is answered all the same.
+        b.ack(messages[0].id.unwrap());
+        assert_eq!(b.words(), [format!("{answer} 1")]);
+        b.ack(messages[2].id.unwrap());
+        assert_eq!(b.words(), [format!("{answer} 3")], "it does not wait for what is left"); // [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+        b.ack(messages[1].id.unwrap());
+        assert!(b.words().is_empty(), "an answer to it would come after one to what came later");
+        assert_eq!(b.engine.held().answers_owed, 0);
+        b.lose();
+        b.connect(true);
+        b.deliver(qos, 2, true, "m");
+        if qos == Qos::AtLeastOnce {
+            b.ack(b.events.iter().rev().find_map(name).unwrap());
+        }
+        assert_eq!(b.words(), [format!("{answer} 2")], "the next link brings it again");
+    }
+}
+
+fn name(event: &Event) -> Option<MessageId> {
+    if let Event::Message(message) = event { message.id } else { None }
+}
+
+#[test]
+fn a_copy_of_a_qos_2_message_that_nobody_took_yet_keeps_nobody_waiting_either() {
+    let mut b = old_with_window(2);
+    b.deliver(Qos::ExactlyOnce, 1, false, "m");
+    let message = b.messages().remove(0);
+    leave(&mut b, &message, false);
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 1, true, "m");
+    b.deliver(Qos::ExactlyOnce, 2, false, "other");
+    assert!(b.engine.wants_read());
+    let other = b.messages();
+    assert_eq!(other.len(), 1, "a copy is not handed over");
+    b.ack(other[0].id.unwrap());
+    assert_eq!(b.words(), ["PUBREC 2"]);
+}
+
+#[test]
+fn what_nobody_keeps_is_new_when_it_comes_again() {
+    for durable in [false, true] {
+        for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            let mut config = kept();
+            config.session.durable = durable;
+            config.link.receive_maximum = 1;
+            config.link.receive_overrun = 1;
+            let mut b = Bench::new(config.clone());
+            b.connect(false);
+            // With a store the first of QoS 2 is answered at once: the broker may have forgotten it.
+            b.deliver(qos, 1, false, "first");
+            b.deliver(qos, 2, false, "m");
+            let messages = b.messages();
+            let safe = durable && qos == Qos::ExactlyOnce;
+            assert_eq!(leave(&mut b, &messages[0], true), !safe);
+            assert!(leave(&mut b, &messages[1], true));
+            assert_eq!(b.words().len(), usize::from(safe));
+            assert_eq!(b.engine.held().untaken, usize::from(safe));
+            let kept = Recovered::replay(b.records.clone()).held;
+            assert_eq!(kept.len(), usize::from(safe), "on the store: {kept:?}");
+            b.lose();
+            b.connect(true);
+            b.deliver(qos, 2, true, "m");
+            assert_eq!(b.messages().len(), 1, "durable: {durable}, {qos:?}");
+        }
+    }
+}

@@ -428,3 +428,33 @@ fn pings_that_are_off_stay_off() {
     let words = b.words();
     assert!(words.is_empty(), "{words:?}");
 }
+
+/// The broker stops at its window; that is no sign that it is dead.
+#[test]
+fn the_health_watch_waits_while_the_application_has_messages_it_did_not_take() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        for tells in [false, true] {
+            let mut config = config();
+            config.link.health_watch = Some(secs(60));
+            config.link.health_watch_only_tells = tells;
+            let mut b = Bench::new(config);
+            b.connect(false);
+            b.pass(Duration::from_millis(10));
+            for n in 1..=64 {
+                b.deliver(qos, n, false, "m");
+            }
+            let messages = b.messages();
+            b.live(300);
+            assert_eq!(b.closed, 0, "it is up to us");
+            assert!(!b.events.iter().any(|event| matches!(event, Event::Silent { .. })));
+            for message in messages {
+                b.ack(message.id.unwrap());
+            }
+            b.live(59);
+            assert_eq!(b.closed, 0, "counted from when the broker may send again");
+            b.live(2);
+            let told = b.events.iter().any(|event| matches!(event, Event::Silent { .. }));
+            assert_eq!((b.closed == 1, told), (!tells, tells));
+        }
+    }
+}

@@ -63,7 +63,8 @@ impl Place {
                 "there is no queue in it; check the name, or begin one with `rejoin pub --queue`",
             ));
         }
-        let ours = our_user(folder).map_err(|error| cannot(folder, &error))?;
+        let process = our_user(folder).map_err(|error| cannot(folder, &error))?;
+        let ours = our_owner(&found, process, || owner_of_a_new_file(folder));
         let is_ours = belongs_to(&found, ours);
         let theirs = || refuse("it belongs to another user; run as that user, or use a folder of your own");
         if !is_ours && !folder.join(LOCK).exists() {
@@ -351,19 +352,33 @@ fn is_writable_by_others(found: &fs::Metadata) -> bool {
 #[cfg(unix)]
 fn our_user(folder: &Path) -> io::Result<u32> {
     use std::os::unix::fs::MetadataExt;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
     if cfg!(any(target_os = "linux", target_os = "android"))
         && let Ok(process) = fs::metadata("/proc/self")
     {
         return Ok(process.uid());
     }
+    owner_of_a_new_file(folder)
+}
+
+/// Who owns what this process makes in the folder.
+#[cfg(unix)]
+fn owner_of_a_new_file(folder: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let probe = folder.join(format!("queue.owner.{}.{number}", std::process::id()));
     let owner = fresh(&probe)?.metadata().map(|made| made.uid());
     fs::remove_file(&probe)?;
     owner
+}
+
+/// The owner of our files in a folder: the user of this process, unless the file system gives them another one. Of root an
+/// NFS server that squashes it makes nobody, and a mount with `uid=` has one owner for all files.
+fn our_owner(folder: &fs::Metadata, process: u32, of_a_new_file: impl FnOnce() -> io::Result<u32>) -> u32 {
+    if belongs_to(folder, process) { process } else { of_a_new_file().unwrap_or(process) }
 }
 
 #[cfg(unix)]
@@ -385,6 +400,11 @@ fn is_writable_by_others(_: &fs::Metadata) -> bool {
 
 #[cfg(not(unix))]
 fn our_user(_: &Path) -> io::Result<u32> {
+    Ok(0)
+}
+
+#[cfg(not(unix))]
+fn owner_of_a_new_file(_: &Path) -> io::Result<u32> {
     Ok(0)
 }
 
@@ -417,6 +437,21 @@ fn utc(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn where_files_get_another_owner_than_the_process_that_one_is_ours() {
+        use std::os::unix::fs::MetadataExt;
+
+        let folder = fs::metadata(std::env::temp_dir()).unwrap();
+        let (owner, other) = (folder.uid(), folder.uid() + 1);
+        let unasked = || -> io::Result<u32> { panic!("nothing is written where it is not needed") };
+        assert_eq!(our_owner(&folder, owner, unasked), owner);
+        assert_eq!(our_owner(&folder, other, || Ok(owner)), owner, "one owner for all files");
+        assert_eq!(our_owner(&folder, other, || Ok(other)), other, "it belongs to somebody else");
+        let no = || Err(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(our_owner(&folder, other, no), other, "we may not write there");
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {
