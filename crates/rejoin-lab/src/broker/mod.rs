@@ -293,6 +293,11 @@ impl Broker {
         connection.ending.take().map(Output::Close)
     }
 
+    /// How a connection is to be ended once its output is written; a reset does not wait for that.
+    pub(crate) fn ending_of(&self, id: ConnectionId) -> Option<Ending> {
+        self.connections.get(&id)?.ending
+    }
+
     /// The connections that have output since this was last asked.
     pub fn take_dirty(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.dirty)
