@@ -1,4 +1,5 @@
 //! Flights of a client that does what it must, over servers that do not: nothing is held against it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
