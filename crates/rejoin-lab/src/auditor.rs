@@ -111,7 +111,8 @@ impl Auditor {
         }
     }
 
-    /// The application was told that this message failed: it is not lost.
+    /// The application was told that this message failed: it is not lost. If the broker has it, or gets it after all, that
+    /// was a lie.
     pub fn told_failed(&self, number: u64) {
         self.book().excused.insert(number, Word::Failed);
     }
@@ -151,8 +152,9 @@ impl Auditor {
             out_of_order: book.out_of_order,
             invented: book.arrivals.keys().filter(|number| !book.published.contains(number)).count() as u64,
             false_acknowledgements: book.false_acknowledgements,
+            false_failures: book.falsely_failed().count() as u64,
             violations: 0,
-            reasons: book.reasons.clone(),
+            reasons: book.all_reasons(),
         }
     }
 
@@ -193,6 +195,19 @@ impl Book {
             .iter()
             .copied()
             .filter(|number| !self.arrivals.contains_key(number) && !self.excused.contains_key(number))
+    }
+
+    /// Messages that were said to have failed, and are at the broker.
+    fn falsely_failed(&self) -> impl Iterator<Item = u64> {
+        let told = self.excused.iter().filter(|(_, word)| **word == Word::Failed);
+        told.map(|(number, _)| *number).filter(|number| self.arrivals.contains_key(number))
+    }
+
+    /// What was listed, and the lies that are known only at the end.
+    fn all_reasons(&self) -> Vec<String> {
+        let lies = self.falsely_failed().take(LISTED);
+        let lies = lies.map(|number| format!("{number} was said to have failed, and the broker has it"));
+        self.reasons.iter().cloned().chain(lies).collect()
     }
 
     fn settle(&mut self, arrival: u64) {
@@ -275,6 +290,8 @@ pub struct Verdict {
     pub invented: u64,
     /// Called delivered before the broker had them.
     pub false_acknowledgements: u64,
+    /// Said to have failed, and at the broker.
+    pub false_failures: u64,
     /// Rules of the standard broken towards the broker, where [`Verdict::with_violations`] was asked.
     pub violations: u64,
     /// Why, in words: the first few of each kind.
@@ -297,6 +314,7 @@ impl Verdict {
             && self.out_of_order == 0
             && self.invented == 0
             && self.false_acknowledgements == 0
+            && self.false_failures == 0
             && self.violations == 0
     }
 }
@@ -323,6 +341,7 @@ impl fmt::Display for Verdict {
             ("out of order", self.out_of_order),
             ("invented", self.invented),
             ("falsely acknowledged", self.false_acknowledgements),
+            ("falsely said to have failed", self.false_failures),
             ("protocol violations", self.violations),
         ];
         for (what, n) in rest.into_iter().filter(|(_, n)| *n > 0) {

@@ -1,13 +1,16 @@
 //! Flights of users, replayed and judged: the rules of the simulation that need no broker's ledger to be seen broken.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod exchanges;
 
-use rejoin_core::codec::packet::{Packet, PacketId, Publish, Qos};
+use std::collections::BTreeSet;
+
+use rejoin_core::codec::packet::{Packet, PacketId};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
 use rejoin_core::flight::{Call, Replayed, Step, Unreadable, replay};
-use rejoin_core::{Engine, Event, Input, Now, Output, PublishId, ReasonCode, Timestamp, Version};
+use rejoin_core::{Engine, Event, Input, LinkState, Now, Output, PublishId, Stage, Timestamp, Version};
 
 use crate::sim::{Alarm, Marks, Watch};
+use exchanges::Exchanges;
 
 /// What was found in a flight.
 #[derive(Clone, Debug)]
@@ -62,22 +65,6 @@ pub fn judge(text: &str) -> Result<Judgement, Unreadable> {
     Ok(Judgement { replayed, broken, links, published: published.len() as u64, answered })
 }
 
-/// The exchanges of one session, as the wire shows them.
-#[derive(Debug, Default)]
-struct Exchanges {
-    /// Identifiers in use.
-    open: BTreeMap<PacketId, Exchange>,
-    /// Those that came to their end.
-    ended: BTreeSet<PacketId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Exchange {
-    qos: Qos,
-    /// PUBREL was sent.
-    released: bool,
-}
-
 #[derive(Debug, Default)]
 struct Court {
     watch: Watch,
@@ -97,7 +84,8 @@ struct Court {
 struct Wire {
     up: Decoder,
     down: Decoder,
-    clean_start: bool,
+    /// The broker was reached before CONNECT: by the first handshake of TLS or WebSocket.
+    reached: bool,
     window: usize,
     unanswered: BTreeSet<PacketId>,
 }
@@ -108,10 +96,20 @@ impl Wire {
         Self {
             up: Decoder::new(Version::V5, Sender::Client, limits),
             down: Decoder::new(Version::V5, Sender::Server, limits),
-            clean_start: false,
+            reached: false,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),
         }
+    }
+
+    /// A PUBLISH left; above QoS 0 it takes one of the window.
+    fn sent(&mut self, id: Option<PacketId>) -> Ruling {
+        self.unanswered.extend(id);
+        if self.unanswered.len() > self.window {
+            let (n, most) = (self.unanswered.len(), self.window);
+            return Err(Alarm::new("O9", format!("{n} messages in flight, the server allows {most}")));
+        }
+        Ok(())
     }
 }
 
@@ -125,8 +123,12 @@ impl Court {
                 self.published.insert(*id);
             }
             Step::In(Call::Nudge) => self.watch.nudged(),
+            Step::In(Call::Handle(Input::Reached(stage))) => self.reached(*stage, engine, at)?,
             Step::In(Call::Handle(Input::Received(bytes))) => self.received(bytes),
-            Step::Out(Output::Open { .. }) => self.wire = Some(Wire::new()),
+            Step::Out(Output::Open { .. }) => {
+                self.wire = Some(Wire::new());
+                self.exchanges.link_begins();
+            }
             Step::Out(Output::Transmit(bytes)) => self.transmitted(bytes, engine, at)?,
             Step::Out(Output::Event(event)) => self.event(event, engine, at)?,
             _ => {}
@@ -143,6 +145,7 @@ impl Court {
         self.watch.event(event, &engine.config().recovery, at, &mut self.marks)?;
         match event {
             Event::Opened { .. } => self.links += 1,
+            Event::Closed { .. } => self.exchanges.link_ends(),
             Event::Finished { id, .. } => {
                 if !self.finished.insert(*id) {
                     return Err(Alarm::new("O6", format!("message {} is answered for twice", id.0)));
@@ -160,8 +163,19 @@ impl Court {
         Ok(())
     }
 
+    /// Opening came to a stage. The first handshake costs the broker something, and is what the budget counts.
+    fn reached(&mut self, stage: Stage, engine: &Engine, at: u64) -> Ruling {
+        let opening = matches!(engine.status().link, LinkState::Connecting { .. });
+        let Some(wire) = self.wire.as_mut().filter(|_| opening) else { return Ok(()) };
+        if stage.is_handshake() && !std::mem::replace(&mut wire.reached, true) {
+            self.watch.connects(&engine.config().recovery, at)?;
+        }
+        Ok(())
+    }
+
     fn received(&mut self, bytes: &bytes::Bytes) {
         let Some(wire) = &mut self.wire else { return };
+        self.exchanges.input_begins();
         wire.down.push(bytes.clone());
         // What cannot be read is the peer's fault, and the client's to find out.
         while let Ok(Some(Decoded::Packet(packet))) = wire.down.next() {
@@ -180,11 +194,13 @@ impl Court {
                 }
                 Packet::PubComp(ack) => {
                     wire.unanswered.remove(&ack.packet_id);
-                    self.exchanges.end(ack.packet_id);
+                    self.exchanges.pubcomp(ack.packet_id);
                 }
-                Packet::PubRec(ack) if ack.reason.is_error() => {
-                    wire.unanswered.remove(&ack.packet_id);
-                    self.exchanges.end(ack.packet_id);
+                Packet::PubRec(ack) => {
+                    if ack.reason.is_error() {
+                        wire.unanswered.remove(&ack.packet_id);
+                    }
+                    self.exchanges.pubrec(ack.packet_id, ack.reason);
                 }
                 _ => {}
             }
@@ -201,14 +217,16 @@ impl Court {
                 Ok(None) => return Ok(()),
                 Ok(Some(Decoded::Packet(packet))) => match packet {
                     Packet::Connect(connect) => {
-                        wire.clean_start = connect.clean_start;
                         wire.down.set_version(connect.version);
-                        self.watch.connects(&engine.config().recovery, at)?;
+                        if !std::mem::replace(&mut wire.reached, true) {
+                            self.watch.connects(&engine.config().recovery, at)?;
+                        }
                     }
-                    Packet::Publish(publish) => self.exchanges.publish(&publish, wire)?,
-                    Packet::PubRel(ack) => {
-                        self.exchanges.pubrel(ack.packet_id);
+                    Packet::Publish(publish) => {
+                        self.exchanges.publish(&publish)?;
+                        wire.sent(publish.packet_id)?;
                     }
+                    Packet::PubRel(ack) => self.exchanges.pubrel(ack.packet_id),
                     _ => {}
                 },
                 other => return Err(Alarm::new("O8", format!("the client wrote {other:?}"))),
@@ -217,102 +235,17 @@ impl Court {
     }
 }
 
-impl Exchanges {
-    fn end(&mut self, id: PacketId) {
-        self.open.remove(&id);
-        self.ended.insert(id);
-    }
-
-    /// A server that makes QoS 1 of QoS 2 answers so; as a refusal of a QoS 2 message it means nothing, and ends nothing.
-    fn puback(&mut self, id: PacketId, reason: ReasonCode) {
-        let of_qos_2 = self.open.get(&id).is_some_and(|exchange| exchange.qos == Qos::ExactlyOnce);
-        if !(of_qos_2 && reason.is_error()) {
-            self.end(id);
-        }
-    }
-
-    fn pubrel(&mut self, id: PacketId) {
-        self.open.insert(id, Exchange { qos: Qos::ExactlyOnce, released: true });
-    }
-
-    fn publish(&mut self, publish: &Publish, wire: &mut Wire) -> Ruling {
-        let Some(id) = publish.packet_id else { return Ok(()) };
-        let before = self.open.insert(id, Exchange { qos: publish.qos, released: false });
-        if publish.qos == Qos::ExactlyOnce && before.is_some_and(|exchange| exchange.released) {
-            // [MQTT-4.3.3-6]
-            return Err(Alarm::new("O13", format!("PUBLISH {id} leaves again after its PUBREL")));
-        }
-        if publish.dup && before.is_none() && self.ended.contains(&id) {
-            return Err(Alarm::new("O11", format!("PUBLISH {id} has DUP, and its exchange had ended")));
-        }
-        if !publish.dup && before.is_some() {
-            // [MQTT-2.2.1-3]
-            return Err(Alarm::new("O8", format!("PUBLISH {id} is new under an identifier in use")));
-        }
-        self.ended.remove(&id);
-        wire.unanswered.insert(id);
-        if wire.unanswered.len() > wire.window {
-            let (n, most) = (wire.unanswered.len(), wire.window);
-            return Err(Alarm::new("O9", format!("{n} messages in flight, the server allows {most}")));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use rejoin_core::{Text, codec::packet::Publish};
-
     use super::*;
 
-    fn publish(id: u16, dup: bool, qos: Qos) -> Publish {
-        Publish {
-            dup,
-            qos,
-            retain: false,
-            topic: Text::from_static("a"),
-            packet_id: PacketId::new(id),
-            properties: None,
-            payload: bytes::Bytes::new(),
-        }
-    }
-
-    fn id(id: u16) -> PacketId {
-        PacketId::new(id).expect("not zero")
-    }
-
-    fn oracle(ruling: Ruling) -> &'static str {
-        ruling.expect_err("a rule is broken").oracle
-    }
-
     #[test]
-    fn each_rule_of_the_wire_is_seen_broken() {
-        let mut exchanges = Exchanges::default();
+    fn a_window_that_is_overrun_is_seen() {
         let mut wire = Wire { window: 2, ..Wire::new() };
-        exchanges.publish(&publish(1, false, Qos::AtLeastOnce), &mut wire).expect("new");
-        exchanges.publish(&publish(1, true, Qos::AtLeastOnce), &mut wire).expect("again, as it must be");
-        assert_eq!(oracle(exchanges.publish(&publish(1, false, Qos::AtLeastOnce), &mut wire)), "O8");
-        exchanges.end(id(1));
-        wire.unanswered.clear();
-        assert_eq!(oracle(exchanges.publish(&publish(1, true, Qos::AtLeastOnce), &mut wire)), "O11");
-        exchanges.publish(&publish(2, false, Qos::ExactlyOnce), &mut wire).expect("new");
-        exchanges.pubrel(id(2));
-        assert_eq!(oracle(exchanges.publish(&publish(2, true, Qos::ExactlyOnce), &mut wire)), "O13");
-        exchanges.publish(&publish(3, false, Qos::AtLeastOnce), &mut wire).expect("the second");
-        assert_eq!(oracle(exchanges.publish(&publish(4, false, Qos::AtLeastOnce), &mut wire)), "O9");
-    }
-    #[test]
-    fn a_puback_that_refuses_a_qos_2_message_ends_nothing() {
-        let mut exchanges = Exchanges::default();
-        let mut wire = Wire::new();
-        let refusal = ReasonCode::TOPIC_NAME_INVALID;
-        exchanges.publish(&publish(3, false, Qos::ExactlyOnce), &mut wire).expect("new");
-        exchanges.puback(id(3), refusal);
-        exchanges.publish(&publish(3, true, Qos::ExactlyOnce), &mut wire).expect("it has no answer yet");
-        exchanges.puback(id(3), ReasonCode::SUCCESS);
-        assert_eq!(oracle(exchanges.publish(&publish(3, true, Qos::ExactlyOnce), &mut wire)), "O11");
-        exchanges.publish(&publish(4, false, Qos::AtLeastOnce), &mut wire).expect("new");
-        exchanges.puback(id(4), refusal);
-        assert_eq!(oracle(exchanges.publish(&publish(4, true, Qos::AtLeastOnce), &mut wire)), "O11");
+        for id in [1, 2, 1] {
+            wire.sent(PacketId::new(id)).expect("two at a time");
+        }
+        wire.sent(None).expect("QoS 0 takes none of it");
+        assert_eq!(wire.sent(PacketId::new(3)).expect_err("a third").oracle, "O9");
     }
 }

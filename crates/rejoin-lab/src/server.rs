@@ -21,8 +21,10 @@ use crate::wire::Ending;
 const READ_SIZE: usize = 64 * 1024;
 /// How long an orderly close waits for the client's end of the stream, in place of a reset.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long what was written before an orderly end may take to be taken. A peer that does not read ends it by a reset.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// How long [`BrokerServer::kill`] waits for its connections to be gone.
-const KILL_LIMIT: Duration = Duration::from_secs(2);
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// The timer looks at least this often.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -137,8 +139,9 @@ impl BrokerServer {
         self.shared.lock().accepts.clone()
     }
 
-    /// The process dies: nobody listens any more, and every connection ends, with a reset (kill -9 with data
-    /// under way) or FIN. Wills are not sent. Returns when the port refuses and the connections are gone.
+    /// The process dies, paused or not: nobody listens any more, and every connection ends, with a reset (kill -9 with
+    /// data under way) or FIN. Wills are not sent. Returns when the port refuses and the connections are gone; those whose
+    /// peer does not read end by a reset, after a second where FIN was asked for.
     pub async fn kill(&self, ending: Ending) {
         let mut port = self.port.lock().await;
         let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -151,6 +154,8 @@ impl BrokerServer {
         }
         self.shared.up.send_replace(false);
         self.with(|broker| broker.stop(ending));
+        // What is stopped dies as well.
+        self.shared.run.send_if_modified(|run| std::mem::replace(run, Run::Going) == Run::Paused);
         let mut live = self.shared.live.subscribe();
         let _ = tokio::time::timeout(KILL_LIMIT, live.wait_for(|n| *n == 0)).await;
     }
@@ -306,6 +311,7 @@ async fn converse(shared: &Shared, stream: &TcpStream, id: ConnectionId, waker: 
     let mut run = shared.run.subscribe();
     let mut incoming = BytesMut::new();
     let mut outgoing = Bytes::new();
+    let mut flushed_by = None;
     loop {
         match run.wait_for(|run| *run != Run::Paused).await.map(|run| *run) {
             Ok(Run::Going | Run::Paused) => {}
@@ -325,11 +331,29 @@ async fn converse(shared: &Shared, stream: &TcpStream, id: ConnectionId, waker: 
                 Err(_) => return None,
             }
         }
+        // What is not taken does not put off the end.
+        match shared.lock().broker.ending_of(id) {
+            Some(Ending::Rst) => return Some(Ending::Rst),
+            Some(Ending::Fin) => {
+                let until = *flushed_by.get_or_insert_with(|| Instant::now() + FLUSH_LIMIT);
+                if Instant::now() >= until {
+                    return Some(Ending::Rst);
+                }
+            }
+            None => {}
+        }
+        let late = async {
+            match flushed_by {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let interest =
             if outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
         let readable = tokio::select! {
             ready = stream.ready(interest) => ready.ok()?.is_readable(),
             () = waker.notified() => false,
+            () = late => false,
             _ = run.changed() => false,
         };
         if !readable {

@@ -47,6 +47,13 @@ pub(crate) struct Survivors {
 }
 
 impl Survivors {
+    /// What became of those that were stored. More may have reached the disk after they were counted, and come as well.
+    fn of(auditor: &Auditor, stored: u64) -> Self {
+        let verdict = auditor.verdict();
+        let copies = verdict.duplicates_explained + verdict.duplicates_unexplained;
+        Self { stored, delivered: stored.saturating_sub(verdict.lost.len() as u64), copies }
+    }
+
     /// Whether nothing was lost, and at QoS 2 nothing came twice.
     pub(crate) fn all_there(self, qos: Qos) -> bool {
         self.delivered == self.stored && (qos != Qos::ExactlyOnce || self.copies == 0)
@@ -114,10 +121,7 @@ impl Killed {
 
     /// What became of its messages, if it was killed.
     pub(crate) fn survivors(&self) -> Option<Survivors> {
-        let verdict = self.auditor.verdict();
-        let copies = verdict.duplicates_explained + verdict.duplicates_unexplained;
-        let stored = self.stored?;
-        Some(Survivors { stored, delivered: self.auditor.delivered(), copies })
+        Some(Survivors::of(&self.auditor, self.stored?))
     }
 
     /// `rejoin pub`, as anybody would start it, with the times of the show.
@@ -161,5 +165,36 @@ fn stored_in(folder: &Path) -> Option<u64> {
     match visitor.ask(&Request::Stats).ok()? {
         Answer::Stats(stats) => Some(stats.waiting),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_core::Timestamp;
+    use rejoin_lab::Broker;
+
+    use super::*;
+
+    #[test]
+    fn what_was_stored_after_the_count_is_no_loss() {
+        let auditor = Auditor::new("k");
+        let mut broker = Broker::default();
+        broker.add_ledger(auditor.ledger());
+        let id = broker.opened(Timestamp::ZERO);
+        let mut says =
+            |bytes: &'static [u8]| broker.received(id, bytes::Bytes::from_static(bytes), Timestamp::ZERO);
+        says(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'c']);
+        // Two of three were counted when the process was killed; the third was under way to the disk.
+        auditor.published(1);
+        auditor.published(2);
+        says(b"\x30\x06\x00\x01tk:1");
+        says(b"\x30\x06\x00\x01tk:3");
+        let one_is_lost = Survivors { stored: 2, delivered: 1, copies: 0 };
+        assert_eq!(Survivors::of(&auditor, 2), one_is_lost);
+        assert!(!one_is_lost.all_there(Qos::AtLeastOnce));
+        says(b"\x30\x06\x00\x01tk:2");
+        let survivors = Survivors::of(&auditor, 2);
+        assert_eq!(survivors, Survivors { stored: 2, delivered: 2, copies: 0 });
+        assert!(survivors.all_there(Qos::ExactlyOnce));
     }
 }

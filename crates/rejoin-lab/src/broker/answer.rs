@@ -56,6 +56,8 @@ impl Broker {
             && let Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) = packet
             && let Some(exchange) = session.inbound.get_mut(&ack.packet_id)
         {
+            exchange.unheard = false;
+            connection.answers.push(ack.packet_id);
             exchange.stage = match packet {
                 Packet::PubRec(Ack { reason, .. }) if !reason.is_error() => {
                     connection.pubrels_owed.push_back(ack.packet_id);
@@ -77,6 +79,18 @@ impl Broker {
             && !self.manners.path_loses_packets
         {
             self.write_ledger(|| LedgerEntry::Settled { arrival });
+        }
+    }
+
+    /// The acknowledgements that were made and never left the broker: the client cannot have seen them.
+    pub(super) fn lose_answers(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let answers = std::mem::take(&mut connection.answers);
+        let Some(session) = self.sessions.get_mut(&connection.client) else { return };
+        for packet_id in answers {
+            if let Some(exchange) = session.inbound.get_mut(&packet_id) {
+                exchange.unheard = true;
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use rejoin_core::codec::packet::{
 };
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
-use rejoin_core::topic::TopicName;
 
 use super::connection::Phase;
 use super::session::{Memory, Message, Session};
@@ -88,10 +87,6 @@ impl Broker {
             }
         }
         let will = connect.will.as_ref()?;
-        if TopicName::try_from(will.topic.clone()).is_err() {
-            let detail = format!("will topic `{}` is no topic name", will.topic);
-            return Some((ReasonCode::TOPIC_NAME_INVALID, Some(Fault::noted("MQTT-3.3.2-2", detail))));
-        }
         // The client cannot have known the limits: no fault of its.
         if v5 && will.qos > self.manners.maximum_qos {
             return Some((ReasonCode::QOS_NOT_SUPPORTED, None));
@@ -139,7 +134,7 @@ impl Broker {
             && let Some((_, will)) = old.will.take()
         {
             // The session ends, so its will is due [MQTT-3.1.2-8].
-            self.route(will);
+            self.publish_will(will);
         }
         let present = self.sessions.contains_key(&client);
         Welcome { client, assigned, expiry, keep_alive, present }
@@ -154,7 +149,6 @@ impl Broker {
 
     /// Ties the connection to its session.
     fn take_over(&mut self, id: ConnectionId, connect: &Connect, welcome: &Welcome) {
-        let now = self.now;
         if !welcome.present {
             self.last_session += 1;
             let number = self.last_session;
@@ -172,7 +166,7 @@ impl Broker {
         connection.client = welcome.client.clone();
         connection.keep_alive = Duration::from_secs(u64::from(welcome.keep_alive));
         connection.expiry_was_zero = connect.properties.session_expiry.unwrap_or(0) == 0;
-        connection.will = connect.will.as_ref().map(|will| will_message(will, &welcome.client, now));
+        connection.will = connect.will.as_ref().map(|will| will_message(will, &welcome.client));
         if connect.version == Version::V5 {
             let wishes = &connect.properties;
             connection.window_in = self.manners.receive_maximum.unwrap_or(u16::MAX);
@@ -271,9 +265,8 @@ impl Broker {
     }
 }
 
-fn will_message(will: &Will, client: &Text, now: rejoin_core::time::Timestamp) -> (Message, Duration) {
+fn will_message(will: &Will, client: &Text) -> (Message, Duration) {
     let properties = &will.properties;
-    let lifetime = properties.message_expiry.map(|s| Duration::from_secs(u64::from(s)));
     let delay = Duration::from_secs(u64::from(will.delay.unwrap_or(0)));
     let message = Message {
         topic: will.topic.clone(),
@@ -281,7 +274,8 @@ fn will_message(will: &Will, client: &Text, now: rejoin_core::time::Timestamp) -
         qos: will.qos,
         retain: will.retain,
         properties: (!properties.is_empty()).then(|| Box::new(properties.clone())),
-        expires_at: lifetime.map(|d| now + delay + d),
+        // It begins to count when the message is published.
+        expires_at: None,
         from: client.clone(),
     };
     (message, delay)

@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) output: BytesMut,
     pub(super) ending: Option<Ending>,
     pub(super) held: VecDeque<Held>,
+    /// What the acknowledgements in `output` answer.
+    pub(super) answers: Vec<PacketId>,
     pub(super) is_dirty: bool,
 
     /// Receive Maximum in force for what the client sends.
@@ -107,6 +109,7 @@ impl Connection {
             output: BytesMut::new(),
             ending: None,
             held: VecDeque::new(),
+            answers: Vec::new(),
             is_dirty: false,
             window_in: u16::MAX,
             alias_maximum_in: 0,
@@ -130,6 +133,11 @@ impl Connection {
         self.version == Version::V5
     }
 
+    /// Whether CONNACK told the client what it may send: at 3.1.1 it says nothing of the kind.
+    pub(super) fn knows_limits(&self) -> bool {
+        self.acknowledged && self.is_v5()
+    }
+
     /// An acknowledgement as the version can say it: 3.1.1 has no codes.
     pub(super) fn ack(&self, packet_id: PacketId, reason: ReasonCode) -> Ack {
         Ack::new(packet_id, if self.is_v5() { reason } else { ReasonCode::SUCCESS })
@@ -149,19 +157,20 @@ impl Connection {
         fits
     }
 
-    /// Puts a topic alias in place of the topic where the client allows one.
-    pub(super) fn alias(&mut self, publish: &mut Publish) {
+    /// Puts a topic alias in place of the topic where the client allows one. Gives a new one, to be remembered once the
+    /// packet is written: of one that is dropped the client never hears.
+    pub(super) fn alias(&self, publish: &mut Publish) -> Option<(Text, u16)> {
         let known = self.aliases_out.get(&publish.topic).copied();
         let next = u16::try_from(self.aliases_out.len() + 1).unwrap_or(u16::MAX);
         if known.is_none() && next > self.alias_maximum_out {
-            return;
+            return None;
         }
         publish.properties.get_or_insert_default().topic_alias = PacketId::new(known.unwrap_or(next));
         if known.is_some() {
             publish.topic = Text::default();
-        } else {
-            self.aliases_out.insert(publish.topic.clone(), next);
+            return None;
         }
+        Some((publish.topic.clone(), next))
     }
 
     /// The moment this connection wants to be looked at, if nothing comes.

@@ -63,6 +63,7 @@ impl Broker {
         }
         if ending == Ending::Rst {
             connection.output.clear();
+            self.lose_answers(id);
         }
         self.mark_dirty(id);
         self.end(id, true);
@@ -102,6 +103,10 @@ impl Broker {
     pub fn stop(&mut self, ending: Ending) {
         for connection in self.connections.values_mut() {
             connection.will = None;
+        }
+        // One that waits for its delay has nobody left to wait for it either.
+        for session in self.sessions.values_mut() {
+            session.will = None;
         }
         self.cut_all(ending);
     }

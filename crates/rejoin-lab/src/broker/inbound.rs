@@ -11,7 +11,6 @@ use std::time::Duration;
 use rejoin_core::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
-use rejoin_core::topic::TopicName;
 
 use super::connection::Connection;
 use super::ledger::Accepted;
@@ -78,17 +77,6 @@ impl Broker {
 
     fn check_publish(&self, id: ConnectionId, publish: &Publish) -> Result<(), Fault> {
         let v5 = self.connections.get(&id).is_some_and(Connection::is_v5);
-        if publish.topic.as_bytes().iter().any(|b| matches!(b, b'+' | b'#')) || publish.topic.is_empty() {
-            let detail = match TopicName::try_from(publish.topic.clone()) {
-                Err(error) => error.to_string(),
-                Ok(_) => "not a topic name".into(),
-            };
-            return Err(Fault::fatal("MQTT-3.3.2-2", ReasonCode::TOPIC_NAME_INVALID, detail));
-        }
-        if publish.dup && publish.qos == Qos::AtMostOnce {
-            let detail = "DUP at QoS 0".into();
-            return Err(Fault::fatal("MQTT-3.3.1-2", ReasonCode::MALFORMED_PACKET, detail));
-        }
         if !v5 {
             return Ok(());
         }
@@ -99,10 +87,6 @@ impl Broker {
         if publish.retain && !self.manners.retain_available {
             let detail = "RETAIN though Retain Available is 0".into();
             return Err(Fault::fatal("MQTT-3.2.2-14", ReasonCode::RETAIN_NOT_SUPPORTED, detail));
-        }
-        if publish.properties.as_ref().is_some_and(|p| !p.subscription_ids.is_empty()) {
-            let detail = "a subscription id in PUBLISH from a client".into();
-            return Err(Fault::fatal("MQTT-3.3.4-6", ReasonCode::PROTOCOL_ERROR, detail));
         }
         Ok(())
     }
@@ -169,13 +153,19 @@ impl Broker {
             let finding = match (publish.dup, here) {
                 (true, true) => Some(("MQTT-4.4.0-1", "is sent again on a live connection")),
                 (true, false) if !resumed => Some((first_send_clause(publish.qos), "is new but has DUP")),
-                (true, false) if whole && same && was_released => {
+                (true | false, false) if resumed && whole && same && was_released => {
                     Some(("MQTT-4.3.3-6", "is sent again though its PUBREL was sent"))
+                }
+                (false, false) if resumed && whole && same => {
+                    Some(("MQTT-3.3.1-1", "is sent again without DUP"))
                 }
                 _ => None,
             };
             if let Some((clause, what)) = finding {
-                self.note(id, clause, format!("PUBLISH {packet_id} {what}"));
+                let mut fault = Fault::noted(clause, format!("PUBLISH {packet_id} {what}"));
+                // Who saw the exchange end may give its identifier, and even its content, to another message.
+                fault.suspicion = !publish.dup && !known.unheard;
+                self.convict(id, fault);
             }
             return Arrival::New;
         }
@@ -236,6 +226,7 @@ impl Broker {
             seen_on: id,
             released_on: None,
             refused: false,
+            unheard: false,
             message: None,
         };
         session.inbound.insert(packet_id, exchange);
@@ -280,12 +271,11 @@ impl Broker {
         let downgrades = self.manners.downgrades_qos2;
         let Some(exchange) = self.session_of(id).and_then(|s| s.inbound.get_mut(&packet_id)) else { return };
         exchange.seen_on = id;
-        let anew = downgrades && exchange.stage == Stage::Open;
+        let refused = std::mem::take(&mut exchange.refused);
+        let anew = (downgrades || refused) && exchange.stage == Stage::Open;
         if publish.qos == Qos::ExactlyOnce && !anew {
             // Recorded once, answered each time [MQTT-4.3.3-10].
-            let refused = exchange.refused;
-            let reason = if refused { ReasonCode::UNSPECIFIED_ERROR } else { ReasonCode::SUCCESS };
-            self.reply(id, publish.qos, packet_id, reason);
+            self.reply(id, publish.qos, packet_id, ReasonCode::SUCCESS);
         } else {
             self.take_or_refuse(id, packet_id, publish);
         }

@@ -17,7 +17,8 @@ use crate::wire::{Ending, PacketKind, Times};
 pub struct Manners {
     /// Receive Maximum announced in CONNACK (5.0). Default 1,000; `None` announces nothing, so 65,535 holds.
     pub receive_maximum: Option<u16>,
-    /// Maximum Packet Size in bytes announced in CONNACK (5.0) and enforced at 3.1.1 too. Default none.
+    /// Maximum Packet Size in bytes announced in CONNACK (5.0). Default none. What is larger ends the connection, also at
+    /// 3.1.1 and in CONNECT, where nobody told the client and it breaks no rule.
     pub maximum_packet_size: Option<u32>,
     /// Maximum QoS announced in CONNACK (5.0). Default QoS 2, which is not written.
     pub maximum_qos: Qos,

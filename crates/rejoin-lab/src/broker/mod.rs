@@ -20,6 +20,7 @@ mod outbound;
 mod route;
 mod session;
 mod subscribe;
+mod unreadable;
 mod violation;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use rejoin_core::time::Timestamp;
 use crate::wire::{Ending, PacketKind};
 use connection::{Connection, Phase};
 use session::{Memory, Message, Session};
+use unreadable::fault_of;
 use violation::{Fault, Penalty};
 
 pub use ledger::{Accepted, Delivery, Ledger, LedgerEntry};
@@ -212,6 +214,10 @@ impl Broker {
                     connection.last_heard = self.now;
                     self.take(id, packet)
                 }
+                Ok(Some(_)) | Err(DecodeError::TooLarge { .. }) if !connection.knows_limits() => {
+                    self.disconnect(id, ReasonCode::PACKET_TOO_LARGE);
+                    return;
+                }
                 Ok(Some(other)) => Err(Fault::fatal(
                     "MQTT-3.2.2-15",
                     ReasonCode::PACKET_TOO_LARGE,
@@ -234,6 +240,7 @@ impl Broker {
     /// The network connection ended, from either side. Its will is sent if no DISCONNECT came before.
     pub fn closed(&mut self, id: ConnectionId, now: Timestamp) {
         self.now = self.now.max(now);
+        self.lose_answers(id);
         self.end(id, true);
         self.connections.remove(&id);
     }
@@ -288,9 +295,15 @@ impl Broker {
         let connection = self.connections.get_mut(&id)?;
         connection.is_dirty = false;
         if !connection.output.is_empty() {
+            connection.answers.clear();
             return Some(Output::Send(connection.output.split().freeze()));
         }
         connection.ending.take().map(Output::Close)
+    }
+
+    /// How a connection is to be ended once its output is written; a reset does not wait for that.
+    pub(crate) fn ending_of(&self, id: ConnectionId) -> Option<Ending> {
+        self.connections.get(&id)?.ending
     }
 
     /// The connections that have output since this was last asked.
@@ -448,8 +461,15 @@ impl Broker {
             self.drop_session(&client);
         }
         for message in wills {
-            self.route(message);
+            self.publish_will(message);
         }
+    }
+
+    /// The Message Expiry Interval of a will begins now, whenever its client named it (3.1.3.2.4).
+    fn publish_will(&mut self, mut message: Message) {
+        let expiry = message.properties.as_ref().and_then(|properties| properties.message_expiry);
+        message.expires_at = expiry.map(|seconds| self.now + Duration::from_secs(u64::from(seconds)));
+        self.route(message);
     }
 
     fn drop_session(&mut self, client: &Text) -> Option<Session> {
@@ -463,14 +483,4 @@ impl Broker {
 /// When a session without a connection ends; `None` is never.
 fn expiry_moment(expiry: u32, now: Timestamp) -> Option<Timestamp> {
     (expiry != u32::MAX).then(|| now + Duration::from_secs(u64::from(expiry)))
-}
-
-fn fault_of(error: &DecodeError) -> Fault {
-    let clause = match error {
-        DecodeError::TopicAliasZero => "MQTT-3.3.2-8",
-        DecodeError::UnsupportedVersion { .. } => "MQTT-3.1.2-2",
-        DecodeError::TooLarge { .. } => "MQTT-3.2.2-15",
-        _ => "MQTT-4.13.1-1",
-    };
-    Fault::fatal(clause, error.reason(), error.to_string())
 }

@@ -12,6 +12,16 @@ use super::violation::Fault;
 use super::{Broker, ConnectionId, LedgerEntry};
 use crate::wire::PacketKind;
 
+/// What became of a PUBLISH that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Written,
+    /// The manners lose it.
+    Lost,
+    /// The client takes no packet of that size.
+    TooLarge,
+}
+
 impl Broker {
     pub(super) fn send_qos0(&mut self, client: &Text, outgoing: &Outgoing) {
         let (now, backlog) = (self.now, self.manners.backlog_maximum);
@@ -22,7 +32,7 @@ impl Broker {
             return;
         };
         let id = connection.id;
-        if self.write_publish(id, outgoing, None, false, now) {
+        if self.write_publish(id, outgoing, None, false, now) == Fate::Written {
             self.record(id, outgoing, None, false, LedgerEntry::Sent);
         }
     }
@@ -58,7 +68,6 @@ impl Broker {
         connection.to_resend.pop_front();
         connection.quota -= 1;
         entry.sent_on = id;
-        owe(connection, entry.outgoing.qos, packet_id);
         let outgoing = entry.outgoing.clone();
         self.deliver(id, client, &outgoing, packet_id, true, now);
         true
@@ -86,7 +95,6 @@ impl Broker {
         let (stage, sent_on) = (OutboundStage::Published, id);
         session.inflight.push_back(Inflight { id: packet_id, outgoing: outgoing.clone(), stage, sent_on });
         connection.quota -= 1;
-        owe(connection, outgoing.qos, packet_id);
         self.deliver(id, client, &outgoing, packet_id, false, now);
         true
     }
@@ -100,19 +108,23 @@ impl Broker {
         dup: bool,
         now: Timestamp,
     ) {
-        if self.write_publish(id, outgoing, Some(packet_id), dup, now) {
-            self.record(id, outgoing, Some(packet_id), dup, LedgerEntry::Sent);
-            return;
-        }
-        // Too large for this client: dropped as if it had been delivered [MQTT-3.1.2-25].
-        self.counters.dropped_too_large += 1;
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.pubacks_owed.retain(|owed| *owed != packet_id);
-            connection.pubrecs_owed.retain(|owed| *owed != packet_id);
-            connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
-        }
-        if let Some(session) = self.sessions.get_mut(client) {
-            session.inflight.retain(|entry| entry.id != packet_id);
+        match self.write_publish(id, outgoing, Some(packet_id), dup, now) {
+            Fate::Written => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    owe(connection, outgoing.qos, packet_id);
+                }
+                self.record(id, outgoing, Some(packet_id), dup, LedgerEntry::Sent);
+            }
+            // The client owes no answer to what it never got.
+            Fate::Lost => {}
+            // Dropped as if it had been delivered [MQTT-3.1.2-25].
+            Fate::TooLarge => {
+                self.counters.dropped_too_large += 1;
+                self.give_back(id);
+                if let Some(session) = self.sessions.get_mut(client) {
+                    session.inflight.retain(|entry| entry.id != packet_id);
+                }
+            }
         }
     }
 
@@ -123,21 +135,21 @@ impl Broker {
         packet_id: Option<PacketId>,
         dup: bool,
         now: Timestamp,
-    ) -> bool {
+    ) -> Fate {
         if self.manners.loses(PacketKind::Publish) {
-            return true;
+            return Fate::Lost;
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(&id) else { return Fate::TooLarge };
         let mut publish = outgoing.packet(packet_id, dup, connection.is_v5(), now);
-        if connection.alias_maximum_out > 0 {
-            connection.alias(&mut publish);
+        let uses_aliases = connection.alias_maximum_out > 0;
+        let alias = if uses_aliases { connection.alias(&mut publish) } else { None };
+        if !connection.write(&Packet::Publish(publish)) {
+            return Fate::TooLarge;
         }
-        let written = connection.write(&Packet::Publish(publish));
-        if written {
-            self.counters.sent += 1;
-            self.mark_dirty(id);
-        }
-        written
+        connection.aliases_out.extend(alias);
+        self.counters.sent += 1;
+        self.mark_dirty(id);
+        Fate::Written
     }
 
     fn record(

@@ -83,8 +83,10 @@ pub(super) struct Exchange {
     pub(super) seen_on: ConnectionId,
     /// The connection its PUBREL last came on.
     pub(super) released_on: Option<ConnectionId>,
-    /// Whether the message was refused, so that nothing is routed at PUBREL.
+    /// Whether the message was refused, so that it is not taken yet.
     pub(super) refused: bool,
+    /// Its last answer was made and never left: no client has seen it.
+    pub(super) unheard: bool,
     /// The message of a QoS 2 exchange until it is routed.
     pub(super) message: Option<Message>,
 }

@@ -24,10 +24,6 @@ impl Broker {
             let reason = ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
             return Err(Fault::fatal("u5-3.2.2.3.12", reason, detail));
         }
-        if packet.subscription_id.is_some_and(|n| n == 0 || n > 268_435_455) {
-            let detail = "subscription id out of range".into();
-            return Err(Fault::fatal("u5-3.8.2.1.2", ReasonCode::PROTOCOL_ERROR, detail));
-        }
         let free = self.take_id(id, packet_id, "SUBSCRIBE");
         let mut reasons = Vec::with_capacity(packet.filters.len());
         let mut retained = Vec::new();
@@ -63,17 +59,12 @@ impl Broker {
                 let clause = match error.kind() {
                     TopicErrorKind::Share => "MQTT-4.8.2-2",
                     TopicErrorKind::PlusMisplaced => "MQTT-4.7.1-2",
-                    TopicErrorKind::Empty => "MQTT-4.7.3-1",
                     _ => "MQTT-4.7.1-1",
                 };
                 self.note(id, clause, error.to_string());
                 return Ok(ReasonCode::TOPIC_FILTER_INVALID);
             }
         };
-        if filter.is_shared() && options.no_local {
-            let detail = format!("No Local on the shared filter `{name}`");
-            return Err(Fault::fatal("MQTT-3.8.3-4", ReasonCode::PROTOCOL_ERROR, detail));
-        }
         if filter.is_shared() && !self.manners.shared_available {
             self.note(id, "u5-3.2.2.3.13", "a shared subscription though they are not available".into());
             return Ok(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);

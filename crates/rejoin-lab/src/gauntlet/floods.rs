@@ -1,6 +1,6 @@
 //! Many messages over links that do not last, and while there is none: rows 26, 27 and 28.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use rejoin_core::Qos;
@@ -37,6 +37,8 @@ pub struct Books {
     pub duplicates: usize,
     /// QoS 2: identifiers whose PUBREL has not come, with their message.
     pub held: HashMap<PacketId, u64>,
+    /// QoS 2: messages whose PUBREL came. The others a broker passes on to nobody, and forgets with their identifier.
+    pub released: BTreeSet<u64>,
 }
 
 impl Books {
@@ -53,6 +55,36 @@ impl Books {
         } else if publish.qos == Qos::ExactlyOnce {
             self.duplicates += 1;
         }
+    }
+
+    fn release(&mut self, id: PacketId) {
+        self.released.extend(self.held.remove(&id));
+    }
+
+    /// The messages that go on to subscribers.
+    fn delivered(&self, qos: u8) -> &BTreeSet<u64> {
+        if qos == 2 { &self.released } else { &self.seen }
+    }
+
+    /// How a flood of so many messages went, by what the client said of each and what the broker has.
+    fn judged(&self, messages: u64, qos: u8, answers: &BTreeMap<u64, String>, took: Duration) -> Finding {
+        let delivered = self.delivered(qos);
+        let lost = messages - delivered.len() as u64;
+        let acked = answers.iter().filter(|(_, answer)| *answer == "acked");
+        let falsely = acked.filter(|(number, _)| !delivered.contains(number)).count();
+        let ordered = self.order.is_sorted();
+        let passed = lost == 0 && falsely == 0 && self.duplicates == 0 && ordered;
+        let mut figure = format!("{lost} lost, ");
+        if qos == 2 {
+            figure += &format!("{} duplicates, ", self.duplicates);
+        }
+        if qos != 2 || falsely > 0 {
+            figure += &format!("{falsely} falsely acknowledged, ");
+        }
+        if !ordered {
+            figure += "out of order, ";
+        }
+        Finding::new(passed, figure + &seconds(took))
     }
 }
 
@@ -78,7 +110,7 @@ async fn flood(stage: &mut Stage, qos: u8) -> RowResult {
             stage.subject.tell(&format!("burst 0 {MESSAGES} {qos} 32 {RATE}"));
             told = true;
         }
-        let over = books.seen.len() as u64 == MESSAGES && books.held.is_empty();
+        let over = books.delivered(qos).len() as u64 == MESSAGES && books.held.is_empty();
         let life = if over { Duration::from_secs(2) } else { LIFE };
         let _ = one_link(&mut peer, &mut books, life).await;
         if over {
@@ -87,19 +119,7 @@ async fn flood(stage: &mut Stage, qos: u8) -> RowResult {
         peer.reset();
     }
     let took = begin.elapsed();
-    let falsely = stage.subject.said().answers.clone();
-    let falsely = falsely.iter().filter(|(n, answer)| *answer == "acked" && !books.seen.contains(n)).count();
-    let lost = MESSAGES - books.seen.len() as u64;
-    let ordered = books.order.is_sorted();
-    let passed = lost == 0 && falsely == 0 && books.duplicates == 0 && ordered;
-    let mut figure = format!("{lost} lost, {falsely} falsely acknowledged, ");
-    if qos == 2 {
-        figure = format!("{lost} lost, {} duplicates, ", books.duplicates);
-    }
-    if !ordered {
-        figure += "out of order, ";
-    }
-    Ok(Finding::new(passed, figure + &seconds(took)))
+    Ok(books.judged(MESSAGES, qos, &stage.subject.said().answers, took))
 }
 
 /// Answers each packet after it was held for 10 ms, for as long as the link lives.
@@ -116,9 +136,7 @@ pub async fn one_link(peer: &mut Peer, books: &mut Books, life: Duration) -> Scr
                 let packet = packet?;
                 match &packet {
                     Packet::Publish(publish) => books.take(publish),
-                    Packet::PubRel(ack) => {
-                        books.held.remove(&ack.packet_id);
-                    }
+                    Packet::PubRel(ack) => books.release(ack.packet_id),
                     _ => {}
                 }
                 owed.push_back((Instant::now() + ACKS_HELD, packet));
@@ -191,6 +209,43 @@ fn handed_over(burst: Option<Duration>, each: Option<u64>) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn taken(books: &mut Books, id: u16, number: u64) {
+        let payload = format!("{number} ").into();
+        books.take(&Publish {
+            dup: false,
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            topic: rejoin_core::Text::from_static("t"),
+            packet_id: PacketId::new(id),
+            properties: None,
+            payload,
+        });
+    }
+
+    fn released(books: &mut Books, id: u16) {
+        books.release(PacketId::new(id).expect("not zero"));
+    }
+
+    #[test]
+    fn a_qos_2_message_that_is_never_released_is_lost() {
+        let acked = |numbers: [u64; 2]| numbers.map(|number| (number, "acked".to_owned())).into();
+        let judged = |books: &Books| books.judged(2, 2, &acked([0, 1]), Duration::ZERO);
+        let mut books = Books::default();
+        taken(&mut books, 1, 0);
+        taken(&mut books, 2, 1);
+        released(&mut books, 1);
+        let held = Finding::new(false, "1 lost, 0 duplicates, 1 falsely acknowledged, 0.0 s");
+        assert_eq!(judged(&books), held, "the client calls it delivered all the same");
+        released(&mut books, 2);
+        assert_eq!(judged(&books), Finding::new(true, "0 lost, 0 duplicates, 0.0 s"));
+
+        let mut books = Books::default();
+        taken(&mut books, 1, 0);
+        taken(&mut books, 1, 1);
+        released(&mut books, 1);
+        assert_eq!(judged(&books), held, "another message took its identifier");
+    }
 
     #[test]
     fn what_could_not_be_measured_did_not_pass() {

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use rejoin_core::ReasonCode;
 use rejoin_core::codec::packet::{ConnAckProperties, Packet};
+use tokio::time::Instant;
 
 use super::{CLEAN, Finding, How, KEPT, PATIENCE, RowResult, Stage, number, serve};
 use crate::{Peer, ScriptResult};
 
 const QUIET: Duration = Duration::from_secs(3);
+/// What a client sends again after a cut it sends at once, and behind its PUBREL it would be seen by then.
+const WATCHED: Duration = Duration::from_secs(2);
 const FILTERS: [&str; 3] = ["a/#", "b/+", "c"];
 
 pub(super) async fn lost_session(stage: &mut Stage) -> RowResult {
@@ -83,13 +86,23 @@ pub(super) async fn cut_after_pubrel(stage: &mut Stage) -> RowResult {
     peer.expect_pubrel().await?;
     peer.reset();
     let mut peer = stage.accept_session(true, PATIENCE).await?;
+    let mut released = None;
     loop {
-        let figure = match peer.recv().await {
-            Ok(Packet::PubRel(ack)) if ack.packet_id == id => return Ok(Finding::new(true, "PUBREL")),
-            Ok(Packet::Publish(_)) => "the PUBLISH again",
-            Ok(Packet::Subscribe(_) | Packet::PingReq) => continue,
-            Ok(_) => "something else",
-            Err(_) => "nothing",
+        let end = released.map_or_else(|| Instant::now() + PATIENCE, |at| at + WATCHED);
+        let came = tokio::time::timeout_at(end, peer.recv()).await;
+        let figure = match came {
+            Err(_) if released.is_some() => return Ok(Finding::new(true, "PUBREL")),
+            Ok(Ok(Packet::PubRel(ack))) if ack.packet_id == id => {
+                peer.pubcomp(id, ReasonCode::SUCCESS).await?;
+                released.get_or_insert_with(Instant::now);
+                continue;
+            }
+            Ok(Ok(Packet::Publish(_))) if released.is_some() => "PUBREL, then the PUBLISH again",
+            Ok(Ok(Packet::Publish(_))) => "the PUBLISH again",
+            Ok(Ok(Packet::Subscribe(_) | Packet::PingReq)) => continue,
+            Ok(Ok(_)) => "something else",
+            Ok(Err(_)) if released.is_some() => "PUBREL, then it ends the link",
+            Ok(Err(_)) | Err(_) => "nothing",
         };
         return Ok(Finding::new(false, figure));
     }
@@ -159,4 +172,62 @@ async fn asked_again(mut peer: Peer) -> RowResult {
     }
     let all = filters.len() == FILTERS.len();
     Ok(Finding::new(all, format!("{} of {} filters", filters.len(), FILTERS.len())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use rejoin_core::Version;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::ScriptedBroker;
+    use crate::gauntlet::{Subject, Terms};
+
+    const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0, 0, 1, b'c'];
+    const CONNACK: usize = 4;
+    const PUBLISH: [u8; 10] = [0x34, 8, 0, 1, b't', 0, 1, b'0', b' ', b'x'];
+    const PUBLISH_AGAIN: [u8; 10] = [0x3C, 8, 0, 1, b't', 0, 1, b'0', b' ', b'x'];
+    const PUBREL: [u8; 4] = [0x62, 2, 0, 1];
+
+    /// Connects, writes what it says, and reads so many bytes after each.
+    async fn link(addr: SocketAddr, says: &[(&[u8], usize)]) -> TcpStream {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(&CONNECT).await.unwrap();
+        stream.read_exact(&mut [0; CONNACK]).await.unwrap();
+        for (bytes, answer) in says {
+            stream.write_all(bytes).await.unwrap();
+            stream.read_exact(&mut vec![0; *answer]).await.unwrap();
+        }
+        stream
+    }
+
+    /// The client is this test; the program only has to be one.
+    async fn row_18(after_the_cut: &'static [(&'static [u8], usize)]) -> Finding {
+        let broker = ScriptedBroker::start().await.unwrap();
+        let addr = broker.addr();
+        let subject = Subject::start(Path::new("/bin/cat")).unwrap();
+        let mut stage = Stage { broker, subject, terms: Terms { version: Version::V311, tls: None } };
+        let client = async {
+            let mut first = link(addr, &[(&PUBLISH, 4), (&PUBREL, 0)]).await;
+            let _ = first.read_u8().await;
+            link(addr, after_the_cut).await
+        };
+        let (finding, client) = tokio::join!(cut_after_pubrel(&mut stage), client);
+        drop(client);
+        finding.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_publish_behind_the_pubrel_is_seen() {
+        let finding = row_18(&[(&PUBREL, 0), (&PUBLISH_AGAIN, 0)]).await;
+        assert_eq!(finding, Finding::new(false, "PUBREL, then the PUBLISH again"));
+        let finding = row_18(&[(&PUBREL, 4), (&PUBLISH_AGAIN, 0)]).await;
+        assert_eq!(finding, Finding::new(false, "PUBREL, then the PUBLISH again"));
+        assert_eq!(row_18(&[(&PUBREL, 4)]).await, Finding::new(true, "PUBREL"));
+    }
 }

@@ -21,8 +21,10 @@ pub struct Rule {
 enum Wait {
     /// At the next tick of a clock all clients share.
     Grid(u64),
-    /// At once, then always the same plus U(0, jitter).
-    Fixed { first: u64, then: u64, jitter: u64 },
+    /// One wait, then always the same.
+    Fixed { first: u64, then: u64 },
+    /// Always the same plus U(0, jitter), before the first try too.
+    Steady { wait: u64, jitter: u64 },
     /// base × (n+1)², up to the cap.
     Square { base: u64, cap: u64 },
     /// base × factor^n up to the cap, times U(low, high), and never beyond `most`.
@@ -63,7 +65,7 @@ const fn full_jitter(name: &'static str, words: &'static str, cap: u64) -> Rule 
 /// All rules of the tables, in their order.
 pub const ALL: [Rule; 18] = [
     rule("MQTT.js", "interval timer of 1 s, same phase for all", Wait::Grid(SECOND)),
-    rule("libmosquitto", "1 s, no jitter", Wait::Fixed { first: SECOND, then: SECOND, jitter: 0 }),
+    rule("libmosquitto", "1 s, no jitter", Wait::Steady { wait: SECOND, jitter: 0 }),
     rule(
         "libmosquitto (1, 30, exp)",
         "1 s × (n+1)² up to 30 s, no jitter",
@@ -110,16 +112,16 @@ pub const ALL: [Rule; 18] = [
         tries_max: 60,
         ..rule(
             "nats.go",
-            "at once, then 2 s + U(0, 0.1 s); closed after 60 tries",
-            Wait::Fixed { first: 0, then: 2 * SECOND, jitter: 100 * MILLISECOND },
+            "2 s + U(0, 0.1 s), before the first try too with one server; closed after 60 tries",
+            Wait::Steady { wait: 2 * SECOND, jitter: 100 * MILLISECOND },
         )
     },
     Rule {
         tries_max: 60,
         ..rule(
             "nats.go TLS",
-            "at once, then 2 s + U(0, 1 s); closed after 60 tries",
-            Wait::Fixed { first: 0, then: 2 * SECOND, jitter: SECOND },
+            "2 s + U(0, 1 s), before the first try too with one server; closed after 60 tries",
+            Wait::Steady { wait: 2 * SECOND, jitter: SECOND },
         )
     },
     rule(
@@ -132,7 +134,7 @@ pub const ALL: [Rule; 18] = [
         "1 s × 1.6^n up to 120 s, ±20 %, from the start of the attempt",
         Wait::FromStart { base: SECOND, factor: 1.6, cap: 120 * SECOND, low: 0.8, high: 1.2 },
     ),
-    rule("autopaho", "at once, then 10 s", Wait::Fixed { first: 0, then: 10 * SECOND, jitter: 0 }),
+    rule("autopaho", "at once, then 10 s", Wait::Fixed { first: 0, then: 10 * SECOND }),
     rule(
         "librdkafka",
         "100 ms doubling to 10 s, −25…+50 %, cap after the jitter",
@@ -180,7 +182,8 @@ impl Rule {
         Some(match self.wait {
             Wait::Grid(step) => at + step - (at - CUT_AT) % step,
             Wait::Fixed { first, .. } if failures == 0 => at + first,
-            Wait::Fixed { then, jitter, .. } => at + then + chance.u64(0..=jitter),
+            Wait::Fixed { then, .. } => at + then,
+            Wait::Steady { wait, jitter } => at + wait + chance.u64(0..=jitter),
             Wait::Square { base, cap } => {
                 let n = u64::from(failures) + 1;
                 at + base.saturating_mul(n * n).min(cap)
@@ -215,4 +218,23 @@ fn polled(failures: u32, at: u64, chance: &mut fastrand::Rng) -> u64 {
     let due = at + chance.u64(low..=high) * SECOND;
     // Each process polls in a phase of its own.
     due + chance.u64(0..POLL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_before_the_first_try_does() {
+        let first = |name| Rule::named(name)?.next(0, 0, CUT_AT, &mut fastrand::Rng::with_seed(1));
+        for (name, least, most) in [
+            ("nats.go", 2 * SECOND, 2 * SECOND + 100 * MILLISECOND),
+            ("nats.go TLS", 2 * SECOND, 3 * SECOND),
+            ("libmosquitto", SECOND, SECOND),
+            ("autopaho", 0, 0),
+        ] {
+            let waits = first(name).map(|at| at - CUT_AT);
+            assert!(waits.is_some_and(|waits| (least..=most).contains(&waits)), "{name}: {waits:?}");
+        }
+    }
 }

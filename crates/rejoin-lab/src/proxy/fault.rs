@@ -18,7 +18,8 @@ pub enum Fault {
     /// Bytes are dropped for good: connections it has touched are dead until somebody closes them, and neither
     /// FIN nor RST gets through. A lost NAT entry, a firewall. Healing helps new connections only.
     BlackHole,
-    /// Each chunk arrives later, by this and a random part of the jitter. The order stays, as TCP has it.
+    /// Each chunk arrives later, by this and a random part of the jitter. The order stays, as TCP has it. At most 1 MiB is
+    /// under way in each direction; what comes beyond that waits for room.
     Latency {
         /// The least delay.
         delay: Duration,

@@ -1,11 +1,12 @@
 //! One direction of one connection: read, suffer, write. A queue by construction: nothing can overtake.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::fault::{Conditions, OneWay};
@@ -14,14 +15,15 @@ use crate::wire::{Direction, Ending, Times};
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
-/// Chunks between reader and writer. More would hide a full path from its sender.
-const QUEUE: usize = 16;
+/// Bytes between reader and writer. More would hide a full path from its sender. Chunks are not counted: what is under
+/// way for a time must not depend on how small its parts are.
+const QUEUE_BYTES: u32 = 1 << 20;
 /// Writes are this long, at a limited bandwidth.
 const BEAT: Duration = Duration::from_millis(20);
 
 /// What the reader hands to the writer.
 enum Item {
-    Chunk(Instant, Bytes),
+    Chunk(Instant, Bytes, OwnedSemaphorePermit),
     /// The end of the stream, or of the connection.
     End(Instant, Ending),
     /// End the connection after all before it: a cut.
@@ -39,7 +41,7 @@ pub(super) struct Pipe<'a> {
 impl Pipe<'_> {
     /// Runs until the stream ended in order, or the connection is to be ended (`Err`).
     pub(super) async fn run(self) -> Result<(), Ending> {
-        let (queue, items) = mpsc::channel(QUEUE);
+        let (queue, items) = mpsc::unbounded_channel();
         // Once a black hole has touched it, the connection is dead in this direction.
         let dead = watch::Sender::new(false);
         let write = self.write(items, &dead);
@@ -64,7 +66,8 @@ impl Pipe<'_> {
         let _ = changes.wait_for(|conditions| holds(self.way(conditions))).await;
     }
 
-    async fn read(&self, queue: mpsc::Sender<Item>, dead: &watch::Sender<bool>) {
+    async fn read(&self, queue: mpsc::UnboundedSender<Item>, dead: &watch::Sender<bool>) {
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
         let mut frames = Frames::new();
         let mut passed = 0u64;
         let mut last_due = Instant::now();
@@ -89,16 +92,21 @@ impl Pipe<'_> {
                 Err(_) => Some(Ending::Rst),
             };
             if let Some(ending) = end {
-                let _ = queue.send(Item::End(last_due, ending)).await;
+                let _ = queue.send(Item::End(last_due, ending));
                 return;
             }
             let chunk = self.suffer(buffer.split().freeze(), &mut frames);
             let (chunk, cut) = self.cut(chunk, &mut passed);
-            if !chunk.is_empty() && queue.send(Item::Chunk(last_due, chunk)).await.is_err() {
-                return;
+            if !chunk.is_empty() {
+                let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+                // Nobody closes the semaphore.
+                let Ok(room) = Arc::clone(&room).acquire_many_owned(bytes).await else { return };
+                if queue.send(Item::Chunk(last_due, chunk, room)).is_err() {
+                    return;
+                }
             }
             if let Some(ending) = cut {
-                let _ = queue.send(Item::Cut(ending)).await;
+                let _ = queue.send(Item::Cut(ending));
                 return;
             }
         }
@@ -143,10 +151,14 @@ impl Pipe<'_> {
         (chunk.slice(..keep), Some(ending))
     }
 
-    async fn write(&self, mut items: mpsc::Receiver<Item>, dead: &watch::Sender<bool>) -> Result<(), Ending> {
+    async fn write(
+        &self,
+        mut items: mpsc::UnboundedReceiver<Item>,
+        dead: &watch::Sender<bool>,
+    ) -> Result<(), Ending> {
         while let Some(item) = items.recv().await {
             // A timer is never shorter than a millisecond, so none is set without a delay.
-            if let Item::Chunk(due, _) | Item::End(due, _) = &item
+            if let Item::Chunk(due, ..) | Item::End(due, _) = &item
                 && *due > Instant::now()
             {
                 tokio::time::sleep_until(*due).await;
@@ -159,7 +171,7 @@ impl Pipe<'_> {
             match item {
                 Item::Cut(ending) => return Err(ending),
                 Item::Chunk(..) | Item::End(..) if is_dead => {}
-                Item::Chunk(_, chunk) => self.write_chunk(chunk).await.map_err(|_| Ending::Rst)?,
+                Item::Chunk(_, chunk, _room) => self.write_chunk(chunk).await.map_err(|_| Ending::Rst)?,
                 Item::End(_, Ending::Rst) => return Err(Ending::Rst),
                 Item::End(_, Ending::Fin) => {
                     let _ = socket2::SockRef::from(self.to).shutdown(std::net::Shutdown::Write);

@@ -3,6 +3,8 @@
 //!
 //! `rejoin replay FILE --test crates/rejoin-lab/tests/flights/NAME.flight` adds one.
 
+mod correct;
+
 use rejoin_lab::flight::judge;
 
 #[test]

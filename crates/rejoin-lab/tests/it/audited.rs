@@ -55,6 +55,22 @@ fn lost_invented_reordered_and_false_acknowledgements_fail() {
 }
 
 #[test]
+fn what_arrived_and_was_said_to_have_failed_is_a_lie() {
+    let (mut world, auditor, peer) = audited(2);
+    auditor.told_failed(1);
+    world.send(&peer, &publish(Q1, 1, false, "run:1"));
+    world.send(&peer, &publish(Q1, 2, false, "run:2"));
+    auditor.told_failed(2);
+    let verdict = verdict(&world, &auditor);
+    assert!(!verdict.passes());
+    assert_eq!(
+        verdict.to_string(),
+        "FAIL  published 2, delivered 2, lost 0, duplicated 0, told failed 2, falsely said to have failed 2"
+    );
+    assert_eq!(verdict.reasons.len(), 2);
+}
+
+#[test]
 fn a_resend_after_a_lost_acknowledgement_is_explained() {
     let (mut world, auditor, peer) = audited(1);
     world.broker.manners_mut().lose(PacketKind::PubAck, Times::ONCE);

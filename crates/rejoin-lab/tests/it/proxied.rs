@@ -241,6 +241,39 @@ async fn latency_and_bandwidth_take_their_time_and_keep_the_order() {
 }
 
 #[tokio::test]
+async fn latency_is_what_it_says_however_many_small_packets_are_under_way() {
+    const DELAY: Duration = Duration::from_secs(2);
+    // With room for 16 of them under way, as it once was, the seventeenth waits for the first and comes two delays late.
+    const MARGIN: Duration = Duration::from_millis(1_200);
+    let (proxy, mut client, mut server, _listener) = streams().await;
+    client.set_nodelay(true).unwrap();
+    proxy.latency(DELAY, Duration::ZERO);
+    let write = async {
+        let mut sent = Vec::new();
+        for n in 0..300u16 {
+            sent.push(Instant::now());
+            client.write_all(&n.to_be_bytes()).await.unwrap();
+            // waits: the packets are to be a millisecond apart
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        sent
+    };
+    let read = async {
+        let mut came = Vec::new();
+        for n in 0..300u16 {
+            assert_eq!(tokio::time::timeout(LIMIT, server.read_u16()).await.unwrap().unwrap(), n);
+            came.push(Instant::now());
+        }
+        came
+    };
+    let (sent, came) = tokio::join!(write, read);
+    let late = sent.iter().zip(&came).map(|(sent, came)| came.duration_since(*sent));
+    let (least, most) = late.fold((LIMIT, Duration::ZERO), |(least, most), it| (least.min(it), most.max(it)));
+    assert!(least >= DELAY, "{least:?}");
+    assert!(most < DELAY + MARGIN, "{most:?}");
+}
+
+#[tokio::test]
 async fn slices_change_nothing_but_the_cuts() {
     let (proxy, mut client, mut server, _listener) = streams().await;
     proxy.inject(Fault::Slice(3), Direction::Up).await;

@@ -8,7 +8,7 @@ use rejoin_lab::{BrokerServer, Ending, Manners};
 use tokio::net::TcpStream;
 
 use crate::peer::{ack, publish, subscribe};
-use crate::raw::Raw;
+use crate::raw::{LIMIT, Raw};
 
 const Q1: Qos = Qos::AtLeastOnce;
 
@@ -118,4 +118,48 @@ async fn a_foreign_version_is_told_so() {
     tokio::io::AsyncReadExt::read_to_end(&mut raw.stream, &mut answer).await.unwrap();
     assert_eq!(answer, [0x20, 2, 0, 1]);
     assert_eq!(server.with(|broker| broker.violations().count()), 1);
+}
+
+/// More than the buffers of a system take, so that the broker's part of it stands waiting.
+async fn with_a_peer_that_does_not_read(server: &BrokerServer) -> (Raw, usize) {
+    let (mut reader, _) = Raw::session(server.addr(), "c", true).await;
+    reader.send(&subscribe(1, "t", Qos::AtMostOnce)).await.unwrap();
+    assert!(matches!(reader.recv().await.unwrap(), Packet::SubAck(_)));
+    let payload = vec![b'x'; 1 << 20];
+    let whole = 14 * payload.len();
+    server.with(|broker| {
+        for _ in 0..14 {
+            broker.publish("t", payload.clone(), Qos::AtMostOnce, false);
+        }
+    });
+    // waits: until the broker's end has written what the system takes, which nobody tells
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    (reader, whole)
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_outlives_no_server() {
+    for ending in [Ending::Rst, Ending::Fin] {
+        let server = BrokerServer::start(Manners::default()).await.unwrap();
+        let (mut reader, whole) = with_a_peer_that_does_not_read(&server).await;
+        server.kill(ending).await;
+        assert_eq!(server.connections(), 0, "{ending}");
+        let mut came = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut reader.stream, &mut came);
+        let error = tokio::time::timeout(LIMIT, read).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{ending}");
+        assert!(came.len() < whole, "{ending}: all of it came from a broker that was dead");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_server_can_be_killed() {
+    let server = BrokerServer::start(Manners::default()).await.unwrap();
+    let (mut peer, _) = Raw::session(server.addr(), "c", true).await;
+    server.pause();
+    server.kill(Ending::Rst).await;
+    assert_eq!(server.connections(), 0);
+    assert_eq!(peer.recv().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    server.start_again(true).await.unwrap();
+    Raw::session(server.addr(), "c", false).await;
 }
