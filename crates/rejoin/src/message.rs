@@ -40,7 +40,7 @@ struct AckHandle {
     qos: Qos,
     shared: Arc<Shared>,
     route: Arc<Route>,
-    /// See [`Route::into_hand`].
+    /// See [`Route::handed_out_to_answer`].
     voided: u64,
     /// It was acknowledged, refused, or left to its copy.
     done: AtomicBool,
@@ -50,7 +50,7 @@ impl AckHandle {
     /// Apart from what a message of every other stream takes.
     #[inline(never)]
     fn of((id, qos): (MessageId, Qos), shared: &Arc<Shared>, route: &Arc<Route>) -> Arc<Self> {
-        let voided = route.into_hand(qos);
+        let voided = route.handed_out_to_answer(qos);
         let (shared, route) = (Arc::clone(shared), Arc::clone(route));
         Arc::new(Self { id, qos, shared, route, voided, done: AtomicBool::new(false) })
     }

@@ -322,7 +322,7 @@ impl Route {
     }
 
     /// A message that the application acknowledges itself is in its hands. Gives what [`Route::acknowledged`] wants.
-    pub(crate) fn into_hand(&self, qos: Qos) -> u64 {
+    pub(crate) fn handed_out_to_answer(&self, qos: Qos) -> u64 {
         let Some(in_hand) = &self.in_hand else { return 0 };
         let in_hand = &mut lock(in_hand)[place(qos)];
         in_hand.count += 1;
@@ -465,7 +465,7 @@ pub(crate) mod tests {
         let route = Route::new(1, true, 4);
         let give = |qos| {
             route.give(&mut VecDeque::from([Message { qos, ..message(Some(1)) }]));
-            route.into_hand(qos)
+            route.handed_out_to_answer(qos)
         };
         let (first, second) = (give(Qos::AtLeastOnce), give(Qos::AtLeastOnce));
         let held = give(Qos::ExactlyOnce);

@@ -72,6 +72,11 @@ fn disk(error: StoreError) -> Vitals {
     with(|v| v.state.store_error = Some(Box::new(error)))
 }
 
+/// At the end of a window of the broker.
+fn small() -> IdleStream {
+    IdleStream { full: false, ..idle() }
+}
+
 fn idle() -> IdleStream {
     IdleStream { filters: "jobs/#".to_owned(), waiting: 64, idle: SECOND * 31, full: true }
 }
@@ -153,12 +158,7 @@ fn rows() -> Vec<(Vitals, &'static str, HealthStatus, &'static str)> {
         (with(|v| v.taken_over = Some("taken".into())), "identity", Degraded, "taken"),
         (with(|v| v.clock = Some((-3600.0, SECOND))), "clock", Degraded, "back by 60 min"),
         (with(|v| v.idle = vec![idle()]), "handlers", Degraded, "`jobs/#` took no message for 31 s"),
-        (
-            with(|v| v.idle = vec![IdleStream { full: false, ..idle() }]),
-            "handlers",
-            Degraded,
-            "nothing more came since",
-        ),
+        (with(|v| v.idle = vec![small()]), "handlers", Degraded, "nothing more came since"),
     ]
 }
 
