@@ -149,16 +149,14 @@ impl Broker {
         };
         let (here, same) = (known.seen_on == id, known.digest == digest && known.qos == publish.qos);
         if known.stage == Stage::Finished {
-            let was_released = known.released_on.is_some();
+            let kept = resumed && whole && same;
             let finding = match (publish.dup, here) {
                 (true, true) => Some(("MQTT-4.4.0-1", "is sent again on a live connection")),
                 (true, false) if !resumed => Some((first_send_clause(publish.qos), "is new but has DUP")),
-                (true | false, false) if resumed && whole && same && was_released => {
+                (_, false) if kept && known.released_on.is_some() => {
                     Some(("MQTT-4.3.3-6", "is sent again though its PUBREL was sent"))
                 }
-                (false, false) if resumed && whole && same => {
-                    Some(("MQTT-3.3.1-1", "is sent again without DUP"))
-                }
+                (false, false) if kept => Some(("MQTT-3.3.1-1", "is sent again without DUP")),
                 _ => None,
             };
             if let Some((clause, what)) = finding {
