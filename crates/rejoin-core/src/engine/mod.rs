@@ -594,10 +594,11 @@ impl Engine {
     fn check_link(&mut self) {
         let now = self.now.mono;
         let wants_read = self.wants_read();
-        let withheld = self.config.link.health_watch.is_some() && self.session.inbox.awaits_application();
         let Some(link) = self.link.as_mut() else { return };
         link.liveness.pause(!wants_read, now);
-        link.liveness.withhold(withheld, now);
+        if self.config.link.health_watch.is_some() {
+            link.liveness.withhold(self.session.inbox.awaits_application(), now);
+        }
         match link.check(now) {
             None => {}
             Some(Alarm::Dead(cause)) => self.lose(cause),

@@ -209,7 +209,9 @@ impl Inbox {
         self.untaken.push_back((message, Some(packet_id)));
         let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, left: false, needs });
-        self.pass_left();
+        if answer_at_once {
+            self.pass_left();
+        }
         Arrival::New { id: Some(message), instead_of, again: None }
     }
 
