@@ -365,7 +365,7 @@ impl Subscription {
         Poll::Ready(Some(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn hand_out(&mut self) -> Option<Message> {
         let message = self.local.pop_front()?;
         self.route.handed_out.add(1);
