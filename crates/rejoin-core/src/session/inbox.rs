@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
+use crate::config::LinkConfig;
 use crate::event::MessageId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
@@ -111,10 +112,17 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len() - self.left
     }
 
-    /// Whether the application has a message that it has not taken: the server may be at the end of what it may send.
-    pub(crate) fn awaits_application(&self) -> bool {
-        // What is answered leaves at once at QoS 1; at QoS 2 it may wait for the store.
-        !self.pubacks.is_empty() || self.pubrecs.iter().any(|owed| owed.answer.is_none())
+    /// Whether the application has so many messages it has not taken that the server may be at the end of what it may send;
+    /// `window` is what we allow it. One of many that is never taken says nothing of the server.
+    pub(crate) fn awaits_application(&self, window: u16) -> bool {
+        // What is answered waits for what came before it; at QoS 2 it may also wait for the store, which is not meant.
+        let from_first_open = |queue: &VecDeque<Owed>| {
+            queue.iter().position(|owed| owed.answer.is_none()).map_or(0, |first| queue.len() - first)
+        };
+        let unanswered = from_first_open(&self.pubacks) + from_first_open(&self.pubrecs);
+        // What is left may stay for good: it counts only where there is no room beside it.
+        unanswered.saturating_sub(self.left) >= usize::from(window.min(LinkConfig::SMALL_WINDOW))
+            || unanswered >= usize::from(window)
     }
 
     /// See [`crate::Engine::rest`].
