@@ -23,8 +23,8 @@ pub(crate) struct Inbox {
     /// QoS 2 messages of the present link, in order of arrival [MQTT-4.6.0-3].
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<(PacketId, ReasonCode, Ticket)>,
-    /// QoS 1 messages of earlier links that the application had not taken when their link ended, by the identifier
-    /// under which the server has to send them again.
+    /// QoS 1 messages that the application had not taken when their link ended, or that may not be answered on the present
+    /// one any more, by the identifier under which the server has to send them again.
     unanswered: BTreeMap<PacketId, MessageId>,
     /// The server counts its identifiers by itself, whatever ours are [MQTT-2.2.1-4].
     held: ByPacketId<Held>,
@@ -375,14 +375,22 @@ impl Inbox {
 
     #[cold]
     fn pass_what_is_left(&mut self) {
-        for queue in [&mut self.pubacks, &mut self.pubrecs] {
+        for (queue, mut unanswered) in
+            [(&mut self.pubacks, Some(&mut self.unanswered)), (&mut self.pubrecs, None)]
+        {
             for owed in queue.iter_mut().filter(|owed| owed.left && owed.answer.is_some()) {
                 owed.left = false;
                 self.left -= 1;
             }
             let Some(answered) = queue.iter().rposition(|owed| owed.answer.is_some()) else { continue };
             let (before, mut place) = (queue.len(), 0..);
-            queue.retain(|owed| place.next().is_some_and(|at| at > answered) || !owed.left);
+            queue.retain(|owed| {
+                let stays = place.next().is_some_and(|at| at > answered) || !owed.left;
+                if let (false, Some(unanswered)) = (stays, &mut unanswered) {
+                    unanswered.insert(owed.packet_id, owed.message);
+                }
+                stays
+            });
             self.left -= before - queue.len();
         }
     }
