@@ -243,7 +243,9 @@ pub struct LinkConfig {
     /// Limit from the open transport to CONNACK. Default 30 s: from there the client is in the broker's queue
     /// and leaving wastes a slot. Doubles on expiry like `connect_timeout`.
     pub connack_timeout: Duration,
-    /// A link on which no PUBLISH came for this long is restarted, at most once per that time. Default off.
+    /// A link on which no PUBLISH came for this long is restarted, at most once per that time. Default off. Not while
+    /// the application has `receive_maximum` messages above QoS 0 that it has not taken, or [`LinkConfig::SMALL_WINDOW`]:
+    /// the server may not be allowed to send more.
     pub health_watch: Option<Duration>,
     /// Only PUBLISH packets that match one of these are news to the health watch. Default empty: all are.
     pub health_watch_filters: Vec<TopicFilter>,
@@ -271,6 +273,12 @@ pub struct LinkConfig {
     /// Bytes handed to the transport and not yet taken by it, above which no further PUBLISH is encoded.
     /// Default 256 KiB: keeps pings and acknowledgements from standing behind a backlog.
     pub write_buffer: usize,
+}
+
+impl LinkConfig {
+    /// The smallest window towards a client that brokers are set up with, in messages: with so many unacknowledged a broker
+    /// may wait for us, whatever `receive_maximum` allows it. 10; mosquitto's is 20.
+    pub const SMALL_WINDOW: u16 = 10;
 }
 
 impl Default for LinkConfig {

@@ -242,8 +242,8 @@ pub enum PublishError {
     /// The client stopped first.
     #[error("the client stopped first{}", if *maybe_delivered { "; the broker may have the message" } else { "; the message was never sent" })]
     Stopped {
-        /// It was sent, so the broker may have it. Or the disk of the queue did not answer for the 10 s that a shutdown
-        /// waits for it while it was given the message, so the next start may send it.
+        /// It was sent, so the broker may have it. Or the queue's disk had not written it: a shutdown
+        /// waits 10 s for that, a runtime that is dropped not at all. It may still be written, and sent by the next start.
         maybe_delivered: bool,
     },
 }

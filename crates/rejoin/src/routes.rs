@@ -443,7 +443,8 @@ impl Routes {
 
     fn hold(&mut self, held: Held) {
         if held.until == Timestamp::NEVER {
-            let spare = self.held.len() >= HELD_MAX;
+            // A copy of what another stream waits for, or has, would reach it twice.
+            let spare = self.held.len() >= HELD_MAX && !self.shares.contains_key(&held.id);
             self.acks.push((held.id, Told::Left { spare }));
         }
         self.held.push_back(held);
@@ -637,11 +638,7 @@ mod tests {
     #[test]
     fn the_room_of_a_burst_is_given_back() {
         let (mut routes, counters) = (Routes::new(Duration::ZERO, Timestamp::ZERO), Counters::default());
-        let route = Arc::new(Route::new(1, false, 10_000));
-        let (granted, _answer) = watch::channel(None);
-        let filter = TopicFilter::try_from("t").unwrap();
-        let filters = vec![command::Wish { filter, options: SubscriptionOptions::default(), granted }];
-        routes.subscribe(Wishes { route: Arc::clone(&route), filters, user_properties: Vec::new() });
+        let route = stream(&mut routes, 1);
         let mut local = VecDeque::new();
         for _ in 0..3 {
             for _ in 0..1_000 {
@@ -654,6 +651,37 @@ mod tests {
         assert!(routes.room() >= 1_000, "nothing to give back");
         routes.rest();
         assert_eq!(routes.room(), 0);
+    }
+
+    fn stream(routes: &mut Routes, id: u64) -> Arc<Route> {
+        let route = Arc::new(Route::new(id, false, 10_000));
+        let (granted, _answer) = watch::channel(None);
+        let filter = TopicFilter::try_from("t").unwrap();
+        let filters = vec![command::Wish { filter, options: SubscriptionOptions::default(), granted }];
+        routes.subscribe(Wishes { route: Arc::clone(&route), filters, user_properties: Vec::new() });
+        route
+    }
+
+    /// The broker would send it again, as a new one, and the other stream has it.
+    #[test]
+    fn what_another_stream_has_too_is_held_also_where_much_is() {
+        let (mut routes, counters) = (Routes::new(Duration::MAX, Timestamp::ZERO), Counters::default());
+        for n in 1..=HELD_MAX as u64 {
+            routes.dispatch(message(Some(n)), Timestamp::ZERO, &counters);
+        }
+        let (one, _other) = (stream(&mut routes, 1), stream(&mut routes, 2));
+        let id = 1 + HELD_MAX as u64;
+        for held in 1..=HELD_MAX as u64 {
+            let other = Message { topic: Text::from_static("other"), ..message(Some(id + held)) };
+            routes.dispatch(other, Timestamp::ZERO, &counters);
+        }
+        routes.dispatch(message(Some(id)), Timestamp::ZERO, &counters);
+        routes.flush(&counters);
+        routes.acks.clear();
+        routes.leave(Leave { route: one, how: Leaving::Detach }, Timestamp::ZERO, &counters);
+        let spare = |id| routes.acks.iter().find(|(told, _)| *told == MessageId(id)).map(|(_, told)| *told);
+        assert!(matches!(spare(id), Some(Told::Left { spare: false })));
+        assert!(matches!(spare(1), Some(Told::Left { spare: true })), "that was for one stream");
     }
 
     impl Routes {

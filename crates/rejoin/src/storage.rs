@@ -341,26 +341,27 @@ impl Driver {
             storage.keeper.close();
             now + CLOSE_LIMIT
         });
-        if !storage.keeper.is_closed() && now < by {
+        let is_closed = storage.keeper.is_closed();
+        if !is_closed && now < by {
             let at = self.shared.clock.timer(by);
             return self.poll_timer_at(at, cx).is_ready();
         }
-        self.part_with_storage();
+        // What it reported last may have come since the last look.
+        self.poll_storage(cx);
+        self.part_with_storage(is_closed);
         true
     }
 
     /// Answers for what the engine left to the store.
-    fn part_with_storage(&mut self) {
+    fn part_with_storage(&mut self, is_closed: bool) {
         let Some(storage) = &mut self.storage else { return };
-        let is_closed = storage.keeper.is_closed();
         let all = is_closed && storage.persisted == storage.issued;
-        let given_up = (!is_closed).then(|| storage.keeper.give_up());
+        let may_come = !is_closed && storage.is_keeping();
         for (id, maybe_delivered) in std::mem::take(&mut storage.parting) {
             let entry = self.pending.get_mut(id);
             let (stored, recorded) = entry.map_or((false, false), |e| (e.is_stored(), e.is_recorded()));
-            // A commit that nobody waits for any more may still succeed: then the next start sends what is in it.
-            let may_come = recorded && given_up.as_ref().is_some_and(|given_up| given_up.may_come(id));
-            let maybe_delivered = maybe_delivered || may_come;
+            // What nobody waits for any more may still be written: then the next start sends it.
+            let maybe_delivered = maybe_delivered || (recorded && may_come);
             if stored || (recorded && all) {
                 self.count_still_queued();
                 self.finished(id, |_| Err(Box::new(PublishError::StillQueued { maybe_delivered })));

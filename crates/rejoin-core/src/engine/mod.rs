@@ -596,8 +596,9 @@ impl Engine {
         let wants_read = self.wants_read();
         let Some(link) = self.link.as_mut() else { return };
         link.liveness.pause(!wants_read, now);
-        if self.config.link.health_watch.is_some() {
-            link.liveness.withhold(self.session.inbox.awaits_application(), now);
+        let config = &self.config.link;
+        if config.health_watch.is_some() {
+            link.liveness.withhold(self.session.inbox.awaits_application(config.receive_maximum), now);
         }
         match link.check(now) {
             None => {}

@@ -5,7 +5,7 @@
 //! | ping | silence on an idle link | a link whose buffers are full: a ping cannot overtake bytes |
 //! | write stall | a peer that takes no bytes | an idle link |
 //! | acknowledgement progress | a broker that answers pings and nothing else | an idle link |
-//! | health watch | a link on which nothing useful arrives | anything when it is off, or while the application has messages it has not taken |
+//! | health watch | a link on which nothing useful arrives | anything when it is off, or while the application has so many messages it has not taken that the broker may have to wait |
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) struct Liveness {
     last_publish: Timestamp,
     /// Reading is paused by us: bytes we do not read are no silence of the peer.
     paused: bool,
-    /// The application has messages that it has not taken: the server may not be allowed to send more.
+    /// The application has many messages that it has not taken: the server may not be allowed to send more.
     withheld: bool,
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
+use crate::config::LinkConfig;
 use crate::event::MessageId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
@@ -22,8 +23,8 @@ pub(crate) struct Inbox {
     /// QoS 2 messages of the present link, in order of arrival [MQTT-4.6.0-3].
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<(PacketId, ReasonCode, Ticket)>,
-    /// QoS 1 messages of earlier links that the application had not taken when their link ended, by the identifier
-    /// under which the server has to send them again.
+    /// QoS 1 messages that the application had not taken when their link ended, or that may not be answered on the present
+    /// one any more, by the identifier under which the server has to send them again.
     unanswered: BTreeMap<PacketId, MessageId>,
     /// The server counts its identifiers by itself, whatever ours are [MQTT-2.2.1-4].
     held: ByPacketId<Held>,
@@ -111,10 +112,17 @@ impl Inbox {
         self.pubacks.len() + self.pubrecs.len() - self.left
     }
 
-    /// Whether the application has a message that it has not taken: the server may be at the end of what it may send.
-    pub(crate) fn awaits_application(&self) -> bool {
-        // What is answered leaves at once at QoS 1; at QoS 2 it may wait for the store.
-        !self.pubacks.is_empty() || self.pubrecs.iter().any(|owed| owed.answer.is_none())
+    /// Whether the application has so many messages it has not taken that the server may be at the end of what it may send;
+    /// `window` is what we allow it. One of many that is never taken says nothing of the server.
+    pub(crate) fn awaits_application(&self, window: u16) -> bool {
+        // What is answered waits for what came before it; at QoS 2 it may also wait for the store, which is not meant.
+        let from_first_open = |queue: &VecDeque<Owed>| {
+            queue.iter().position(|owed| owed.answer.is_none()).map_or(0, |first| queue.len() - first)
+        };
+        let unanswered = from_first_open(&self.pubacks) + from_first_open(&self.pubrecs);
+        // What is left may stay for good: it counts only where there is no room beside it.
+        unanswered.saturating_sub(self.left) >= usize::from(window.min(LinkConfig::SMALL_WINDOW))
+            || unanswered >= usize::from(window)
     }
 
     /// See [`crate::Engine::rest`].
@@ -367,14 +375,22 @@ impl Inbox {
 
     #[cold]
     fn pass_what_is_left(&mut self) {
-        for queue in [&mut self.pubacks, &mut self.pubrecs] {
+        for (queue, mut unanswered) in
+            [(&mut self.pubacks, Some(&mut self.unanswered)), (&mut self.pubrecs, None)]
+        {
             for owed in queue.iter_mut().filter(|owed| owed.left && owed.answer.is_some()) {
                 owed.left = false;
                 self.left -= 1;
             }
             let Some(answered) = queue.iter().rposition(|owed| owed.answer.is_some()) else { continue };
             let (before, mut place) = (queue.len(), 0..);
-            queue.retain(|owed| place.next().is_some_and(|at| at > answered) || !owed.left);
+            queue.retain(|owed| {
+                let stays = place.next().is_some_and(|at| at > answered) || !owed.left;
+                if let (false, Some(unanswered)) = (stays, &mut unanswered) {
+                    unanswered.insert(owed.packet_id, owed.message);
+                }
+                stays
+            });
             self.left -= before - queue.len();
         }
     }

@@ -210,6 +210,11 @@ impl Baseline {
         self.frozen = frozen;
     }
 
+    #[cfg(test)]
+    pub(crate) fn longest(&self) -> Option<f64> {
+        self.samples.iter().chain(&self.bucket).copied().max_by(f64::total_cmp)
+    }
+
     /// Forgets everything.
     pub(crate) fn begin_anew(&mut self) {
         *self = Self::new(self.signal, self.learning);

@@ -18,7 +18,7 @@ pub(crate) struct Look {
     pub(crate) open: bool,
     /// Somebody waits for messages.
     pub(crate) subscribed: bool,
-    /// The application has messages that it is not done with: the broker may not be allowed to send more.
+    /// The application has many messages that it is not done with: the broker may not be allowed to send more.
     pub(crate) withheld: bool,
     /// Age of the oldest message not answered for; `None` when there is none.
     pub(crate) queue_age: Option<Duration>,
@@ -90,6 +90,10 @@ pub(crate) struct Watcher {
     silent_since: Option<Instant>,
     /// A link was cut over the silence: it goes on over that link.
     cut_over_silence: bool,
+    /// Since when there is no link, for what goes on over it: the outage itself is no silence.
+    closed_since: Option<Instant>,
+    /// Since the last message it was up to us for a while that nothing came.
+    was_withheld: bool,
     /// Signals whose baselines begin anew, because what an alert complained of is the new normal.
     begins_anew: [bool; 6],
     now_values: [Option<f64>; 6],
@@ -117,6 +121,8 @@ impl Watcher {
             last_message: None,
             silent_since: None,
             cut_over_silence: false,
+            closed_since: None,
+            was_withheld: false,
             begins_anew: [false; 6],
             now_values: [None; 6],
             open: false,
@@ -127,6 +133,7 @@ impl Watcher {
     /// A link was lost.
     pub(crate) fn lost(&mut self, cause: &LossCause, lived: Duration, now: Instant) {
         self.cut_over_silence |= matches!(cause, LossCause::HealthWatch(_));
+        self.closed_since.get_or_insert(now);
         if !self.cut_over_silence {
             self.silent_since = None;
         }
@@ -221,10 +228,17 @@ impl Watcher {
     /// message is seen, so no gap is found to be shorter than the pause between them.
     fn silence(&mut self, seen: &Look, now: Instant) {
         let index = Signal::MessageSilence.index();
+        if seen.open {
+            let closed =
+                self.closed_since.take().map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            self.silent_since = self.silent_since.map(|since| since + closed);
+        } else {
+            self.closed_since.get_or_insert(now);
+        }
         if !seen.open || !seen.subscribed {
             self.cut_over_silence &= seen.subscribed;
             if !self.cut_over_silence {
-                self.silent_since = None;
+                (self.silent_since, self.was_withheld) = (None, false);
             }
             self.last_message = seen.last_message;
             self.now_values[index] = None;
@@ -235,16 +249,18 @@ impl Watcher {
         if let Some(at) = came {
             self.last_message = Some(at);
             let gap = at.saturating_duration_since(since).as_secs_f64();
-            // How long a silence was is learned when it is over, also of one that raised an alarm: who pauses for long
-            // would raise it for ever.
-            self.baselines[index].freeze(false);
-            self.baselines[index].offer_length(gap, now);
+            if !std::mem::take(&mut self.was_withheld) {
+                // How long a silence was is learned when it is over, also of one that raised an alarm: who pauses for
+                // long would raise it for ever.
+                self.baselines[index].freeze(false);
+                self.baselines[index].offer_length(gap, now);
+            }
             self.silent_since = Some(at);
             self.cut_over_silence = false;
         }
         if seen.withheld {
-            // It is up to us that nothing comes.
-            self.silent_since = Some(now);
+            // It is up to us that nothing comes, and how long that lasts says nothing of what is usual.
+            (self.silent_since, self.was_withheld) = (Some(now), true);
             self.now_values[index] = None;
             return;
         }
@@ -287,8 +303,10 @@ impl Watcher {
             // No link ended for a while: lives are as long as they should be.
             (None, Some(_)) if rule.signal == Signal::LinkLife => Some(false),
             (None, Some(limit)) if self.is_past(rule.signal, limit) => Some(false),
-            // Nobody waits for anything.
-            (None, _) if rule.signal == Signal::MessageSilence && !self.subscribed => Some(false),
+            // Nobody waits for anything, or a message came, and since then nobody can say.
+            (None, _) if rule.signal == Signal::MessageSilence && (!self.subscribed || self.came(n)) => {
+                Some(false)
+            }
             _ => None,
         };
         let beyond = beyond.filter(|beyond| *beyond || !self.is_still_silent(&self.guards[n]));
@@ -310,7 +328,16 @@ impl Watcher {
         guard.rule.signal == Signal::MessageSilence
             && guard.state == AlertState::Firing
             && self.subscribed
-            && self.last_message.is_none_or(|at| at <= guard.since)
+            && !self.came_since(guard.since)
+    }
+
+    /// Whether a message came since this rule is as it is.
+    fn came(&self, n: usize) -> bool {
+        self.came_since(self.guards[n].since)
+    }
+
+    fn came_since(&self, since: Instant) -> bool {
+        self.last_message.is_some_and(|at| at > since)
     }
 
     /// Nothing to measure on an open link, and nothing that waits longer than it should: a latency is over, or it would
@@ -522,6 +549,11 @@ mod tests {
             self.watcher.alerts()[0].state
         }
 
+        /// The longest gap between messages that was learned, in seconds.
+        fn longest(&self) -> Option<f64> {
+            self.watcher.baselines[Signal::MessageSilence.index()].longest()
+        }
+
         fn message(&mut self) {
             self.seen.last_message = Some(self.start + self.at);
         }
@@ -558,7 +590,7 @@ mod tests {
         let mut silence = Silence::begin();
         assert_eq!(silence.pass(60), AlertState::Ok);
         silence.reconnect(&LossCause::HealthWatch(SECOND * 60));
-        assert_eq!(silence.pass(5), AlertState::Firing);
+        assert_eq!(silence.pass(15), AlertState::Firing);
         let mut silence = Silence::begin();
         for _ in 0..5 {
             assert_eq!(silence.pass(60), AlertState::Ok, "the link was lost over something else");
@@ -574,6 +606,45 @@ mod tests {
         silence.seen.withheld = false;
         assert_eq!(silence.pass(60), AlertState::Ok, "counted from when it was done");
         assert_eq!(silence.pass(10), AlertState::Firing);
+    }
+
+    #[test]
+    fn an_alert_of_silence_ends_with_messages_also_where_the_application_always_has_some_in_hand() {
+        let mut silence = Silence::begin();
+        assert_eq!(silence.pass(70), AlertState::Firing);
+        silence.seen.withheld = true;
+        assert_eq!(silence.pass(600), AlertState::Firing, "nobody can say");
+        for _ in 0..120 {
+            silence.message();
+            silence.pass(5);
+        }
+        assert_eq!(silence.pass(5), AlertState::Resolved);
+        assert_eq!(
+            silence.longest(),
+            None,
+            "how long we hold the window is not how long it is usually silent"
+        );
+    }
+
+    #[test]
+    fn an_outage_after_a_cut_over_silence_is_no_silence() {
+        let mut silence = Silence::begin();
+        assert_eq!(silence.pass(40), AlertState::Ok);
+        silence.watcher.lost(&LossCause::HealthWatch(SECOND * 60), SECOND * 60, silence.start + silence.at);
+        silence.seen.open = false;
+        assert_eq!(silence.pass(1800), AlertState::Ok);
+        silence.seen.open = true;
+        assert_eq!(silence.pass(25), AlertState::Ok, "under a minute on open links");
+        silence.message();
+        silence.pass(5);
+        assert!(silence.longest().is_some_and(|seconds| seconds <= 60.0), "{:?}", silence.longest());
+        let mut silence = Silence::begin();
+        silence.pass(40);
+        silence.watcher.lost(&LossCause::HealthWatch(SECOND * 60), SECOND * 60, silence.start + silence.at);
+        silence.seen.open = false;
+        silence.pass(1800);
+        silence.seen.open = true;
+        assert_eq!(silence.pass(40), AlertState::Firing, "and both links count");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::error::PublishError;
 use crate::events::Event;
 use crate::reservation::cost;
 use crate::status::Link;
+use crate::storage::Storage;
 use crate::wire::Wire;
 
 impl Driver {
@@ -55,8 +56,10 @@ impl Driver {
             }
         }
         let mut pending = std::mem::take(&mut self.pending);
+        // It goes on writing what it was given, and the next start sends it.
+        let writes = self.storage.as_deref().is_some_and(Storage::is_keeping);
         for (id, entry) in pending.take_all() {
-            let maybe_delivered = entry.attempts > 0;
+            let maybe_delivered = entry.attempts > 0 || (entry.is_recorded() && writes);
             let why = if entry.is_stored() {
                 self.count_still_queued();
                 PublishError::StillQueued { maybe_delivered }

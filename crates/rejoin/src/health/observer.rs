@@ -229,7 +229,7 @@ impl Observer {
             let seen = Look {
                 open: state.is_connection_open(),
                 subscribed: shared.ward.wishes() > 0,
-                withheld: shared.streams().iter().any(|stream| stream.waiting > 0),
+                withheld: shared.may_be_held_up(),
                 queue_age: shared.oldest_age(),
                 last_message: shared.last_message(),
                 ping,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::text::Text;
-use rejoin_core::{Stats, Timestamp};
+use rejoin_core::{LinkConfig, Stats, Timestamp};
 
 use super::judge::judge;
 use super::observer::Watching;
@@ -172,10 +172,6 @@ pub(crate) struct IdleStream {
     pub(crate) full: bool,
 }
 
-/// The smallest window towards a client that brokers are set up with: the broker may wait for us with so many messages
-/// unacknowledged, whatever we asked for. mosquitto's is 20.
-const SMALL_WINDOW: u64 = 10;
-
 /// What became of a message to ourselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loop {
@@ -329,6 +325,12 @@ impl Shared {
         self.is_full_of(&self.streams())
     }
 
+    /// The same, or so many messages that nobody took that a broker with a smaller window of its own sends no more.
+    pub(crate) fn may_be_held_up(&self) -> bool {
+        let window = self.receive_maximum.min(LinkConfig::SMALL_WINDOW);
+        self.waiting_in(&self.streams()) >= u64::from(window)
+    }
+
     fn is_full_of(&self, streams: &[StreamFigures]) -> bool {
         self.waiting_in(streams) >= u64::from(self.receive_maximum)
     }
@@ -387,7 +389,8 @@ impl Shared {
         let mut idle = Vec::new();
         let full = self.is_full_of(&streams);
         let stands_for = seen.stand_still(&streams, now);
-        let stands = self.waiting_in(&streams) >= SMALL_WINDOW && stands_for >= rules.stream_idle;
+        let stands = self.waiting_in(&streams) >= u64::from(LinkConfig::SMALL_WINDOW)
+            && stands_for >= rules.stream_idle;
         seen.streams.retain(|id, _| streams.iter().any(|stream| stream.id == *id));
         for stream in streams {
             let known = seen.streams.entry(stream.id).or_insert((stream.done, now));

@@ -39,8 +39,10 @@ impl From<Duration> for HealthWatch {
 impl HealthWatch {
     /// When no message came for this long, the link is restarted, at most once per that time. A PINGRESP is not news.
     ///
-    /// While the application has messages above QoS 0 that it is not done with, nothing is held against the link: the broker
-    /// may not be allowed to send more. The time begins anew when the last of them is acknowledged.
+    /// While the application has ten messages above QoS 0 that it is not done with, or as many as
+    /// [`Builder::receive_maximum`](crate::Builder::receive_maximum) allows if those are fewer, nothing is held against the
+    /// link: the broker may not be allowed to send more. The time begins anew when it is done with enough of them. Fewer
+    /// change nothing: one that is never acknowledged does not switch the watch off.
     pub const fn after(silence: Duration) -> Self {
         Self { silence: Some(silence), filters: Vec::new(), restarts: true, loopback: None, topic: None }
     }

@@ -2,7 +2,7 @@
 //! No timer adds delay, and under load groups widen by themselves. Only that a message is done may wait a moment for
 //! company: nobody waits for it, and a commit of its own would write as much as the acceptance did.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
@@ -80,33 +80,6 @@ struct State {
     rung: bool,
     closing: bool,
     closed: bool,
-    /// A commit is under way.
-    committing: bool,
-    /// Nobody waits any more: nothing is committed from now on.
-    given_up: bool,
-}
-
-/// What becomes of records that were handed over, after [`Keeper::give_up`].
-#[derive(Debug)]
-pub(crate) struct GivenUp {
-    committing: bool,
-    dropped: BTreeSet<PublishId>,
-}
-
-impl GivenUp {
-    /// Whether the acceptance of this message may get to the disk all the same, by a commit that is under way.
-    pub(crate) fn may_come(&self, id: PublishId) -> bool {
-        self.committing && !self.dropped.contains(&id)
-    }
-}
-
-impl Desk {
-    /// Whether a commit may begin; then it has.
-    fn may_commit(&self) -> bool {
-        let mut state = lock(&self.state);
-        state.committing = !state.given_up;
-        state.committing
-    }
 }
 
 impl Keeper {
@@ -188,25 +161,14 @@ impl Keeper {
         Arc::clone(&self.desk.syncs)
     }
 
-    /// No more jobs come: what waits is committed, then the store is closed.
+    /// No more jobs come: what waits is committed, then the store is closed. Who waits no longer for that ends nothing: the
+    /// ends of messages are among it, and what was delivered or cancelled is not to be sent by the next start.
     pub(crate) fn close(&self) {
         lock(&self.desk.state).closing = true;
         self.desk.bell.notify_one();
     }
 
-    /// Waits no longer: nothing is committed from here on but what a commit under way has already.
-    pub(crate) fn give_up(&self) -> GivenUp {
-        let mut state = lock(&self.desk.state);
-        state.given_up = true;
-        let dropped = state.jobs.drain(..).flat_map(|job| match job {
-            Job::Persist(_, records) => bodies(records),
-            Job::Load(_) => Vec::new(),
-        });
-        let dropped = dropped.map(|(id, _)| id).collect();
-        GivenUp { committing: state.committing, dropped }
-    }
-
-    /// Whether the store is closed.
+    /// Whether the store is closed: all its reports are there, and no more come.
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.desk.state).closed
     }
@@ -368,14 +330,8 @@ impl Thread {
     fn commit(&mut self) {
         self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
-        if !self.desk.may_commit() {
-            self.group.clear();
-            self.ticket = None;
-            return;
-        }
         let began = Instant::now();
         let committed = self.store.commit(&self.group);
-        lock(&self.desk.state).committing = false;
         match committed {
             Ok(()) => {
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -634,24 +590,6 @@ mod tests {
         thread.load(Vec::new());
         let names: Vec<_> = lock(&told.state).reports.iter().map(|report| format!("{report:?}")).collect();
         assert!(names.len() == 3 && !names.iter().any(|name| name.starts_with("Well")), "{names:?}");
-    }
-
-    #[test]
-    fn what_the_thread_had_not_begun_to_write_when_nobody_waits_any_more_is_not_written() {
-        let (desk, mut thread) = thread();
-        thread.add(Ticket(1), &mut enqueued(1));
-        let keeper = Keeper { desk: Arc::clone(&desk) };
-        assert!(!keeper.give_up().may_come(PublishId(1)), "no commit is under way");
-        thread.commit();
-        assert!(thread.store.recover().unwrap().waiting.is_empty() && thread.group.is_empty());
-        assert!(lock(&desk.state).reports.is_empty());
-        lock(&desk.state).committing = true;
-        keeper.persist(Ticket(2), enqueued(2));
-        let given_up = keeper.give_up();
-        assert!(
-            given_up.may_come(PublishId(1)) && !given_up.may_come(PublishId(2)),
-            "what waited is dropped"
-        );
     }
 
     fn thread() -> (Arc<Desk>, Thread) {

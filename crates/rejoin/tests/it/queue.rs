@@ -346,17 +346,67 @@ async fn what_a_stalled_disk_may_still_write_is_not_called_never_sent() {
     let waiting = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
     let shutdown = client.shutdown().within(Duration::from_millis(100)).into_future();
     let report = tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
-    assert_eq!((report.lost, report.maybe_delivered, report.still_queued), (2, 1, 0));
-    assert!(matches!(writing.acked().await, Err(PublishError::Stopped { maybe_delivered: true })));
-    assert!(matches!(waiting.acked().await, Err(PublishError::Stopped { maybe_delivered: false })));
+    assert_eq!((report.lost, report.maybe_delivered, report.still_queued), (2, 2, 0));
+    for delivery in [&writing, &waiting] {
+        assert!(matches!(delivery.acked().await, Err(PublishError::Stopped { maybe_delivered: true })));
+    }
+    assert_eq!(left_to_the_next_start(&disk).await, [writing.id(), waiting.id()]);
+}
+
+/// Ends the stall, and gives what waits once the thread of the store is gone.
+async fn left_to_the_next_start(disk: &Disk) -> Vec<PublishId> {
     disk.stall(false);
-    // The thread of the store has the other one.
     while Arc::strong_count(&disk.inner) > 1 {
         tokio::task::yield_now().await;
     }
     let next = disk.clone().recover().unwrap();
-    let kept: Vec<_> = next.waiting.iter().map(|waits| waits.id).collect();
-    assert_eq!(kept, [writing.id()], "what was called never sent is not sent by the next start");
+    let sent = next.sent.iter().map(|was| was.id);
+    next.waiting.iter().map(|waits| waits.id).chain(sent).collect()
+}
+
+#[tokio::test]
+async fn what_was_delivered_while_the_disk_stood_still_is_not_sent_by_the_next_start() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).start().unwrap();
+    let mut peer = listener.open(false).await;
+    let delivered = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let first = peer.publish().await;
+    assert_eq!(limited(delivered.stored()).await.unwrap(), Stored::OnDisk);
+    disk.stall(true);
+    // With it a commit is under way, and what follows waits behind that.
+    let other = client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    peer.publish().await;
+    peer.ack(&first).await;
+    limited(delivered.acked()).await.unwrap();
+    drop(peer);
+    // A shutdown waits for a disk for 10 s.
+    tokio::time::pause();
+    let shutdown = client.shutdown().within(Duration::from_millis(100)).into_future();
+    tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
+    assert_eq!(left_to_the_next_start(&disk).await, [other.id()]);
+}
+
+/// Nothing waits for the disk then, and it is written all the same.
+#[test]
+fn what_a_dropped_runtime_leaves_to_be_written_is_not_called_never_sent() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let disk = Disk::default();
+    disk.stall(true);
+    let (client, delivery) = runtime.block_on(async {
+        let client = on(&Listener::bind().await, &disk).start().unwrap();
+        let delivery = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+        assert_eq!(limited(client.pending()).await.len(), 1);
+        (client, delivery)
+    });
+    runtime.shutdown_timeout(LIMIT);
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    other.block_on(async {
+        let ended = limited(delivery.acked()).await;
+        assert!(matches!(ended, Err(PublishError::Stopped { maybe_delivered: true })), "{ended:?}");
+        let report = limited(client.shutdown().into_future()).await;
+        assert_eq!((report.lost, report.maybe_delivered), (1, 1));
+        assert_eq!(left_to_the_next_start(&disk).await, [delivery.id()]);
+    });
 }
 
 #[tokio::test]

@@ -91,6 +91,30 @@ async fn what_nobody_came_for_yet_is_held_once_however_many_links_it_comes_on() 
     assert_eq!(peer.puback().await.packet_id.get(), 1);
 }
 
+/// Its place in the order is gone with the answer to what came behind it, and it comes again all the same.
+#[tokio::test]
+async fn what_is_passed_by_an_acknowledgement_is_held_once_too() {
+    let listener = Listener::bind().await;
+    let builder = listener.client().client_id("k").session(Session::kept_for(LIMIT));
+    let client = builder.unrouted_after(Duration::MAX).start().unwrap();
+    let mut wanted = client.subscribe("a", Qos::AtLeastOnce).manual_ack().declare().unwrap();
+    let mut sent = message("old", "1", Qos::AtLeastOnce, 1);
+    for present in [false, true, true] {
+        let mut peer = listener.open(present).await;
+        peer.grant().await;
+        sent.dup = present;
+        peer.send(Packet::Publish(sent.clone())).await;
+        peer.send(Packet::Publish(message("a", "m", Qos::AtLeastOnce, 2))).await;
+        limited(wanted.next()).await.unwrap().ack();
+        assert_eq!(peer.puback().await.packet_id.get(), 2);
+        peer.reset();
+    }
+    let _peer = listener.open(true).await;
+    let mut rest = client.unrouted().unwrap();
+    assert_eq!(limited(rest.next()).await.unwrap().text().unwrap(), "1");
+    assert!(tokio::time::timeout(A_WHILE, rest.next()).await.is_err(), "one copy");
+}
+
 /// As `queue drain` and `pub --queue` are set up: what comes in is for the application whose session it is.
 #[tokio::test]
 async fn what_is_left_to_another_process_does_not_keep_ours_from_being_acknowledged() {

@@ -349,6 +349,8 @@ fn at_3_1_1_what_nobody_is_there_for_does_not_keep_us_from_reading() {
         b.connect(true);
         b.deliver(qos, 2, true, "m");
         if qos == Qos::AtLeastOnce {
+            let again = Event::Again { earlier: messages[1].id.unwrap() };
+            assert!(b.events.contains(&again), "it takes the place of the copy that was left");
             b.ack(b.events.iter().rev().find_map(name).unwrap());
         }
         assert_eq!(b.words(), [format!("{answer} 2")], "the next link brings it again");

@@ -458,3 +458,50 @@ fn the_health_watch_waits_while_the_application_has_messages_it_did_not_take() {
         }
     }
 }
+
+/// One message that an application keeps for itself does not switch the watch off.
+#[test]
+fn the_health_watch_goes_on_while_the_server_may_still_send() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        for (unanswered, leaves) in [(1, false), (1, true), (9, false), (63, true)] {
+            let mut config = config();
+            config.link.health_watch = Some(secs(60));
+            let mut b = Bench::new(config);
+            b.connect(false);
+            for n in 1..=unanswered {
+                b.deliver(qos, n, false, "m");
+            }
+            for message in b.messages().into_iter().filter(|_| leaves) {
+                b.engine.leave(message.id.unwrap(), false, b.now());
+            }
+            b.live(61);
+            assert_eq!(b.closed, 1, "{unanswered} at {qos:?}, left: {leaves}");
+            assert_eq!(*b.last_closed(), LossCause::HealthWatch(secs(60)));
+        }
+    }
+}
+
+/// 64 unless the settings say otherwise; and 10 where the server may have a smaller window of its own.
+#[test]
+fn the_health_watch_waits_at_the_windows_end_and_at_that_of_a_small_one() {
+    for (window, unanswered, leaves) in [(64, 10, false), (3, 3, false), (64, 64, true)] {
+        let mut config = config();
+        config.link.health_watch = Some(secs(60));
+        config.link.receive_maximum = window;
+        let mut b = Bench::new(config);
+        b.connect(false);
+        for n in 1..=unanswered {
+            b.deliver(Qos::AtLeastOnce, n, false, "m");
+        }
+        let messages = b.messages();
+        for message in messages.iter().filter(|_| leaves) {
+            b.engine.leave(message.id.unwrap(), false, b.now());
+        }
+        // Answered behind one that is not, they are not acknowledged either.
+        for message in messages.iter().skip(1).filter(|_| !leaves) {
+            b.ack(message.id.unwrap());
+        }
+        b.live(300);
+        assert_eq!(b.closed, 0, "{unanswered} of {window}, left: {leaves}");
+    }
+}
