@@ -158,13 +158,17 @@ impl Engine {
             self.finish(id, outcome);
             return true;
         }
-        if publish.qos == Qos::ExactlyOnce && std::mem::take(&mut exchange.lowered) {
-            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget.
+        if publish.qos == Qos::ExactlyOnce && exchange.lowered {
+            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget. If the
+            // link breaks off before it leaves, it is as it was.
             let id = entry.id;
-            exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            if exchange.needs == Ticket::default() {
+                exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            }
             if exchange.needs > durable {
                 return false;
             }
+            exchange.lowered = false;
         }
         self.stats.resent += u64::from(entry.attempts > 0);
         entry.attempts += 1;
@@ -271,8 +275,8 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let (charged, doubtful, lowered) = (on_wire, false, false);
-        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered };
+        let (charged, doubtful, lowered, began_under) = (on_wire, false, false, None);
+        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered, began_under };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;

@@ -376,6 +376,7 @@ impl Outbox {
             needs,
             doubtful: false,
             lowered,
+            began_under: None,
         };
         self.in_flight.push(exchange);
         if released {
