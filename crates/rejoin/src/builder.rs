@@ -119,8 +119,8 @@ impl Will {
         self
     }
 
-    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds. Default: at
-    /// once. It must not be longer than the session is kept.
+    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds, or until
+    /// the session ends, if that is sooner: a longer delay makes the will a sign that the session is gone. Default: at once.
     #[must_use]
     pub const fn delay(mut self, time: Duration) -> Self {
         self.delay = Some(time);
