@@ -269,7 +269,8 @@ impl Builder {
     }
 
     /// A token without a user name. There is no fall-back to 3.1.1 then, which cannot send it: a broker that knows only
-    /// that refuses it and is asked rarely.
+    /// that refuses it and is asked rarely, or closes without a word and is waited for like an overloaded one. With
+    /// [`Builder::login`] 3.1.1 can send it, beside a user name.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.login = Some((None, Some(token.into())));
         self
