@@ -134,11 +134,6 @@ impl Config {
         if (seconds == 0 && !self.link.keep_alive.is_zero()) || seconds > u64::from(u16::MAX) {
             return Err(ConfigError::new("link.keep_alive", "must be 1 to 65,535 s, or zero to turn it off"));
         }
-        // The end of the session would send it.
-        let delay = self.will.as_ref().and_then(|will| will.delay).unwrap_or(0);
-        if delay > self.session.mode.expiry_seconds() && self.version != VersionPolicy::Only311 {
-            return Err(ConfigError::new("will", "the delay must not be longer than the session is kept"));
-        }
         let authentication = self.authentication.as_deref();
         let connect = Connect {
             version: Version::V5,

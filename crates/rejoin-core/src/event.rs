@@ -181,7 +181,8 @@ pub enum Outcome {
     Superseded,
     /// The queue was full and its policy gives up the oldest message that was never sent.
     Evicted,
-    /// The store could not give the body back. What is left of it stays there for a person to look at.
+    /// The store could not give the body back, or gave one that MQTT cannot carry. What is left of it stays there for a person
+    /// to look at.
     Unreadable,
     /// The client stopped first.
     Stopped {

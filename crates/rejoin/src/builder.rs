@@ -119,8 +119,8 @@ impl Will {
         self
     }
 
-    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds. Default: at
-    /// once. It must not be longer than the session is kept.
+    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds, or until
+    /// the session ends, if that is sooner: a longer delay makes the will a sign that the session is gone. Default: at once.
     #[must_use]
     pub const fn delay(mut self, time: Duration) -> Self {
         self.delay = Some(time);
@@ -269,7 +269,8 @@ impl Builder {
     }
 
     /// A token without a user name. There is no fall-back to 3.1.1 then, which cannot send it: a broker that knows only
-    /// that refuses it and is asked rarely.
+    /// that refuses it and is asked rarely, or closes without a word and is waited for like an overloaded one. With
+    /// [`Builder::login`] 3.1.1 can send it, beside a user name.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.login = Some((None, Some(token.into())));
         self

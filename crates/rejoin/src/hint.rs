@@ -41,7 +41,9 @@ const fn code(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => Some("check the user name and the password"),
         ReasonCode::NOT_AUTHORIZED => Some("check the user name and the broker's access rules"),
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => Some("choose another client id"),
-        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => Some("choose the other protocol version"),
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => {
+            Some("choose the other protocol version; 3.1.1 wants a user name beside a password or token")
+        }
         ReasonCode::BANNED => Some("the broker banned this client; ask its operator"),
         ReasonCode::SESSION_TAKEN_OVER => Some("another client uses the same client id; give each its own"),
         ReasonCode::SERVER_BUSY | ReasonCode::CONNECTION_RATE_EXCEEDED | ReasonCode::QUOTA_EXCEEDED => {
@@ -50,5 +52,17 @@ const fn code(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::USE_ANOTHER_SERVER | ReasonCode::SERVER_MOVED => Some("use the server it names"),
         ReasonCode::PACKET_TOO_LARGE => Some("send smaller messages"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_to_choose_3_1_1_hears_what_it_wants_beside_a_token() {
+        let reason = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+        let told = code(reason).unwrap();
+        assert!(told.contains("other protocol version") && told.contains("user name"), "{told}");
     }
 }

@@ -116,7 +116,8 @@ fn body_len(packet: &'static str, size: usize) -> Result<u32, EncodeError> {
     }
 }
 
-fn check_publish(publish: &Publish, version: Version) -> Result<u32, EncodeError> {
+/// The bytes of a PUBLISH behind its fixed header, if it may be written.
+pub(crate) fn check_publish(publish: &Publish, version: Version) -> Result<u32, EncodeError> {
     valid::publish(publish, version)?;
     body_len("PUBLISH", publish_body_len(publish, version))
 }

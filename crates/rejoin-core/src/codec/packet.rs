@@ -184,7 +184,7 @@ pub struct Will {
     pub qos: Qos,
     /// Retain flag.
     pub retain: bool,
-    /// Will Delay Interval in seconds (5.0).
+    /// Will Delay Interval in seconds (5.0). A session that ends sooner sends it with its end.
     pub delay: Option<u32>,
     /// Properties of the message (5.0).
     pub properties: PublishProperties,

@@ -313,8 +313,8 @@ impl Engine {
         self.present.heard = Some(link.liveness.heard());
         self.outage.lost(link.liveness.heard(), now);
         if matches!(cause, LossCause::AckTimeout(_)) {
-            let longest = self.config.link.ack_timeout * ACK_TIMEOUT_GROWTH;
-            self.ack_timeout = (self.ack_timeout * 2).min(longest);
+            let longest = self.config.link.ack_timeout.saturating_mul(ACK_TIMEOUT_GROWTH);
+            self.ack_timeout = self.ack_timeout.saturating_mul(2).min(longest);
         }
         let parked = self.suspect(cause, unacked, plan);
         let lasted = link.up_since.map_or(Duration::ZERO, |since| now.since(since));

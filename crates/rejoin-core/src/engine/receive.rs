@@ -221,6 +221,10 @@ impl Engine {
             }
             Answered::LeaseEnded(packet_id) => {
                 self.journal.note(|| Record::LeaseEnded { packet_id });
+                if let Some(id) = self.session.outbox.in_flight.began_under(packet_id) {
+                    // Under the identifier the store knows it by there is no exchange of QoS 2 any more.
+                    self.journal.note(|| Record::Lowered { id });
+                }
             }
             Answered::Release(_) | Answered::Leased | Answered::Unexpected => {}
         }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
-use crate::codec::publish_len;
 use crate::codec::reason::ReasonCode;
+use crate::codec::{self, publish_len};
 use crate::error::Rejected;
 use crate::event::{Event, Outcome, PublishId};
 use crate::interface::Ticket;
 use crate::link::{Agreement, Link, Qos2};
-use crate::session::{Entry, Exchange, Gate, Offer, Record, Stage};
+use crate::session::{Entry, Exchange, Gate, Offer, Parking, Record, Stage};
 
 impl Engine {
     pub(super) fn ping(&mut self) {
@@ -155,16 +155,20 @@ impl Engine {
                 self.session.outbox.in_flight.remove(packet_id);
                 self.session.ids.free(packet_id);
             }
-            self.finish(id, outcome);
+            self.not_sent(id, outcome);
             return true;
         }
-        if publish.qos == Qos::ExactlyOnce && std::mem::take(&mut exchange.lowered) {
-            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget.
+        if publish.qos == Qos::ExactlyOnce && exchange.lowered {
+            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget. If the
+            // link breaks off before it leaves, it is as it was.
             let id = entry.id;
-            exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            if exchange.needs == Ticket::default() {
+                exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
+            }
             if exchange.needs > durable {
                 return false;
             }
+            exchange.lowered = false;
         }
         self.stats.resent += u64::from(entry.attempts > 0);
         entry.attempts += 1;
@@ -228,7 +232,7 @@ impl Engine {
         let publish = packet(&entry, packet_id, link.version(), now);
         if let Some(outcome) = unsendable(&publish, &link.agreement).map(|why| why.of(&entry)) {
             packet_id.inspect(|id| self.session.ids.free(*id));
-            self.finish(entry.id, outcome);
+            self.not_sent(entry.id, outcome);
             return true;
         }
         let Some(packet_id) = packet_id else {
@@ -242,6 +246,14 @@ impl Engine {
         }
         self.assign(entry, packet_id, publish);
         true
+    }
+
+    /// Ends a message that no packet can be made of here.
+    fn not_sent(&mut self, id: PublishId, outcome: Outcome) {
+        match outcome {
+            Outcome::Unreadable => self.park(id, outcome, Parking::Unreadable),
+            _ => self.finish(id, outcome),
+        }
     }
 
     /// Once a link.
@@ -271,8 +283,8 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let (charged, doubtful, lowered) = (on_wire, false, false);
-        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered };
+        let (charged, doubtful, lowered, began_under) = (on_wire, false, false, None);
+        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered, began_under };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;
@@ -346,7 +358,12 @@ fn packet(
 /// Why the server would not take a packet.
 enum Unsendable {
     NotOffered(&'static str),
-    TooLarge { size: u64, limit: u64 },
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
+    /// No packet can hold it. It would have been refused when it was handed over, so it comes from a store.
+    Invalid,
 }
 
 impl Unsendable {
@@ -360,6 +377,7 @@ impl Unsendable {
                 Outcome::NotSentAgain(Rejected::TooLarge { size, limit })
             }
             Self::TooLarge { size, limit } => Outcome::TooLarge { size, limit },
+            Self::Invalid => Outcome::Unreadable,
         }
     }
 }
@@ -374,6 +392,9 @@ fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Unsendable> {
     }
     if publish.retain && !agreement.retain_available {
         return Some(Unsendable::NotOffered("retained messages")); // [MQTT-3.2.2-14]
+    }
+    if publish.properties.is_some() && codec::check_publish(publish, agreement.version).is_err() {
+        return Some(Unsendable::Invalid);
     }
     let limit = u64::from(agreement.maximum_packet_size?);
     let size = publish_len(publish, agreement.version) as u64;

@@ -375,6 +375,7 @@ impl Link {
         }
         let before = out.buffer.len();
         if codec::encode_publish_head(&publish, self.version(), &mut out.buffer).is_err() {
+            // The engine has looked before: what cannot be encoded for all that is not sent.
             out.buffer.truncate(before);
             return;
         }

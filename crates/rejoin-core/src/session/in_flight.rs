@@ -33,9 +33,11 @@ pub(crate) struct Exchange {
     pub(crate) needs: Ticket,
     /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more, unless PUBREC comes after it.
     pub(crate) doubtful: bool,
-    /// A process before this one sent it as QoS 1 alone, though it is one of QoS 2: the server holds no exchange of QoS 2
-    /// under the identifier.
+    /// It is one of QoS 2, and a process before this one sent it as QoS 1 alone or under another identifier: under this one
+    /// the server holds no exchange of QoS 2, and the store knows of none.
     pub(crate) lowered: bool,
+    /// The identifier it left under at QoS 2 before it began anew, which is the one the store knows it under.
+    pub(crate) began_under: Option<PacketId>,
 }
 
 impl Exchange {
@@ -221,6 +223,7 @@ impl InFlight {
             needs: Ticket::default(),
             doubtful: false,
             lowered: false,
+            began_under: None,
         });
         true
     }
@@ -241,6 +244,7 @@ impl InFlight {
             needs,
             doubtful,
             lowered: false,
+            began_under: Some(from),
         });
         self.by_id.insert(to, anew);
         if let Some(next) = self.resend.front_mut().filter(|next| **next == seq) {
@@ -248,6 +252,17 @@ impl InFlight {
         }
         match &mut self.slot(anew)?.stage {
             Stage::Published(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The message that left under this identifier at QoS 2, and goes on under another. Asked once, when the server has
+    /// ended the exchange.
+    pub(crate) fn began_under(&mut self, first: PacketId) -> Option<PublishId> {
+        let slot = self.slots.iter_mut().find(|slot| slot.began_under == Some(first))?;
+        slot.began_under = None;
+        match &slot.stage {
+            Stage::Published(entry) => Some(entry.id),
             _ => None,
         }
     }
@@ -421,7 +436,8 @@ mod tests {
         let needs = Ticket::default();
         let packet_id = PacketId::new(id).unwrap();
         let (doubtful, lowered) = (false, false);
-        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful, lowered }
+        let began_under = None;
+        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful, lowered, began_under }
     }
 
     #[test]

@@ -158,16 +158,20 @@ impl Session {
         for was in sent {
             let mut entry = Entry::new(was.id, was.publication, when(was.expires_wall_ms, now));
             entry.attempts = 1;
-            entry.sent = holders.get(&was.packet_id) == Some(&was.id);
+            let is_its_own = holders.get(&was.packet_id) == Some(&was.id)
+                // One that left under it as QoS 1 alone does not keep it taken: another did, and is over.
+                && !(was.lowered && leased.contains(&was.packet_id));
+            entry.sent = is_its_own;
             entry.possible_duplicate =
                 was.possible_duplicate || !was.released && may_repeat(entry.publication.qos);
-            let packet_id = if entry.sent { Some(was.packet_id) } else { self.ids.take() };
+            let packet_id = if is_its_own { Some(was.packet_id) } else { self.ids.take() };
             let Some(packet_id) = packet_id else {
                 self.outbox.waiting.push_again(entry);
                 continue;
             };
             let released = was.released && !defect!(PubrecForgottenOnRestart);
-            self.outbox.restore_sent(entry, packet_id, released, was.lowered);
+            // Of another identifier the store knows nothing: whatever leaves at QoS 2 under it is noted first.
+            self.outbox.restore_sent(entry, packet_id, released, was.lowered || !is_its_own);
         }
         for packet_id in leased {
             if !self.outbox.in_flight.restore_leased(packet_id) {

@@ -209,7 +209,7 @@ impl Outbox {
             return Answered::Unexpected;
         };
         if ack.reason == ReasonCode::QUOTA_EXCEEDED && entry.refusals < config.quota_retries {
-            let doubled = config.quota_pause * (1 << entry.refusals.min(5)).min(30);
+            let doubled = config.quota_pause.saturating_mul((1 << entry.refusals.min(5)).min(30));
             entry.refusals += 1;
             entry.sent = false;
             let (id, due) = (entry.id, now + doubled);
@@ -376,6 +376,7 @@ impl Outbox {
             needs,
             doubtful: false,
             lowered,
+            began_under: None,
         };
         self.in_flight.push(exchange);
         if released {
@@ -397,4 +398,27 @@ fn ended(entry: &Entry, ack: &Ack) -> Outcome {
     let receipt = entry.receipt(ack.reason);
     let downgraded = receipt.downgraded || defect!(DowngradeAlwaysTold);
     Outcome::Delivered(Receipt { downgraded, ..receipt })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+
+    #[test]
+    fn a_pause_without_end_is_no_longer_after_the_second_refusal() {
+        let config = SessionConfig { quota_pause: std::time::Duration::MAX, ..SessionConfig::default() };
+        let mut outbox = Outbox::new(None);
+        let mut publication = Publication::new("a".try_into().unwrap(), "1");
+        publication.qos = Qos::AtLeastOnce;
+        let entry = Entry { refusals: 1, ..Entry::new(PublishId(1), publication, None) };
+        let mut ids = PacketIds::new(1);
+        let packet_id = ids.take().unwrap();
+        outbox.restore_sent(entry, packet_id, false, false);
+        assert!(outbox.in_flight.peek_resend().is_some());
+        outbox.in_flight.resent();
+        let ack = Ack::new(packet_id, ReasonCode::QUOTA_EXCEEDED);
+        let answered = outbox.puback(&ack, &config, &mut ids, Now::default().mono);
+        assert_eq!(answered, Answered::Later(PublishId(1), ReasonCode::QUOTA_EXCEEDED, Timestamp::NEVER));
+    }
 }

@@ -120,6 +120,6 @@ pub enum Parking {
         /// On how many links.
         cuts: u32,
     },
-    /// The store could not give its body back.
+    /// The store could not give its body back, or gave one that MQTT cannot carry.
     Unreadable,
 }

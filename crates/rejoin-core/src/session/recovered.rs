@@ -167,8 +167,8 @@ impl Replay {
                     accepted.possible_duplicate = true;
                 }
                 if let Some(sending) = self.sent.get_mut(&id) {
-                    // Where its identifier stays taken, it went on under another.
-                    sending.lowered = !self.leased.contains(&sending.packet_id);
+                    // Where its identifier stays taken, it went on under another, or that one keeps it from it.
+                    sending.lowered |= !self.leased.contains(&sending.packet_id);
                 }
             }
             Record::Leased { packet_id } => {

@@ -453,7 +453,7 @@ impl Subscriptions {
                 continue;
             }
             let again = offer.v5 && is_passing(reason);
-            let wait = pause * (1 << wish.refusals.min(5));
+            let wait = pause.saturating_mul(1 << wish.refusals.min(5));
             wish.refusals += 1;
             wish.state = Wanted::Refused(again.then(|| now + wait));
             answers.push(SubscriptionAnswer::Subscribed(id, SubscribeResult::Refused(reason)));

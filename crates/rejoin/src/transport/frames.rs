@@ -3,7 +3,8 @@
 //! MQTT does not care where frames end [MQTT-6.0.0-2], and what reads them waits for the whole of each, in memory it
 //! takes on the word of its header. So a frame that takes minutes to come would look like silence, and ten bytes could
 //! ask for a quarter of a gigabyte. Below that reader, each piece of a binary or text frame becomes a whole message of
-//! its own; whatever else a server sends passes as it is, for the reader to judge.
+//! its own; whatever else a server sends passes as it is, for the reader to judge. So does all of an answer that refuses
+//! the upgrade: behind it comes a page and no frame.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,6 +20,11 @@ pub(super) const PIECE: usize = 16 * 1024;
 /// Bytes that cutting may add to what was read: a header of its own for the first piece, and one that was held back.
 const ADDED: usize = 32;
 
+/// What stands before the status in the first line of an answer.
+const BEFORE_STATUS: usize = b"HTTP/1.1 ".len();
+/// The status of the answer behind which frames come [RFC 6455, 4.1].
+const SWITCHING: &[u8; 3] = b"101";
+
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const CONTINUATION: u8 = 0x0;
@@ -30,8 +36,9 @@ const MASKED: u8 = 0x80;
 /// Where in what the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// In the answer to the upgrade, which ends with an empty line; `empty`: nothing stands in the line so far.
-    Answer { empty: bool },
+    /// In the answer to the upgrade, which ends with an empty line. Of its first line so many bytes have passed; `empty`:
+    /// nothing stands in the present line so far.
+    Answer { passed: usize, empty: bool },
     /// In the header of a frame, of which so many bytes are held.
     Header { held: usize },
     /// In a frame of data, with the first byte of each piece.
@@ -44,6 +51,8 @@ enum At {
 #[derive(Debug)]
 struct Cutter {
     at: At,
+    /// The status of the answer.
+    status: [u8; SWITCHING.len()],
     header: [u8; 10],
     /// The opcode of the message under way, while its last frame has not come.
     message: Option<u8>,
@@ -51,20 +60,16 @@ struct Cutter {
 
 impl Cutter {
     const fn new() -> Self {
-        Self { at: At::Answer { empty: false }, header: [0; 10], message: None }
+        let at = At::Answer { passed: 0, empty: false };
+        Self { at, status: [0; SWITCHING.len()], header: [0; 10], message: None }
     }
 
     /// Cuts the next bytes, handing on what they make.
     fn cut(&mut self, mut bytes: &[u8], mut on: impl FnMut(&[u8])) -> io::Result<()> {
         while let Some(&byte) = bytes.first() {
             let taken = match self.at {
-                At::Answer { empty } => {
-                    self.at = match byte {
-                        b'\n' if empty => At::Header { held: 0 },
-                        b'\n' => At::Answer { empty: true },
-                        b'\r' => At::Answer { empty },
-                        _ => At::Answer { empty: false },
-                    };
+                At::Answer { passed, empty } => {
+                    self.answer(byte, passed, empty);
                     on(&[byte]);
                     1
                 }
@@ -91,6 +96,23 @@ impl Cutter {
             bytes = &bytes[taken..];
         }
         Ok(())
+    }
+
+    /// Takes one byte of the answer to the upgrade.
+    fn answer(&mut self, byte: u8, passed: usize, empty: bool) {
+        self.at = match byte {
+            b'\n' if empty && self.status == *SWITCHING => At::Header { held: 0 },
+            b'\n' if empty => At::Other { left: u64::MAX },
+            b'\n' => At::Answer { passed, empty: true },
+            b'\r' => At::Answer { passed, empty },
+            _ => {
+                if let Some(digit) = passed.checked_sub(BEFORE_STATUS).and_then(|at| self.status.get_mut(at))
+                {
+                    *digit = byte;
+                }
+                At::Answer { passed: passed.saturating_add(1), empty: false }
+            }
+        };
     }
 
     /// Begins the frame once its header is whole.
@@ -297,6 +319,22 @@ mod tests {
             assert_eq!(others.iter().filter(|(first, data)| *first == 0x89 && data == b"ping").count(), 6);
             assert_eq!(others.last().unwrap().0, 0x88);
             assert_eq!(others.len(), 7, "each binary piece is a message of its own");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_refuses_passes_with_all_that_follows_it() {
+        // Read as frames, this text would break off at once: it begins one message within another.
+        let page = b"a\x01xa\x01x and the rest of a page".repeat(100);
+        for line in ["HTTP/1.1 401 Unauthorized", "HTTP/1.1 503 101", "HTTP/1.1 10", "101 101", "101"] {
+            let answer = [line.as_bytes(), b"\r\nServer: 101\r\nHTTP/1.1 101\r\n\r\n", &page].concat();
+            for chunk in [1, 7, 4_096] {
+                let (mut cutter, mut out) = (Cutter::new(), Vec::new());
+                for chunk in answer.chunks(chunk) {
+                    cutter.cut(chunk, |bytes| out.extend_from_slice(bytes)).unwrap();
+                }
+                assert!(out == answer, "{line} in chunks of {chunk}");
+            }
         }
     }
 

@@ -58,11 +58,17 @@ impl Door {
 
     /// Closes on the next client when it has asked, as a load balancer does while its server starts.
     async fn turn_away(&self) {
+        self.answer(b"").await;
+    }
+
+    /// Answers the next client with this, when it has asked, and closes.
+    async fn answer(&self, bytes: &[u8]) {
         let (mut stream, _) = limited(self.listener.accept()).await.unwrap();
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
             assert!(limited(stream.read_buf(&mut request)).await.unwrap() > 0);
         }
+        limited(stream.write_all(bytes)).await.unwrap();
     }
 
     /// Takes the next client in and reads its CONNECT.
@@ -149,6 +155,29 @@ async fn a_close_during_the_upgrade_is_waited_for_like_an_overloaded_broker() {
         assert_eq!(verdict, Verdict::Overloaded, "attempt {attempt}: {cause}");
         let LossCause::Open { stage: Stage::WebSocket, error } = cause else { panic!("{cause:?}") };
         assert_eq!(error.kind, TransportErrorKind::Closed, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_understood_whatever_page_comes_with_it() {
+    let page = "<html><body>a 1 in a line of its own: <b>access denied</b></body></html>\r\n".repeat(30);
+    for (status, kind, expected) in [
+        ("401 Unauthorized", TransportErrorKind::Unauthorized, Verdict::Unauthorized),
+        ("403 Forbidden", TransportErrorKind::Unauthorized, Verdict::Unauthorized),
+        ("429 Too Many Requests", TransportErrorKind::Closed, Verdict::Overloaded),
+        ("503 Service Unavailable", TransportErrorKind::Closed, Verdict::Overloaded),
+        ("404 Not Found", TransportErrorKind::Handshake, Verdict::Overloaded),
+    ] {
+        let (door, client) = Door::open().await;
+        let mut events = client.events();
+        // In one write, and so in one read of the client's.
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+        door.answer(answer.as_bytes()).await;
+        let failed = event(&mut events, "attempt-failed").await;
+        let Event::AttemptFailed { cause, verdict, .. } = failed else { unreachable!() };
+        let LossCause::Open { stage: Stage::WebSocket, error } = cause else { panic!("{cause:?}") };
+        assert_eq!((error.kind, verdict), (kind, expected), "{error}");
+        assert!(error.to_string().contains(&status[..3]), "{error}");
     }
 }
 

@@ -218,23 +218,109 @@ fn one_that_was_sent_again_as_new_is_known_to_have_gone_at_qos_1() {
     killed(&config, &b.records, Qos::AtLeastOnce, "PUBLISH 3 q1 dup 1");
 }
 
-#[test]
-fn an_identifier_that_is_anothers_by_now_belongs_to_that_one_after_a_restart() {
-    let mut config = lowering();
-    config.session.durable = true;
-    config.session.packet_id_max = 3;
+/// A message that left under 1 at QoS 2 and goes on under 2 at QoS 1, when the server has ended the exchange it had.
+fn begun_anew(config: &Config) -> Bench {
     let mut b = Bench::new(config.clone());
     b.connect(false);
     b.publish(Qos::ExactlyOnce);
     b.lose();
     connect_offering(&mut b, Qos::AtLeastOnce, true);
     assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
-    // The server ends the exchange it had under the first one, which is used again.
     b.pubrec(1, ReasonCode::UNSPECIFIED_ERROR);
+    b
+}
+
+/// The same, and another message goes under 1.
+fn anothers_by_now(config: &Config) -> Bench {
+    let mut b = begun_anew(config);
     b.publish(Qos::AtLeastOnce);
     b.publish(Qos::AtLeastOnce);
     assert_eq!(b.words(), ["PUBLISH 3 q1 2", "PUBLISH 1 q1 3"]);
     b.puback(3, ReasonCode::SUCCESS);
+    b
+}
+
+fn three_identifiers() -> Config {
+    let mut config = lowering();
+    config.session.durable = true;
+    config.session.packet_id_max = 3;
+    config
+}
+
+#[test]
+fn what_leaves_at_qos_2_under_an_identifier_of_this_process_is_on_the_store_under_it() {
+    // Stores of before did not hear that the message needs another identifier.
+    for of_before in [true, false] {
+        let config = three_identifiers();
+        let mut records = anothers_by_now(&config).records;
+        let lowered = records.iter().rposition(|record| matches!(record, Record::Lowered { .. })).unwrap();
+        if of_before {
+            records.remove(lowered);
+        }
+        let mut second = Bench::restored(config.clone(), records.clone());
+        connect_offering(&mut second, Qos::ExactlyOnce, true);
+        assert_eq!(second.words(), ["PUBLISH 2 q2 1", "PUBLISH 1 q1 dup 3"]);
+        second.pubrec(2, ReasonCode::SUCCESS);
+        let mut third = Bench::restored(config, [records, second.records].concat());
+        connect_offering(&mut third, Qos::ExactlyOnce, true);
+        assert_eq!(third.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 3"], "of before: {of_before}");
+        third.pubcomp(2);
+        assert!(third.is_delivered(1) && may_repeat(&third, 1));
+    }
+}
+
+#[test]
+fn an_exchange_that_the_server_ended_takes_no_identifier_in_the_next_process() {
+    let config = three_identifiers();
+    let records = begun_anew(&config).records;
+    let mut next = Bench::restored(config, records.clone());
+    connect_offering(&mut next, Qos::AtLeastOnce, true);
+    assert_eq!(next.words(), ["PUBLISH 1 q1 dup 1"]);
+    assert!(Recovered::replay([records, next.records].concat()).leased.is_empty(), "nothing is under it");
+}
+
+#[test]
+fn an_identifier_that_another_message_keeps_taken_is_not_used_by_the_one_that_had_it_first() {
+    let config = three_identifiers();
+    let mut records = begun_anew(&config).records;
+    // Another left at QoS 2 under it and was answered for without an answer of the server.
+    let (id, packet_id) = (PublishId(2), super::bench::id(1));
+    records.extend([
+        Record::Assigned { id, packet_id },
+        Record::Leased { packet_id },
+        Record::Done { id },
+        Record::Lowered { id: PublishId(1) },
+    ]);
+    let mut next = Bench::restored(config, records);
+    connect_offering(&mut next, Qos::ExactlyOnce, true);
+    assert_eq!(next.words(), ["PUBLISH 2 q2 1"], "under 1 it would be taken for a copy");
+}
+
+#[test]
+fn one_that_was_to_leave_at_qos_2_and_did_not_goes_on_as_qos_1() {
+    let mut config = lowering();
+    config.session.durable = true;
+    let records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
+    let mut b = Bench::restored(config, records.clone());
+    b.open();
+    b.fast_disk = false;
+    b.connack(true, ConnAckProperties::default());
+    assert!(b.words().is_empty(), "it waits for the store");
+    b.lose();
+    // The store has it when the link is gone.
+    b.fast_disk = true;
+    b.input(Input::Persisted(b.last_ticket));
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 1 q1 dup 1"]);
+    let assigned = b.records.iter().filter(|record| matches!(record, Record::Assigned { .. })).count();
+    assert_eq!(assigned, 1);
+    assert!(Recovered::replay([records, b.records].concat()).leased.is_empty(), "nothing left at QoS 2");
+}
+
+#[test]
+fn an_identifier_that_is_anothers_by_now_belongs_to_that_one_after_a_restart() {
+    let config = three_identifiers();
+    let b = anothers_by_now(&config);
     let mut b = Bench::restored(config, b.records);
     connect_offering(&mut b, Qos::AtLeastOnce, true);
     assert_eq!(b.words(), ["PUBLISH 2 q1 1", "PUBLISH 1 q1 dup 3"]);

@@ -288,3 +288,32 @@ fn a_program_restarted_in_a_loop_keeps_to_the_budget_of_its_attempts() {
         b.until_open();
     }
 }
+
+/// What an older queue may hold, and no packet can.
+fn with_long_correlation_data(records: Vec<Record>) -> Vec<Record> {
+    let lengthen = |mut record| {
+        if let Record::Enqueued { publication, .. } = &mut record {
+            let properties = publication.properties.get_or_insert_default();
+            properties.correlation_data = Some(vec![0; 70_000].into());
+        }
+        record
+    };
+    records.into_iter().map(lengthen).collect()
+}
+
+#[test]
+fn a_stored_message_that_no_packet_can_hold_is_parked_and_holds_up_nothing() {
+    for (qos, sent) in [(Qos::AtLeastOnce, false), (Qos::AtLeastOnce, true), (Qos::ExactlyOnce, true)] {
+        let mut b = Bench::new(durable());
+        if sent {
+            b.connect(false);
+        }
+        b.publish(qos);
+        let mut next = Bench::restored(durable(), with_long_correlation_data(b.records));
+        next.connect(sent);
+        assert_eq!(*next.outcome(1), Outcome::Unreadable, "{qos:?}, sent: {sent}");
+        let parked = Record::Parked { id: PublishId(1), why: Parking::Unreadable };
+        assert!(next.records.contains(&parked), "a person can look at it");
+        assert_eq!((next.engine.in_flight(), next.words().len()), (0, 0));
+    }
+}

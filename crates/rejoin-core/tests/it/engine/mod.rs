@@ -7,6 +7,7 @@ mod copies;
 mod downgraded;
 mod durable;
 mod ended;
+mod endless;
 mod found;
 mod held;
 mod inbound;
