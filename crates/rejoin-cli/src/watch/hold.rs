@@ -101,6 +101,7 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         builder: judged(watch.connection.builder()),
         role: watch.role(),
         servers: watch.connection.places(),
+        proxied: watch.connection.may_be_proxied(),
         verb: "watch",
         // It is served with the record that is kept here.
         places: Places::default(),
