@@ -126,8 +126,8 @@ async fn first_link(
                     _ => Stage::Tcp,
                 };
                 let within = short(begin.elapsed());
-                let who = if stage == Stage::Proxy { format!("the proxy in front of {place}") } else { place.to_owned() };
-                findings.failed(stage.name(), None, format!("{who}: no answer within {within}"));
+                let why = why::no_answer(stage, place, check.connection.may_be_proxied());
+                findings.failed(stage.name(), None, format!("no connection within {within}: {why}"));
                 return false;
             }
             event = events.next() => match event {

@@ -115,10 +115,15 @@ where
 {
     let teller = match Teller::new(output) {
         Ok(teller) => teller,
-        Err(message) => return plainly(&Failure::local(message)),
+        Err(message) => return refused(output, &Failure::local(message)),
     };
     let settings = match settings() {
         Ok(settings) => settings,
+        Err(failure) if teller.is_json() => {
+            teller.error(&failure);
+            teller.finish();
+            return failure.exit.into();
+        }
         Err(failure) => return plainly(&failure),
     };
     let exit = match block_on(run(settings, teller.clone())) {
@@ -130,6 +135,19 @@ where
     };
     teller.finish();
     exit.into()
+}
+
+/// The journal cannot be written, so it is told on stderr alone.
+fn refused(output: &OutputArgs, failure: &Failure) -> ExitCode {
+    let without = OutputArgs { events: None, ..output.clone() };
+    match Teller::new(&without) {
+        Ok(teller) if teller.is_json() => {
+            teller.error(failure);
+            teller.finish();
+            failure.exit.into()
+        }
+        _ => plainly(failure),
+    }
 }
 
 /// A runtime with one worker, which drives the client, while the verb runs on the main thread: a stdout that is not

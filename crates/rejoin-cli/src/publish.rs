@@ -23,6 +23,7 @@ pub(crate) async fn run(settings: Publish, teller: Teller) -> Result<Exit, Failu
         builder: settings.builder(),
         role: settings.role(),
         servers: settings.connection.places(),
+        proxied: settings.connection.may_be_proxied(),
         verb: "pub",
         places: settings.serve.take()?,
     };

@@ -34,6 +34,7 @@ pub(crate) struct Running {
     /// Ctrl-C.
     pub(crate) signals: Signals,
     places: Vec<String>,
+    proxied: bool,
     reporter: Reporter,
     /// Events the verb itself reads.
     pub(crate) events: Events,
@@ -49,6 +50,8 @@ pub(crate) struct Cast {
     pub(crate) role: Role,
     /// Its servers.
     pub(crate) servers: Vec<String>,
+    /// A proxy may stand in front of one of them.
+    pub(crate) proxied: bool,
     /// The verb's name.
     pub(crate) verb: &'static str,
     /// Where it is served.
@@ -72,7 +75,7 @@ impl Running {
         teller: Teller,
         before: impl FnOnce(&Client) -> Result<D, Failure>,
     ) -> Result<(Self, D), Failure> {
-        let Cast { builder, role, servers: places, verb, places: served } = cast;
+        let Cast { builder, role, servers: places, proxied, verb, places: served } = cast;
         let signals =
             Signals::listen().map_err(|e| Failure::local(format!("cannot listen for signals: {e}")))?;
         let builder = if served.places.is_empty() { builder } else { judged(builder) };
@@ -90,7 +93,7 @@ impl Running {
             .map_err(|e| Failure::local(format!("no thread for state lines: {e}")))?;
         let events = prepared.client().events();
         let client = prepared.start();
-        Ok((Self { client, teller, signals, places, reporter, events, observer }, declared))
+        Ok((Self { client, teller, signals, places, proxied, reporter, events, observer }, declared))
     }
 
     /// Waits for the first link. A refusal that trying again does not help ends the wait at once.
@@ -136,24 +139,12 @@ impl Running {
     /// The deadline came before the first attempt ended.
     fn no_answer(&self, within: &str) -> String {
         let state = self.client.state();
-        let place = &state.server_name;
-        match state.link {
-            rejoin::Link::Connecting { stage: Stage::Proxy, .. } => format!(
-                "no connection within {within}: the proxy in front of {place} did not answer; check --proxy, or raise \
-                 --deadline"
-            ),
-            rejoin::Link::Connecting { stage: stage @ (Stage::Tls | Stage::WebSocket), .. } => format!(
-                "no connection within {within}: {place} took the connection, but {stage} did not come about; check \
-                 --port, or raise --deadline"
-            ),
-            rejoin::Link::Connecting { stage: Stage::Connack, .. } => format!(
-                "no connection within {within}: {place} took the connection but did not answer CONNECT; either it is \
-                 no MQTT broker (check --port) or it is overloaded (raise --deadline)"
-            ),
-            _ => format!(
-                "no connection within {within}: {place} did not answer; check --host, or raise --deadline"
-            ),
-        }
+        let stage = match state.link {
+            rejoin::Link::Connecting { stage, .. } => stage,
+            _ => Stage::Tcp,
+        };
+        let why = why::no_answer(stage, &state.server_name, self.proxied);
+        format!("no connection within {within}: {why}")
     }
 
     fn told(&self, cause: &LossCause, server: usize, stages: &Stages) -> String {

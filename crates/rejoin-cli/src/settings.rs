@@ -289,6 +289,11 @@ impl Connection {
         self.servers.iter().map(ServerUrl::place).collect()
     }
 
+    /// Whether a proxy may stand in front of one of the servers.
+    pub(crate) fn may_be_proxied(&self) -> bool {
+        self.servers.iter().any(|server| self.args.ways.may_use_proxy(server))
+    }
+
     /// Limit for the first connection, and for the drain.
     pub(crate) const fn deadline(&self) -> Limit {
         self.args.deadline

@@ -22,6 +22,7 @@ pub(crate) async fn run(settings: Subscribe, teller: Teller) -> Result<Exit, Fai
         builder: settings.builder(),
         role: settings.role(),
         servers: settings.connection.places(),
+        proxied: settings.connection.may_be_proxied(),
         verb: "sub",
         places: settings.serve.take()?,
     };

@@ -192,6 +192,17 @@ impl WaysArgs {
         self.proxy.as_deref().map(Proxy::parse).transpose().map_err(|error| format!("--proxy: {error}"))
     }
 
+    /// Whether a proxy may stand in front of this server. Which one it is the library says when an attempt ends.
+    pub(crate) fn may_use_proxy(&self, server: &ServerUrl) -> bool {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let either = |name: &str| is_set(name) || is_set(&name.to_ascii_lowercase());
+        let address = server.host.parse::<IpAddr>();
+        let near = server.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback());
+        let from_environment =
+            || !near && (either("ALL_PROXY") || server.scheme.is_secure() && either("HTTPS_PROXY"));
+        server.scheme != Scheme::Unix && !self.no_proxy && (self.proxy.is_some() || from_environment())
+    }
+
     /// Whether the password is asked for before each attempt.
     pub(crate) const fn asks_for_password(&self) -> bool {
         self.password_file.is_some() || self.password_command.is_some()

@@ -5,6 +5,10 @@ use rejoin::{LossCause, Stage, Stages, TransportErrorKind};
 /// What to do about a proxy that cannot be reached.
 const PROXY: &str = "check --proxy, HTTPS_PROXY and ALL_PROXY; --no-proxy goes without";
 
+/// What to do where nothing comes through one. It answers only when it reached the server, so it may be either.
+const THROUGH: &str =
+    "check --proxy, HTTPS_PROXY and ALL_PROXY, and that the broker runs; --no-proxy goes without";
+
 /// Why an attempt failed, with the place in it, and what to do.
 pub(crate) fn told(cause: &LossCause, place: &str, stages: &Stages) -> String {
     let hint = hint(cause, stages).map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -13,6 +17,9 @@ pub(crate) fn told(cause: &LossCause, place: &str, stages: &Stages) -> String {
 
 /// Why an attempt failed, with the place in it.
 pub(crate) fn brief(cause: &LossCause, place: &str, stages: &Stages) -> String {
+    if let Some(proxy) = silent_proxy(cause, stages) {
+        return format!("no way through the proxy {proxy} to {place}: one of the two does not answer");
+    }
     if let LossCause::Open { stage, error } = cause {
         let proxied = dialled_proxy(cause, stages).map(|proxy| format!("the proxy {proxy}"));
         let place = proxied.as_deref().unwrap_or(place);
@@ -22,9 +29,7 @@ pub(crate) fn brief(cause: &LossCause, place: &str, stages: &Stages) -> String {
             TransportErrorKind::ResolverFailed => {
                 format!("{place}: the name service failed: {}", error.detail)
             }
-            TransportErrorKind::TimedOut if matches!(stage, Stage::Tcp | Stage::Proxy) => {
-                format!("{place} does not answer")
-            }
+            TransportErrorKind::TimedOut if *stage == Stage::Tcp => format!("{place} does not answer"),
             TransportErrorKind::TimedOut => format!("{place}: {stage}: {}", error.detail),
             TransportErrorKind::Unreachable => format!("{place} cannot be reached: {}", error.detail),
             _ => format!("{place}: {}", error.detail),
@@ -42,6 +47,9 @@ pub(crate) fn hint(cause: &LossCause, stages: &Stages) -> Option<&'static str> {
     if dialled_proxy(cause, stages).is_some() {
         return Some(PROXY);
     }
+    if silent_proxy(cause, stages).is_some() {
+        return Some(THROUGH);
+    }
     match cause {
         LossCause::Open { stage: Stage::Tls, error } if error.kind == TransportErrorKind::TimedOut => {
             Some("something listens there but does not answer in TLS, or it is overloaded; check the port")
@@ -55,15 +63,40 @@ pub(crate) fn hint(cause: &LossCause, stages: &Stages) -> Option<&'static str> {
     }
 }
 
-/// The proxy, where the attempt came no further than to it. What a proxy says of the server behind it is about that.
+/// Why there is no link while the first attempt is still under way, at this stage, and what to do. `proxied`: a proxy may
+/// be on the way.
+pub(crate) fn no_answer(stage: Stage, place: &str, proxied: bool) -> String {
+    match stage {
+        Stage::Proxy => format!(
+            "no way through the proxy to {place}: one of the two did not answer; check --proxy and --host, or raise \
+             --deadline"
+        ),
+        Stage::Tls | Stage::WebSocket => format!(
+            "{place} took the connection, but {stage} did not come about; check --port, or raise --deadline"
+        ),
+        Stage::Connack => format!(
+            "{place} took the connection but did not answer CONNECT; either it is no MQTT broker (check --port) or it \
+             is overloaded (raise --deadline)"
+        ),
+        // Which of them was dialled is told when the attempt ends.
+        _ if proxied => format!(
+            "nothing on the way to {place} answered; check --proxy, HTTPS_PROXY, ALL_PROXY and --host, or raise \
+             --deadline"
+        ),
+        _ => format!("{place} did not answer; check --host, or raise --deadline"),
+    }
+}
+
+/// The proxy, where the attempt did not come to it.
 fn dialled_proxy<'a>(cause: &LossCause, stages: &'a Stages) -> Option<&'a str> {
-    let LossCause::Open { stage, error } = cause else { return None };
-    let dialled = match stage {
-        Stage::Dns | Stage::Tcp => true,
-        Stage::Proxy => error.kind == TransportErrorKind::TimedOut,
-        _ => false,
-    };
+    let dialled = matches!(cause, LossCause::Open { stage: Stage::Dns | Stage::Tcp, .. });
     stages.proxy.as_deref().filter(|_| dialled)
+}
+
+/// The proxy, where it took the connection and kept silent. What it says of the server behind it is about that.
+fn silent_proxy<'a>(cause: &LossCause, stages: &'a Stages) -> Option<&'a str> {
+    let LossCause::Open { stage: Stage::Proxy, error } = cause else { return None };
+    stages.proxy.as_deref().filter(|_| error.kind == TransportErrorKind::TimedOut)
 }
 
 #[cfg(test)]
@@ -90,14 +123,32 @@ mod tests {
             (Stage::Tcp, T::Refused, "connection refused by the proxy http://proxy:3128"),
             (Stage::Dns, T::NameNotFound, "no such host: the proxy http://proxy:3128"),
             (Stage::Tcp, T::TimedOut, "the proxy http://proxy:3128 does not answer"),
-            (Stage::Proxy, T::TimedOut, "the proxy http://proxy:3128 does not answer"),
         ] {
             let text = failed(stage, kind, proxy);
             assert!(text.starts_with(said) && text.ends_with(PROXY) && !text.contains("broker"), "{text}");
             assert!(!failed(stage, kind, None).contains("proxy"), "without one: {kind:?}");
         }
+        let silent = failed(Stage::Proxy, T::TimedOut, proxy);
+        let said = "no way through the proxy http://proxy:3128 to broker:1: one of the two does not answer; ";
+        assert_eq!(silent, format!("{said}{THROUGH}"), "it answers when it reached the broker");
         let behind = failed(Stage::Proxy, T::NameNotFound, proxy);
         assert_eq!(behind, "no such host: broker:1; check the host name", "looked up for the proxy");
+    }
+
+    #[test]
+    fn while_nobody_can_tell_whom_a_silence_is_laid_to_nobody() {
+        for (stage, proxied, said) in [
+            (Stage::Dns, false, "broker:1 did not answer"),
+            (Stage::Tcp, false, "broker:1 did not answer"),
+            (Stage::Dns, true, "nothing on the way to broker:1 answered"),
+            (Stage::Tcp, true, "nothing on the way to broker:1 answered"),
+            (Stage::Proxy, true, "no way through the proxy to broker:1: one of the two did not answer"),
+            (Stage::Tls, true, "broker:1 took the connection, but tls"),
+            (Stage::Connack, true, "broker:1 took the connection but did not answer CONNECT"),
+        ] {
+            let text = no_answer(stage, "broker:1", proxied);
+            assert!(text.starts_with(said) && text.contains("--deadline"), "{stage} {proxied}: {text}");
+        }
     }
 
     #[test]

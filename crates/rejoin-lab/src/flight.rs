@@ -133,6 +133,9 @@ impl Court {
             Step::Out(Output::Event(event)) => self.event(event, engine, at)?,
             _ => {}
         }
+        if matches!(step, Step::Idle) {
+            self.exchanges.at_rest();
+        }
         // Events first: the status is ahead of those still on their way, and an input may come between two of them.
         if matches!(step, Step::Idle) && engine.status_revision() != self.revision {
             self.revision = engine.status_revision();
@@ -175,7 +178,6 @@ impl Court {
 
     fn received(&mut self, bytes: &bytes::Bytes) {
         let Some(wire) = &mut self.wire else { return };
-        self.exchanges.input_begins();
         wire.down.push(bytes.clone());
         // What cannot be read is the peer's fault, and the client's to find out.
         while let Ok(Some(Decoded::Packet(packet))) = wire.down.next() {
@@ -237,7 +239,35 @@ impl Court {
 
 #[cfg(test)]
 mod tests {
+    use rejoin_core::codec::packet::Publish;
+    use rejoin_core::{Config, Qos, Recovered, Text};
+
     use super::*;
+
+    #[test]
+    fn a_resend_of_what_was_acknowledged_before_the_link_ended_is_seen() {
+        let config = Config::new(Text::from_static("c"), Text::from_static("a"));
+        let engine = Engine::new(config, Recovered::default(), 1, Now::default()).expect("it begins");
+        let revision = engine.status_revision();
+        let mut court = Court { wire: Some(Wire::new()), revision, ..Court::default() };
+        let publish = |dup| Publish {
+            dup,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            topic: Text::from_static("a"),
+            packet_id: PacketId::new(1),
+            properties: None,
+            payload: bytes::Bytes::new(),
+        };
+        court.exchanges.publish(&publish(false)).expect("new");
+        let puback = Call::Handle(Input::Received(bytes::Bytes::from_static(&[0x40, 2, 0, 1])));
+        for step in [Step::In(&puback), Step::Idle, Step::In(&Call::Handle(Input::Tick))] {
+            court.hear(Now::default(), &step, &engine).expect("nothing is wrong yet");
+        }
+        court.exchanges.link_ends();
+        court.exchanges.link_begins();
+        assert_eq!(court.exchanges.publish(&publish(true)).expect_err("it had ended").oracle, "O11");
+    }
 
     #[test]
     fn a_window_that_is_overrun_is_seen() {

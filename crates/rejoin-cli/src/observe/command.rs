@@ -18,7 +18,11 @@ const HIDDEN: [&str; 9] = [
 const HIDDEN_LETTERS: &str = "Pmt";
 
 /// Letters that take a value that may be shown: what stands after them in the same word is it.
-const SHOWN_LETTERS: &str = "hpLViIkxuqfCWF";
+const SHOWN_LETTERS: &str = "hpLViIkxuqfCWFA";
+
+/// Behind these the path is that of a web server or of a socket; behind all others it is a topic.
+const WITHOUT_TOPIC: [&str; 7] =
+    ["ws://", "wss://", "unix://", "http://", "socks://", "socks5://", "socks5h://"];
 
 /// The words of this process.
 pub(crate) fn own() -> String {
@@ -41,6 +45,8 @@ enum Next {
     Key,
     /// It is the address of a proxy, which needs no scheme.
     Proxy,
+    /// It is the path of a WebSocket, which may be signed.
+    Path,
 }
 
 fn shown(words: impl Iterator<Item = String>) -> String {
@@ -65,6 +71,7 @@ fn shown(words: impl Iterator<Item = String>) -> String {
                 word
             }
             Next::Proxy => proxy(&word),
+            Next::Path => path(&word),
             Next::Look => {
                 let (word, then) = masked(&word);
                 next = then;
@@ -93,6 +100,12 @@ fn masked(word: &str) -> (String, Next) {
     }
     if let Some(address) = word.strip_prefix("--proxy=") {
         return (format!("--proxy={}", proxy(address)), Next::Look);
+    }
+    if word == "--ws-path" {
+        return (word.to_owned(), Next::Path);
+    }
+    if let Some(signed) = word.strip_prefix("--ws-path=") {
+        return (format!("--ws-path={}", path(signed)), Next::Look);
     }
     if word == "--property" {
         return (word.to_owned(), Next::Command);
@@ -126,6 +139,11 @@ fn proxy(address: &str) -> String {
     shown.strip_prefix(SCHEME).unwrap_or(&shown).to_owned()
 }
 
+/// Whoever signs a WebSocket does it in the query.
+fn path(word: &str) -> String {
+    word.split_once('?').map_or_else(|| word.to_owned(), |(path, _)| format!("{path}?***"))
+}
+
 /// Passwords, topics and queries in addresses, several of which may stand in one word.
 fn urls(word: &str) -> String {
     let mut out = String::new();
@@ -133,8 +151,8 @@ fn urls(word: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        // In the others the path is that of a socket or of a web server.
-        let topics = before.ends_with("mqtt://") || before.ends_with("mqtts://");
+        let scheme = before.to_ascii_lowercase();
+        let topics = !WITHOUT_TOPIC.iter().any(|without| scheme.ends_with(without));
         // A blank ends an address where another one follows; elsewhere it belongs to a login or a query.
         let end = after.find("://").and_then(|next| after[..next].rfind(char::is_whitespace));
         let (address, tail) = after.split_at(end.unwrap_or(after.len()));
@@ -198,6 +216,12 @@ mod tests {
             ("rejoin sub -Lws://me@host/mqtt?sig=secret", "rejoin sub -Lws://me@host/mqtt?***"),
             ("rejoin sub --url=wss://host:8/mqtt?u=a@b&sig=secret", "rejoin sub --url=wss://host:8/mqtt?***"),
             ("rejoin watch mqtts://host/secret?client_id=secret", "rejoin watch mqtts://host/***?***"),
+            ("rejoin sub --ws --ws-path mqtt?sig=secret -c", "rejoin sub --ws --ws-path mqtt?*** -c"),
+            ("rejoin sub --ws --ws-path=mqtt?a=b?sig=secret", "rejoin sub --ws --ws-path=mqtt?***"),
+            ("rejoin sub --ws --ws-path mqtt", "rejoin sub --ws --ws-path mqtt"),
+            ("rejoin sub -Afd00::D -P secret", "rejoin sub -Afd00::D -P ***"),
+            ("rejoin sub -LWSS://host/mqtt", "rejoin sub -LWSS://host/mqtt"),
+            ("rejoin sub --proxy HTTP://me:secret@proxy/x", "rejoin sub --proxy HTTP://me:***@proxy/x"),
             ("rejoin sub --proxy me:secret@proxy:1 -c", "rejoin sub --proxy me:***@proxy:1 -c"),
             ("rejoin sub --proxy=me:secret@proxy:1", "rejoin sub --proxy=me:***@proxy:1"),
             ("rejoin sub --proxy socks5://me:secret@proxy", "rejoin sub --proxy socks5://me:***@proxy"),
@@ -232,6 +256,10 @@ mod tests {
                 "rejoin pub -Dpublish correlation-data *** -P ***",
             ),
             ("rejoin watch mqtt://host:1/secret/#", "rejoin watch mqtt://host:1/***"),
+            ("rejoin watch tcp://host/secret", "rejoin watch tcp://host/***"),
+            ("rejoin watch ssl://host:1/secret/#", "rejoin watch ssl://host:1/***"),
+            ("rejoin watch -Ltls://u:secret@host/secret", "rejoin watch -Ltls://u:***@host/***"),
+            ("rejoin watch MQTT://host/secret", "rejoin watch MQTT://host/***"),
             ("rejoin watch mqtt://u:secret@host/secret", "rejoin watch mqtt://u:***@host/***"),
             ("rejoin watch mqtt://host/secret@x", "rejoin watch mqtt://***@x"),
         ] {

@@ -227,6 +227,7 @@ async fn deliver(drain: &Drain, teller: &Teller, limit: Limit) -> Result<Bill, F
         builder,
         role,
         servers: drain.connection.places(),
+        proxied: drain.connection.may_be_proxied(),
         verb: "queue drain",
         places: Places::default(),
     };

@@ -54,21 +54,39 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 
 /// Writes a page into a file.
 pub(crate) fn save(to: &Path, page: &str) -> Result<(), Failure> {
-    Page::open(to)?.save(page)
+    let written = OpenOptions::new().write(true).create(true).truncate(true).open(to);
+    written.and_then(|mut file| file.write_all(page.as_bytes())).map_err(|error| unwritten(to, &error))
 }
 
 /// The file of a page that is written at the end of a run: a place that takes none is found out before the run.
 #[derive(Debug)]
 pub(crate) struct Page {
-    file: File,
     path: PathBuf,
+    /// A pipe or a device, whose reader is there once only.
+    open: Option<File>,
 }
 
 impl Page {
-    /// Opens it, and leaves what is in it until it is written.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        Ok(Self { file: file.map_err(|error| unwritten(path, &error))?, path: path.to_owned() })
+    /// Looks whether it can be written, and leaves all as it is. During the run the path is the user's: a report that lies
+    /// there may be moved away.
+    pub(crate) fn probe(path: &Path) -> Result<Self, Failure> {
+        let probed = match OpenOptions::new().write(true).create_new(true).open(path) {
+            Ok(made) => {
+                drop(made);
+                std::fs::remove_file(path).map(|()| None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                match OpenOptions::new().write(true).open(path) {
+                    // A link to what is not there yet.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Ok(file) if file.metadata().is_ok_and(|about| about.is_file()) => Ok(None),
+                    other => other.map(Some),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let open = probed.map_err(|error| unwritten(path, &error))?;
+        Ok(Self { path: path.to_owned(), open })
     }
 
     /// Where it lies.
@@ -77,12 +95,11 @@ impl Page {
     }
 
     /// Writes it.
-    pub(crate) fn save(mut self, page: &str) -> Result<(), Failure> {
-        let is_file = self.file.metadata().is_ok_and(|about| about.is_file());
-        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
-        emptied
-            .and_then(|()| self.file.write_all(page.as_bytes()))
-            .map_err(|error| unwritten(&self.path, &error))
+    pub(crate) fn save(self, page: &str) -> Result<(), Failure> {
+        match self.open {
+            Some(mut open) => open.write_all(page.as_bytes()).map_err(|error| unwritten(&self.path, &error)),
+            None => save(&self.path, page),
+        }
     }
 }
 

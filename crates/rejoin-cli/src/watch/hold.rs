@@ -85,7 +85,7 @@ impl Watch {
 /// Watches until somebody or a limit ends it.
 pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
     let places = watch.serve.take()?;
-    let page = watch.report.as_deref().map(report::Page::open).transpose()?;
+    let page = watch.report.as_deref().map(report::Page::probe).transpose()?;
     // Before the terminal is taken: the line stands there again when the picture is gone.
     observe::announce(&places, &teller);
     let urls = places.urls();
@@ -101,6 +101,7 @@ pub(crate) async fn run(watch: Watch, teller: Teller) -> Result<Exit, Failure> {
         builder: judged(watch.connection.builder()),
         role: watch.role(),
         servers: watch.connection.places(),
+        proxied: watch.connection.may_be_proxied(),
         verb: "watch",
         // It is served with the record that is kept here.
         places: Places::default(),

@@ -56,6 +56,21 @@ fn a_wrong_flag_is_one_line_and_exit_2() {
 }
 
 #[test]
+fn a_start_that_is_refused_is_told_to_programs_as_everything_else() {
+    for (words, code, part) in [
+        (&["sub"][..], 2, "no topic filter"),
+        (&["pub", "-t", "a/#", "-m", "x"], 2, "-t: "),
+        (&["sub", "-t", "a", "--events", "/nonexistent/events"], 1, "/nonexistent/events"),
+    ] {
+        let ended = run(&[words, &["--output", "json"]].concat());
+        assert_eq!(ended.code, Some(code), "{words:?}: {ended:?}");
+        let line: serde_json::Value = serde_json::from_str(&ended.stderr).expect("one JSON object");
+        assert_eq!((&line["event"], &line["exit_code"]), (&"error".into(), &code.into()), "{line}");
+        assert!(line["message"].as_str().is_some_and(|message| message.contains(part)), "{line}");
+    }
+}
+
+#[test]
 fn a_password_is_never_shown() {
     for words in [
         &["pub", "-t", "a", "-m", "x", "-L", "mqtt://alice:hunter2@h:99999"][..],

@@ -7,6 +7,11 @@ use rejoin_core::ReasonCode;
 use rejoin_lab::{BrokerServer, Manners, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+#[cfg(target_os = "linux")]
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::program::{Ended, place, run, words};
 
@@ -188,7 +193,46 @@ async fn a_proxy_that_says_nothing_is_told_from_a_silent_broker() {
     });
     let ended = ended.await.expect("the run ends");
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("the proxy in front of 192.0.2.1:1883 did not answer"), "{ended:?}");
+    let said = "no way through the proxy to 192.0.2.1:1883: one of the two did not answer";
+    assert!(ended.stderr.contains(said), "{ended:?}");
+}
+
+/// A port whose queue of connections is full: what comes then is not answered. It is one as long as these live.
+#[cfg(target_os = "linux")]
+async fn black_hole() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let listener = socket.listen(1).expect("it listens");
+    let addr = listener.local_addr().expect("bound");
+    let mut waiting = Vec::new();
+    // waits: for the kernel to let one wait, which it tells nobody
+    while let Ok(connected) = timeout(Duration::from_millis(300), TcpStream::connect(addr)).await {
+        waiting.push(connected.expect("it is let in"));
+        assert!(waiting.len() < 64, "the queue is never full");
+    }
+    (addr, listener, waiting)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_proxy_that_is_not_reached_the_broker_is_not_blamed() {
+    let (addr, _listener, _waiting) = black_hole().await;
+    let proxy = format!("http://{addr}");
+    for (verb, rest, code) in [("pub", &["-t", "a", "-m", "x"][..], 3), ("check", &[], 9)] {
+        let proxy = proxy.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            let broker = place(([192, 0, 2, 1], 1883).into());
+            let rest = [rest, &["--deadline", "1", "--proxy", &proxy]].concat();
+            run(&words(verb, &broker, &rest))
+        });
+        let ended = ended.await.expect("the run ends");
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let told = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(
+            told.contains("nothing on the way to 192.0.2.1:1883 answered; check --proxy"),
+            "{verb}: {told}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -271,3 +271,39 @@ async fn a_report_that_cannot_be_written_costs_nothing_else() {
         assert_eq!(document["schema"], "rejoin-run/1");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_is_moved_away_during_the_run_stays_what_it_was() {
+    let broker = BrokerServer::start(Manners::default()).await.expect("a port");
+    let files = Files::new("moved");
+    let (page, monday) = (files.file("r.html"), files.file("monday.html"));
+    std::fs::write(&page, "that of monday").expect("an old report");
+    let (addr, to) = (broker.addr(), page.clone());
+    let (from, kept) = (page.clone(), monday.clone());
+    let ended = blocking(move || {
+        let mut program = start(&words("watch", &place(addr), &["--for", "2s", "--report", &to]));
+        program.told(" open ");
+        std::fs::rename(&from, &kept).expect("it is moved away");
+        program.end()
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(&monday).expect("it is there"), "that of monday");
+    let written = std::fs::read_to_string(&page).expect("the report is where it is said to be");
+    assert!(ended.stderr.contains(&page) && written.contains("<html"), "{ended:?}");
+}
+
+#[test]
+fn a_run_that_is_refused_leaves_no_report() {
+    let files = Files::new("refused");
+    let (page, old, taken) = (files.file("new.html"), files.file("old.html"), files.file("taken.flight"));
+    for file in [&old, &taken] {
+        std::fs::write(file, "old").expect("a file");
+    }
+    for report in [&page, &old] {
+        let ended = run(&["watch", "mqtt://127.0.0.1:1", "--report", report, "--flight", &taken]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+    }
+    assert!(!std::path::Path::new(&page).exists(), "nothing was reported");
+    assert_eq!(std::fs::read_to_string(&old).expect("it is there"), "old");
+}

@@ -229,7 +229,16 @@ fn begin<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::codec::packet::Qos;
+    use crate::event::{Publication, PublishId};
+    use crate::flight::Flight;
+    use crate::interface::Input;
+    use crate::topic::TopicName;
 
     /// A client that began and tries its first link.
     fn begun() -> String {
@@ -273,5 +282,74 @@ mod tests {
             assert_eq!(found.cut.as_deref(), Some("the limit of 20 bytes is reached"));
         }
         assert!(!within(&head, HELD_MOST).unwrap().stopped, "its process was killed");
+    }
+
+    /// The tape of a client, with the world played by `script`.
+    fn taped(change: impl FnOnce(&mut Config), script: impl FnOnce(&mut Flight)) -> String {
+        let (sink, tape) = mpsc::channel();
+        let write = move |line: &str| sink.send(format!("{line}\n")).is_ok();
+        let mut config = Config::new(Text::from_static("id"), Text::from_static("broker"));
+        change(&mut config);
+        let start = Now::default();
+        let mut flight = Flight::recorded(config, Recovered::default(), 42, start, Box::new(write)).unwrap();
+        script(&mut flight);
+        drop(flight);
+        tape.iter().collect()
+    }
+
+    /// One input, and all that comes of it. A store that is asked for something does it at once.
+    fn input(flight: &mut Flight, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            flight.handle(input, Now::default());
+            while let Some(output) = flight.poll() {
+                if let Output::Persist { ticket, .. } = output {
+                    next = Some(Input::Persisted(ticket));
+                }
+            }
+        }
+    }
+
+    const MOST: u64 = 1_000_000;
+
+    #[test]
+    fn one_held_message_does_not_make_all_that_comes_later_count() {
+        let text = taped(
+            |_| {},
+            |flight| {
+                input(flight, Input::Tick);
+                input(flight, Input::Opened);
+                let connack: &[u8] = &[0x20, 3, 0, 0, 0];
+                // Topic `t`, QoS 2, identifier 1; nobody takes it.
+                let held: &[u8] = &[0x34, 7, 0, 1, b't', 0, 1, 0, b'x'];
+                // The same topic at QoS 0, with 10 kB.
+                let passing = [&[0x30, 0x94, 0x4E, 0, 1, b't', 0][..], &[b'x'; 10_000]].concat();
+                for bytes in [connack, held].into_iter().chain([&passing[..]; 200]) {
+                    input(flight, Input::Received(Bytes::copy_from_slice(bytes)));
+                }
+                assert_eq!(flight.held().ids_held, 1);
+            },
+        );
+        let found = within(&text, MOST).expect("twice what a replay may hold went by, and was not kept");
+        assert!(found.difference.is_none() && found.inputs > 200, "{found:?}");
+    }
+
+    #[test]
+    fn bodies_on_the_store_alone_do_not_count() {
+        let publish = |flight: &mut Flight, id: u64| {
+            let mut publication = Publication::new(TopicName::new("t").unwrap(), vec![b'x'; 10_000]);
+            publication.qos = Qos::AtLeastOnce;
+            flight.publish(PublishId(id), publication, Now::default()).unwrap();
+            input(flight, Input::Tick);
+        };
+        let script = |flight: &mut Flight| (1..=200).for_each(|id| publish(flight, id));
+        let durable = |config: &mut Config| {
+            config.session.durable = true;
+            config.session.memory_window_bytes = 50_000;
+        };
+        let found = within(&taped(durable, script), MOST).expect("a few bodies are in memory");
+        assert!(found.difference.is_none() && found.inputs >= 200, "{found:?}");
+        let refused = within(&taped(|_| {}, script), MOST).expect_err("without a store all of them are");
+        assert!(refused.what.contains("would hold"), "{refused}");
     }
 }

@@ -1,10 +1,15 @@
 //! How much a replay holds: a file may come from anywhere, and a few bytes of it may claim very many.
+//!
+//! What the lines claim is added up. Most of it the engine does not keep, so now and then it is asked how many things it
+//! has, and none of them is larger than the largest that came.
 
 use std::collections::BTreeMap;
 
 use super::call::Call;
 use crate::engine::Engine;
-use crate::event::PublishId;
+use crate::event::{Publication, PublishId};
+use crate::held::HeldCounts;
+use crate::interface::Input;
 
 /// Bytes a replay holds at most: four packets as large as MQTT has them. A flight that needs more is refused, with the
 /// line.
@@ -17,18 +22,65 @@ const SMALL: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Weight {
     most: u64,
-    /// Of messages that were handed over and not answered for.
+    /// So much more is claimed before the engine is asked again.
+    step: u64,
+    /// Of messages that were handed over, or came from the store, and were not answered for.
     messages: BTreeMap<PublishId, u64>,
-    waiting: u64,
+    unanswered: u64,
+    /// Of those, what may be in memory: the bodies of others are on a store alone.
+    near: Gauge,
     /// Of the state the engine began with, which is taken to be kept to the end.
     begun: u64,
     /// Of everything else: what came from the peer, first of all.
-    rest: u64,
+    rest: Gauge,
+    /// The largest of the messages, and the most that one of them is beyond its topic and payload.
+    message_most: u64,
+    beyond_most: u64,
+    /// The most that can have made one packet of the peer.
+    packet_most: u64,
+    /// Parts of packets, when this was counted last.
+    unread: u64,
+}
+
+/// A sum that is put right now and then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gauge {
+    /// What it was then.
+    counted: u64,
+    /// What was added since.
+    added: u64,
+}
+
+impl Gauge {
+    const fn sum(self) -> u64 {
+        self.counted.saturating_add(self.added)
+    }
+
+    const fn add(&mut self, bytes: u64) {
+        self.added = self.added.saturating_add(bytes);
+    }
+
+    /// It is no more than that.
+    fn put_right(&mut self, counted: u64) {
+        *self = Self { counted: counted.min(self.sum()), added: 0 };
+    }
 }
 
 impl Weight {
-    pub(super) const fn up_to(most: u64) -> Self {
-        Self { most, messages: BTreeMap::new(), waiting: 0, begun: 0, rest: 0 }
+    pub(super) fn up_to(most: u64) -> Self {
+        Self {
+            most,
+            step: SMALL.min(most / 16),
+            messages: BTreeMap::new(),
+            unanswered: 0,
+            near: Gauge::default(),
+            begun: 0,
+            rest: Gauge::default(),
+            message_most: 0,
+            beyond_most: 0,
+            packet_most: 0,
+            unread: 0,
+        }
     }
 
     pub(super) const fn most(&self) -> u64 {
@@ -38,7 +90,8 @@ impl Weight {
     /// Before a line is read. `None`: it claims more than there is room for.
     pub(super) fn admit(&self, line: &str) -> Option<u64> {
         let bytes = claimed(line);
-        let all = [self.begun, self.waiting, self.rest, bytes].into_iter().fold(0, u64::saturating_add);
+        let waiting = self.near.sum().min(self.unanswered);
+        let all = [self.begun, waiting, self.rest.sum(), bytes].into_iter().fold(0, u64::saturating_add);
         (all <= self.most).then_some(bytes)
     }
 
@@ -49,28 +102,62 @@ impl Weight {
 
     /// A call of so many bytes was read.
     pub(super) fn add(&mut self, call: &Call, bytes: u64) {
-        let Call::Publish { id, .. } = call else {
-            self.rest = self.rest.saturating_add(bytes);
-            return;
-        };
-        let before = self.messages.insert(*id, bytes).unwrap_or(0);
-        self.waiting = self.waiting.saturating_sub(before).saturating_add(bytes);
+        match call {
+            Call::Publish { id, publication } => {
+                self.answered(*id);
+                self.message(*id, bytes, bytes.saturating_sub(publication.size_bytes()));
+            }
+            Call::Handle(Input::Loaded(bodies)) => {
+                self.loaded(bodies.iter().filter_map(|(id, body)| Some((*id, body.as_ref()?))), bytes);
+            }
+            Call::Handle(Input::StoreLost(bodies)) => {
+                self.loaded(bodies.iter().map(|(id, body)| (*id, body)), bytes);
+            }
+            _ => self.rest.add(bytes),
+        }
+    }
+
+    /// Bodies come from the store: of messages that were handed over before, perhaps to the process before.
+    fn loaded<'a>(&mut self, bodies: impl Iterator<Item = (PublishId, &'a Publication)> + Clone, bytes: u64) {
+        let told = bodies.clone().map(|(_, body)| body.size_bytes()).fold(0, u64::saturating_add);
+        let beyond = bytes.saturating_sub(told);
+        for (id, body) in bodies {
+            self.answered(id);
+            self.message(id, body.size_bytes().saturating_add(beyond), beyond);
+        }
+    }
+
+    fn message(&mut self, id: PublishId, bytes: u64, beyond: u64) {
+        self.messages.insert(id, bytes);
+        self.unanswered = self.unanswered.saturating_add(bytes);
+        self.near.add(bytes);
+        self.message_most = self.message_most.max(bytes);
+        self.beyond_most = self.beyond_most.max(beyond);
     }
 
     /// A message was answered for.
     pub(super) fn answered(&mut self, id: PublishId) {
-        self.waiting = self.waiting.saturating_sub(self.messages.remove(&id).unwrap_or(0));
+        self.unanswered = self.unanswered.saturating_sub(self.messages.remove(&id).unwrap_or(0));
     }
 
     /// Nothing more comes out of the engine: what came from the peer is gone, but for parts of packets and for QoS 2
-    /// messages, of which the engine keeps the payload until they are released.
+    /// messages, of which the engine keeps the payload until they are released. What was handed over may be on the store.
     pub(super) fn idle(&mut self, engine: &Engine) {
-        if self.rest > SMALL {
-            let held = engine.held();
-            if held.ids_held + held.untaken == 0 {
-                self.rest = held.unread_bytes as u64;
-            }
+        if self.rest.added.saturating_add(self.near.added) > self.step {
+            self.count(&engine.held());
         }
+    }
+
+    fn count(&mut self, held: &HeldCounts) {
+        let times = |things: usize, most: u64| (things as u64).saturating_mul(most);
+        self.packet_most = self.packet_most.max(self.unread.saturating_add(self.rest.added));
+        self.unread = held.unread_bytes as u64;
+        let kept = times(held.ids_held.saturating_add(held.untaken), self.packet_most);
+        self.rest.put_right(kept.saturating_add(self.unread));
+        let whole = [held.in_flight, held.put_off, held.unsent, held.waiting_packed, held.waiting_latest];
+        let whole = times(whole.into_iter().fold(0, usize::saturating_add), self.message_most);
+        let near = held.waiting_near_bytes.saturating_add(times(held.waiting_near, self.beyond_most));
+        self.near.put_right(near.saturating_add(whole).min(self.unanswered));
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Exchanges {
     open: BTreeMap<PacketId, Exchange>,
     /// Those that came to their end.
     ended: BTreeSet<PacketId>,
-    /// Those of them that the latest input ended.
+    /// Those of them that ended since all was last at rest.
     just_ended: Vec<PacketId>,
     /// PUBREC came on the present link, so its server does not answer QoS 2 with PUBACK.
     speaks_qos2: bool,
@@ -54,12 +54,12 @@ impl Exchanges {
         }
     }
 
-    /// Bytes come.
-    pub(super) fn input_begins(&mut self) {
+    /// All that came was looked at, and no link ended over it.
+    pub(super) fn at_rest(&mut self) {
         self.just_ended.clear();
     }
 
-    /// The link ended over what came last: of that, the acknowledgements behind the cause were not looked at.
+    /// The link ended. Where it did so over what just came, the acknowledgements behind the cause were not looked at.
     pub(super) fn link_ends(&mut self) {
         for id in self.just_ended.drain(..) {
             self.ended.remove(&id);
@@ -221,7 +221,7 @@ mod tests {
             exchanges.pubrec(id(1), REFUSAL);
         }),
         ("PUBACK behind what the link ended over", Q1, |exchanges| {
-            exchanges.input_begins();
+            exchanges.at_rest();
             exchanges.puback(id(1), OK);
             exchanges.next_link();
         }),
@@ -236,6 +236,16 @@ mod tests {
             exchanges.next_link();
             assert!(exchanges.sends(1, true, *qos).is_ok(), "{what}: it is sent again, as it must be");
         }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_looked_at_holds_however_the_link_ends() {
+        let mut exchanges = Exchanges::default();
+        exchanges.sends(1, false, Q1).expect("new");
+        exchanges.puback(id(1), OK);
+        exchanges.at_rest();
+        exchanges.next_link();
+        assert_eq!(oracle(exchanges.sends(1, true, Q1)), "O11");
     }
 
     #[test]
