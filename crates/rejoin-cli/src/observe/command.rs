@@ -193,9 +193,17 @@ fn urls(word: &str) -> String {
 mod tests {
     use super::*;
 
+    fn is_shown_as(rows: &[(&str, &str)]) {
+        for (line, expected) in rows {
+            let words = shown(line.split(' ').map(str::to_owned));
+            assert!(!words.contains("secret"), "{words}");
+            assert_eq!(words, *expected);
+        }
+    }
+
     #[test]
-    fn no_secret_no_payload_and_no_topic_is_shown() {
-        for (line, expected) in [
+    fn no_login_and_no_signature_is_shown() {
+        is_shown_as(&[
             ("/x/y/rejoin pub -q 1 -r", "rejoin pub -q 1 -r"),
             ("rejoin sub -P secret -c", "rejoin sub -P *** -c"),
             ("rejoin sub -Psecret", "rejoin sub -P***"),
@@ -225,12 +233,15 @@ mod tests {
             ("rejoin sub --proxy me:secret@proxy:1 -c", "rejoin sub --proxy me:***@proxy:1 -c"),
             ("rejoin sub --proxy=me:secret@proxy:1", "rejoin sub --proxy=me:***@proxy:1"),
             ("rejoin sub --proxy socks5://me:secret@proxy", "rejoin sub --proxy socks5://me:***@proxy"),
-        ] {
-            let words = shown(line.split(' ').map(str::to_owned));
-            assert!(!words.contains("secret"), "{words}");
-            assert_eq!(words, expected);
-        }
-        for (line, expected) in [
+        ]);
+        assert_eq!(urls("mqtt://u:secret@a mqtt://v:secret@b"), "mqtt://u:***@a mqtt://v:***@b");
+        assert_eq!(urls("wss://a/?x=secret secret wss://b/?y=secret"), "wss://a/?*** wss://b/?***");
+        assert_eq!(shown(["rejoin", "pub", "a b", ""].map(str::to_owned).into_iter()), "rejoin pub 'a b' ''");
+    }
+
+    #[test]
+    fn no_payload_and_no_topic_is_shown() {
+        is_shown_as(&[
             ("rejoin pub -t secret/1 -m secret", "rejoin pub -t *** -m ***"),
             ("rejoin pub -tsecret/1 -rmsecret", "rejoin pub -t*** -rm***"),
             ("rejoin pub --topic secret --message -Psecret", "rejoin pub --topic *** --message ***"),
@@ -262,13 +273,6 @@ mod tests {
             ("rejoin watch MQTT://host/secret", "rejoin watch MQTT://host/***"),
             ("rejoin watch mqtt://u:secret@host/secret", "rejoin watch mqtt://u:***@host/***"),
             ("rejoin watch mqtt://host/secret@x", "rejoin watch mqtt://***@x"),
-        ] {
-            let words = shown(line.split(' ').map(str::to_owned));
-            assert!(!words.contains("secret"), "{words}");
-            assert_eq!(words, expected);
-        }
-        assert_eq!(urls("mqtt://u:secret@a mqtt://v:secret@b"), "mqtt://u:***@a mqtt://v:***@b");
-        assert_eq!(urls("wss://a/?x=secret secret wss://b/?y=secret"), "wss://a/?*** wss://b/?***");
-        assert_eq!(shown(["rejoin", "pub", "a b", ""].map(str::to_owned).into_iter()), "rejoin pub 'a b' ''");
+        ]);
     }
 }
