@@ -185,6 +185,17 @@ impl Session {
             self.outbox.restore_undecided(entry);
             restored.undecided.push(id);
         }
+        self.restore_waiting(waiting, may_repeat, now);
+        self.inbox.begin_behind(last_message);
+        for was in held {
+            self.inbox.restore(&was);
+            restored.untaken.extend(was.message.map(|message| Message { id: Some(was.id), ..message }));
+        }
+        restored
+    }
+
+    /// `may_repeat`: whether a message of this QoS may have been sent without a trace.
+    fn restore_waiting(&mut self, waiting: Vec<Waits>, may_repeat: impl Fn(Qos) -> bool, now: Now) {
         for waits in waiting.into_iter().filter(|_| !defect!(QueueLostOnRestart)) {
             let expires = when(waits.expires_wall_ms, now);
             let mut far = Far::new(waits.id, expires, waits.size_bytes);
@@ -194,12 +205,6 @@ impl Session {
             let latest_of = waits.latest_of.filter(|_| !waits.possible_duplicate);
             self.outbox.waiting.restore_far(far, latest_of);
         }
-        self.inbox.begin_behind(last_message);
-        for was in held {
-            self.inbox.restore(&was);
-            restored.untaken.extend(was.message.map(|message| Message { id: Some(was.id), ..message }));
-        }
-        restored
     }
 }
 
