@@ -209,7 +209,7 @@ fn settings_that_cannot_mean_what_they_say_are_refused_by_name() {
         let field = refused(&|c| c.link.keep_alive = Duration::from_millis(millis));
         assert_eq!(field, wrong.then_some("link.keep_alive"), "{millis} ms");
     }
-    // A session of this process is kept for five minutes: a will delayed for longer tells of its end [u5-3.1.2.5].
+    // A session of this process is kept for five minutes: a will delayed for longer tells of its end (5.0, 3.1.2.5).
     for delay in [300, 301, u32::MAX] {
         assert_eq!(refused(&|c| c.will = Some(Box::new(will(delay)))), None, "{delay} s");
     }
