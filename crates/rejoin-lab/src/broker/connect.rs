@@ -203,6 +203,7 @@ impl Broker {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.acknowledged = true;
                 connection.resumed = session_present;
+                connection.arrivals_before = self.last_arrival;
             }
         }
         self.counters.claimed += u64::from(claims);

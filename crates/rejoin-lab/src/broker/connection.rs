@@ -72,8 +72,10 @@ pub(super) struct Connection {
     pub(super) asked: BTreeSet<PacketId>,
     /// PUBRECs sent here whose PUBREL did not come, in order.
     pub(super) pubrels_owed: VecDeque<PacketId>,
-    /// The latest first-arrival order among the resends of this connection.
-    pub(super) resent_up_to: Option<u64>,
+    /// The latest among the resends of this connection, in the order of first sendings.
+    pub(super) resent_up_to: Option<(u64, u64)>,
+    /// How many messages had arrived when it was accepted.
+    pub(super) arrivals_before: u64,
 
     /// Receive Maximum of the client.
     pub(super) window_out: u16,
@@ -118,6 +120,7 @@ impl Connection {
             asked: BTreeSet::new(),
             pubrels_owed: VecDeque::new(),
             resent_up_to: None,
+            arrivals_before: 0,
             window_out: u16::MAX,
             quota: u16::MAX,
             packet_maximum_out: usize::MAX,

@@ -170,9 +170,9 @@ impl Broker {
         if here {
             return self.judge_repeat_here(id, packet_id, publish.dup);
         }
-        let (stage, order) = (known.stage, known.order);
-        let overtaken = connection.resent_up_to.is_some_and(|latest| order < latest);
-        connection.resent_up_to = connection.resent_up_to.max(Some(order));
+        let (stage, sent) = (known.stage, known.sent);
+        let overtaken = connection.resent_up_to.is_some_and(|latest| sent < latest);
+        connection.resent_up_to = connection.resent_up_to.max(Some(sent));
         if !whole {
             return if same { Arrival::Again } else { Arrival::New };
         }
@@ -209,6 +209,7 @@ impl Broker {
         self.last_arrival += 1;
         let newest = self.last_arrival;
         let qos = publish.qos;
+        let before = self.connections.get(&id).map_or(0, |connection| connection.arrivals_before);
         let Some(session) = self.session_of(id) else { return };
         // A resend of what was answered in vain keeps its place: the client still counts it by its first send.
         let resent = session
@@ -216,11 +217,14 @@ impl Broker {
             .get(&packet_id)
             .filter(|known| publish.dup && known.seen_on != id && known.digest == digest && known.qos == qos);
         let order = resent.map_or(newest, |known| known.order);
+        let first_sent = if publish.dup { (before, newest) } else { (newest, 0) };
+        let sent = resent.map_or(first_sent, |known| known.sent);
         let exchange = Exchange {
             qos,
             stage: Stage::Open,
             digest,
             order,
+            sent,
             seen_on: id,
             released_on: None,
             refused: false,

@@ -79,6 +79,9 @@ pub(super) struct Exchange {
     pub(super) digest: u64,
     /// Position in the order of first arrivals at this broker.
     pub(super) order: u64,
+    /// Position in the order of first sendings, as far as this broker knows it: what arrived first as a copy was sent before
+    /// whatever its connection brought for the first time.
+    pub(super) sent: (u64, u64),
     /// The connection its PUBLISH last came on.
     pub(super) seen_on: ConnectionId,
     /// The connection its PUBREL last came on.

@@ -386,6 +386,16 @@ const GOOD: &[(&str, Script)] = &[
         world.send(&peer, &Packet::PubRel(ack(2)));
         world.send(&peer, &publish(Q1, 1, false, "c"));
     }),
+    // The first PUBLISH 1 went with its link.
+    ("what arrived first as a copy was sent before what its link brought first", |world, peer| {
+        let peer = again(world, peer);
+        lose(world, PacketKind::PubAck);
+        world.send(&peer, &publish(Q1, 2, false, "b"));
+        world.send(&peer, &publish(Q1, 1, true, "a"));
+        let peer = again(world, peer);
+        world.send(&peer, &publish(Q1, 1, true, "a"));
+        world.send(&peer, &publish(Q1, 2, true, "b"));
+    }),
     ("PUBREL again after a lost PUBCOMP, and its PUBLISH never", |world, peer| {
         world.send(&peer, &publish(Q2, 1, false, "a"));
         world.send(&peer, &Packet::PubRel(ack(1)));

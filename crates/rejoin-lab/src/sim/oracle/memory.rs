@@ -39,7 +39,8 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
     // broker keeps what it has no answer to. An overrun is not in its books.
     let strict = client.tap.version() == Version::V5 && !client.config.session.durable;
     let answers = match (strict, books.owed) {
-        (true, _) => 3 * receives + 2,
+        // By the letter of [MQTT-4.9.0-1] a PUBCOMP for a PUBREL of an earlier link gives the server a place, too.
+        (true, owed) => (3 * receives + 2).max(owed.map_or(0, |owed| owed + receives + 1)),
         (false, Some(owed)) => owed + receives + 1,
         (false, None) => usize::MAX,
     };
