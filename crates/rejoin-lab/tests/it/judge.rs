@@ -388,6 +388,7 @@ const GOOD: &[(&str, Script)] = &[
     }),
     // The first PUBLISH 1 went with its link.
     ("what arrived first as a copy was sent before what its link brought first", |world, peer| {
+        world.send(&peer, &publish(Q1, 3, false, "c"));
         let peer = again(world, peer);
         lose(world, PacketKind::PubAck);
         world.send(&peer, &publish(Q1, 2, false, "b"));
