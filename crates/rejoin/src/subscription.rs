@@ -455,11 +455,26 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_window_is_dealt_with_at_a_time() {
+    fn a_stretch_is_half_of_the_window_and_never_nothing() {
         let of = |maximum| (acked_in_a_stretch(maximum), STRETCH / acked_in_a_stretch(maximum));
         assert_eq!(of(64), (32, 32));
         assert_eq!(of(100), (50, 20));
         assert_eq!((of(0), of(1), of(3)), ((1, STRETCH), (1, STRETCH), (1, STRETCH)));
         assert_eq!(of(u16::MAX), (ACKED_MOST, 8));
+    }
+
+    /// The rest of the window is handed out at the next look, when others had their turn.
+    #[tokio::test]
+    async fn a_stream_lets_others_run_after_half_of_the_window() {
+        let shared = Shared::for_tests(tokio::runtime::Handle::current());
+        let window = u64::from(shared.receive_maximum);
+        for (id, expected) in [(Some(1), window / 2), (None, window)] {
+            let route = Arc::new(Route::new(1, false, 64));
+            let mut stream = Subscription::new(Arc::clone(&shared), None, Arc::clone(&route), Vec::new());
+            route.give(&mut (0..window).map(|_| message(id)).collect());
+            let cx = Context::from_waker(Waker::noop());
+            let looks = std::iter::repeat_with(|| stream.poll_message(&cx));
+            assert_eq!(looks.take_while(Poll::is_ready).count() as u64, expected, "{id:?}");
+        }
     }
 }

@@ -54,8 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 
 /// Writes a page into a file.
 pub(crate) fn save(to: &Path, page: &str) -> Result<(), Failure> {
-    let written = OpenOptions::new().write(true).create(true).truncate(true).open(to);
-    written.and_then(|mut file| file.write_all(page.as_bytes())).map_err(|error| unwritten(to, &error))
+    std::fs::write(to, page).map_err(|error| unwritten(to, &error))
 }
 
 /// The file of a page that is written at the end of a run: a place that takes none is found out before the run.

@@ -331,8 +331,7 @@ impl Thread {
         self.lags_until = None;
         let Some(ticket) = self.ticket.filter(|_| !self.failed) else { return };
         let began = Instant::now();
-        let committed = self.store.commit(&self.group);
-        match committed {
+        match self.store.commit(&self.group) {
             Ok(()) => {
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.desk.syncs.record(took, 1);

@@ -106,6 +106,12 @@ fn lowering() -> Config {
     config
 }
 
+fn lowering_with_a_store() -> Config {
+    let mut config = lowering();
+    config.session.durable = true;
+    config
+}
+
 #[test]
 fn who_asked_for_it_gets_qos_2_sent_as_qos_1_and_is_told() {
     // [MQTT-3.2.2-11]
@@ -137,8 +143,7 @@ fn a_server_that_offers_qos_2_gets_it_and_one_that_offers_nothing_gets_nothing()
 
 #[test]
 fn what_was_lowered_is_sent_again_like_qos_1_by_the_next_link_and_the_next_process() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let mut b = Bench::new(config.clone());
     connect_offering(&mut b, Qos::AtLeastOnce, false);
     b.publish(Qos::ExactlyOnce);
@@ -172,8 +177,7 @@ fn killed(config: &Config, records: &[Record], maximum_qos: Qos, word: &str) -> 
 
 #[test]
 fn processes_that_are_killed_over_a_lowered_message_use_up_no_identifiers() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let mut config = lowering_with_a_store();
     config.session.packet_id_max = 2;
     let mut records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
     for _ in 0..3 {
@@ -190,8 +194,7 @@ fn processes_that_are_killed_over_a_lowered_message_use_up_no_identifiers() {
 
 #[test]
 fn qos_2_under_an_identifier_that_left_at_qos_1_waits_for_the_store() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
     let mut b = Bench::restored(config, records);
     b.open();
@@ -204,8 +207,7 @@ fn qos_2_under_an_identifier_that_left_at_qos_1_waits_for_the_store() {
 
 #[test]
 fn one_that_was_sent_again_as_new_is_known_to_have_gone_at_qos_1() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let mut b = Bench::new(config.clone());
     connect_offering(&mut b, Qos::AtLeastOnce, false);
     b.publish(Qos::ExactlyOnce);
@@ -241,8 +243,7 @@ fn anothers_by_now(config: &Config) -> Bench {
 }
 
 fn three_identifiers() -> Config {
-    let mut config = lowering();
-    config.session.durable = true;
+    let mut config = lowering_with_a_store();
     config.session.packet_id_max = 3;
     config
 }
@@ -298,8 +299,7 @@ fn an_identifier_that_another_message_keeps_taken_is_not_used_by_the_one_that_ha
 
 #[test]
 fn one_that_was_to_leave_at_qos_2_and_did_not_goes_on_as_qos_1() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let records = killed(&config, &[], Qos::AtLeastOnce, "PUBLISH 1 q1 1");
     let mut b = Bench::restored(config, records.clone());
     b.open();
@@ -357,8 +357,7 @@ fn what_left_at_qos_2_is_sent_at_qos_1_as_another_message_and_its_identifier_res
 
 #[test]
 fn sent_as_another_message_it_keeps_its_place_and_the_store_its_first_identifier() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let mut b = Bench::new(config.clone());
     connect_offering(&mut b, Qos::ExactlyOnce, false);
     b.publish(Qos::AtLeastOnce);
@@ -430,8 +429,7 @@ fn without_an_identifier_to_spare_it_ends_as_if_nobody_had_asked_for_less() {
 
 #[test]
 fn after_a_restart_nothing_of_qos_2_is_called_exactly_once() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     for stored in [true, false] {
         let mut b = Bench::new(config.clone());
         connect_offering(&mut b, Qos::AtLeastOnce, false);
@@ -450,8 +448,7 @@ fn after_a_restart_nothing_of_qos_2_is_called_exactly_once() {
 
 #[test]
 fn behind_its_pubrec_it_was_qos_2_and_is_exactly_once() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let mut b = Bench::new(config.clone());
     connect_offering(&mut b, Qos::ExactlyOnce, false);
     b.publish(Qos::ExactlyOnce);
@@ -526,8 +523,7 @@ fn a_lost_session_gives_what_began_anew_its_place_back() {
 #[test]
 fn that_it_went_at_qos_1_is_known_to_every_later_process() {
     for goes_on_lowering in [true, false] {
-        let mut config = lowering();
-        config.session.durable = true;
+        let mut config = lowering_with_a_store();
         let mut first = Bench::new(config.clone());
         connect_offering(&mut first, Qos::ExactlyOnce, false);
         first.publish(Qos::ExactlyOnce);
@@ -550,8 +546,7 @@ fn that_it_went_at_qos_1_is_known_to_every_later_process() {
 
 #[test]
 fn doubt_ends_with_the_message_it_was_about() {
-    let mut config = lowering();
-    config.session.durable = true;
+    let config = lowering_with_a_store();
     let mut b = Bench::new(config);
     connect_offering(&mut b, Qos::ExactlyOnce, false);
     b.publish(Qos::ExactlyOnce);
