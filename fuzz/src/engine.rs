@@ -182,7 +182,10 @@ impl World {
                 }
             }
             _ if name == 0 => self.engine.close(Duration::from_secs(u64::from(choices.byte())), now),
-            _ => {}
+            _ => {
+                let id = self.messages.pop().unwrap_or(MessageId(name));
+                let _ = self.engine.leave(id, name % 2 == 0, now);
+            }
         }
         self.drain();
     }

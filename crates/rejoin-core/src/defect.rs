@@ -108,6 +108,8 @@ mod planted {
         LoweredUnderItsIdentifier "a message that left at QoS 2 is lowered to QoS 1 under the identifier it had",
         LoweredThoughOffered "a message is lowered to QoS 1 though the broker offers QoS 2",
         HeldThoughReused "an inbound QoS 2 identifier stays held though the broker uses it for QoS 1",
+        LeftAnsweredLate "what was left is answered behind what came after it",
+        AnsweredForgotten "a message that was answered is dropped because nobody is there to take it",
     }
 
     thread_local! {

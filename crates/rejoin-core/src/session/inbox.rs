@@ -352,7 +352,9 @@ impl Inbox {
             return remove_open(&mut self.pubacks, message, &mut self.left).then_some(Qos::AtLeastOnce);
         }
         let packet_id = self.untaken_under(message)?;
-        self.held.get_mut(packet_id).filter(|held| held.message == message && !held.answered)?;
+        self.held
+            .get_mut(packet_id)
+            .filter(|held| held.message == message && (!held.answered || defect!(AnsweredForgotten)))?;
         self.held.remove(packet_id);
         self.orphan(message, false);
         remove_open(&mut self.pubrecs, message, &mut self.left);
@@ -381,6 +383,9 @@ impl Inbox {
             for owed in queue.iter_mut().filter(|owed| owed.left && owed.answer.is_some()) {
                 owed.left = false;
                 self.left -= 1;
+            }
+            if defect!(LeftAnsweredLate) {
+                queue.make_contiguous().sort_by_key(|owed| owed.answer.is_none());
             }
             let Some(answered) = queue.iter().rposition(|owed| owed.answer.is_some()) else { continue };
             let (before, mut place) = (queue.len(), 0..);

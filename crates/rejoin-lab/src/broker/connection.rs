@@ -11,6 +11,7 @@ use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
 
 use super::ConnectionId;
+use super::owed::Owed;
 use super::session::Message;
 use crate::wire::Ending;
 
@@ -85,9 +86,9 @@ pub(super) struct Connection {
     pub(super) alias_maximum_out: u16,
     pub(super) aliases_out: BTreeMap<Text, u16>,
     /// QoS 1 PUBLISHes sent here and not acknowledged, in order.
-    pub(super) pubacks_owed: VecDeque<PacketId>,
+    pub(super) pubacks_owed: Owed,
     /// QoS 2 PUBLISHes sent here whose PUBREC did not come, in order.
-    pub(super) pubrecs_owed: VecDeque<PacketId>,
+    pub(super) pubrecs_owed: Owed,
     /// Exchanges of the session to be sent again, in order.
     pub(super) to_resend: VecDeque<PacketId>,
 }
@@ -126,8 +127,8 @@ impl Connection {
             packet_maximum_out: usize::MAX,
             alias_maximum_out: 0,
             aliases_out: BTreeMap::new(),
-            pubacks_owed: VecDeque::new(),
-            pubrecs_owed: VecDeque::new(),
+            pubacks_owed: Owed::default(),
+            pubrecs_owed: Owed::default(),
             to_resend: VecDeque::new(),
         }
     }

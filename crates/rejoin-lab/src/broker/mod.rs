@@ -17,6 +17,7 @@ mod inbound;
 mod ledger;
 mod manners;
 mod outbound;
+mod owed;
 mod route;
 mod session;
 mod subscribe;

@@ -181,16 +181,14 @@ impl Broker {
         let packet_id = ack.packet_id;
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         let client = connection.client.clone();
-        let place = connection.pubacks_owed.iter().position(|owed| *owed == packet_id);
-        let Some(place) = place else {
+        let Some(in_order) = connection.pubacks_owed.answered(packet_id) else {
             let detail = format!("PUBACK {packet_id} though no such PUBLISH awaits it on this connection");
             self.note(id, "MQTT-4.3.2-4", detail);
             return Ok(());
         };
-        connection.pubacks_owed.remove(place);
         connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
-        if place > 0 {
-            let detail = format!("PUBACK {packet_id} leaves before that of an earlier PUBLISH");
+        if !in_order {
+            let detail = format!("PUBACK {packet_id} leaves behind that of a later PUBLISH");
             self.note_order(id, "MQTT-4.6.0-2", detail);
         }
         self.settle(id, &client, packet_id, ack.reason);
@@ -202,8 +200,7 @@ impl Broker {
         let packet_id = ack.packet_id;
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         let client = connection.client.clone();
-        let place = connection.pubrecs_owed.iter().position(|owed| *owed == packet_id);
-        let Some(place) = place else {
+        let Some(in_order) = connection.pubrecs_owed.answered(packet_id) else {
             let detail = format!("PUBREC {packet_id} though no such PUBLISH awaits it on this connection");
             // The client's half is ended all the same.
             let ending = connection.ack(packet_id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
@@ -211,9 +208,8 @@ impl Broker {
             self.send(id, &Packet::PubRel(ending));
             return Ok(());
         };
-        connection.pubrecs_owed.remove(place);
-        if place > 0 {
-            let detail = format!("PUBREC {packet_id} leaves before that of an earlier PUBLISH");
+        if !in_order {
+            let detail = format!("PUBREC {packet_id} leaves behind that of a later PUBLISH");
             self.note_order(id, "MQTT-4.6.0-3", detail);
         }
         if ack.reason.is_error() {
@@ -282,7 +278,7 @@ impl Broker {
 fn owe(connection: &mut Connection, qos: Qos, packet_id: PacketId) {
     match qos {
         Qos::AtMostOnce => {}
-        Qos::AtLeastOnce => connection.pubacks_owed.push_back(packet_id),
-        Qos::ExactlyOnce => connection.pubrecs_owed.push_back(packet_id),
+        Qos::AtLeastOnce => connection.pubacks_owed.sent(packet_id),
+        Qos::ExactlyOnce => connection.pubrecs_owed.sent(packet_id),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use rejoin_core::{Event, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict};
+use rejoin_core::{Event, MessageId, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict};
 
 use super::app::{self, Published};
 use super::disk::Failed;
@@ -88,9 +88,13 @@ impl World {
     pub(super) fn application_takes(&mut self, c: usize) -> Ruling {
         let at = self.at;
         let now = self.now(c);
-        let client = &mut self.clients[c];
-        while let Some((_, id)) = client.app.to_take.first().copied().filter(|(due, _)| *due <= at) {
-            client.app.to_take.pop_first();
+        while let Some((_, id)) = self.clients[c].app.to_take.first().copied().filter(|(due, _)| *due <= at) {
+            self.clients[c].app.to_take.pop_first();
+            if self.setting.leaves && self.publishing && self.leave_rng.u8(..4) == 0 {
+                self.application_leaves(c, id);
+                continue;
+            }
+            let client = &mut self.clients[c];
             let refuses = self.app_rng.u8(..100) < client.app.refuses_percent;
             let code = if refuses { ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR } else { ReasonCode::SUCCESS };
             let before = client.engine.stats().stale_acks;
@@ -109,6 +113,19 @@ impl World {
             }
         }
         self.drain(c)
+    }
+
+    /// Nobody is there to take a message now: it is kept for later, or left to the broker.
+    fn application_leaves(&mut self, c: usize, id: MessageId) {
+        let now = self.now(c);
+        let client = &mut self.clients[c];
+        if client.engine.leave(id, self.leave_rng.bool(), now) {
+            self.marks.hit("message left to the broker");
+            client.app.never_came(id);
+        } else {
+            self.marks.hit("message left for later");
+            client.app.to_take.insert((self.at + self.leave_rng.u64(1..20 * SECOND), id));
+        }
     }
 
     pub(super) fn event(&mut self, c: usize, event: Event) -> Ruling {

@@ -153,6 +153,16 @@ impl App {
         }
     }
 
+    /// The client dropped a message as if it had not come: the broker has to send it again, as a new one.
+    pub(super) fn never_came(&mut self, id: MessageId) {
+        let Some(number) = self.named.remove(&id) else { return };
+        // At QoS 1 another copy of it may have come, under another name.
+        let in_hand = self.to_take.iter().any(|(_, other)| self.named.get(other) == Some(&number));
+        let Some(heard) = self.heard.get_mut(&number) else { return };
+        heard.ids.clear();
+        heard.ever = heard.taken || in_hand;
+    }
+
     pub(super) fn next_wish(&mut self, filter: String) -> SubscriptionId {
         self.last_wish += 1;
         self.wishes.insert(self.last_wish, Wish { filter, refused: false, asked: false });

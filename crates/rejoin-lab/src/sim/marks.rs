@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 71] = [
+const MUST: [&str; 73] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -107,5 +107,7 @@ const MUST: [&str; 71] = [
     "message told again after a crash",
     "subscription refused",
     "late acknowledgement of the application",
+    "message left for later",
+    "message left to the broker",
     "recovered",
 ];

@@ -275,8 +275,8 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         && client.app.leaving.is_empty()
         // A link that died unseen must be noticed first.
         && client.wire.as_ref().is_some_and(|wire| wire.passes(world.at));
-    if idle && owed > 0 && world.setting.loses_packets && !end.restarted {
-        // What the broker forgot to say it says again on a new link only.
+    if idle && owed > 0 && (world.setting.loses_packets || world.setting.leaves) && !end.restarted {
+        // What the broker forgot to say it says again on a new link only, and so does it what was left on this one.
         end.restarted = true;
         let now = world.now(c);
         world.clients[c].engine.restart_link(now);

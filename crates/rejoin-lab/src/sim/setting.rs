@@ -11,6 +11,9 @@ use crate::{Forward, Manners};
 /// One second of the virtual clock.
 pub(super) const SECOND: u64 = 1_000_000;
 
+/// Names the stream of draws that says which applications leave messages.
+const LEAVES: u64 = 0x2e1;
+
 /// The world of one seed.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -49,6 +52,8 @@ pub(super) struct Setting {
     pub(super) refuses: bool,
     /// What is safe is also in the queue that users have.
     pub(super) real_queue: bool,
+    /// The application leaves messages for later, as it does with what no stream takes.
+    pub(super) leaves: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
     pub(super) refuse_percent: u8,
 }
@@ -75,6 +80,8 @@ impl Setting {
         config.recovery.fresh_credentials = credential_life.is_some();
         // Of a stream of its own, so that it moves no other draw.
         config.session.lower_qos = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x10e5).bool();
+        // Likewise, and of one that moves no seed of those that were red once.
+        let leaves = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ LEAVES).u8(..4) == 0;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
@@ -98,6 +105,7 @@ impl Setting {
             real_queue: false,
             refuses: kinds.contains(&FaultKind::RefusePublish),
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
+            leaves,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,
             config,

@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) rng: Rng,
     /// What the applications draw from, so that faults do not move what they do.
     pub(super) app_rng: Rng,
+    /// What they leave, and for how long.
+    pub(super) leave_rng: Rng,
     pub(super) broker: Broker,
     pub(super) clients: Vec<Client>,
     pub(super) strays: Vec<Stray>,
@@ -67,7 +69,7 @@ pub(super) struct World {
     pub(super) injected: u64,
     pub(super) messages: u64,
     judged: usize,
-    publishing: bool,
+    pub(super) publishing: bool,
     ledger_steps: u32,
     claimed: u64,
     /// The broker wants to be called then, or later.
@@ -89,6 +91,7 @@ impl World {
             at: 0,
             rng: Rng::with_seed(seed ^ 0x7012_d000),
             app_rng: Rng::with_seed(seed ^ 0xa990_0000),
+            leave_rng: Rng::with_seed(seed ^ 0x1eae_0000),
             broker,
             clients: Vec::new(),
             strays: Vec::new(),

@@ -122,12 +122,14 @@ const BAD: &[BadExchange] = &[
         world.broker.publish("t", "a", Q1, false);
         world.broker.publish("t", "b", Q1, false);
         world.send(&peer, &Packet::PubAck(ack(2)));
+        world.send(&peer, &Packet::PubAck(ack(1)));
     }),
     ("MQTT-4.6.0-3", "PUBRECs out of order", Manners::default, |world, peer| {
         world.send(&peer, &subscribe(1, "t", Q2));
         world.broker.publish("t", "a", Q2, false);
         world.broker.publish("t", "b", Q2, false);
         world.send(&peer, &Packet::PubRec(ack(2)));
+        world.send(&peer, &Packet::PubRec(ack(1)));
     }),
     ("MQTT-4.6.0-4", "PUBRELs out of order", Manners::default, |world, peer| {
         world.send(&peer, &publish(Q2, 1, false, "a"));
