@@ -67,6 +67,9 @@ pub(crate) fn hint(cause: &LossCause, stages: &Stages) -> Option<&'static str> {
 /// be on the way.
 pub(crate) fn no_answer(stage: Stage, place: &str, proxied: bool) -> String {
     match stage {
+        Stage::Credentials => "the password was not there in time, so nothing was dialled; check --password-command, or \
+                               raise --deadline"
+            .to_owned(),
         Stage::Proxy => format!(
             "no way through the proxy to {place}: one of the two did not answer; check --proxy and --host, or raise \
              --deadline"
@@ -138,6 +141,8 @@ mod tests {
     #[test]
     fn while_nobody_can_tell_whom_a_silence_is_laid_to_nobody() {
         for (stage, proxied, said) in [
+            (Stage::Credentials, false, "the password was not there in time, so nothing was dialled"),
+            (Stage::Credentials, true, "the password was not there in time, so nothing was dialled"),
             (Stage::Dns, false, "broker:1 did not answer"),
             (Stage::Tcp, false, "broker:1 did not answer"),
             (Stage::Dns, true, "nothing on the way to broker:1 answered"),

@@ -240,6 +240,8 @@ impl Driver {
                         Parting::Unsubscribe(id) => self.engine.unsubscribe(id, now),
                     }
                 }
+                // Before another stream takes what is held now: what it has must not be dropped.
+                self.acknowledge();
             }
             Command::Ack { id, reason } => self.routes.finish(id, reason),
             Command::Cancel(id) => {

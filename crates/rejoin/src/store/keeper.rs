@@ -228,7 +228,11 @@ impl Thread {
                     rested = true;
                     self.maintain();
                 }
-                Next::End => break,
+                Next::End => {
+                    // There may be space again, and the end of a message that is not stored sends it once more.
+                    self.commit();
+                    break;
+                }
             }
         }
         let Self { desk, store, .. } = self;
@@ -258,7 +262,7 @@ impl Thread {
                     rung: std::mem::take(&mut state.rung),
                 };
             }
-            // Without space there is nothing more to wait for: what is not stored was never called stored.
+            // Without space there is nothing more to wait for, and one try is left.
             if state.closing {
                 return Next::End;
             }
@@ -607,6 +611,18 @@ mod tests {
             failed: false,
         };
         (desk, thread)
+    }
+
+    #[test]
+    fn the_end_of_a_message_that_met_a_full_disk_is_tried_once_more_before_the_store_is_closed() {
+        let (told, mut thread) = thread();
+        (thread.store, thread.space_pause) = (Box::new(Full { commits: 1, ..Full::default() }), HOUR);
+        thread.add(Ticket(1), &mut done(1));
+        thread.commit();
+        lock(&told.state).closing = true;
+        thread.run();
+        let last = lock(&told.state).reports.pop_back();
+        assert!(matches!(last, Some(Report::Persisted(Ticket(1)))), "{last:?}");
     }
 
     #[test]

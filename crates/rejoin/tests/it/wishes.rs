@@ -1,9 +1,10 @@
 //! What becomes of a subscription when its stream goes away.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rejoin::{Qos, ReasonCode, Session, SubscribeError, VersionPolicy};
-use rejoin_core::codec::packet::{Packet, SubAck};
+use rejoin_core::codec::packet::{Packet, Publish, SubAck};
 
 use crate::peer::{LIMIT, Listener, limited, message};
 
@@ -144,6 +145,42 @@ async fn what_is_left_to_another_process_does_not_keep_ours_from_being_acknowled
         }
         assert_eq!(kept, 64, "the others are the broker's");
     }
+}
+
+/// Held for good, more than there is room for, and wanted again before the client could drop what there is no room for.
+#[tokio::test]
+async fn what_the_next_stream_takes_at_once_is_not_left_to_the_broker() {
+    let listener = Listener::bind().await;
+    let builder = listener.client().client_id("k").session(Session::kept_for(LIMIT));
+    let client = builder.receive_maximum(200).unrouted_after(Duration::MAX).start().unwrap();
+    let first = client.subscribe("in", Qos::ExactlyOnce).capacity(200).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    let sent = |n: u16| Publish { payload: n.to_string().into(), ..message("in", "", Qos::ExactlyOnce, n) };
+    for n in 1..=100 {
+        peer.send(Packet::Publish(sent(n))).await;
+    }
+    while client.stats().engine.received < 100 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    let mut next = client.subscribe("in", Qos::ExactlyOnce).capacity(200).manual_ack().declare().unwrap();
+    let mut heard = Vec::new();
+    while let Ok(Some(message)) = tokio::time::timeout(A_WHILE, next.next()).await {
+        heard.push(message.text().unwrap().to_owned());
+        message.ack();
+    }
+    peer.reset();
+    let mut peer = listener.open(true).await;
+    for n in 1..=100 {
+        peer.send(Packet::Publish(Publish { dup: true, ..sent(n) })).await;
+    }
+    while let Ok(Some(message)) = tokio::time::timeout(A_WHILE, next.next()).await {
+        heard.push(message.text().unwrap().to_owned());
+        message.ack();
+    }
+    let each: BTreeSet<_> = heard.iter().collect();
+    assert_eq!((each.len(), heard.len()), (100, 100), "each once, on one link or the other");
 }
 
 #[tokio::test]
