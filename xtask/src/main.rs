@@ -4,6 +4,7 @@
 
 mod bench;
 mod clauses;
+mod features;
 mod fuzz;
 mod gauntlet;
 mod herd;

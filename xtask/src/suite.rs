@@ -3,7 +3,7 @@
 use crate::bench::{self, Held};
 use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
-use crate::{run, say, sim, tidy, tree};
+use crate::{features, run, say, sim, tidy, tree};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
 /// The promise is ten minutes; a suite that needs twice as long hangs.
 const TEST_LIMIT: Duration = Duration::from_secs(1200);
-/// Nothing else of ours switches them on.
-const EXPORTERS: &str = "rejoin/metrics,rejoin/otel,rejoin/prometheus";
 /// `demo --fast` shows six seconds.
 const DEMO_LIMIT: Duration = Duration::from_secs(60);
 /// For each fuzz target.
@@ -81,28 +79,36 @@ fn format(root: &Path) -> End {
     ended(run::within(&mut run::cargo(root, &["fmt", "--all", "--check"]), BUILD_LIMIT))
 }
 
-/// Package by package: together, a feature that one of them switches on hides a warning in another.
+/// Package by package: together, a feature that one of them switches on hides a warning in another. The library twice,
+/// as most of it is behind features.
 fn clippy(root: &Path) -> End {
     if run::answer(&mut run::cargo(root, &["clippy", "--version"])).is_none() {
         return End::Skipped("clippy is not installed: rustup component add clippy".to_owned());
     }
     let mut broken = Vec::new();
-    for (name, _) in tree::packages(root) {
+    let plain = tree::packages(root).into_iter().map(|(name, _)| (name, String::new()));
+    for (name, features) in plain.chain([("rejoin".to_owned(), features::of_library())]) {
         // Without `--no-deps` a warning in core would be told once for each crate above it.
-        let arguments =
-            ["clippy", "--quiet", "--no-deps", "--package", &name, "--all-targets", "--", "-D", "warnings"];
-        if run::within(&mut run::cargo(root, &arguments), BUILD_LIMIT).is_err() {
-            broken.push(name);
+        let mut clippy =
+            run::cargo(root, &["clippy", "--quiet", "--no-deps", "--package", &name, "--all-targets"]);
+        clippy.args(["--features", &features, "--", "-D", "warnings"]);
+        if run::within(&mut clippy, BUILD_LIMIT).is_err() {
+            broken.push(if features.is_empty() { name } else { format!("{name} with {features}") });
         }
     }
     if broken.is_empty() { passed("") } else { End::Failed(format!("warnings in {}", broken.join(", "))) }
 }
 
-/// The program and the library are both called `rejoin`: the program's pages first, so that the library's stay.
+/// The program and the library are both called `rejoin`: the program's pages first, so that the library's stay; and of
+/// these, the ones with all that is behind features.
 fn docs(root: &Path) -> End {
     let common = ["doc", "--quiet", "--no-deps", "--document-private-items"];
-    let parts: [&[&str]; 2] =
-        [&["--package", "rejoin-cli"], &["--workspace", "--exclude", "rejoin-cli", "--exclude", "xtask"]];
+    let features = features::of_library();
+    let parts: [&[&str]; 3] = [
+        &["--package", "rejoin-cli"],
+        &["--workspace", "--exclude", "rejoin-cli", "--exclude", "xtask"],
+        &["--package", "rejoin", "--features", &features],
+    ];
     for part in parts {
         let mut command = run::cargo(root, &common);
         command.args(part).env("RUSTDOCFLAGS", "-D warnings");
@@ -139,7 +145,8 @@ fn aws_lc(root: &Path) -> End {
 
 fn tests(root: &Path) -> End {
     // Built apart, so that the limit of the run is about the tests and not about the compiler.
-    let all = ["test", "--workspace", "--features", EXPORTERS];
+    let features = features::of_workspace();
+    let all = ["test", "--workspace", "--features", &features];
     let built = run::within(run::cargo(root, &all).args(["--quiet", "--no-run"]), BUILD_LIMIT);
     if let Err(error) = built {
         return End::Failed(error);
