@@ -16,6 +16,7 @@ mod mutants;
 mod run;
 mod say;
 mod sim;
+mod skips;
 mod suite;
 mod tidy;
 mod tree;

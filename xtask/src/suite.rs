@@ -3,7 +3,7 @@
 use crate::bench::{self, Held};
 use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
-use crate::{features, run, say, sim, tidy, tree};
+use crate::{features, run, say, sim, skips, tidy, tree};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -61,6 +61,7 @@ pub(crate) fn everything(root: &Path) -> bool {
     }
     say::headline("summary");
     summary(&done, begin.elapsed());
+    skips::tell(root);
     !done.iter().any(|done| matches!(done.end, End::Failed(_)))
 }
 
@@ -151,7 +152,9 @@ fn tests(root: &Path) -> End {
     if let Err(error) = built {
         return End::Failed(error);
     }
-    ended(run::within(run::cargo(root, &all).arg("--no-fail-fast"), TEST_LIMIT))
+    let list = skips::begin(root);
+    let ran = run::within(run::cargo(root, &all).arg("--no-fail-fast").env(skips::LIST, list), TEST_LIMIT);
+    ran.map_or_else(End::Failed, |()| End::Passed(skips::count(root)))
 }
 
 fn release(root: &Path) -> End {
@@ -162,12 +165,8 @@ fn release(root: &Path) -> End {
 }
 
 fn demo(root: &Path) -> End {
-    let rejoin = ["run", "--quiet", "--release", "--package", "rejoin-cli", "--", "demo"];
-    let help = run::answer(run::cargo(root, &rejoin).arg("--help"));
-    if !help.is_some_and(|text| text.contains("--fast")) {
-        return End::Skipped("this build of rejoin has no verb `demo`".to_owned());
-    }
-    ended(piped(run::cargo(root, &rejoin).arg("--fast"), DEMO_LIMIT))
+    let rejoin = ["run", "--quiet", "--release", "--package", "rejoin-cli", "--", "demo", "--fast"];
+    ended(piped(&mut run::cargo(root, &rejoin), DEMO_LIMIT))
 }
 
 /// Ten seconds each: enough for what a change broke near the surface. The corpora are replayed by the tests anyway.
