@@ -10,6 +10,7 @@ mod gauntlet;
 mod herd;
 mod install;
 mod interop;
+mod kept;
 mod kill;
 mod line_mutants;
 mod mutants;
