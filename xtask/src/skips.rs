@@ -48,7 +48,24 @@ mod skipped;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree;
     use std::process::Command;
+
+    #[test]
+    fn no_test_says_it_where_nobody_hears_it() {
+        // Behind a quotation mark, as in what is printed.
+        let words = ["\"SKIPPED ", "\"SKIPPED: ", "\"skipped: ", "\"skipping "];
+        for text in tree::texts(&tree::root()) {
+            if text.path.contains("/tests/") && text.is_rust() && !text.path.ends_with("/it/skipped.rs") {
+                let said = words.iter().find(|word| text.body.contains(**word));
+                assert!(
+                    said.is_none(),
+                    "{}: {said:?}: call `skipped` of rejoin/tests/it/skipped.rs",
+                    text.path
+                );
+            }
+        }
+    }
 
     /// Makes the copy of this program that the test starts skip something.
     const SKIPS: &str = "XTASK_TEST_SKIPS";
