@@ -145,6 +145,10 @@ fn aws_lc(root: &Path) -> End {
 }
 
 fn tests(root: &Path) -> End {
+    let list = match skips::begin(root) {
+        Ok(list) => list,
+        Err(error) => return End::Failed(error),
+    };
     // Built apart, so that the limit of the run is about the tests and not about the compiler.
     let features = features::of_workspace();
     let all = ["test", "--workspace", "--features", &features];
@@ -152,9 +156,7 @@ fn tests(root: &Path) -> End {
     if let Err(error) = built {
         return End::Failed(error);
     }
-    let ran = skips::begin(root).and_then(|list| {
-        run::within(run::cargo(root, &all).arg("--no-fail-fast").env(skips::LIST, list), TEST_LIMIT)
-    });
+    let ran = run::within(run::cargo(root, &all).arg("--no-fail-fast").env(skips::LIST, list), TEST_LIMIT);
     ran.map_or_else(End::Failed, |()| End::Passed(skips::count(root)))
 }
 
