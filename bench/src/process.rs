@@ -117,23 +117,27 @@ pub(crate) fn drive(
     let driver = Talker::start(command, "1")?;
     let said = driver.hear("{", Duration::from_secs_f64(limit) + GRACE);
     drop(driver);
-    let heard = sink.talker.said();
+    Ok(ended(said.as_deref(), &sink.talker.said()))
+}
+
+/// From the driver's line and what the sink said of it.
+pub(crate) fn ended(said: Option<&str>, heard: &[String]) -> End {
     if let Some(lost) = heard.iter().find_map(|line| line.strip_prefix("came ")) {
-        return Ok(End::Not(lost_share(lost)));
+        return End::Not(lost_share(lost));
     }
     if let Some(why) = heard.iter().find_map(|line| line.strip_prefix("refused ")) {
-        return Ok(End::Not(why.to_owned()));
+        return End::Not(why.to_owned());
     }
-    let Some(line) = said.map(|line| numbers(&line)) else {
-        return Ok(End::Not("gives up".to_owned()));
+    let Some(line) = said.map(numbers) else {
+        return End::Not("gives up".to_owned());
     };
-    Ok(match line.get("stalled") {
+    match line.get("stalled") {
         Some(done) => {
             let share = 100.0 * done / line.get("wanted").copied().unwrap_or(1.0).max(1.0);
             End::Not(format!("stalls at {share:.0} %"))
         }
         None => End::Figures(line),
-    })
+    }
 }
 
 /// From `came 97 of 100` to `loses 3 %`.
@@ -157,6 +161,23 @@ pub(crate) fn numbers(line: &str) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_run_that_came_to_its_end_has_figures() {
+        let not = |said: Option<&str>, heard: &[&str]| {
+            let heard: Vec<String> = heard.iter().map(ToString::to_string).collect();
+            match ended(said, &heard) {
+                End::Not(why) => why,
+                End::Figures(line) => panic!("{line:?}"),
+            }
+        };
+        let whole = "{\"rate\":2000}";
+        assert_eq!(not(None, &[]), "gives up");
+        assert_eq!(not(Some("{\"stalled\":40,\"wanted\":100}"), &[]), "stalls at 40 %");
+        assert_eq!(not(Some(whole), &["came 97 of 100"]), "loses 3.0 %");
+        assert_eq!(not(Some(whole), &["refused CONNECT"]), "CONNECT");
+        assert!(matches!(ended(Some(whole), &[]), End::Figures(line) if line["rate"] == 2000.0));
+    }
 
     #[test]
     fn a_line_of_figures_becomes_numbers_and_a_loss_becomes_words() {

@@ -16,6 +16,8 @@ const CLIENTS: [(&str, &str); 9] = [
     ("flowsdk 0.7", "gauntlet-flowsdk"),
     (PAHO_GO, "gauntlet-paho-go"),
 ];
+/// How the names of our own columns begin.
+const OURS: &str = "rejoin";
 const PAHO_GO: &str = "paho.mqtt.golang 1.1.1, 3.1.1";
 const BUILD: [&str; 5] = ["build", "--release", "--quiet", "--manifest-path", "gauntlet/Cargo.toml"];
 /// Where Debian puts Go packages.
@@ -46,14 +48,13 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     let wanted =
         |name: &str| wish.clients.is_empty() || wish.clients.iter().any(|part| name.starts_with(part));
     let clients: Vec<_> = CLIENTS.into_iter().filter(|(name, _)| wanted(name)).collect();
-    let together = build_together(root, &clients);
-    let mut columns = Vec::new();
-    for (name, package) in clients {
-        match build(root, name, package, together) {
-            Ok(program) => columns.push(format!("{name}={}", program.display())),
-            Err(why) => say::line(&format!("xtask gauntlet: {name} is left out: {why}")),
+    let columns = match columns(root, &clients) {
+        Ok(columns) => columns,
+        Err(error) => {
+            say::line(&format!("xtask gauntlet: {error}"));
+            return false;
         }
-    }
+    };
     let example = ["run", "--release", "--quiet", "--package", "rejoin-lab", "--example", "gauntlet", "--"];
     let mut command = run::cargo(root, &example);
     command.args(&wish.handed_on);
@@ -73,6 +74,20 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
             false
         }
     }
+}
+
+/// Builds the adapters. A peer that cannot be had here is left out aloud; without rejoin the table would say nothing.
+fn columns(root: &Path, clients: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    let together = build_together(root, clients);
+    let mut columns = Vec::new();
+    for (name, package) in clients {
+        match build(root, name, package, together) {
+            Ok(program) => columns.push(format!("{name}={}", program.display())),
+            Err(why) if name.starts_with(OURS) => return Err(format!("{name} cannot be built: {why}")),
+            Err(why) => say::line(&format!("xtask gauntlet: {name} is left out: {why}")),
+        }
+    }
+    Ok(columns)
 }
 
 fn read<'a>(flags: &[&'a str]) -> Option<Wish<'a>> {
@@ -124,6 +139,15 @@ fn build_go(root: &Path, package: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_without_rejoin_is_no_table() {
+        let nowhere = std::env::temp_dir();
+        let told = columns(&nowhere, &[("rejoin 3.1.1", "gauntlet-rejoin")]).unwrap_err();
+        assert!(told.contains("rejoin 3.1.1 cannot be built"), "{told}");
+        assert_eq!(columns(&nowhere, &[("mqtt5 0.49", "gauntlet-mqtt5")]), Ok(Vec::new()));
+        assert!(CLIENTS.iter().any(|(name, _)| name.starts_with(OURS)));
+    }
 
     #[test]
     fn flags_come_in_pairs_and_unknown_ones_are_refused() {

@@ -32,9 +32,13 @@ const fn need(program: &'static [&'static str], package: &'static str) -> Need {
     Need { programs: program, package, required: false, service: None, limit: SMALL }
 }
 
-const NEEDED: [Need; 8] = [
+const NEEDED: [Need; 12] = [
     Need { required: true, service: Some("mosquitto"), ..need(&["mosquitto"], "mosquitto") },
+    Need { required: true, ..need(&["mosquitto_sub"], "mosquitto-clients") },
     Need { required: true, ..need(&["ip"], "iproute2") },
+    need(&["ps"], "procps"),
+    need(&["script"], "bsdutils"),
+    need(&["unshare"], "util-linux"),
     need(&["microsocks"], "microsocks"),
     need(&["valgrind"], "valgrind"),
     Need { service: Some("tinyproxy"), ..need(&["tinyproxy"], "tinyproxy") },
@@ -70,7 +74,7 @@ type System<'a> = dyn FnMut(&str, &[&str], Duration) -> Result<(), String> + 'a;
 /// Installs what is missing when we are root on a Debian system, and never lets a package start its daemon, neither now
 /// nor at the next boot.
 pub(crate) fn what_tests_need() -> Result<Installed, String> {
-    let judge = bring_judge();
+    let mut lists = Lists { fresh: false, ours: may_not().is_none() };
     let missing = missing(|program| run::find(program).is_some());
     let system = &mut |program: &str, words: &[&str], limit: Duration| {
         run::within(run::command(program, words).env("DEBIAN_FRONTEND", "noninteractive"), limit)
@@ -83,33 +87,36 @@ pub(crate) fn what_tests_need() -> Result<Installed, String> {
             Installed::Without(format!("{} missing: {reason}; {remedy}", names(&missing, " and ")))
         } else {
             match Silence::begin() {
-                Ok(_silence) => install(&missing, system)?,
+                Ok(_silence) => install(&missing, &mut lists, system)?,
                 Err(reason) => Installed::Without(format!("{reason}; {remedy}")),
             }
         }
     };
-    Ok(match (end, judge) {
+    Ok(with_judge(end, bring_judge(&tools(), &mut lists, system)))
+}
+
+fn with_judge(end: Installed, judge: Result<(), String>) -> Installed {
+    match (end, judge) {
         (end, Ok(())) => end,
         (Installed::Ready(text) | Installed::Without(text), Err(why)) => {
-            Installed::Without(format!("{text}; no promtool: {why}"))
+            Installed::Without(format!("{text}; no {}: {why}", JUDGE.0))
         }
-    })
+    }
 }
 
 /// The required ones must be there at its end; one of the others that cannot be brought keeps no other from coming.
-fn install(missing: &[Need], system: &mut System<'_>) -> Result<Installed, String> {
+fn install(missing: &[Need], lists: &mut Lists, system: &mut System<'_>) -> Result<Installed, String> {
     let switch = format!("daemons stay off; {SWITCH}=no forbids this");
     say::line(&format!("installing {} ({switch})", names(missing, " ")));
-    let mut fresh = false;
     let required: Vec<Need> = missing.iter().copied().filter(|need| need.required).collect();
     if !required.is_empty() {
-        let brought = bring(&required, &mut fresh, system);
+        let brought = bring(&required, lists, system);
         switch_off(&required, brought.is_ok(), system);
         brought?;
     }
     let mut without = Vec::new();
     for need in missing.iter().filter(|need| !need.required) {
-        let brought = bring(&[*need], &mut fresh, system);
+        let brought = bring(&[*need], lists, system);
         switch_off(&[*need], brought.is_ok(), system);
         if let Err(why) = brought {
             without.push(format!("no {}: {why}", need.package));
@@ -122,19 +129,34 @@ fn install(missing: &[Need], system: &mut System<'_>) -> Result<Installed, Strin
     })
 }
 
-/// The lists of a fresh image are empty and those of an old one stale: refreshed once, and only when needed.
-fn bring(needs: &[Need], fresh: &mut bool, system: &mut System<'_>) -> Result<(), String> {
+/// The package lists of this machine. Those of a fresh image are empty and those of an old one stale.
+struct Lists {
+    fresh: bool,
+    /// Whether we may refresh them.
+    ours: bool,
+}
+
+/// Asks apt-get for something, once more with fresh lists when it fails: they are refreshed once, and only when needed.
+fn ask(
+    lists: &mut Lists,
+    system: &mut System<'_>,
+    mut apt: impl FnMut(&mut System<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let brought = apt(system);
+    if brought.is_ok() || lists.fresh || !lists.ours {
+        return brought;
+    }
+    system("apt-get", &["update", "-qq"], SMALL)?;
+    lists.fresh = true;
+    apt(system)
+}
+
+fn bring(needs: &[Need], lists: &mut Lists, system: &mut System<'_>) -> Result<(), String> {
     let limit = needs.iter().map(|need| need.limit).max().unwrap_or(SMALL);
     // The lock: a fresh machine often runs its own updates in the background.
     let mut words = vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60"];
     words.extend(needs.iter().map(|need| need.package));
-    let brought = system("apt-get", &words, limit);
-    if brought.is_ok() || *fresh {
-        return brought;
-    }
-    system("apt-get", &["update", "-qq"], SMALL)?;
-    *fresh = true;
-    system("apt-get", &words, limit)
+    ask(lists, system, |system| system("apt-get", &words, limit))
 }
 
 /// Where an installation switched a service on, it would start at the next boot. Both programs also work where no init
@@ -163,8 +185,9 @@ pub(crate) fn tools() -> PathBuf {
     tree::root().join("target/tools")
 }
 
-/// Takes the judge out of its package, without the server and as any user.
-fn bring_judge() -> Result<(), String> {
+/// Takes the judge out of its package, without the server and as any user. After the packages: who may install has
+/// refreshed the lists by then.
+fn bring_judge(tools: &Path, lists: &mut Lists, system: &mut System<'_>) -> Result<(), String> {
     let (program, package) = JUDGE;
     if run::find(program).is_some() {
         return Ok(());
@@ -172,28 +195,37 @@ fn bring_judge() -> Result<(), String> {
     if std::env::var(SWITCH).is_ok_and(|answer| answer == "no") {
         return Err(format!("{SWITCH}=no is set"));
     }
-    let tools = tools();
+    say::line(&format!("taking {program} out of Debian's package {package} ({SWITCH}=no forbids this)"));
+    take_judge(tools, lists, system)
+}
+
+fn take_judge(tools: &Path, lists: &mut Lists, system: &mut System<'_>) -> Result<(), String> {
+    let (program, package) = JUDGE;
     let folder = tools.join("unpacked");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    say::line(&format!("taking {program} out of Debian's package {package} ({SWITCH}=no forbids this)"));
-    let taken = take_out(&folder, package)
+    let taken = take_out(&folder, package, lists, system)
         .and_then(|from| fs::rename(from, tools.join(program)).map_err(|error| error.to_string()));
     let _ = fs::remove_dir_all(&folder);
     taken
 }
 
-fn take_out(folder: &Path, package: &str) -> Result<PathBuf, String> {
-    let within = |program: &str, words: &[&str], limit| {
-        run::within(run::command(program, words).current_dir(folder), limit)
-    };
-    within("apt-get", &["download", "-qq", package], BIG)?;
+fn take_out(
+    folder: &Path,
+    package: &str,
+    lists: &mut Lists,
+    system: &mut System<'_>,
+) -> Result<PathBuf, String> {
+    let place = folder.to_string_lossy();
+    // It downloads into the folder where it runs.
+    let download = ["-C", &*place, "apt-get", "download", "-qq", package];
+    ask(lists, system, |system| system("env", &download, BIG))?;
     let file = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let file = file
         .into_iter()
         .find(|path| path.extension().is_some_and(|end| end == "deb"))
         .ok_or_else(|| format!("apt-get brought no package {package}"))?;
-    within("dpkg-deb", &["-x", &file.to_string_lossy(), "."], SMALL)?;
+    system("dpkg-deb", &["-x", &file.to_string_lossy(), &place], SMALL)?;
     Ok(folder.join("usr/bin").join(JUDGE.0))
 }
 
@@ -243,35 +275,71 @@ impl Drop for Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A machine that has these programs; some packages cannot be had.
+    const ESSENTIAL: [&str; 3] = ["ps", "script", "unshare"];
+
+    /// A machine that has these programs; some packages cannot be had, and the judge only with fresh lists.
     fn installed(have: &[&str], gone: &[&str]) -> (Result<Installed, String>, Vec<String>) {
-        let mut ran = Vec::new();
+        let (mut ran, mut fresh) = (Vec::new(), false);
         let system = &mut |program: &str, words: &[&str], limit: Duration| {
             ran.push(format!("{program} {} within {} s", words.join(" "), limit.as_secs()));
+            fresh |= words[0] == "update";
+            if let ["-C", place, "apt-get", "download", ..] = words {
+                return match fresh {
+                    true => fs::write(Path::new(place).join("judge.deb"), "").map_err(|e| e.to_string()),
+                    false => Err("unable to locate package prometheus".to_owned()),
+                };
+            }
+            if let ["-x", _, place] = words {
+                let folder = Path::new(place).join("usr/bin");
+                return fs::create_dir_all(&folder)
+                    .and_then(|()| fs::write(folder.join(JUDGE.0), ""))
+                    .map_err(|error| error.to_string());
+            }
             match words.iter().find(|word| gone.contains(word)) {
                 Some(package) => Err(format!("unable to locate package {package}")),
                 None => Ok(()),
             }
         };
-        (install(&missing(|program| have.contains(&program)), system), ran)
+        let mut lists = Lists { fresh: false, ours: true };
+        let missing = missing(|program| have.contains(&program) || ESSENTIAL.contains(&program));
+        let end = install(&missing, &mut lists, system).map(|end| match have.contains(&JUDGE.0) {
+            true => end,
+            false => {
+                let tools = scratch();
+                let brought = take_judge(&tools, &mut lists, system);
+                assert_eq!(brought.is_ok(), tools.join(JUDGE.0).exists());
+                let _ = fs::remove_dir_all(&tools);
+                with_judge(end, brought)
+            }
+        });
+        (end, ran)
+    }
+
+    fn scratch() -> PathBuf {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        std::env::temp_dir().join(format!("xtask-install-{}-{number}", std::process::id()))
     }
 
     #[test]
     fn one_package_that_cannot_be_had_keeps_no_other_away() {
-        let (end, ran) = installed(&["ip", "tinyproxy", "node", "npm"], &["microsocks"]);
+        let have = ["ip", "mosquitto_sub", "tinyproxy", "node", "npm", "promtool"];
+        let (end, ran) = installed(&have, &["microsocks"]);
         let Ok(Installed::Without(text)) = end else { panic!("{end:?}") };
         assert!(text.contains("no microsocks: unable to locate") && text.contains("skipped"), "{text}");
         assert!(ran.iter().any(|line| line.contains("apt-get install") && line.contains("mosquitto")));
         assert!(ran.iter().any(|line| line.contains("chromium within 1800 s")), "{ran:#?}");
         assert_eq!(ran.iter().filter(|line| line.contains("update -qq")).count(), 1, "{ran:#?}");
-        let (end, _) = installed(&["ip"], &["mosquitto"]);
+        let (end, _) = installed(&["ip", "mosquitto_sub"], &["mosquitto"]);
         assert!(end.unwrap_err().contains("mosquitto"), "without the broker the step fails");
     }
 
     #[test]
     fn no_service_is_left_on_for_the_next_boot() {
-        let (end, ran) = installed(&["ip", "microsocks", "valgrind", "google-chrome", "node", "npm"], &[]);
+        let rest = ["ip", "mosquitto_sub", "microsocks", "valgrind", "node", "npm", "promtool"];
+        let (end, ran) = installed(&[&rest[..], &["google-chrome"]].concat(), &[]);
         assert_eq!(end, Ok(Installed::Ready("installed mosquitto and tinyproxy".to_owned())));
         for service in ["mosquitto", "tinyproxy"] {
             let at = |part: &str| ran.iter().position(|line| line.contains(part)).expect(part);
@@ -280,12 +348,43 @@ mod tests {
             assert!(at(&format!("update-rc.d {service} disable")) > installed, "{ran:#?}");
         }
         assert!(!ran.iter().any(|line| line.contains("prometheus") || line.contains("chromium")), "{ran:#?}");
-        let (end, ran) =
-            installed(&["ip", "microsocks", "valgrind", "chromium", "node", "npm"], &["tinyproxy"]);
+        let (end, ran) = installed(&[&rest[..], &["chromium"]].concat(), &["tinyproxy"]);
         assert!(matches!(end, Ok(Installed::Without(_))));
         assert!(
             ran.iter().any(|line| line.contains("disable tinyproxy.service")),
             "half an installation, too"
         );
+    }
+
+    #[test]
+    fn the_judge_comes_on_a_machine_whose_lists_are_empty() {
+        let all = NEEDED.iter().flat_map(|need| need.programs).copied().collect::<Vec<_>>();
+        for have in [&all[..], &["mosquitto_sub"]] {
+            let (end, ran) = installed(have, &[]);
+            assert!(matches!(end, Ok(Installed::Ready(_))), "{end:?}: {ran:#?}");
+            assert_eq!(ran.iter().filter(|line| line.contains("update -qq")).count(), 1, "{ran:#?}");
+        }
+        let (end, _) = installed(&all, &["update"]);
+        assert!(matches!(&end, Ok(Installed::Without(text)) if text.contains("no promtool")), "{end:?}");
+    }
+
+    #[test]
+    fn what_tests_ask_for_is_brought() {
+        let asks = "apt-get install ";
+        let texts = tree::texts(&tree::root());
+        let tests = texts.iter().filter(|text| text.path.contains("/tests/") && text.is_rust());
+        let mut asked = 0;
+        for text in tests {
+            for (at, _) in text.body.match_indices(asks) {
+                let rest = &text.body[at + asks.len()..];
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !" .+-".contains(c));
+                for package in rest[..end.unwrap_or(rest.len())].split_whitespace() {
+                    let known = package == JUDGE.1 || NEEDED.iter().any(|need| need.package == package);
+                    assert!(known, "{}: nobody installs `{package}`", text.path);
+                    asked += 1;
+                }
+            }
+        }
+        assert!(asked > 8, "the tests say otherwise what they need: {asked}");
     }
 }

@@ -1,6 +1,6 @@
 //! The kill loop: our own process is killed with -9 while a real mosquitto goes on, as often as asked for.
 
-use crate::{run, say};
+use crate::{kept, run, say};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ QoS 2 it must be 0; at QoS 1 a resend with DUP after a kill is what the standard
 
 ";
 
-/// `--rounds N` kills in all.
+/// `--rounds N` kills in all. The page is a proof: fewer than all do not replace it.
 pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     let rounds = match flags {
         [] => ROUNDS,
@@ -46,14 +46,41 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> bool {
     let mut command = run::cargo(root, &test);
     command.args(["process::what_was_stored_outlives_every_kill_of_our_process", "--exact", "--nocapture"]);
     command.env("REJOIN_KILL_ROUNDS", rounds.div_ceil(RUNS).to_string()).env("REJOIN_KILL_PAGE", &table);
-    let done = run::within(&mut command, LIMIT).and_then(|()| {
-        let table = std::fs::read_to_string(&table)
-            .map_err(|_| "the run was skipped; the line above says what is missing".to_owned())?;
-        std::fs::write(root.join("docs/queue-proof.md"), format!("{HEAD}{table}"))
-            .map_err(|error| format!("docs/queue-proof.md: {error}"))
-    });
+    let done = kept::forget(&table)
+        .and_then(|()| run::within(&mut command, LIMIT))
+        .and_then(|()| keep(rounds, &table, &root.join("docs/queue-proof.md")));
     if let Err(error) = &done {
         say::line(&format!("xtask kill: {error}"));
     }
     done.is_ok()
+}
+
+fn keep(rounds: u64, table: &Path, page: &Path) -> Result<(), String> {
+    let table = std::fs::read_to_string(table)
+        .map_err(|_| "the run was skipped; the line above says what is missing".to_owned())?;
+    if rounds < ROUNDS {
+        say::line(&format!("xtask kill: fewer than {ROUNDS} kills; {} stays as it is", page.display()));
+        return Ok(());
+    }
+    kept::write(page, &format!("{HEAD}{table}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_kills_or_none_do_not_replace_the_proof() {
+        let folder = std::env::temp_dir().join(format!("xtask-kill-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (page, table) = (folder.join("page.md"), folder.join("table.md"));
+        std::fs::write(&page, "500 kills").unwrap();
+        assert!(keep(ROUNDS, &table, &page).unwrap_err().contains("skipped"));
+        std::fs::write(&table, "4 kills").unwrap();
+        assert_eq!(keep(4, &table, &page), Ok(()));
+        assert_eq!(std::fs::read_to_string(&page).unwrap(), "500 kills");
+        assert_eq!(keep(ROUNDS, &table, &page), Ok(()));
+        assert!(std::fs::read_to_string(&page).unwrap().ends_with("4 kills"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

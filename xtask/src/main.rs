@@ -4,17 +4,20 @@
 
 mod bench;
 mod clauses;
+mod features;
 mod fuzz;
 mod gauntlet;
 mod herd;
 mod install;
 mod interop;
+mod kept;
 mod kill;
 mod line_mutants;
 mod mutants;
 mod run;
 mod say;
 mod sim;
+mod skips;
 mod suite;
 mod tidy;
 mod tree;

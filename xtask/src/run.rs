@@ -37,11 +37,16 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// Runs to the end or to the limit. The error is one line that names the command and what happened.
 pub(crate) fn within(command: &mut Command, limit: Duration) -> Result<(), String> {
+    let status = status(command, limit)?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", shown(command))) }
+}
+
+/// The same for a command whose exit code says more than yes or no.
+pub(crate) fn status(command: &mut Command, limit: Duration) -> Result<ExitStatus, String> {
     let name = shown(command);
     let child = command.spawn().map_err(|error| format!("`{name}` did not start: {error}"))?;
     match wait(child, limit) {
-        Ok(Some(status)) if status.success() => Ok(()),
-        Ok(Some(status)) => Err(format!("`{name}` ended with {status}")),
+        Ok(Some(status)) => Ok(status),
         Ok(None) => Err(format!("`{name}` ran for more than {} s and was stopped", limit.as_secs())),
         Err(error) => Err(format!("`{name}` could not be waited for: {error}")),
     }

@@ -3,7 +3,7 @@
 use crate::bench::{self, Held};
 use crate::fuzz::{self, Round};
 use crate::install::{self, Installed};
-use crate::{run, say, sim, tidy, tree};
+use crate::{features, run, say, sim, skips, tidy, tree};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
 /// The promise is ten minutes; a suite that needs twice as long hangs.
 const TEST_LIMIT: Duration = Duration::from_secs(1200);
-/// Nothing else of ours switches them on.
-const EXPORTERS: &str = "rejoin/metrics,rejoin/otel,rejoin/prometheus";
 /// `demo --fast` shows six seconds.
 const DEMO_LIMIT: Duration = Duration::from_secs(60);
 /// For each fuzz target.
@@ -63,6 +61,7 @@ pub(crate) fn everything(root: &Path) -> bool {
     }
     say::headline("summary");
     summary(&done, begin.elapsed());
+    skips::tell(root);
     !done.iter().any(|done| matches!(done.end, End::Failed(_)))
 }
 
@@ -81,28 +80,36 @@ fn format(root: &Path) -> End {
     ended(run::within(&mut run::cargo(root, &["fmt", "--all", "--check"]), BUILD_LIMIT))
 }
 
-/// Package by package: together, a feature that one of them switches on hides a warning in another.
+/// Package by package: together, a feature that one of them switches on hides a warning in another. The library twice,
+/// as most of it is behind features.
 fn clippy(root: &Path) -> End {
     if run::answer(&mut run::cargo(root, &["clippy", "--version"])).is_none() {
         return End::Skipped("clippy is not installed: rustup component add clippy".to_owned());
     }
     let mut broken = Vec::new();
-    for (name, _) in tree::packages(root) {
+    let plain = tree::packages(root).into_iter().map(|(name, _)| (name, String::new()));
+    for (name, features) in plain.chain([("rejoin".to_owned(), features::of_library())]) {
         // Without `--no-deps` a warning in core would be told once for each crate above it.
-        let arguments =
-            ["clippy", "--quiet", "--no-deps", "--package", &name, "--all-targets", "--", "-D", "warnings"];
-        if run::within(&mut run::cargo(root, &arguments), BUILD_LIMIT).is_err() {
-            broken.push(name);
+        let mut clippy =
+            run::cargo(root, &["clippy", "--quiet", "--no-deps", "--package", &name, "--all-targets"]);
+        clippy.args(["--features", &features, "--", "-D", "warnings"]);
+        if run::within(&mut clippy, BUILD_LIMIT).is_err() {
+            broken.push(if features.is_empty() { name } else { format!("{name} with {features}") });
         }
     }
     if broken.is_empty() { passed("") } else { End::Failed(format!("warnings in {}", broken.join(", "))) }
 }
 
-/// The program and the library are both called `rejoin`: the program's pages first, so that the library's stay.
+/// The program and the library are both called `rejoin`: the program's pages first, so that the library's stay; and of
+/// these, the ones with all that is behind features.
 fn docs(root: &Path) -> End {
     let common = ["doc", "--quiet", "--no-deps", "--document-private-items"];
-    let parts: [&[&str]; 2] =
-        [&["--package", "rejoin-cli"], &["--workspace", "--exclude", "rejoin-cli", "--exclude", "xtask"]];
+    let features = features::of_library();
+    let parts: [&[&str]; 3] = [
+        &["--package", "rejoin-cli"],
+        &["--workspace", "--exclude", "rejoin-cli", "--exclude", "xtask"],
+        &["--package", "rejoin", "--features", &features],
+    ];
     for part in parts {
         let mut command = run::cargo(root, &common);
         command.args(part).env("RUSTDOCFLAGS", "-D warnings");
@@ -138,13 +145,19 @@ fn aws_lc(root: &Path) -> End {
 }
 
 fn tests(root: &Path) -> End {
+    let list = match skips::begin(root) {
+        Ok(list) => list,
+        Err(error) => return End::Failed(error),
+    };
     // Built apart, so that the limit of the run is about the tests and not about the compiler.
-    let all = ["test", "--workspace", "--features", EXPORTERS];
+    let features = features::of_workspace();
+    let all = ["test", "--workspace", "--features", &features];
     let built = run::within(run::cargo(root, &all).args(["--quiet", "--no-run"]), BUILD_LIMIT);
     if let Err(error) = built {
         return End::Failed(error);
     }
-    ended(run::within(run::cargo(root, &all).arg("--no-fail-fast"), TEST_LIMIT))
+    let ran = run::within(run::cargo(root, &all).arg("--no-fail-fast").env(skips::LIST, list), TEST_LIMIT);
+    ran.map_or_else(End::Failed, |()| End::Passed(skips::count(root)))
 }
 
 fn release(root: &Path) -> End {
@@ -155,12 +168,8 @@ fn release(root: &Path) -> End {
 }
 
 fn demo(root: &Path) -> End {
-    let rejoin = ["run", "--quiet", "--release", "--package", "rejoin-cli", "--", "demo"];
-    let help = run::answer(run::cargo(root, &rejoin).arg("--help"));
-    if !help.is_some_and(|text| text.contains("--fast")) {
-        return End::Skipped("this build of rejoin has no verb `demo`".to_owned());
-    }
-    ended(piped(run::cargo(root, &rejoin).arg("--fast"), DEMO_LIMIT))
+    let rejoin = ["run", "--quiet", "--release", "--package", "rejoin-cli", "--", "demo", "--fast"];
+    ended(piped(&mut run::cargo(root, &rejoin), DEMO_LIMIT))
 }
 
 /// Ten seconds each: enough for what a change broke near the surface. The corpora are replayed by the tests anyway.

@@ -4,7 +4,7 @@
 use super::Effort;
 use crate::cast::{Cast, OURS};
 use crate::figures::{Figures, Spread};
-use crate::process::{Sink, ourselves};
+use crate::process::{End, Sink, ended, ourselves};
 use std::process::{Command, Stdio};
 
 /// Runs of two lengths, so that start and end of the process are left out.
@@ -73,8 +73,15 @@ fn of_run(sink: &Sink, mode: &str, qos: &str, count: u64) -> Result<f64, String>
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program.get_program());
     command.args(["drive", "--client", "rejoin", "--mode", mode, "--qos", qos, "--addr", &sink.address]);
     command.args(["--limit", "60", "--count", &count.to_string()]);
+    let _ = sink.talker.said();
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("valgrind: {error}; apt-get install valgrind"))?;
+    // A client that never came to its end takes few instructions.
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().find(|line| line.starts_with('{') && output.status.success());
+    if let End::Not(why) = ended(line, &sink.talker.said()) {
+        return Err(format!("{mode} QoS {qos}, {count} messages: the client {why} ({})", output.status));
+    }
     let text = String::from_utf8_lossy(&output.stderr);
     // `==123== Collected : 456`
     let found = text.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim());

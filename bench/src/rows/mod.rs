@@ -90,12 +90,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let keep = !quick && clients.is_empty();
     let cast = Cast::gather(clients);
     let begun = Instant::now();
+    let mut left_out = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         eprintln!("[{}/{}] {} after {:.0} s", number + 1, rows.len(), row.key, begun.elapsed().as_secs_f64());
         let mut figures = Figures::new(row.key);
         // One row that cannot be measured here keeps no other away.
         if let Err(why) = (row.measure)(&cast, effort, &mut figures) {
             eprintln!("bench: {} is left out: {why}", row.key);
+            left_out.push(row.key);
             continue;
         }
         println!("{}", page::row(&figures));
@@ -103,9 +105,12 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             figures.save()?;
         }
     }
-    match keep {
-        true => page::save(),
-        false => Ok(()),
+    if keep && left_out.len() < rows.len() {
+        page::save()?;
+    }
+    match left_out.is_empty() {
+        true => Ok(()),
+        false => Err(format!("not measured here, and kept as they were: {}", left_out.join(", "))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The simulation as a program; `cargo xtask sim` builds and runs it.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,6 +103,13 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
     if asked.plan.seeds == u64::MAX && asked.plan.most == Duration::MAX {
         asked.plan.most = Duration::from_secs(60);
     }
+    // All seeds before the one that the file names are green, in the world that it is about: what would leave some out, or
+    // run them in another world, cannot be told there.
+    if asked.state.is_some() && (asked.plan.from != 0 || asked.plan.real_queue) {
+        return Err(
+            "`--state` is where the long run goes on: it takes neither `--from` nor `--real-queue`".into()
+        );
+    }
     Ok(asked)
 }
 
@@ -142,7 +150,7 @@ fn replay(case: &Case, asked: &Asked) -> ExitCode {
 }
 
 #[cfg(not(rejoin_defects))]
-fn proof(_: &std::path::Path, _: &Asked) -> ExitCode {
+fn proof(_: &Path, _: &Asked) -> ExitCode {
     say("sim: this build has no planted defects; `cargo xtask mutants` makes one");
     ExitCode::from(2)
 }
@@ -152,7 +160,7 @@ fn proof(_: &std::path::Path, _: &Asked) -> ExitCode {
 const WITHIN: u64 = 200;
 
 #[cfg(rejoin_defects)]
-fn proof(page: &std::path::Path, asked: &Asked) -> ExitCode {
+fn proof(page: &Path, asked: &Asked) -> ExitCode {
     use rejoin_lab::sim::proof::{Found, find_all};
     let sample = asked.plan.seeds.min(WITHIN);
     let line = |found: &Found| {
@@ -188,13 +196,21 @@ fn proof(page: &std::path::Path, asked: &Asked) -> ExitCode {
 
 fn campaign(asked: &Asked) -> ExitCode {
     let told = std::sync::Mutex::new(0);
-    let mut before = asked.state.as_ref().map(|path| Kept::read(path)).unwrap_or_default();
+    let mut before = match asked.state.as_deref().map_or_else(|| Ok(Kept::default()), Kept::read) {
+        Ok(before) => before,
+        Err(error) => {
+            say(&format!("sim: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     before.look_again();
     let mut plan = asked.plan;
     plan.from = plan.from.max(before.next_seed);
     let sum = go(plan, &|sum: &Sum| {
-        if let Some(path) = &asked.state {
-            before.and(sum, asked.plan.jobs).write(path);
+        if let Some(path) = &asked.state
+            && let Err(error) = before.and(sum, asked.plan.jobs).write(path)
+        {
+            say(&format!("sim: {error}"));
         }
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (seed, why) in &sum.failures[*told..] {
@@ -207,9 +223,7 @@ fn campaign(asked: &Asked) -> ExitCode {
         say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
     }
     let all = before.and(&sum, 0);
-    if let Some(path) = &asked.state {
-        all.write(path);
-    }
+    let written = asked.state.as_ref().map_or(Ok(()), |path| all.write(path));
     let missing = sum.marks.missing();
     say(&format!(
         "{} seeds from {} on, {:.1} h simulated ({:.1} client-hours), {} faults, {} messages, {} marks of {}, {} run twice, {} good messages parked",
@@ -244,11 +258,15 @@ fn campaign(asked: &Asked) -> ExitCode {
         say("a soak must have been everywhere");
         return ExitCode::FAILURE;
     }
+    if let Err(error) = written {
+        say(&format!("sim: how far it came is not kept: {error}"));
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }
 
 /// How far the long run came, in a file beside its page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Kept {
     next_seed: u64,
     /// Seeds before it that failed and were not green since.
@@ -260,21 +278,26 @@ struct Kept {
 }
 
 impl Kept {
-    fn read(path: &std::path::Path) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
-            line.and_then(|word| word.trim().parse().ok()).unwrap_or_default()
+    /// A file that is not there is the beginning; one that cannot be read is not, or the long run would begin again.
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
         };
-        let red = text.lines().find_map(|line| line.strip_prefix("red = ")).unwrap_or_default();
-        Self {
-            next_seed: value("next_seed"),
-            red: red.split_whitespace().filter_map(|seed| seed.parse().ok()).collect(),
-            simulated_seconds: value("simulated_seconds"),
-            faults: value("faults"),
-            messages: value("messages"),
-            busy_seconds: value("busy_seconds"),
-        }
+        let words = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" ="));
+            line.ok_or_else(|| format!("{}: no `{name}` in it; git has what was there", path.display()))
+        };
+        let value = |name: &str| number(words(name)?.trim()).map_err(|why| format!("{name}: {why}"));
+        Ok(Self {
+            next_seed: value("next_seed")?,
+            red: words("red")?.split_whitespace().map(number).collect::<Result<_, _>>()?,
+            simulated_seconds: value("simulated_seconds")?,
+            faults: value("faults")?,
+            messages: value("messages")?,
+            busy_seconds: value("busy_seconds")?,
+        })
     }
 
     /// What failed may have been mended.
@@ -306,7 +329,8 @@ impl Kept {
         }
     }
 
-    fn write(&self, path: &std::path::Path) {
+    /// Beside the file, and renamed: who is stopped meanwhile leaves the one before it.
+    fn write(&self, path: &Path) -> Result<(), String> {
         let Self { next_seed, red, simulated_seconds, faults, messages, busy_seconds } = self;
         let red: String = red.iter().map(|seed| format!(" {seed}")).collect();
         let but = if red.is_empty() { "" } else { " but those called `red`" };
@@ -316,8 +340,40 @@ impl Kept {
              next_seed = {next_seed}\nred ={red}\nsimulated_seconds = {simulated_seconds}\nfaults = {faults}\n\
              messages = {messages}\nbusy_seconds = {busy_seconds}\n"
         );
-        if let Err(error) = std::fs::write(path, text) {
-            say(&format!("sim: {}: {error}", path.display()));
+        let beside = path.with_extension("new");
+        let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+        written.map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_the_long_run_came_is_never_forgotten_silently() {
+        let path = std::env::temp_dir().join(format!("rejoin-sim-{}.state", std::process::id()));
+        assert_eq!(Kept::read(&path), Ok(Kept::default()), "the beginning");
+        let kept = Kept { next_seed: 143_207, red: vec![7, 142_554], faults: 9, ..Kept::default() };
+        assert_eq!(kept.write(&path), Ok(()));
+        assert_eq!(Kept::read(&path), Ok(kept));
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        for cut in
+            ["", "next_seed = 143207\n", &text.replace("143207", "many"), &text.replace("7 ", "seven ")]
+        {
+            std::fs::write(&path, cut).expect("a file of the test");
+            assert!(Kept::read(&path).is_err(), "{cut}");
         }
+        std::fs::remove_file(&path).expect("a file of the test");
+        assert!(Kept::default().write(&path.join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn what_the_file_cannot_tell_is_not_done_with_it() {
+        let asked = |words: &[&str]| read(words.iter().map(ToString::to_string));
+        for words in [&["--state", "x", "--from", "200000"][..], &["--real-queue", "--state", "x"]] {
+            assert!(asked(words).is_err_and(|why| why.contains("--state")), "{words:?}");
+        }
+        assert!(asked(&["--state", "x", "--minutes", "5"]).is_ok() && asked(&["--from", "7"]).is_ok());
     }
 }

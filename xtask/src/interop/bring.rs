@@ -9,13 +9,21 @@ use std::time::Duration;
 
 /// Where Debian has what we want.
 pub(super) const SUITE: &str = "trixie";
-/// The package lists that a Debian system reads; the mirror comes from there.
+/// The package lists that a Debian system reads, as it is installed today and as it was before; the mirror comes from
+/// there.
 const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
+const LIST: &str = "/etc/apt/sources.list";
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Whether packages can be brought here at all.
 pub(super) fn possible() -> bool {
-    run::find("apt-get").is_some() && run::find("dpkg-deb").is_some() && Path::new(SOURCES).exists()
+    run::find("apt-get").is_some() && run::find("dpkg-deb").is_some() && ours().is_some()
+}
+
+/// What to read instead of the system's lists, under a name that says how it is written.
+fn ours() -> Option<(&'static str, String)> {
+    let sources = fs::read_to_string(SOURCES).ok().map(|text| ("d.sources", of_suite(&text)));
+    sources.or_else(|| Some(("d.list", of_list(&fs::read_to_string(LIST).ok()?)?)))
 }
 
 /// Downloads these packages of the suite and unpacks them into `place`, on top of each other.
@@ -29,11 +37,11 @@ pub(super) fn unpack(folder: &Path, packages: &[&str], place: &Path) -> Result<(
     let _ = fs::remove_dir_all(&archives);
     fs::create_dir_all(&archives).map_err(told)?;
     fs::write(apt.join("status"), "").map_err(told)?;
-    let sources = fs::read_to_string(SOURCES).map_err(|error| format!("{SOURCES}: {error}"))?;
-    fs::write(apt.join("d.sources"), of_suite(&sources)).map_err(told)?;
+    let (name, sources) = ours().ok_or_else(|| format!("neither {SOURCES} nor {LIST} names a mirror"))?;
+    fs::write(apt.join(name), sources).map_err(told)?;
     let options = [
         format!("Dir::State::lists={}", apt.join("lists").display()),
-        format!("Dir::Etc::sourcelist={}", apt.join("d.sources").display()),
+        format!("Dir::Etc::sourcelist={}", apt.join(name).display()),
         "Dir::Etc::sourceparts=-".to_owned(),
         format!("Dir::Cache={}", apt.join("cache").display()),
         format!("Dir::State::status={}", apt.join("status").display()),
@@ -61,9 +69,29 @@ fn of_suite(sources: &str) -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
+/// The same of a list with one line for each entry: `deb [options] mirror suite components`.
+fn of_list(list: &str) -> Option<String> {
+    let first = list.lines().find_map(|line| line.trim().strip_prefix("deb "))?.trim_start();
+    let options = if first.starts_with('[') { first.find(']')? + 1 } else { 0 };
+    let (options, rest) = first.split_at(options);
+    let mut words = rest.split_whitespace();
+    let (mirror, _suite) = (words.next()?, words.next()?);
+    let parts: Vec<&str> = words.collect();
+    Some(format!("deb {options} {mirror} {SUITE} {}\n", parts.join(" ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_list_names_the_mirror_as_well() {
+        let list =
+            "# deb cdrom:[x]/ y main\ndeb-src http://x y main\ndeb [trusted=no a=b] http://x y main extra\n";
+        assert_eq!(of_list(list), Some(format!("deb [trusted=no a=b] http://x {SUITE} main extra\n")));
+        assert_eq!(of_list("deb http://x y main"), Some(format!("deb  http://x {SUITE} main\n")));
+        assert!(of_list("").is_none() && of_list("deb http://x").is_none());
+    }
 
     #[test]
     fn only_the_suite_of_the_first_entry_is_changed() {

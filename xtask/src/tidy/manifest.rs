@@ -123,20 +123,24 @@ pub(super) fn count(root: &Path) -> Vec<Finding> {
     PACKAGES.iter().filter_map(|(features, most)| count_with(root, features, *most)).collect()
 }
 
-/// `None` also when cargo cannot tell.
+/// What cargo cannot count is a finding: a bound that nobody holds is none.
 fn count_with(root: &Path, features: &str, most: usize) -> Option<Finding> {
     let mut arguments = vec!["tree", "--package", "rejoin", "--edges", "normal,build", "--prefix", "none"];
     arguments.extend(["--features", features]);
-    let tree = run::answer(&mut run::cargo(root, &arguments))?;
+    let finding =
+        |what| Finding { rule: "packages", path: "crates/rejoin/Cargo.toml".to_owned(), line: 1, what };
+    let Some(tree) = run::answer(&mut run::cargo(root, &arguments)) else {
+        let what = format!("they cannot be counted: `cargo tree -p rejoin --features \"{features}\"` fails");
+        return Some(finding(what));
+    };
     let count = distinct(&tree);
     let with = if features.is_empty() { "TCP" } else { features };
     say::line(&format!("packages in the library with {with}: {count} (at most {most})"));
     (count > most).then(|| {
-        let what = format!(
+        finding(format!(
             "the library with {with} needs {count} packages, at most {most}: see `cargo tree -p rejoin --features \
              \"{features}\"`"
-        );
-        Finding { rule: "packages", path: "crates/rejoin/Cargo.toml".to_owned(), line: 1, what }
+        ))
     })
 }
 
@@ -219,6 +223,12 @@ mod tests {
         assert_eq!(findings("rejoin-lab", "[dependencies]\nrejoin-cli.workspace = true\n").len(), 1);
         assert_eq!(findings("xtask", "[dependencies]\nanyhow = \"1\"\n").len(), 1);
         assert!(findings("rejoin-cli", "[dependencies]\nrejoin-lab.workspace = true\n").is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_a_finding() {
+        let found = count_with(&std::env::temp_dir(), "", 20).expect("there is no library");
+        assert!(found.what.contains("cannot be counted"), "{}", found.what);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 mod browsers;
 mod program;
+#[path = "../../../rejoin/tests/it/skipped.rs"]
+mod skipped;
 mod tools;
 
 use std::process::Stdio;
@@ -44,10 +46,7 @@ async fn the_faults_of_the_demo_are_at_hand_in_its_page() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_report_opens_from_the_disk_in_a_real_browser() {
     let Some(tools) = Tools::found("the report") else { return };
-    let Some(page) = program::report(tools.folder()).await else {
-        eprintln!("SKIPPED the report: this build of rejoin has no `demo --report`");
-        return;
-    };
+    let page = program::report(tools.folder()).await;
     let mut node = tools.script("report.mjs");
     let ended = node.env("REJOIN_PAGE", page).stdin(Stdio::null()).kill_on_drop(true).status();
     let ended = tokio::time::timeout(LIMIT, ended).await.expect("the browser ends within its limit");

@@ -96,22 +96,15 @@ impl Drop for Program {
     }
 }
 
-/// The report of a short demo, as an address; nothing where there is no such flag yet.
-pub(crate) async fn report(folder: &Path) -> Option<String> {
-    let rejoin = || {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rejoin"));
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        command
-    };
-    let help = rejoin().args(["demo", "--help"]).output().await.expect("the program starts");
-    if !String::from_utf8_lossy(&help.stdout).contains("--report") {
-        return None;
-    }
+/// The report of a short demo, as an address.
+pub(crate) async fn report(folder: &Path) -> String {
     let file = folder.join("report.html");
-    let run = rejoin().args(["demo", "--fast", "--report"]).arg(&file).output();
-    let run = tokio::time::timeout(DEMO_LIMIT, run).await.expect("a short demo").expect("it starts");
+    let mut rejoin = tokio::process::Command::new(env!("CARGO_BIN_EXE_rejoin"));
+    rejoin.stdin(Stdio::null()).kill_on_drop(true).args(["demo", "--fast", "--report"]).arg(&file);
+    let run = tokio::time::timeout(DEMO_LIMIT, rejoin.output()).await;
+    let run = run.expect("a short demo").expect("the program starts");
     assert!(run.status.success(), "{run:?}");
-    Some(format!("file://{}", file.display()))
+    format!("file://{}", file.display())
 }
 
 /// Reads to the end, also when nobody listens any more: a full pipe would stop the program.

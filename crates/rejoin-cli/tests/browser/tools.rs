@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 use crate::browsers::BROWSERS;
+use crate::skipped::skipped;
 
 /// The scripts, built in so that the test binary needs no source folder.
 const FILES: [(&str, &str); 10] = [
@@ -49,7 +50,7 @@ pub(crate) struct Tools {
 impl Node {
     /// Looks for it. Without it the test is skipped aloud.
     pub(crate) fn found(test: &str) -> Option<Self> {
-        Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
+        Self::find().map_err(|why| skipped(test, &why)).ok()
     }
 
     /// node with one of the scripts.
@@ -73,7 +74,7 @@ impl Node {
 impl Tools {
     /// Looks for the tools and brings the packages. Without them the test is skipped aloud.
     pub(crate) fn found(test: &str) -> Option<Self> {
-        Self::find().map_err(|why| eprintln!("SKIPPED {test}: {why}")).ok()
+        Self::find().map_err(|why| skipped(test, &why)).ok()
     }
 
     /// Where things of a test may lie; in the build folder.

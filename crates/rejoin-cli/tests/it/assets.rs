@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::run;
+use crate::skipped::skipped;
 
 /// Each rule before series that must fire it and series that must not.
 const RULES_TEST: &str = include_str!("assets/rules.test.yml");
@@ -32,7 +33,7 @@ impl Drop for Folder {
 /// What it says, and whether it is content; `None` when it is not installed.
 fn promtool(folder: &Path, words: &[&str]) -> Option<(bool, String)> {
     let Ok(output) = Command::new("promtool").current_dir(folder).args(words).output() else {
-        eprintln!("skipped: `promtool` is not installed; Debian's package `prometheus` brings it");
+        skipped("the judge of the rules", "promtool is missing; apt-get install prometheus");
         return None;
     };
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

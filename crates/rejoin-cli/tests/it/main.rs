@@ -12,5 +12,7 @@ mod queue;
 mod refusals;
 mod replay;
 mod serving;
+#[path = "../../../rejoin/tests/it/skipped.rs"]
+mod skipped;
 mod subscribing;
 mod watching;

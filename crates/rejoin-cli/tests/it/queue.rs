@@ -12,6 +12,8 @@ use serde_json::Value;
 #[cfg(target_os = "linux")]
 use crate::program::FullPipe;
 use crate::program::{Ended, LIMIT, Program, place, run, run_with_input, start, words};
+#[cfg(unix)]
+use crate::skipped::skipped;
 
 /// A folder of this test, gone at its end.
 struct Scratch(PathBuf);
@@ -431,9 +433,7 @@ fn a_folder_that_cannot_be_written_is_told_at_the_start() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o500)).unwrap();
     if std::fs::write(Path::new(&folder).join("probe"), "").is_ok() {
-        eprintln!(
-            "SKIPPED a read-only folder: this user writes everywhere; run the tests as another than root"
-        );
+        skipped("a read-only folder", "this user writes everywhere; run the tests as another than root");
         return;
     }
     let ended = run(&words("pub", &place(addr), &["-t", "t", "-m", "x", "--queue", &folder]));

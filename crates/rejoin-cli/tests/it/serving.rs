@@ -8,6 +8,7 @@ use rejoin_lab::{BrokerServer, Manners};
 use serde_json::Value;
 
 use crate::program::{LIMIT, Program, place, run, start, words};
+use crate::skipped::skipped;
 
 /// What the program printed: address, path and token.
 struct Page {
@@ -190,7 +191,7 @@ async fn the_picture_says_where_else_it_is_shown() {
         .stdin(std::process::Stdio::null())
         .output();
     let Ok(script) = script else {
-        eprintln!("SKIPPED the picture: script is missing; apt-get install bsdutils");
+        skipped("the picture", "script is missing; apt-get install bsdutils");
         return;
     };
     let seen = String::from_utf8_lossy(&script.stdout);

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::skipped::skipped;
+
 /// Where Debian puts it; the folder is not on everybody's path.
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
@@ -83,7 +85,7 @@ impl Mosquitto {
     pub(crate) fn is_here(test: &str) -> bool {
         let here = Path::new(MOSQUITTO).exists();
         if !here {
-            eprintln!("SKIPPED {test}: {MOSQUITTO} is missing; apt-get install mosquitto");
+            skipped(test, &format!("{MOSQUITTO} is missing; apt-get install mosquitto"));
         }
         here
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::broker::{Folder, Mosquitto};
-use crate::namespaces::{BROKER, PORT, Wire, ip};
+use crate::namespaces::{BROKER, PORT, Wire, ip, or_skipped};
 use crate::program::check_in;
 
 /// One head start of 250 ms, and a round trip of nearly nothing.
@@ -51,13 +51,7 @@ fn a_first_address_that_is_a_black_hole_costs_one_head_start() {
         return;
     }
     let laid = Wire::lay("f").and_then(|wire| prepare(&wire).map(|hosts| (wire, hosts)));
-    let (wire, _hosts) = match laid {
-        Ok(laid) => laid,
-        Err(why) => {
-            eprintln!("SKIPPED black hole: {why}; this takes root and the package iproute2");
-            return;
-        }
-    };
+    let Some((wire, _hosts)) = or_skipped("black hole", laid) else { return };
     let folder = Folder::new("families");
     let _broker = Mosquitto::start_at(&folder, BROKER, PORT, Some(&wire.broker));
     for name in ["v6.test", "v4.test"] {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::broker::{Folder, Mosquitto};
 use crate::frozen::{IDLE, LIMIT, SLACK, drained, pair};
-use crate::namespaces::{BROKER, CLIENT, PORT, Wire, ip};
+use crate::namespaces::{BROKER, CLIENT, PORT, Wire, ip, or_skipped};
 use crate::program::Program;
+use crate::skipped::skipped;
 
 /// Nobody has this hardware address: frames for it are sent, and nobody takes them.
 const NOWHERE: &str = "02:00:00:00:be:ef";
@@ -29,13 +30,7 @@ impl Scene {
         if !Mosquitto::is_here(name) {
             return None;
         }
-        let wire = match Wire::lay(name) {
-            Ok(wire) => wire,
-            Err(why) => {
-                eprintln!("SKIPPED {name}: {why}; this takes root and the package iproute2");
-                return None;
-            }
-        };
+        let wire = or_skipped(name, Wire::lay(name))?;
         let folder = Folder::new(name);
         let broker = Mosquitto::start_at(&folder, BROKER, PORT, Some(&wire.broker));
         let (subscriber, mut publisher) = pair(&folder, &broker, Some(&wire.client));
@@ -114,7 +109,10 @@ fn a_broker_that_forgot_our_socket_is_noticed_at_the_next_ping() {
     let mut killed = false;
     let took = scene.outage(|wire| killed = kill(wire), |_| {});
     if !killed {
-        eprintln!("half-open: no `ss -K` here, so the wire was only down for a moment");
+        skipped(
+            "half-open",
+            "no `ss -K` here, so the wire was only down for a moment; root and apt-get install iproute2",
+        );
     }
     eprintln!("half-open: left after {took:?} (limit {IDLE:?})");
     assert!(took <= IDLE + SLACK, "{took:?}");
@@ -126,10 +124,7 @@ fn a_thin_line_is_slow_and_not_dead() {
     let Some(mut scene) = Scene::set("thin") else { return };
     let words =
         [&["netns", "exec", &scene.wire.client, "tc", "qdisc", "add"], THIN.as_slice(), &["latency", "2s"]];
-    if let Err(why) = ip(&words.concat()) {
-        eprintln!("SKIPPED thin line: {why}");
-        return;
-    }
+    let Some(()) = or_skipped("thin line", ip(&words.concat())) else { return };
     let known = scene.publisher.count("closed");
     let message = [b'x'; 200];
     for _ in 0..20 {

@@ -15,5 +15,7 @@ mod namespaces;
 mod process;
 mod program;
 mod proxies;
+#[path = "../../../rejoin/tests/it/skipped.rs"]
+mod skipped;
 mod tls;
 mod verdict;

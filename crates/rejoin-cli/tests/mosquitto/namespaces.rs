@@ -1,16 +1,30 @@
 //! Client and broker in network namespaces of their own, joined by a veth whose end goes down: packets vanish, and no
 //! process sees anything closed.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::broker::{Folder, Mosquitto};
 use crate::frozen::{BUSY, DETECTION, IDLE, LARGE, LIMIT, SLACK, drained, pair};
+use crate::skipped::skipped;
 
 /// The addresses of both ends. Nobody else is in these namespaces.
 pub(crate) const CLIENT: &str = "10.201.1.1";
 pub(crate) const BROKER: &str = "10.201.1.2";
 pub(crate) const PORT: u16 = 1883;
+
+/// Words of the system where a machine cannot do what is asked. Any other failure is ours.
+const CANNOT: [&str; 8] = [
+    "Operation not permitted",
+    "Permission denied",
+    "Read-only file system",
+    "not supported",
+    "Unknown device type",
+    "qdisc kind is unknown",
+    "exec of \"tc\" failed",
+    "ip: No such file",
+];
 
 /// Sets one end of the wire `up` or `down`.
 type SetEnd<'a> = &'a dyn Fn(&str);
@@ -24,6 +38,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// Lays it, or says why this machine cannot.
     pub(crate) fn lay(name: &str) -> Result<Self, String> {
+        remove_those_of_the_dead();
         let run = std::process::id();
         let wire = Self { client: format!("rj-{name}c-{run}"), broker: format!("rj-{name}b-{run}") };
         let (client, broker) = (wire.client.as_str(), wire.broker.as_str());
@@ -82,6 +97,35 @@ impl Drop for Wire {
     }
 }
 
+/// Who is killed removes nothing: what its run left goes with the next one.
+fn remove_those_of_the_dead() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let run = name.strip_prefix("rj-").and_then(|rest| rest.rsplit_once('-')?.1.parse::<u32>().ok());
+        if run.is_some_and(|run| !Path::new("/proc").join(run.to_string()).exists()) {
+            let _ = ip(&["netns", "del", &name]);
+            let _ = std::fs::remove_dir_all(Path::new("/etc/netns").join(&*name));
+        }
+    }
+}
+
+/// What was made; nothing, and a line about it, where this machine cannot.
+pub(crate) fn or_skipped<T>(what: &str, made: Result<T, String>) -> Option<T> {
+    match made {
+        Ok(made) => Some(made),
+        Err(why) => {
+            assert!(cannot(&why), "{what}: {why}");
+            skipped(what, &format!("{why}; this takes root and apt-get install iproute2"));
+            None
+        }
+    }
+}
+
+fn cannot(why: &str) -> bool {
+    CANNOT.iter().any(|words| why.contains(words))
+}
+
 pub(crate) fn ip(words: &[&str]) -> Result<(), String> {
     let done = Command::new("ip").args(words).output().map_err(|error| format!("ip: {error}"))?;
     let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
@@ -93,13 +137,7 @@ fn a_wire_that_goes_down_is_noticed_in_time_and_everything_drains_when_it_is_up_
     if !Mosquitto::is_here("network namespaces") {
         return;
     }
-    let wire = match Wire::lay("") {
-        Ok(wire) => wire,
-        Err(why) => {
-            eprintln!("SKIPPED network namespaces: {why}; this takes root and the package iproute2");
-            return;
-        }
-    };
+    let Some(wire) = or_skipped("network namespaces", Wire::lay("")) else { return };
     eprintln!("network namespaces: {}", DETECTION.join(" "));
     let folder = Folder::new("namespaces");
     let broker = Mosquitto::start_at(&folder, BROKER, PORT, Some(&wire.broker));
@@ -134,7 +172,7 @@ fn a_wire_that_goes_down_is_noticed_in_time_and_everything_drains_when_it_is_up_
         wire.wait_for_bytes(4 * 1024 * 1024);
         wire.broker_end("down");
     } else {
-        eprintln!("network namespaces: no traffic shaping here, the wire goes down before the 32 MiB go out");
+        skipped("a wire cut in the middle of 32 MiB", "no traffic shaping here; apt-get install iproute2");
         wire.broker_end("down");
         publisher.write(b"\n");
     }
@@ -145,4 +183,38 @@ fn a_wire_that_goes_down_is_noticed_in_time_and_everything_drains_when_it_is_up_
     eprintln!("network namespaces: with 32 MiB in flight, left open after {busy:?} (limit {BUSY:?})");
     assert!(idle <= IDLE + SLACK, "an idle link: {idle:?}");
     assert!(busy <= BUSY + SLACK, "with 32 MiB in flight: {busy:?}");
+}
+
+#[test]
+fn what_fails_for_another_reason_than_the_machine_is_no_skip() {
+    for why in [
+        "`ip netns add x`: mount --make-shared /run/netns failed: Operation not permitted",
+        "`ip netns add x`: mkdir /run/netns failed: Permission denied",
+        "`ip -n x link add`: Error: Unknown device type.",
+        "ip: No such file or directory (os error 2)",
+        "`ip netns exec x tc`: exec of \"tc\" failed: No such file or directory",
+    ] {
+        assert!(cannot(why), "{why}");
+    }
+    for why in [
+        "`ip netns add x`: Cannot create namespace file \"/run/netns/x\": File exists",
+        "`ip -n x link`: Cannot open network namespace \"x\": No such file or directory",
+        "`ip link add`: RTNETLINK answers: Invalid argument",
+    ] {
+        assert!(!cannot(why), "{why}");
+    }
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next() {
+    let mut dead = Command::new("true").spawn().expect("it is everywhere");
+    let (gone, ours) = (format!("rj-gone-{}", dead.id()), format!("rj-kept-{}", std::process::id()));
+    dead.wait().expect("it ends");
+    let made = ip(&["netns", "add", &gone]).and_then(|()| ip(&["netns", "add", &ours]));
+    let Some(()) = or_skipped("left namespaces", made) else { return };
+    remove_those_of_the_dead();
+    let is_there = |name: &str| Path::new("/run/netns").join(name).exists();
+    let (gone, kept) = (!is_there(&gone), is_there(&ours));
+    let _ = ip(&["netns", "del", &ours]);
+    assert!(gone && kept, "gone: {gone}, kept: {kept}");
 }

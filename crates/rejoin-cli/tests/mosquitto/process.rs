@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Folder, Mosquitto};
 use crate::program::Program;
+use crate::skipped::skipped;
 
 const SUBSCRIBER: &str = "/usr/bin/mosquitto_sub";
 const PUBLISHER: &str = "/usr/bin/mosquitto_pub";
@@ -59,7 +60,7 @@ fn what_was_stored_outlives_every_kill_of_our_process() {
 fn both_clients_are_here() -> bool {
     let here = Path::new(SUBSCRIBER).exists() && Path::new(PUBLISHER).exists();
     if !here {
-        eprintln!("SKIPPED killed processes: {SUBSCRIBER} is missing; apt-get install mosquitto-clients");
+        skipped("killed processes", &format!("{SUBSCRIBER} is missing; apt-get install mosquitto-clients"));
     }
     here
 }

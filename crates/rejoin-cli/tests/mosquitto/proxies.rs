@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::broker::{Folder, Mosquitto, free_port};
 use crate::certificates::Authority;
 use crate::program::check;
+use crate::skipped::skipped;
 
 /// A proxy that runs. Dropping it kills the process.
 struct Proxy(Child);
@@ -38,7 +39,7 @@ fn find(test: &str, program: &str) -> Option<String> {
     let path = format!("/usr/bin/{program}");
     let here = Path::new(&path).exists();
     if !here {
-        eprintln!("SKIPPED {test}: {path} is missing; apt-get install {program}");
+        skipped(test, &format!("{path} is missing; apt-get install {program}"));
     }
     here.then_some(path)
 }

@@ -24,6 +24,9 @@ const AT_ONCE: usize = 40;
 /// Rows that measure speed run by themselves.
 const ALONE: [u32; 4] = [26, 27, 28, 29];
 
+const USAGE: &str =
+    "gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE [--amend]] NAME=PROGRAM...";
+
 /// Said in the place of a figure, and not counted.
 const NO_SUCH_PACKET: &str = "no such packet";
 
@@ -46,11 +49,12 @@ async fn main() -> ExitCode {
 }
 
 async fn gauntlet() -> ExitCode {
-    let Some(plan) = plan() else {
-        println!(
-            "gauntlet [--times N] [--times-ours N] [--rows 1,2] [--page FILE [--amend]] NAME=PROGRAM..."
-        );
-        return ExitCode::from(2);
+    let plan = match plan(std::env::args().skip(1)) {
+        Ok(plan) => plan,
+        Err(why) => {
+            println!("gauntlet: {why}\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
     let authority = match tls::Authority::new() {
         Ok(authority) => authority,
@@ -86,29 +90,45 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("rejoin")
 }
 
-fn plan() -> Option<Plan> {
+/// What would run nothing of what it seems to is refused.
+fn plan(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
     let (rows, clients) = (Vec::new(), Vec::new());
     let mut plan = Plan { times: 1, times_ours: 1, rows, page: None, amend: false, clients };
-    let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
         match word.as_str() {
             "--times" => {
-                plan.times = words.next()?.parse().ok()?;
+                plan.times = times(&value()?)?;
                 plan.times_ours = plan.times;
             }
-            "--times-ours" => plan.times_ours = words.next()?.parse().ok()?,
-            "--rows" => {
-                plan.rows = words.next()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-            }
+            "--times-ours" => plan.times_ours = times(&value()?)?,
+            "--rows" => plan.rows = value()?.split(',').map(row).collect::<Result<_, _>>()?,
             "--amend" => plan.amend = true,
-            "--page" => plan.page = Some(words.next()?.into()),
+            "--page" => plan.page = Some(value()?.into()),
             other => {
-                let (name, program) = other.split_once('=')?;
+                let (name, program) = other.split_once('=').ok_or_else(|| format!("`{other}`"))?;
                 plan.clients.push((name.to_owned(), program.into()));
             }
         }
     }
-    (!plan.clients.is_empty()).then_some(plan)
+    if plan.clients.is_empty() {
+        return Err("no client is named".to_owned());
+    }
+    if plan.page.is_some() && !plan.amend && !plan.clients.iter().any(|(name, _)| is_ours(name)) {
+        return Err(
+            "the page is about rejoin, and rejoin is not among the clients; `--amend` adds to it".to_owned()
+        );
+    }
+    Ok(plan)
+}
+
+fn times(word: &str) -> Result<usize, String> {
+    word.parse().ok().filter(|times| *times > 0).ok_or_else(|| format!("`{word}` is no number of times"))
+}
+
+fn row(word: &str) -> Result<u32, String> {
+    let number = word.parse().ok().filter(|number| ROWS.iter().any(|row| row.number == *number));
+    number.ok_or_else(|| format!("`{word}` is no row; they are 1 to {}", ROWS.len()))
 }
 
 /// A column to be.
@@ -182,6 +202,16 @@ async fn ended(one: JoinHandle<Finding>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_nothing_is_refused() {
+        let asked = |words: &[&str]| plan(words.iter().map(ToString::to_string)).map(|plan| plan.rows);
+        assert_eq!(asked(&["--rows", "1,2", "rejoin=x"]), Ok(vec![1, 2]));
+        assert!(asked(&["--rows", "1,99", "rejoin=x"]).is_err_and(|why| why.contains("`99` is no row")));
+        assert!(asked(&["--times", "0", "rejoin=x"]).is_err() && asked(&["--times"]).is_err());
+        assert!(asked(&["--page", "x", "mqtt5=x"]).is_err_and(|why| why.contains("about rejoin")));
+        assert!(asked(&["--page", "x", "--amend", "mqtt5=x"]).is_ok() && asked(&[]).is_err());
+    }
 
     #[tokio::test]
     async fn a_run_that_panics_fails_its_row() {

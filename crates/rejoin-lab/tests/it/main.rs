@@ -11,4 +11,6 @@ mod proxied;
 mod raw;
 mod scripted;
 mod served;
+#[path = "../../../rejoin/tests/it/skipped.rs"]
+mod skipped;
 mod soak;

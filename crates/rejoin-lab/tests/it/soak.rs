@@ -7,6 +7,8 @@ use rejoin::{Client, Qos, Session, VersionPolicy};
 use rejoin_core::RecoveryConfig;
 use rejoin_lab::ScriptedBroker;
 
+use crate::skipped::skipped;
+
 /// Of an ordinary run.
 const RECONNECTS: usize = 400;
 /// The first links fill caches and pools; what comes after them must add nothing.
@@ -59,8 +61,9 @@ fn thousands_of_reconnects_leave_nothing_behind() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
-    let _ =
-        writeln!(std::io::stderr(), "{}", said.lines().find(|l| l.starts_with("soak:")).unwrap_or_default());
+    for line in said.lines().filter(|line| line.starts_with("soak:") || line.starts_with("SKIPPED")) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
     assert!(done.status.success(), "{said}");
 }
 
@@ -93,7 +96,7 @@ async fn soak() {
         }
     }
     let (Some(warm), Some(end)) = (warm, Footprint::now()) else {
-        let _ = writeln!(std::io::stderr(), "soak: SKIPPED the measurement: no /proc here");
+        skipped("the measurement of the soak", "no /proc here");
         return;
     };
     let took = begin.elapsed().as_secs_f64();

@@ -9,5 +9,7 @@ mod golden;
 mod live;
 mod places;
 mod power;
+#[path = "../../../rejoin/tests/it/skipped.rs"]
+mod skipped;
 mod tools;
 mod trouble;

@@ -9,6 +9,7 @@ use rejoin::store::{Folder, Identity, Record, Store, StoreError};
 use rejoin_core::{Publication, PublishId, Qos, Text, TopicName};
 
 use crate::folder::Scratch;
+use crate::skipped::skipped;
 
 pub(crate) fn enqueued(id: u64, topic: &str) -> Record {
     let mut publication = Publication::new(TopicName::new(topic.to_owned()).unwrap(), "payload");
@@ -89,7 +90,7 @@ fn what_another_user_made_is_refused_though_everybody_may_use_it() {
     let us = Some(fs::metadata(&folder).unwrap().uid());
     let all = ["queue.redb", "queue.lock", "queue.format"].map(|name| folder.join(name));
     if chown(&folder, Some(OTHER), None).is_err() {
-        println!("skipped: files of another user; it needs root");
+        skipped("files of another user", "it needs root");
         return;
     }
     let theirs = refusal(Folder::open(&folder, &anybody()));
@@ -175,7 +176,7 @@ fn the_lock_of_a_dead_process_blocks_nobody() {
     drop(Folder::open(&folder, &anybody()).unwrap());
     let lock = folder.join("queue.lock");
     if Command::new("flock").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: `flock` is missing; util-linux brings it");
+        skipped("the lock of a dead process", "flock is missing; apt-get install util-linux");
         return;
     }
     let mut other = Command::new("flock")
@@ -192,7 +193,7 @@ fn the_lock_of_a_dead_process_blocks_nobody() {
     other.kill().unwrap();
     other.wait().unwrap();
     let Ok(children) = children else {
-        println!("skipped: `ps` is missing; procps brings it");
+        skipped("the lock of a dead process", "ps is missing; apt-get install procps");
         return;
     };
     for pid in String::from_utf8_lossy(&children.stdout).split_whitespace() {

@@ -10,6 +10,7 @@ use rejoin_lab::store::{Workload, difference};
 
 use crate::folder::Scratch;
 use crate::places::enqueued;
+use crate::skipped::skipped;
 
 /// Names the folder to the copy of this program that runs in the namespace.
 const FOLDER: &str = "REJOIN_TEST_FOLDER";
@@ -25,7 +26,7 @@ fn in_namespace(test: &str, mount: &str) -> Option<PathBuf> {
     fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
     let probe = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none"]).arg(&folder).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no mount namespace; it needs root and `unshare` of util-linux");
+        skipped("disks in trouble", "no mount namespace; it needs root and apt-get install util-linux");
         return None;
     }
     let output = Command::new("unshare")

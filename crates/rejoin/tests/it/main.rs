@@ -16,6 +16,7 @@ mod queue;
 mod receiving;
 mod renewal;
 mod secrets;
+mod skipped;
 #[cfg(feature = "tls")]
 mod tls;
 mod ways;

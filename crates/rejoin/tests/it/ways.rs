@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::links::event;
 use crate::peer::{Listener, Peer, limited};
+use crate::skipped::skipped;
 
 /// A client whose connector hands the other end of each pipe to the test.
 fn piped() -> (rejoin::Builder, tokio::sync::mpsc::UnboundedReceiver<DuplexStream>) {
@@ -199,9 +200,7 @@ async fn a_client_connects_from_the_address_it_was_bound_to() {
 #[tokio::test]
 async fn an_address_of_ipv6_is_bound_to_as_well() {
     let Ok(listener) = TcpListener::bind("[::1]:0").await else {
-        eprintln!(
-            "SKIPPED IPv6: this machine has no ::1; `sysctl net.ipv6.conf.lo.disable_ipv6=0` brings it"
-        );
+        skipped("IPv6", "this machine has no ::1; `sysctl net.ipv6.conf.lo.disable_ipv6=0` brings it");
         return;
     };
     let url = format!("mqtt://{}", listener.local_addr().unwrap());

@@ -8,6 +8,7 @@ use rejoin::metrics::prometheus::{RegisterError, register};
 
 use super::{open, published};
 use crate::peer::Listener;
+use crate::skipped::skipped;
 
 fn page(registry: &Registry) -> String {
     let mut page = String::new();
@@ -105,7 +106,7 @@ async fn promtool_has_nothing_against_the_page() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut promtool) = started else {
-        eprintln!("skipped: `promtool` is not installed; Debian's package `prometheus` brings it");
+        skipped("the judge of the page", "promtool is missing; apt-get install prometheus");
         return;
     };
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
