@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::call::Call;
+use crate::codec::properties_len;
 use crate::engine::Engine;
 use crate::event::{Publication, PublishId};
 use crate::held::HeldCounts;
@@ -17,6 +18,9 @@ pub(super) const HELD_MOST: u64 = 1024 * 1024 * 1024;
 
 /// So little is not counted anew before it adds up: counting walks over what is in flight.
 const SMALL: u64 = 1024 * 1024;
+
+/// Bytes that a body takes beyond what it says, roughly.
+const PLACE: u64 = 200;
 
 /// What the lines read so far claimed, as far as the engine may still have it.
 #[derive(Debug)]
@@ -108,23 +112,24 @@ impl Weight {
                 self.message(*id, bytes, bytes.saturating_sub(publication.size_bytes()));
             }
             Call::Handle(Input::Loaded(bodies)) => {
-                self.loaded(bodies.iter().filter_map(|(id, body)| Some((*id, body.as_ref()?))), bytes);
+                bodies.iter().filter_map(|(id, body)| Some((*id, body.as_ref()?))).for_each(|(id, body)| {
+                    self.loaded(id, body);
+                });
             }
             Call::Handle(Input::StoreLost(bodies)) => {
-                self.loaded(bodies.iter().map(|(id, body)| (*id, body)), bytes);
+                bodies.iter().for_each(|(id, body)| self.loaded(*id, body));
             }
             _ => self.rest.add(bytes),
         }
     }
 
-    /// Bodies come from the store: of messages that were handed over before, perhaps to the process before.
-    fn loaded<'a>(&mut self, bodies: impl Iterator<Item = (PublishId, &'a Publication)> + Clone, bytes: u64) {
-        let told = bodies.clone().map(|(_, body)| body.size_bytes()).fold(0, u64::saturating_add);
-        let beyond = bytes.saturating_sub(told);
-        for (id, body) in bodies {
-            self.answered(id);
-            self.message(id, body.size_bytes().saturating_add(beyond), beyond);
-        }
+    /// A body comes from the store: of a message that was handed over before, perhaps to the process before. What its line
+    /// claims is of all bodies in it, so each is asked for its own.
+    fn loaded(&mut self, id: PublishId, body: &Publication) {
+        let properties = body.properties.as_deref().map_or(0, properties_len) as u64;
+        let beyond = properties.saturating_add(PLACE);
+        self.answered(id);
+        self.message(id, body.size_bytes().saturating_add(beyond), beyond);
     }
 
     fn message(&mut self, id: PublishId, bytes: u64, beyond: u64) {
@@ -165,4 +170,25 @@ impl Weight {
 fn claimed(line: &str) -> u64 {
     let runs = line.split('x').skip(1).filter_map(|run| run.split_once(';')?.0.parse::<u64>().ok());
     runs.fold(line.len() as u64, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::TopicName;
+
+    #[test]
+    fn bodies_of_one_line_weigh_what_each_of_them_is() {
+        let body = || Some(Publication::new(TopicName::new("plant/1/temp").unwrap(), vec![b'x'; 256]));
+        let bodies: Vec<_> = (1..=4096).map(|id| (PublishId(id), body())).collect();
+        let bytes = 4096 * 320;
+        let mut weight = Weight::up_to(4 * 1024 * 1024);
+        weight.add(&Call::Handle(Input::Loaded(bodies)), bytes);
+        assert_eq!(weight.admit("next"), Some(4));
+        let mut held = HeldCounts::default();
+        (held.waiting_near, held.waiting_near_bytes) = (4096, 4096 * 268);
+        weight.count(&held);
+        assert_eq!(weight.admit("next"), Some(4), "nor when the engine was asked");
+        assert!(weight.near.sum() >= 4096 * 268, "{weight:?}");
+    }
 }
