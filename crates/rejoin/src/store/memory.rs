@@ -93,7 +93,9 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
         .collect();
     let messages: BTreeSet<MessageId> =
         state.held.iter().map(|held| held.id).chain([state.last_message]).collect();
-    let leased: BTreeSet<_> = state.leased.iter().copied().collect();
+    // What a message was lowered to depends on whether its identifier was taken then.
+    let leased: BTreeSet<_> =
+        state.leased.iter().copied().chain(state.sent.iter().map(|sent| sent.packet_id)).collect();
     let mut reached = records.iter().filter(|record| matches!(record, Record::Reached { .. })).count();
     let last = |is: fn(&Record) -> bool| records.iter().rposition(is);
     let last_connect = last(|record| matches!(record, Record::ConnectSent | Record::ConnackSeen));

@@ -126,7 +126,8 @@ impl<'a> Plan<'a> {
             Record::Lowered { id } => {
                 let before = self.exchanges.get(*id).unwrap_or_default();
                 // Where its identifier stays taken, it went on under another.
-                let lowered = before.packet_id.is_some_and(|id| !self.session.leased.contains(&id));
+                let on_its_own = before.packet_id.is_some_and(|id| !self.session.leased.contains(&id));
+                let lowered = before.lowered || on_its_own;
                 self.exchanges.set(*id, Exchange { again: true, lowered, ..before });
             }
             Record::Leased { packet_id } => {
