@@ -9,5 +9,6 @@ mod golden;
 mod live;
 mod places;
 mod power;
+mod taken;
 mod tools;
 mod trouble;
