@@ -219,6 +219,7 @@ impl Inbox {
         if let Some(held) = self.held.get_mut(packet_id) {
             if !held.is_reused_by(publish) {
                 held.earlier = false;
+                // At hand again, for the next comparison and for a flight.
                 if let Some(content @ Content::Digest(_)) = &mut held.content {
                     *content = Content::of(publish);
                 }
@@ -330,7 +331,7 @@ impl Inbox {
     /// A message of an earlier process.
     pub(crate) fn restore(&mut self, was: &WasHeld) {
         let (message, packet_id, taken) = (was.id, was.packet_id, was.message.is_none());
-        let digest = was.digest.map(Content::Digest);
+        let digest = was.digest.filter(|_| !defect!(HeldDigestForgotten)).map(Content::Digest);
         let whole = |m: &Message| Content::Whole(m.topic.clone(), m.payload.clone());
         let content = was.message.as_ref().map(whole).or(digest);
         if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
@@ -364,7 +365,7 @@ impl Inbox {
         Ok(Taken::AtQos2(packet_id))
     }
 
-    /// What is known of a message, if it is held under this identifier. `Some(None)`: nothing.
+    /// What is known of a message, if it is held under this identifier. `Some(None)`: it is held, and nothing is known.
     pub(crate) fn content(&self, packet_id: PacketId, message: MessageId) -> Option<Option<&Content>> {
         let held = self.held.get(packet_id).filter(|held| held.message == message)?;
         Some(held.content.as_ref())
