@@ -110,6 +110,7 @@ mod planted {
         HeldThoughReused "an inbound QoS 2 identifier stays held though the broker uses it for QoS 1",
         LeftAnsweredLate "what was left is answered behind what came after it",
         AnsweredForgotten "a message that was answered is dropped because nobody is there to take it",
+        HeldDigestForgotten "what was taken of an inbound QoS 2 exchange is forgotten with the process",
     }
 
     thread_local! {

@@ -79,7 +79,7 @@ pub use event::{
 pub use held::HeldCounts;
 pub use interface::{Input, Output, Ticket};
 pub use recovery::Verdict;
-pub use session::{Parking, Record, Recovered, Waits, WasHeld, WasSent};
+pub use session::{Digest, Parking, Record, Recovered, Waits, WasHeld, WasSent};
 pub use text::{Text, TextError};
 pub use time::{Now, TimerKind, Timestamp};
 pub use topic::{TopicError, TopicErrorKind, TopicFilter, TopicName};

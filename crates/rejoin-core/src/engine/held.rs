@@ -1,7 +1,10 @@
 //! Counts what the machines hold.
 
 use super::Engine;
+use crate::codec::packet::PacketId;
+use crate::event::MessageId;
 use crate::held::HeldCounts;
+use crate::session::Content;
 
 impl Engine {
     /// What the engine holds now, counted for the purpose: it walks over no message, but over every exchange in flight.
@@ -19,5 +22,10 @@ impl Engine {
             link.count(&mut held);
         }
         held
+    }
+
+    /// See [`crate::session::Inbox::content`].
+    pub(crate) fn held_content(&self, packet_id: PacketId, message: MessageId) -> Option<Option<&Content>> {
+        self.session.inbox.content(packet_id, message)
     }
 }

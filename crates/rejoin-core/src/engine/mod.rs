@@ -34,7 +34,7 @@ use crate::event::{
 use crate::interface::{Input, Output, Ticket};
 use crate::link::{Alarm, Link, WriteBuffer};
 use crate::recovery::Recovery;
-use crate::session::{Parking, Record, Recovered, Session, earlier};
+use crate::session::{Parking, Record, Recovered, Session, Taken, earlier};
 use crate::text::Text;
 use crate::time::{Now, TimerKind, Timestamp};
 use outage::Outage;
@@ -309,9 +309,11 @@ impl Engine {
         let can_refuse = self.link.as_ref().is_some_and(|link| link.version() == Version::V5);
         let reason = if can_refuse { reason } else { ReasonCode::SUCCESS };
         match self.session.inbox.ack(id, reason) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.journal.note(|| Record::Taken { id });
+            Ok(Taken::AtQos1) => {}
+            Ok(Taken::AtQos2(held_under)) => {
+                let inbox = &self.session.inbox;
+                let digest = || held_under.and_then(|packet_id| inbox.digest(packet_id, id));
+                self.journal.note(|| Record::Taken { id, digest: digest() });
             }
             Err(()) => self.stats.stale_acks += 1,
         }
@@ -328,7 +330,7 @@ impl Engine {
         match forgotten {
             None => self.session.inbox.leave(id),
             Some(Qos::ExactlyOnce) => {
-                self.journal.note(|| Record::Taken { id });
+                self.journal.note(|| Record::Taken { id, digest: None });
                 self.journal.note(|| Record::Freed { id });
             }
             Some(_) => {}

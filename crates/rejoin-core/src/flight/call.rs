@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::blank::BLANK;
 use super::line::{Fields, Hex, Line, Seconds, unhex};
 use super::settings::blanks;
+use super::taken::UNTOLD;
 use crate::codec::encode;
 use crate::codec::packet::{Packet, PacketId, Publish, Qos, Subscribe, Version, Will};
 use crate::codec::reason::ReasonCode;
@@ -483,6 +484,7 @@ pub(super) fn kept(kept: &Recovered) -> Option<Vec<String>> {
     }
     for held in held {
         let line = Line::new("kept-held").with("id", held.id.0).maybe("packet_id", held.packet_id);
+        let line = line.flag("digest", held.digest.is_some());
         lines.push(match &held.message {
             Some(m) => line.with("packet", message(m)?).finish(),
             None => line.finish(),
@@ -541,7 +543,8 @@ pub(super) fn read_kept(kept: &mut Recovered, fields: &Fields<'_>) -> Option<()>
                 None => None,
                 Some(word) => Some(read_message(id, word)?),
             };
-            kept.held.push(WasHeld { id, packet_id: fields.maybe("packet_id")?, message });
+            let digest = fields.flag("digest").then_some(UNTOLD);
+            kept.held.push(WasHeld { id, packet_id: fields.maybe("packet_id")?, message, digest });
         }
         "kept-reached" => kept.reached_wall_ms.push(fields.number("wall_ms")?),
         "kept" => {

@@ -38,6 +38,7 @@ mod call;
 mod line;
 mod replay;
 mod settings;
+mod taken;
 mod told;
 mod weight;
 
@@ -52,6 +53,7 @@ use self::blank::Blanker;
 pub use self::call::Call;
 use self::line::Line;
 pub use self::replay::{Difference, Replayed, Step, Unreadable, replay};
+use self::taken::Untold;
 use self::told::Teller;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
@@ -81,6 +83,7 @@ struct Tape {
     told: Teller,
     down: Blanker,
     alike: Alike,
+    untold: Untold,
     /// The last line says that nothing more came out.
     idle: bool,
     ended: bool,
@@ -169,9 +172,10 @@ impl Flight {
         }
         let start = Line::new("start").with("seed", seed).with("mono", now.mono.as_micros());
         ended = ended || !sink(&start.with("wall_ms", now.wall_ms).finish());
+        let untold = Untold::of(&kept);
         let engine = Engine::new(config, kept, seed, now)?;
         let down = Blanker::new(Version::V5);
-        let tape = Tape { sink, told: Teller::new(), down, alike, idle: false, ended };
+        let tape = Tape { sink, told: Teller::new(), down, alike, untold, idle: false, ended };
         Ok(Self { engine, tape: Some(Box::new(tape)) })
     }
 
@@ -209,6 +213,11 @@ impl Flight {
             tape.call(now, call::input(&input, &received));
         }
         self.engine.handle(input, now);
+        if let Some(tape) = self.tape.as_deref_mut().filter(|tape| !tape.ended) {
+            for line in tape.untold.lines(&self.engine, &mut tape.alike) {
+                tape.write(&line);
+            }
+        }
     }
 
     /// [`Engine::poll`].

@@ -6,6 +6,7 @@ use super::VERSION;
 use super::call::{self, Call};
 use super::line::Fields;
 use super::settings;
+use super::taken;
 use super::told::Teller;
 use super::weight::{HELD_MOST, Weight};
 use crate::config::Config;
@@ -94,7 +95,7 @@ fn replay_within(
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines().enumerate().map(|(at, line)| (at + 1, line));
     let mut weight = Weight::up_to(most);
-    let (mut engine, mut now) = match begin(&mut lines, &mut weight)? {
+    let (mut engine, mut now) = match begin(&mut lines, &mut weight, whole)? {
         Begun::Flight(engine, now) => (*engine, now),
         Begun::Cut(why) => return Ok(Replayed { cut: Some(why), ..Replayed::default() }),
     };
@@ -145,6 +146,8 @@ fn replay_within(
                 weight.idle(&engine);
                 look(line, now, Step::Idle, &engine);
             }
+            // The engine knew it from the beginning.
+            Some((taken::MARK, told)) if taken::read(told).is_some() => {}
             Some(("# ", why)) => {
                 found.cut = Some(why.to_owned());
                 return Ok(found);
@@ -176,10 +179,11 @@ enum Begun {
     Cut(String),
 }
 
-/// Reads settings and state, up to the line that starts the engine.
+/// Reads settings and state, up to the line that starts the engine; `whole` is the flight they are of.
 fn begin<'a>(
     lines: &mut impl Iterator<Item = (usize, &'a str)>,
     weight: &mut Weight,
+    whole: &str,
 ) -> Result<Begun, Unreadable> {
     let mut config = Config::new(Text::default(), Text::default());
     let mut kept = Recovered::default();
@@ -219,6 +223,7 @@ fn begin<'a>(
             Some((fields.number("seed")?, Now::new(mono, fields.number("wall_ms")?)))
         };
         let (seed, now) = start().ok_or_else(|| bad("the start cannot be read".to_owned()))?;
+        taken::foretell(&mut kept, whole);
         return match Engine::new(config, kept, seed, now) {
             Ok(engine) => Ok(Begun::Flight(Box::new(engine), now)),
             Err(error) => Err(bad(error.to_string())),

@@ -107,7 +107,7 @@ fn record(record: &Record) -> String {
         Record::Done { id } => format!("done:{}", id.0),
         Record::Parked { id, .. } => format!("parked:{}", id.0),
         Record::Held { id, packet_id, .. } => format!("held:{}:{packet_id}", id.0),
-        Record::Taken { id } => format!("taken:{}", id.0),
+        Record::Taken { id, .. } => format!("taken:{}", id.0),
         Record::Freed { id } => format!("freed:{}", id.0),
         Record::ConnectSent => "connect-sent".to_owned(),
         Record::Reached { wall_ms } => format!("reached:{wall_ms}"),

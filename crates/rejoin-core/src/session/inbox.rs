@@ -7,11 +7,11 @@ use bytes::Bytes;
 use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::LinkConfig;
-use crate::event::MessageId;
+use crate::event::{Message, MessageId};
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
-use crate::session::WasHeld;
 use crate::session::by_packet_id::ByPacketId;
+use crate::session::{Digest, WasHeld};
 use crate::text::Text;
 
 /// Answers owed and identifiers held.
@@ -64,20 +64,57 @@ struct Held {
     doubtful: bool,
     /// What must be on the store before PUBREC leaves, on whatever link.
     needs: Ticket,
-    /// What it was, to tell a copy from another message; `None` after a restart, if the application had taken it.
-    content: Option<(Text, Bytes)>,
+    /// What it was, to tell a copy from another message; `None` where an earlier process kept nothing of it.
+    content: Option<Content>,
 }
 
 impl Held {
     /// Whether this PUBLISH is another message under the same identifier. Mosquitto, come back with an older
     /// session, sends what it already sent without DUP, so the flag alone does not tell; the content does.
     fn is_reused_by(&self, publish: &Publish) -> bool {
-        let is_other = match &self.content {
-            Some((topic, payload)) => *topic != publish.topic || *payload != publish.payload,
-            None => self.doubtful && !publish.dup,
-        };
-        self.earlier && is_other
+        self.earlier
+            && match &self.content {
+                Some(content) => !content.is_of(publish),
+                None => self.doubtful && !publish.dup,
+            }
     }
+}
+
+/// What a message was that is held.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Whole(Text, Bytes),
+    /// An earlier process took it, and nothing else of it was kept.
+    Digest(Digest),
+}
+
+impl Content {
+    fn of(publish: &Publish) -> Self {
+        Self::Whole(publish.topic.clone(), publish.payload.clone())
+    }
+
+    fn is_of(&self, publish: &Publish) -> bool {
+        match self {
+            Self::Whole(topic, payload) => *topic == publish.topic && *payload == publish.payload,
+            Self::Digest(digest) => *digest == Digest::of(&publish.topic, &publish.payload),
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Whole(topic, payload) => Digest::of(topic, payload),
+            Self::Digest(digest) => *digest,
+        }
+    }
+}
+
+/// A message that the application took or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nobody keeps anything of it.
+    AtQos1,
+    /// A store may keep it. Under this identifier it is held, if at all.
+    AtQos2(Option<PacketId>),
 }
 
 /// What to do with a PUBLISH that came.
@@ -182,6 +219,10 @@ impl Inbox {
         if let Some(held) = self.held.get_mut(packet_id) {
             if !held.is_reused_by(publish) {
                 held.earlier = false;
+                // At hand again, for the next comparison and for a flight.
+                if let Some(content @ Content::Digest(_)) = &mut held.content {
+                    *content = Content::of(publish);
+                }
                 let (message, answered) = (held.message, held.answered);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
@@ -197,7 +238,7 @@ impl Inbox {
             self.orphan(old, stored);
         }
         let message = self.name();
-        let content = Some((publish.topic.clone(), publish.payload.clone()));
+        let content = Some(Content::of(publish));
         let answer_at_once = stored && self.untaken.len() < most_untaken || defect!(PubrecBeforeTaken);
         let answered = answer_at_once;
         let needs = Ticket::default();
@@ -290,7 +331,9 @@ impl Inbox {
     /// A message of an earlier process.
     pub(crate) fn restore(&mut self, was: &WasHeld) {
         let (message, packet_id, taken) = (was.id, was.packet_id, was.message.is_none());
-        let content = was.message.as_ref().map(|m| (m.topic.clone(), m.payload.clone()));
+        let digest = was.digest.filter(|_| !defect!(HeldDigestForgotten)).map(Content::Digest);
+        let whole = |m: &Message| Content::Whole(m.topic.clone(), m.payload.clone());
+        let content = was.message.as_ref().map(whole).or(digest);
         if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
             let needs = Ticket::default();
             let (answered, recorded, left, earlier, doubtful) = (true, true, false, true, false);
@@ -302,25 +345,35 @@ impl Inbox {
         }
     }
 
-    /// The application took a message [MQTT-4.3.2-4] [MQTT-4.3.3-8], or refused it with a code of 0x80 or above. Gives
-    /// whether it is a QoS 2 message that a store keeps, and `Err` when the acknowledgement comes too late to mean
-    /// anything.
-    pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<bool, ()> {
+    /// The application took a message [MQTT-4.3.2-4] [MQTT-4.3.3-8], or refused it with a code of 0x80 or above. `Err`: the
+    /// acknowledgement comes too late to mean anything.
+    pub(crate) fn ack(&mut self, message: MessageId, reason: ReasonCode) -> Result<Taken, ()> {
         if answer(&mut self.pubacks, message, reason) {
             self.pass_left();
-            return Ok(false);
+            return Ok(Taken::AtQos1);
         }
         let found = self.find_untaken(message).ok().and_then(|at| self.untaken.remove(at));
         let Some((_, packet_id)) = found else { return Err(()) };
-        let Some(packet_id) = packet_id else { return Ok(true) };
+        let Some(held_under) = packet_id else { return Ok(Taken::AtQos2(None)) };
         answer(&mut self.pubrecs, message, reason);
         self.pass_left();
-        if let Some(held) = self.held.get_mut(packet_id)
+        if let Some(held) = self.held.get_mut(held_under)
             && held.message == message
         {
             held.answered = true;
         }
-        Ok(true)
+        Ok(Taken::AtQos2(packet_id))
+    }
+
+    /// What is known of a message, if it is held under this identifier. `Some(None)`: it is held, and nothing is known.
+    pub(crate) fn content(&self, packet_id: PacketId, message: MessageId) -> Option<Option<&Content>> {
+        let held = self.held.get(packet_id).filter(|held| held.message == message)?;
+        Some(held.content.as_ref())
+    }
+
+    /// What a store keeps of a message that was taken, as long as it is held under this identifier.
+    pub(crate) fn digest(&self, packet_id: PacketId, message: MessageId) -> Option<Digest> {
+        self.content(packet_id, message)?.map(Content::digest)
     }
 
     /// Nobody is there to take a message, and it is not known when somebody will be: what came behind it does not wait for

@@ -5,6 +5,7 @@
 //! server offers) the engine passes as an argument.
 
 mod by_packet_id;
+mod digest;
 mod in_flight;
 mod inbox;
 mod outbox;
@@ -16,8 +17,9 @@ mod recovered;
 mod subscriptions;
 mod waiting;
 
+pub use digest::Digest;
 pub(crate) use in_flight::{Exchange, Stage};
-pub(crate) use inbox::{Arrival, Inbox};
+pub(crate) use inbox::{Arrival, Content, Inbox, Taken};
 pub(crate) use outbox::{Answered, Entry, Outbox};
 pub(crate) use packet_ids::PacketIds;
 pub(crate) use quarantine::{Cut, Gate, Quarantine};

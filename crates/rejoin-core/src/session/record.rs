@@ -2,6 +2,7 @@
 
 use crate::codec::packet::PacketId;
 use crate::event::{Message, MessageId, Publication, PublishId};
+use crate::session::Digest;
 use crate::text::Text;
 
 /// A fact to keep. Stores write them in order; what they add up to is [`crate::Recovered`].
@@ -82,6 +83,9 @@ pub enum Record {
     Taken {
         /// Our name of it.
         id: MessageId,
+        /// What it was, as its identifier is still held: the message itself need not be kept any longer. `None`: it is
+        /// not held.
+        digest: Option<Digest>,
     },
     /// PUBREL came, or the identifier was used for another message: it is free, PUBCOMP may leave.
     Freed {

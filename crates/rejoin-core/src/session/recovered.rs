@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::digest::Digest;
 use super::record::Record;
 use crate::codec::packet::{PacketId, Qos};
 use crate::event::{Message, MessageId, Publication, PublishId};
@@ -90,6 +91,10 @@ pub struct WasHeld {
     pub packet_id: Option<PacketId>,
     /// The message, unless the application took it.
     pub message: Option<Message>,
+    /// What it was, where the application took it and its identifier is held. `None` too where it was taken in a process of
+    /// a rejoin that kept none: what comes under its identifier is then taken for a copy, unless it says with a missing
+    /// DUP that it is not, after a session that nobody can vouch for.
+    pub digest: Option<Digest>,
 }
 
 impl Recovered {
@@ -124,6 +129,7 @@ struct Sending {
 struct Holding {
     packet_id: Option<PacketId>,
     message: Option<Message>,
+    digest: Option<Digest>,
 }
 
 /// The state while records are read.
@@ -217,11 +223,14 @@ impl Replay {
     fn apply_inbound(&mut self, record: Record) {
         match record {
             Record::Held { id, packet_id, message } => {
-                let holding = Holding { packet_id: Some(packet_id), message: Some(message) };
+                let holding = Holding { packet_id: Some(packet_id), message: Some(message), digest: None };
                 self.held.insert(id, holding);
                 self.rest.last_message = self.rest.last_message.max(id);
             }
-            Record::Taken { id } => self.let_go(id, |holding| holding.message = None),
+            Record::Taken { id, digest } => self.let_go(id, |holding| {
+                holding.message = None;
+                holding.digest = digest;
+            }),
             Record::Freed { id } => self.let_go(id, |holding| holding.packet_id = None),
             _ => {}
         }
@@ -271,8 +280,8 @@ impl Replay {
             });
         }
         self.rest.leased = self.leased.into_iter().collect();
-        for (id, Holding { packet_id, message }) in self.held {
-            self.rest.held.push(WasHeld { id, packet_id, message });
+        for (id, Holding { packet_id, message, digest }) in self.held {
+            self.rest.held.push(WasHeld { id, packet_id, message, digest });
         }
         self.rest
     }

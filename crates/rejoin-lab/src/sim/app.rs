@@ -67,10 +67,6 @@ pub(super) struct Heard {
     pub(super) on_disk: bool,
     /// How often the broker gave it to a session of ours.
     pub(super) handed_over: u16,
-    /// At QoS 2 it arrives once.
-    pub(super) once: bool,
-    /// At QoS 2 it may have been taken for a copy: the process held an identifier that meant something else by then.
-    pub(super) doubtful: bool,
 }
 
 /// A wish to receive.
@@ -135,11 +131,6 @@ impl App {
                 heard.on_disk = true;
             }
         }
-    }
-
-    /// The next process begins with a session that has moved on: what it holds may not be what the server means.
-    pub(super) fn doubt_what_was_not_taken(&mut self) {
-        self.heard.values_mut().filter(|heard| !heard.taken).for_each(|heard| heard.doubtful = true);
     }
 
     /// The process is another one: names that no store kept mean nothing any more. `kept` are those that do.

@@ -117,9 +117,6 @@ impl Client {
         let out_of_date =
             self.disk.failed().is_some_and(|how| how == super::disk::Failed::GoesOn || mixed_up);
         self.is_out_of_date |= out_of_date;
-        if out_of_date {
-            self.app.doubt_what_was_not_taken();
-        }
         let failed = self.disk.failed().is_some();
         for (at, message) in self.app.published.iter_mut().enumerate() {
             let id = PublishId(at as u64 + 1);

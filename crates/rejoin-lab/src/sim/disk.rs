@@ -264,7 +264,7 @@ impl Disk {
                 Record::Done { id } | Record::Parked { id, .. } => {
                     done.insert(*id);
                 }
-                Record::Taken { id } => {
+                Record::Taken { id, .. } => {
                     taken.insert(*id);
                 }
                 Record::Freed { id } => {
@@ -289,7 +289,7 @@ impl Disk {
             | Record::Done { id }
             | Record::Parked { id, .. } => !done.contains(id),
             // The highest name must not be forgotten.
-            Record::Held { id, .. } | Record::Taken { id } | Record::Freed { id } => {
+            Record::Held { id, .. } | Record::Taken { id, .. } | Record::Freed { id } => {
                 !over(id) || Some(*id) == newest
             }
             Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),
@@ -322,7 +322,7 @@ mod tests {
         disk.write(Ticket(2), vec![Record::Freed { id }], 10);
         disk.sync(10);
         assert_eq!(disk.recover_all().held.len(), 1, "nobody took it, and nothing says so");
-        disk.write(Ticket(3), vec![Record::Taken { id }], 20);
+        disk.write(Ticket(3), vec![Record::Taken { id, digest: None }], 20);
         assert_eq!(disk.recover_all().held.len(), 0);
         assert_eq!(disk.recover().held.len(), 1, "a process that dies now has it again");
     }

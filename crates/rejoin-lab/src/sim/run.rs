@@ -333,7 +333,7 @@ fn nothing_left(world: &World, c: usize) -> Ruling {
     }
     let about = |record: &&rejoin_core::Record| match record {
         rejoin_core::Record::Held { id, .. }
-        | rejoin_core::Record::Taken { id }
+        | rejoin_core::Record::Taken { id, .. }
         | rejoin_core::Record::Freed { id } => left.held.iter().any(|held| held.id == *id),
         _ => false,
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rejoin::store::Record;
 use rejoin_core::{
-    Message, MessageId, Parking, Publication, PublishId, PublishProperties, Qos, SessionLossPolicy, Text,
-    TopicName,
+    Digest, Message, MessageId, Parking, Publication, PublishId, PublishProperties, Qos, SessionLossPolicy,
+    Text, TopicName,
 };
 
 /// Makes groups of records from a seed.
@@ -45,7 +45,7 @@ impl Workload {
     }
 
     /// With every kind of record. Without it there are none of identifiers that stay taken and of messages that were
-    /// lowered, so that what the first versions wrote stays what it was.
+    /// lowered, and no digests of what was taken, so that what the first versions wrote stays what it was.
     #[must_use]
     pub fn complete(mut self) -> Self {
         self.complete = true;
@@ -73,7 +73,7 @@ impl Workload {
                 Record::LeaseEnded { packet_id: self.near_packet_id() }
             }
             85 if self.complete => Record::Leased { packet_id: self.near_packet_id() },
-            86..90 => Record::Taken { id: self.some_message() },
+            86..90 => Record::Taken { id: self.some_message(), digest: self.digest() },
             90..94 => Record::Freed { id: self.some_message() },
             94 => Record::ConnectSent,
             95 => Record::ConnackSeen,
@@ -174,6 +174,10 @@ impl Workload {
             properties: self.properties(),
         };
         Record::Held { id, packet_id: self.packet_id(), message }
+    }
+
+    fn digest(&mut self) -> Option<Digest> {
+        (self.complete && self.chance.bool()).then(|| Digest(self.chance.u64(..)))
     }
 
     fn session(&mut self) -> Record {

@@ -11,5 +11,6 @@ mod places;
 mod power;
 #[path = "../../../rejoin/tests/it/skipped.rs"]
 mod skipped;
+mod taken;
 mod tools;
 mod trouble;

@@ -124,7 +124,7 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
             | Record::Done { id }
             | Record::Parked { id, .. } => publishes.contains(id),
             Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),
-            Record::Taken { id } | Record::Freed { id } => messages.contains(id),
+            Record::Taken { id, .. } | Record::Freed { id } => messages.contains(id),
             Record::ConnectSent | Record::ConnackSeen => Some(at) == last_connect,
             Record::ClientId { .. } => Some(at) == last_client,
             Record::SessionStarted { .. } => std::mem::take(&mut began) || Some(at) == last_session,

@@ -24,7 +24,7 @@ pub use door::{Door, Knock, Visitor};
 #[cfg(feature = "store-redb")]
 pub use folder::{Backend, Clock, Folder, FolderOptions, Identity, Medium, Moment, PARKED_MOST, SystemClock};
 pub use memory::MemoryStore;
-pub use rejoin_core::{Parking, Record, Recovered, Waits, WasHeld, WasSent};
+pub use rejoin_core::{Digest, Parking, Record, Recovered, Waits, WasHeld, WasSent};
 use rejoin_core::{Publication, PublishId};
 
 /// A place that keeps records. All calls come from one thread, one at a time, and may block; nothing of the client

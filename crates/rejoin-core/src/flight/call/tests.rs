@@ -44,8 +44,14 @@ fn full() -> Recovered {
         leased: vec![PacketId::new(17).unwrap(), PacketId::MAX],
         undecided: vec![(PublishId(5), body(5))],
         held: vec![
-            WasHeld { id: MessageId(8), packet_id: Some(PacketId::MIN), message: Some(message) },
-            WasHeld { id: MessageId(9), packet_id: None, message: None },
+            WasHeld {
+                id: MessageId(8),
+                packet_id: Some(PacketId::MIN),
+                message: Some(message),
+                digest: None,
+            },
+            WasHeld { id: MessageId(9), packet_id: None, message: None, digest: None },
+            WasHeld { id: MessageId(10), packet_id: PacketId::new(3), message: None, digest: Some(UNTOLD) },
         ],
         epoch: 6,
         server: Some("a server:1".to_owned()),

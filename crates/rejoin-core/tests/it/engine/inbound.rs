@@ -306,7 +306,7 @@ fn what_was_too_large_takes_an_identifier_over_on_the_store_as_well() {
     assert_eq!(b.words(), ["PUBREC 6"]);
     assert!(b.records.contains(&Record::Freed { id: first.id.unwrap() }), "{:?}", b.records);
     b.ack(first.id.unwrap());
-    let taken = Record::Taken { id: first.id.unwrap() };
+    let taken = Record::Taken { id: first.id.unwrap(), digest: None };
     assert!(b.records.contains(&taken), "it waits on the store for the application: {:?}", b.records);
 }
 

@@ -190,10 +190,12 @@ impl<'a> Plan<'a> {
         match record {
             Record::Held { id, packet_id, message } => {
                 self.inbox.insert(*id, (*packet_id, message));
-                self.holdings.set(*id, Holding { packet_id: Some(*packet_id), taken: false });
+                self.holdings.set(*id, Holding { packet_id: Some(*packet_id), taken: false, digest: None });
                 Names::reserve(&mut self.names.message_most, id.0);
             }
-            Record::Taken { id } => self.let_go(*id, |holding| holding.taken = true),
+            Record::Taken { id, digest } => self.let_go(*id, |holding| {
+                *holding = Holding { taken: true, digest: *digest, ..*holding };
+            }),
             Record::Freed { id } => self.let_go(*id, |holding| holding.packet_id = None),
             _ => {}
         }

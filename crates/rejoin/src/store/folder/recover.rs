@@ -159,14 +159,15 @@ impl Reading {
         self.sent.sort_unstable_by_key(|(order, _)| *order);
         recovered.sent = self.sent.into_iter().map(|(_, was_sent)| was_sent).collect();
         for (id, (packet_id, message)) in self.inbox {
-            let plain = Holding { packet_id: Some(packet_id), taken: false };
+            let plain = Holding { packet_id: Some(packet_id), taken: false, digest: None };
             let holding = *index.holdings.entry(id).or_insert(plain);
-            let held = WasHeld { id, packet_id: holding.packet_id, message: Some(message) };
+            let held = WasHeld { id, packet_id: holding.packet_id, message: Some(message), digest: None };
             recovered.held.push(held);
         }
         let taken = index.holdings.iter().filter(|(_, holding)| holding.taken);
         for (id, holding) in taken {
-            recovered.held.push(WasHeld { id: *id, packet_id: holding.packet_id, message: None });
+            let Holding { packet_id, digest, .. } = *holding;
+            recovered.held.push(WasHeld { id: *id, packet_id, message: None, digest });
         }
         recovered.held.sort_unstable_by_key(|held| held.id);
         recovered.epoch = index.session.epoch;

@@ -4,7 +4,7 @@
 //! changes lies close together, and new messages are appended at the very end. docs/queue.md has it byte by byte.
 
 use rejoin_core::codec::packet::PacketId;
-use rejoin_core::{MessageId, Parking, PublishId, Text};
+use rejoin_core::{Digest, MessageId, Parking, PublishId, Text};
 
 use crate::store::wire::{Flaw, Put, Reader};
 
@@ -285,6 +285,8 @@ impl Exchange {
 pub(super) struct Holding {
     pub(super) packet_id: Option<PacketId>,
     pub(super) taken: bool,
+    /// What it was, if it was taken. Not in rows of versions that kept none; those leave it when they read one of ours.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Holding {
@@ -292,11 +294,16 @@ impl Holding {
         let mut row = open();
         row.put_u16(self.packet_id.map_or(0, PacketId::get));
         row.put_u8(u8::from(self.taken));
+        if let Some(digest) = self.digest.filter(|_| self.taken) {
+            row.put_u64(digest.0);
+        }
         seal(key, row)
     }
 
     pub(super) fn decode(mut reader: Reader<'_>) -> Result<Self, Flaw> {
-        Ok(Self { packet_id: PacketId::new(reader.u16()?), taken: reader.flag()? })
+        let (packet_id, taken) = (PacketId::new(reader.u16()?), reader.flag()?);
+        let digest = if reader.rest().is_empty() { None } else { Some(Digest(reader.u64()?)) };
+        Ok(Self { packet_id, taken, digest })
     }
 
     /// The row of the message itself says the same.
@@ -354,4 +361,33 @@ pub(super) const fn inbox_key(id: MessageId) -> u64 {
 
 pub(super) const fn inbox_state_key(id: MessageId) -> u64 {
     Kind::InboxState.key(id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in the file does not move: identifier 7, taken, and what it was, where that is known.
+    #[test]
+    fn a_message_that_was_taken_is_read_with_its_digest_and_without() {
+        let key = inbox_state_key(MessageId(9));
+        let old = Holding { packet_id: PacketId::new(7), taken: true, digest: None };
+        let new = Holding { digest: Some(Digest(0x0807_0605_0403_0201)), ..old };
+        for (holding, content) in [(old, &[7, 0, 1][..]), (new, &[7, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8][..])] {
+            let row = holding.encode(key);
+            assert_eq!(row, seal(key, [&open(), content].concat()));
+            assert_eq!(Holding::decode(unseal(key, &row).unwrap()), Ok(holding));
+        }
+        let torn = seal(key, [&open()[..], &[7, 0, 1, 1, 2, 3]].concat());
+        assert!(Holding::decode(unseal(key, &torn).unwrap()).is_err(), "a part of a digest is damage");
+    }
+
+    /// As the first versions read it: two numbers, and what follows is left.
+    #[test]
+    fn a_version_that_keeps_no_digest_reads_a_row_that_has_one() {
+        let key = inbox_state_key(MessageId(9));
+        let row = Holding { packet_id: PacketId::new(7), taken: true, digest: Some(Digest(1)) }.encode(key);
+        let mut reader = unseal(key, &row).unwrap();
+        assert_eq!((reader.u16(), reader.flag()), (Ok(7), Ok(true)));
+    }
 }
