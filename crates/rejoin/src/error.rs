@@ -1,5 +1,6 @@
 //! One error for each operation, all convertible into one [`Error`].
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -310,13 +311,23 @@ impl From<EnqueueError> for PublishError {
     }
 }
 
-/// A message was not accepted; nothing of it was done, and it is given back.
-#[derive(Clone, Debug, thiserror::Error)]
+/// A message was not accepted; nothing of it was done, and it is given back. Printed, it shows no payload.
+#[derive(Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct EnqueueError {
     reason: NotAccepted,
     publication: Option<Box<Publication>>,
     payload: Bytes,
+}
+
+impl fmt::Debug for EnqueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueError")
+            .field("reason", &self.reason)
+            .field("publication", &self.publication)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
 }
 
 /// Why a message was not accepted.

@@ -4,7 +4,9 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rejoin::{AuthStep, Authentication, Client, Credentials, Event, Proxy, Secret, ServerUrl, Will};
+use rejoin::{
+    AuthStep, Authentication, Client, Credentials, Event, Proxy, PublishError, Secret, ServerUrl, Will,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
@@ -119,6 +121,17 @@ async fn no_secret_is_ever_printed() {
         unreachable!()
     };
     seen.push_str(&format!("{cause:?} {cause}\n"));
+
+    // What was refused has the message inside.
+    let invalid = client.publish("a/+", PLANTED).enqueue().unwrap_err();
+    client.shutdown().within(Duration::ZERO).await;
+    let refused = client.publish("a", PLANTED).correlation_data(PLANTED).user_property("token", PLANTED);
+    let refused = refused.enqueue().unwrap_err();
+    for error in [invalid, refused] {
+        seen.push_str(&format!("{error:?} {error:#?} {error}\n{:?}\n", error.clone().into_publication()));
+        let error = PublishError::from(error);
+        seen.push_str(&format!("{error:?} {error}\n{:?}\n", rejoin::Error::from(error.clone())));
+    }
 
     // A task that panics while it holds them says no more than its own words.
     let secret = Secret::from(PLANTED);
