@@ -326,7 +326,8 @@ impl Builder {
         self.set(|config| config.session.lower_qos = true)
     }
 
-    /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again.
+    /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again. With
+    /// [`SessionLossPolicy::Ask`] each waits for [`Client::decide`], an awaited publish and [`Client::flush`] with it.
     pub fn on_session_loss(self, policy: SessionLossPolicy) -> Self {
         self.set(move |config| config.session.on_loss = policy)
     }

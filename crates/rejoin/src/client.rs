@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::Qos;
-use rejoin_core::{Publication, TopicError, TopicFilter, TopicName};
+use rejoin_core::{Publication, PublishId, TopicError, TopicFilter, TopicName};
 use tokio::sync::{oneshot, watch};
 
 use crate::alerts::{AlertStatus, BaselineStatus};
@@ -330,11 +330,29 @@ impl Client {
 
     /// The accepted messages that are not answered for, oldest first, those an earlier process left in the queue on disk
     /// among them. Empty once the client is stopped. What becomes of them is told by [`Events::with_deliveries`], under
-    /// the same ids.
+    /// the same ids. Those that are `undecided` wait for [`Client::decide`].
     pub fn pending(&self) -> impl Future<Output = Vec<PendingMessage>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         self.shared().push_always(Command::List { reply });
         async move { answer.await.unwrap_or_default() }
+    }
+
+    /// Answers [`crate::Event::Undecided`]: sends the message again as new, or ends it as
+    /// [`crate::PublishError::Unknown`]. By its name, so also where nobody holds its [`crate::Delivery`]: it is awaited, was
+    /// dropped, or was accepted by an earlier process. Nothing happens where there is nothing to decide.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rejoin::Client) {
+    /// // At the start, what an earlier process was asked; later, `Event::Undecided` tells of each.
+    /// for message in client.pending().await {
+    ///     if message.undecided {
+    ///         client.decide(message.id, true);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn decide(&self, id: PublishId, resend: bool) {
+        self.shared().push_always(Command::Decide { id, resend });
     }
 
     /// Figures of the store; `None` with the queue in memory.
@@ -342,7 +360,8 @@ impl Client {
         lock(&self.shared().store_stats).as_deref().copied()
     }
 
-    /// Waits until everything accepted so far was answered for, one way or the other.
+    /// Waits until everything accepted so far was answered for, one way or the other; what is undecided is not, until
+    /// [`Client::decide`].
     ///
     /// # Errors
     /// Not within the limit.

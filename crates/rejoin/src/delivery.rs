@@ -335,6 +335,7 @@ impl Delivery {
     }
 
     /// Answers [`crate::Event::Undecided`]: sends the message again as new, or ends it as [`PublishError::Unknown`].
+    /// [`crate::Client::decide`] does so by name.
     pub fn decide(&self, resend: bool) {
         let _ = self.shared.push(Command::Decide { id: self.id, resend });
     }

@@ -245,7 +245,10 @@ impl Driver {
             Command::Cancel(id) => {
                 let _ = self.engine.cancel(id, now);
             }
-            Command::Decide { id, resend } => self.engine.decide(id, resend, now),
+            Command::Decide { id, resend } => {
+                self.pending.decided(id);
+                self.engine.decide(id, resend, now);
+            }
             Command::List { reply } => {
                 let _ = reply.send(self.pending.list());
             }
@@ -617,6 +620,9 @@ impl Driver {
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
+                if let Core::Undecided { id } = other {
+                    self.pending.ask(id);
+                }
                 self.note_gaps(&other);
                 if translate::blames_the_login(&other) {
                     self.dial.login_refused();

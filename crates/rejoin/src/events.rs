@@ -142,7 +142,9 @@ pub enum Event {
         /// Until it is sent again.
         again_in: Duration,
     },
-    /// The session was lost and the policy is to ask: call [`crate::Delivery::decide`].
+    /// The session was lost after the message was sent, and the policy is [`crate::SessionLossPolicy::Ask`]: it waits until
+    /// [`crate::Client::decide`], or [`crate::Delivery::decide`], says what becomes of it. Told again by the next start of a
+    /// client that keeps its queue; [`crate::Client::pending`] lists those that wait.
     Undecided {
         /// Which.
         id: PublishId,

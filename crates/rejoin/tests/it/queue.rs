@@ -15,7 +15,7 @@ use crate::peer::{LIMIT, Listener, Peer, for_subscription, limited, message};
 
 /// A store whose disk does what the test says. Clones share it, so that a second client finds what the first left.
 #[derive(Clone, Debug, Default)]
-struct Disk {
+pub(crate) struct Disk {
     inner: Arc<(Mutex<Inner>, Condvar)>,
 }
 
@@ -96,11 +96,11 @@ impl Store for Disk {
     }
 }
 
-fn on(listener: &Listener, disk: &Disk) -> Builder {
+pub(crate) fn on(listener: &Listener, disk: &Disk) -> Builder {
     listener.client().client_id("q").queue(Queue::in_store(disk.clone()))
 }
 
-async fn told(events: &mut rejoin::Events, name: &str) -> Event {
+pub(crate) async fn told(events: &mut rejoin::Events, name: &str) -> Event {
     loop {
         let event = limited(events.next()).await.expect("the client runs");
         if event.name() == name {
