@@ -570,7 +570,8 @@ impl Builder {
     /// ends the wait at once.
     ///
     /// # Errors
-    /// As [`Builder::start`]; and no connection in time. The client is then gone.
+    /// As [`Builder::start`]; and no connection in time. The client is then gone, and its queue folder free: the same may
+    /// be tried again at once.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         self.start()?.first_link().await
     }

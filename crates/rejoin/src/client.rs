@@ -35,7 +35,8 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 /// An MQTT client. Clones share one link, one session and one queue.
 ///
 /// Dropping the last clone (subscriptions count as one) shuts the client down as well as it can without anybody
-/// waiting; [`Client::shutdown`] is the way that reports.
+/// waiting; [`Client::shutdown`] is the way that reports. A queue folder is free for another client when the shutdown
+/// returned; after a drop it stays in use for a while.
 ///
 /// ```no_run
 /// use rejoin::{Client, Qos::AtLeastOnce};
@@ -120,7 +121,8 @@ impl Client {
         servers.into_iter().fold(Builder::empty(), Builder::server_url)
     }
 
-    /// Waits for the first link of a client just started; a client that cannot is not left behind.
+    /// Waits for the first link of a client just started; one that has none is gone before the error is there, its store
+    /// closed: who tries again finds it free.
     pub(crate) async fn first_link(self) -> Result<Self, ConnectError> {
         let until = tokio::time::Instant::now() + CONNECT_WITHIN;
         let decided = self.shared().state.wait_for(|state| {
@@ -128,14 +130,14 @@ impl Client {
                 || matches!(state.link, Link::Stopped { .. } | Link::Waiting { slow_lane: true, .. })
         });
         let state = tokio::time::timeout_at(until, decided).await.unwrap_or_else(|_| self.state());
-        match state.link {
-            Link::Open { .. } => Ok(self),
-            Link::Stopped { reason } => Err(ConnectError::Stopped(reason)),
-            Link::Waiting { slow_lane: true, last_error: Some(cause), .. } => {
-                Err(ConnectError::Refused(cause))
-            }
-            _ => Err(ConnectError::Elapsed { within: CONNECT_WITHIN, last: state.last_loss }),
-        }
+        let error = match state.link {
+            Link::Open { .. } => return Ok(self),
+            Link::Stopped { reason } => ConnectError::Stopped(reason),
+            Link::Waiting { slow_lane: true, last_error: Some(cause), .. } => ConnectError::Refused(cause),
+            _ => ConnectError::Elapsed { within: CONNECT_WITHIN, last: state.last_loss },
+        };
+        self.shutdown().within(Duration::ZERO).await;
+        Err(error)
     }
 
     /// A message to `topic`: await it, or [`PublishBuilder::enqueue`] it.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rejoin::store::{Record, Recovered, Store, StoreError, StoreStats};
 use rejoin::{
-    Builder, Event, Link, NotAccepted, Obstacle, Outlook, Publication, PublishError, PublishId, Qos, Queue,
-    Stored, WhenFull, WhenStoreFails,
+    Builder, ConnectError, Event, Link, NotAccepted, Obstacle, Outlook, Publication, PublishError, PublishId,
+    Qos, Queue, Stored, WhenFull, WhenStoreFails,
 };
 use rejoin_core::codec::packet::{Ack, Packet};
 use rejoin_core::codec::reason::ReasonCode;
 
-use crate::peer::{LIMIT, Listener, Peer, for_subscription, limited, message};
+use crate::peer::{LIMIT, Listener, Peer, connack, for_subscription, limited, message};
 
 /// A store whose disk does what the test says. Clones share it, so that a second client finds what the first left.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,11 @@ impl Disk {
         while self.inner.0.lock().unwrap().begun < commits {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether a client has it.
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
     }
 
     fn no_space() -> StoreError {
@@ -164,6 +169,25 @@ async fn what_is_stored_survives_the_client_and_is_answered_for_by_the_next_unde
     assert_eq!((report.still_queued, report.lost), (0, 0));
     let mut disk = disk;
     assert!(disk.recover().unwrap().waiting.is_empty() && disk.recover().unwrap().sent.is_empty());
+}
+
+/// Otherwise who tries again at once finds the folder in use, by this process.
+#[tokio::test]
+async fn a_connect_that_failed_has_left_the_queue_when_it_says_so() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let first = on(&listener, &disk).start().unwrap();
+    let left = first.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    limited(first.shutdown().within(Duration::ZERO).into_future()).await;
+    for _ in 0..2 {
+        let refused = tokio::spawn(on(&listener, &disk).connect());
+        let mut peer = listener.accept().await;
+        assert!(matches!(peer.next().await, Packet::Connect(_)));
+        peer.send(connack(false, ReasonCode::BAD_USER_NAME_OR_PASSWORD)).await;
+        let error = limited(refused).await.unwrap().unwrap_err();
+        assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
+        assert!(!disk.in_use());
+    }
+    assert_eq!(left_to_the_next_start(&disk).await, [left.id()]);
 }
 
 #[tokio::test]
@@ -356,7 +380,7 @@ async fn what_a_stalled_disk_may_still_write_is_not_called_never_sent() {
 /// Ends the stall, and gives what waits once the thread of the store is gone.
 async fn left_to_the_next_start(disk: &Disk) -> Vec<PublishId> {
     disk.stall(false);
-    while Arc::strong_count(&disk.inner) > 1 {
+    while disk.in_use() {
         tokio::task::yield_now().await;
     }
     let next = disk.clone().recover().unwrap();
