@@ -252,7 +252,11 @@ impl Driver {
             Command::List { reply } => {
                 let _ = reply.send(self.pending.list());
             }
-            Command::Flush { reply } => self.flushes.push((self.last_publish, reply)),
+            Command::Flush { reply } => {
+                // Those whose time was over are not kept until the link is back.
+                self.flushes.retain(|(_, reply)| !reply.is_closed());
+                self.flushes.push((self.last_publish, reply));
+            }
             Command::Nudge { reply } => {
                 let due = self.engine.nudge(now).filter(|at| *at > now.mono);
                 let held = due.map(|at| self.shared.clock.instant(at));

@@ -409,6 +409,7 @@ impl Readers {
     /// A new reader, from now on.
     pub(crate) fn subscribe(&self) -> Events {
         let mut registry = lock(&self.readers);
+        registry.readers.retain(|reader| reader.strong_count() > 0);
         let reader = Arc::new(Reader::default());
         lock(&reader.inner).ended = registry.ended;
         registry.readers.push(Arc::downgrade(&reader));
@@ -485,6 +486,16 @@ mod tests {
             assert!(matches!(slow.try_next(), Some(Event::FellBack { server }) if server == n));
         }
         assert!(slow.try_next().is_none());
+    }
+
+    /// While nothing happens, nothing is told.
+    #[test]
+    fn readers_that_are_dropped_leave_nothing_behind() {
+        let readers = Readers::default();
+        let kept = readers.subscribe();
+        (0..100).for_each(|_| drop(readers.subscribe()));
+        assert!(lock(&readers.readers).readers.len() <= 2);
+        drop(kept);
     }
 
     #[test]
