@@ -1,8 +1,8 @@
 //! The handle: clone it freely, it stands for one client and its one driver.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -154,7 +154,8 @@ impl Client {
         PublishBuilder::from_publication(Arc::clone(self.shared()), publication)
     }
 
-    /// A stream of the messages that match `filter`. Subscriptions are made again after each reconnect.
+    /// A stream of the messages that match `filter`. Subscriptions are made again after each reconnect. Streams with equal
+    /// filters share one subscription, at the highest QoS any of them asks for; each gets every message.
     pub fn subscribe<T>(&self, filter: T, qos: Qos) -> SubscribeBuilder
     where
         T: TryInto<TopicFilter>,
@@ -178,7 +179,8 @@ impl Client {
     }
 
     /// Calls `handler` for each message that matches `filter`, one at a time, on a task of its own. A message is
-    /// acknowledged when its handler returned `Ok`.
+    /// acknowledged when its handler returned; one that failed is counted, too, and told in the log.
+    /// [`HandleBuilder::on_error`] with [`crate::OnError::Reconnect`] has it sent again instead.
     pub fn handle<T, H>(&self, filter: T, qos: Qos, handler: H) -> HandleBuilder<H>
     where
         T: TryInto<TopicFilter>,
@@ -399,9 +401,43 @@ impl Client {
         self.shared().push_always(Command::Reauthenticate);
     }
 
+    /// The same client, not kept alive by this handle.
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { owner: Arc::downgrade(&self.owner) }
+    }
+
     /// Stops accepting, drains, sends DISCONNECT, and reports. Of a client that was prepared and is not started, it waits
     /// until its [`crate::Prepared`] is started or dropped.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown::new(Arc::clone(self.shared()))
+    }
+}
+
+/// A [`Client`] that does not keep itself alive: for handlers, callbacks and tasks that are to end with the others' last
+/// handle. Made by [`Client::downgrade`].
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// use rejoin::{Message, Qos::AtLeastOnce};
+/// let weak = client.downgrade();
+/// let echo = move |asked: Message| {
+///     let client = weak.upgrade();
+///     async move {
+///         let Some(client) = client else { return Ok(()) };
+///         client.publish("answers", asked.payload).qos(AtLeastOnce).await.map(drop)
+///     }
+/// };
+/// client.handle("questions", AtLeastOnce, echo).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct WeakClient {
+    owner: Weak<Owner>,
+}
+
+impl WeakClient {
+    /// The client, while somebody else has a handle of it; `None` from then on.
+    pub fn upgrade(&self) -> Option<Client> {
+        self.owner.upgrade().map(|owner| Client { owner })
     }
 }

@@ -78,7 +78,7 @@ mod with_gaps;
 
 pub use authentication::{AuthStep, Authentication};
 pub use builder::{Builder, Prepared, Session, Will};
-pub use client::{Client, Stats};
+pub use client::{Client, Stats, WeakClient};
 pub use credentials::{CredentialSource, Credentials};
 pub use delivery::{Delivery, Receipt, Stored};
 pub use error::{

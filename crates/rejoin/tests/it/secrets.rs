@@ -19,11 +19,11 @@ const PLANTED: &str = "hunter2";
 
 /// Takes every log line of every level.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(crate) struct Log(pub(crate) Arc<Mutex<String>>);
 
 impl Visit for Log {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = writeln!(self.0.lock().unwrap(), "{field}={value:?}");
+        let _ = write!(self.0.lock().unwrap(), " {field}={value:?}");
     }
 }
 
@@ -44,6 +44,7 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
+        let _ = write!(self.0.lock().unwrap(), "\n{}", event.metadata().level());
         event.record(&mut self.clone());
     }
 
