@@ -21,7 +21,9 @@ pub enum WhenFull {
     /// It is accepted and ends at once as [`PublishError::Evicted`](crate::PublishError::Evicted). For callers that
     /// look at outcomes only.
     DropNewest,
-    /// An awaited publish waits for room. [`enqueue`](crate::PublishBuilder::enqueue), which cannot wait, gives it back.
+    /// An awaited publish waits for room. [`enqueue`](crate::PublishBuilder::enqueue), which cannot wait, gives it back. Who
+    /// gives up an awaited publish that still waits gives up the message, which is counted as not accepted;
+    /// [`enqueue_within`](crate::PublishBuilder::enqueue_within) gives it back.
     Block,
 }
 

@@ -1,7 +1,5 @@
 //! The bound of the queue: bytes and messages, reserved together before anything is accepted.
 
-use std::task::Waker;
-
 use rejoin_core::Publication;
 
 use crate::error::NotAccepted;
@@ -9,28 +7,18 @@ use crate::error::NotAccepted;
 /// What a message costs beside its own bytes: the records that follow it until it is answered for.
 pub(crate) const OVERHEAD: u64 = 128;
 
-/// How much of the queue is taken, and who waits for space.
+/// How much of the queue is taken.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     limit_bytes: u64,
     limit_messages: u64,
     bytes: u64,
     messages: u64,
-    waiters: Vec<Waker>,
     told_full: bool,
     /// From where the queue is high.
     high_bytes: u64,
     high_messages: u64,
     told_high: bool,
-}
-
-/// What a release changed.
-#[derive(Debug, Default)]
-pub(crate) struct Released {
-    /// To be woken once the lock is gone.
-    pub(crate) waiters: Vec<Waker>,
-    /// The queue was reported full or high and is no longer.
-    pub(crate) no_longer_full: bool,
 }
 
 impl Reservation {
@@ -40,7 +28,6 @@ impl Reservation {
             limit_messages,
             bytes: 0,
             messages: 0,
-            waiters: Vec::new(),
             told_full: false,
             high_bytes: u64::MAX,
             high_messages: u64::MAX,
@@ -112,8 +99,8 @@ impl Reservation {
         (self.bytes.saturating_sub(self.limit_bytes), self.messages.saturating_sub(self.limit_messages))
     }
 
-    /// Gives room back.
-    pub(crate) fn give_back(&mut self, bytes: u64, messages: u64) -> Released {
+    /// Gives room back. True if the queue was reported full or high and is no longer.
+    pub(crate) fn give_back(&mut self, bytes: u64, messages: u64) -> bool {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.messages = self.messages.saturating_sub(messages);
         // Some room below the limit first, so that a queue at its limit does not flap once per message.
@@ -123,24 +110,12 @@ impl Reservation {
         if no_longer_full {
             (self.told_full, self.told_high) = (false, false);
         }
-        Released { waiters: std::mem::take(&mut self.waiters), no_longer_full }
+        no_longer_full
     }
 
     /// Whether the queue becomes known as full just now.
     pub(crate) const fn tell_full(&mut self) -> bool {
         !std::mem::replace(&mut self.told_full, true)
-    }
-
-    /// Wakes `waker` at the next release.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
-            self.waiters.push(waker.clone());
-        }
-    }
-
-    /// Everybody who waits, to be woken because the client stopped.
-    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.waiters)
     }
 
     /// Of bytes and of messages.
@@ -223,8 +198,8 @@ mod tests {
         room.take(1).unwrap();
         assert_eq!(room.tell_high(), Some((2, 800, 1000)));
         assert_eq!(room.tell_high(), None, "once");
-        assert!(!room.give_back(40, 0).no_longer_full);
-        assert!(room.give_back(20, 0).no_longer_full, "three quarters");
+        assert!(!room.give_back(40, 0));
+        assert!(room.give_back(20, 0), "three quarters");
         room.take(100).unwrap();
         assert!(room.tell_high().is_some(), "again");
     }
@@ -235,8 +210,8 @@ mod tests {
         room.take(1000).unwrap();
         assert!(room.tell_full());
         assert!(!room.tell_full());
-        assert!(!room.give_back(100, 0).no_longer_full);
-        assert!(room.give_back(200, 0).no_longer_full);
-        assert!(!room.give_back(200, 0).no_longer_full);
+        assert!(!room.give_back(100, 0));
+        assert!(room.give_back(200, 0));
+        assert!(!room.give_back(200, 0));
     }
 }

@@ -5,6 +5,7 @@
 mod asked;
 mod ending;
 mod flight;
+mod giving_up;
 mod health;
 mod identity;
 mod isolation;

@@ -30,7 +30,7 @@ struct Inner {
 }
 
 impl Disk {
-    fn stall(&self, stalled: bool) {
+    pub(crate) fn stall(&self, stalled: bool) {
         self.inner.0.lock().unwrap().stalled = stalled;
         self.inner.1.notify_all();
     }
