@@ -557,6 +557,7 @@ impl Shared {
             batch.shrink_to(room);
         } else {
             std::mem::swap(&mut inbox.commands, batch);
+            inbox.room.looked();
         }
     }
 

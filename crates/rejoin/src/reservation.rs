@@ -14,6 +14,9 @@ pub(crate) struct Reservation {
     limit_messages: u64,
     bytes: u64,
     messages: u64,
+    /// Taken beyond the limit since the driver last looked.
+    ahead_bytes: u64,
+    ahead_messages: u64,
     told_full: bool,
     /// From where the queue is high.
     high_bytes: u64,
@@ -28,6 +31,8 @@ impl Reservation {
             limit_messages,
             bytes: 0,
             messages: 0,
+            ahead_bytes: 0,
+            ahead_messages: 0,
             told_full: false,
             high_bytes: u64::MAX,
             high_messages: u64::MAX,
@@ -56,13 +61,13 @@ impl Reservation {
             return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
         }
         if self.messages >= self.limit_messages || self.bytes + bytes > self.limit_bytes {
-            return Err(NotAccepted::QueueFull {
-                messages: self.messages,
-                bytes: self.bytes,
-                limit_bytes: self.limit_bytes,
-            });
+            return Err(self.full());
         }
         Ok(())
+    }
+
+    const fn full(&self) -> NotAccepted {
+        NotAccepted::QueueFull { messages: self.messages, bytes: self.bytes, limit_bytes: self.limit_bytes }
     }
 
     /// Takes room for one message of `bytes`.
@@ -73,19 +78,25 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes room for one message of `bytes` beyond the limit: older ones will make room. No further than the limit
-    /// once more, so that memory stays bounded while they have not yet.
+    /// Takes room for one message of `bytes` beyond the limit: older ones will make room. No more than the limit until the
+    /// driver looks, so that memory stays bounded while they have not yet.
     pub(crate) fn overdraw(&mut self, bytes: u64) -> Result<(), NotAccepted> {
-        let (limit_bytes, limit_messages) = (self.limit_bytes, self.limit_messages);
-        self.limit_bytes = limit_bytes.saturating_mul(2);
-        self.limit_messages = limit_messages.saturating_mul(2);
-        let taken = if bytes > limit_bytes {
-            Err(NotAccepted::LargerThanQueue { bytes, limit_bytes })
-        } else {
-            self.take(bytes)
-        };
-        (self.limit_bytes, self.limit_messages) = (limit_bytes, limit_messages);
-        taken
+        if bytes > self.limit_bytes {
+            return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
+        }
+        if self.ahead_messages >= self.limit_messages || self.ahead_bytes + bytes > self.limit_bytes {
+            return Err(self.full());
+        }
+        self.ahead_bytes += bytes;
+        self.ahead_messages += 1;
+        self.bytes += bytes;
+        self.messages += 1;
+        Ok(())
+    }
+
+    /// The driver takes what was accepted, and sees to it that older ones make room.
+    pub(crate) const fn looked(&mut self) {
+        (self.ahead_bytes, self.ahead_messages) = (0, 0);
     }
 
     /// Takes the room of messages an earlier process accepted; they are here whatever the limit is.
@@ -178,14 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn an_overdraft_ends_at_twice_the_limit() {
+    fn an_overdraft_ends_with_the_limit_once_more_until_the_driver_looks() {
         let mut room = Reservation::new(1000, 100);
         room.take(1000).unwrap();
         room.overdraw(900).unwrap();
         assert_eq!(room.overdraft(), (900, 0));
         assert!(matches!(room.overdraw(101), Err(NotAccepted::QueueFull { .. })));
         assert!(matches!(room.overdraw(1001), Err(NotAccepted::LargerThanQueue { .. })));
-        let _ = room.give_back(900, 1);
+        // What is on its way makes no room, and keeps out nothing.
+        room.looked();
+        room.overdraw(1000).unwrap();
+        assert!(matches!(room.overdraw(1), Err(NotAccepted::QueueFull { bytes: 2900, .. })));
+        let _ = room.give_back(1900, 2);
         assert_eq!(room.overdraft(), (0, 0));
     }
 

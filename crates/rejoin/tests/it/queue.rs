@@ -527,6 +527,43 @@ async fn the_oldest_message_makes_room_where_that_is_the_policy() {
 }
 
 #[tokio::test]
+async fn the_newest_message_is_kept_however_many_are_on_their_way() {
+    for on_their_way in [10, 20] {
+        let listener = Listener::bind().await;
+        let queue = Queue::in_memory().max_messages(10).when_full(WhenFull::DropOldest);
+        let client = listener.client().queue(queue).start().unwrap();
+        let mut events = client.events();
+        let publish = |n: usize| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue();
+        let mut peer = listener.open(false).await;
+        let mut sent = Vec::new();
+        for n in 0..on_their_way {
+            sent.push(publish(n).unwrap());
+            peer.publish().await;
+        }
+        peer.reset();
+        told(&mut events, "closed").await;
+        let mut later = Vec::new();
+        for n in on_their_way..on_their_way + 5 {
+            assert!(client.outlook().will_deliver() && !client.metrics().queue_full);
+            later.push(publish(n).expect("it will be delivered, it said"));
+            // The driver had its turn.
+            limited(client.pending()).await;
+        }
+        let newest = later.pop().unwrap();
+        for older in later {
+            assert!(matches!(limited(older).await, Err(PublishError::Evicted)));
+        }
+        let mut peer = listener.open(true).await;
+        for n in (0..on_their_way).chain([on_their_way + 4]) {
+            let publish = peer.publish().await;
+            assert_eq!(publish.payload, n.to_string());
+            peer.ack(&publish).await;
+        }
+        limited(newest).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_newest_message_is_given_up_or_waits_where_that_is_the_policy() {
     let listener = Listener::bind().await;
     let full = |when_full| Queue::in_memory().max_messages(1).when_full(when_full);
