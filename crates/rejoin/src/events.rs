@@ -325,6 +325,21 @@ struct Inner {
 
 /// A stream of [`Event`]s, from the moment it was made. Ends after [`Event::Stopped`].
 ///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) {
+/// use rejoin::Event;
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         Event::Closed { cause, next_in, .. } => println!("lost: {cause}; again in {next_in:?}"),
+///         Event::Recovered { drained, .. } => println!("back, with {drained} messages that waited"),
+///         Event::Gap { from, to, .. } => println!("messages may be missing, {from:?} to {to:?}"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
+///
 /// Holds [`EVENT_CAPACITY`] unread events without loss; beyond that it yields [`Event::Lagged`] with the count.
 #[must_use = "a reader that is not read only fills its inbox"]
 pub struct Events {

@@ -176,7 +176,11 @@ impl PublishBuilder {
     /// let message = client.publish("room/1/temp", "21.5").qos(rejoin::Qos::AtLeastOnce);
     /// match message.enqueue_within(Duration::from_secs(2)).await {
     ///     Ok(delivery) => println!("accepted as {:?}", delivery.id()),
-    ///     Err(full) => println!("{full}; {} bytes are still mine", full.into_payload().len()),
+    ///     Err(full) => {
+    ///         println!("{full}");
+    ///         let still_mine = full.into_publication();
+    /// #       drop(still_mine);
+    ///     }
     /// }
     /// # }
     /// ```

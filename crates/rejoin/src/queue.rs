@@ -133,6 +133,13 @@ impl Queue {
     }
 
     /// In a store of your own.
+    ///
+    /// ```
+    /// use rejoin::{Queue, store::MemoryStore};
+    /// let shelf = MemoryStore::default(); // outlives each client it is lent to
+    /// let queue = Queue::in_store(shelf.clone());
+    /// # drop((queue, shelf));
+    /// ```
     pub fn in_store(store: impl Store + 'static) -> Self {
         Self::new(Place::Store(Box::new(store)))
     }

@@ -178,6 +178,19 @@ impl IntoFuture for SubscribeBuilder {
 
 /// A stream of messages.
 ///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let mut rooms = client.subscribe("room/+/temp", rejoin::Qos::AtLeastOnce).await?;
+/// while let Some(message) = rooms.next().await {
+///     println!("{} = {}", message.topic, message.text()?);
+///     if &message.payload[..] == b"enough" {
+///         rooms.unsubscribe().await?;
+///         break;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// A message at QoS 1 or 2 counts as taken, and is acknowledged, when the next one is asked for (or, with
 /// `manual_ack()`, by [`Message::ack`]). One that was handed out is taken when the stream is dropped, except in a
 /// panic.
