@@ -336,7 +336,7 @@ pub enum SessionLossPolicy {
     Resend,
     /// It ends as [`crate::Outcome::Unknown`].
     Fail,
-    /// It waits until the application decides with [`crate::Engine::decide`].
+    /// It waits until the application decides with [`crate::Engine::decide`] (`Client::decide` of `rejoin`).
     Ask,
 }
 

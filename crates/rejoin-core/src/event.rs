@@ -26,8 +26,8 @@ pub struct SubscriptionId(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
-/// A message the application hands over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message the application hands over. Printed, it shows its size and not what it says.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Publication {
     /// Where to.
     pub topic: TopicName,
@@ -49,6 +49,17 @@ pub struct Publication {
     /// Only the latest message of its topic counts: while it was never sent, a newer one that says the same takes its
     /// place in the queue, and this one ends as [`Outcome::Superseded`].
     pub latest_only: bool,
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Publication {

@@ -4,17 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rejoin_core::codec::packet::{Qos, Will as CoreWill};
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
 use rejoin_core::{
-    Config, ConfigError, Engine, Follow, ServerPolicy, SessionLossPolicy, SessionMode, TopicError, TopicName,
-    VersionPolicy, Window,
+    Config, ConfigError, Engine, Follow, ServerPolicy, SessionLossPolicy, SessionMode, VersionPolicy, Window,
 };
 
 use crate::alerts::Alerts;
 use crate::authentication::Authentication;
+use crate::away::{Session, Will};
 use crate::callbacks::{self, Callback};
 use crate::client::Client;
 use crate::command::{Clock, Shared};
@@ -45,104 +43,6 @@ const QUEUED_SESSION: Duration = Duration::from_secs(24 * 3600);
 /// What [`Builder::config`] does to the settings.
 type Change = Box<dyn FnOnce(&mut Config) + Send>;
 
-/// Whether the broker keeps the session while this client is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session(SessionMode);
-
-impl Session {
-    /// A new session for this process. At 5.0 it is kept for 5 minutes across cuts of the link, else each cut would
-    /// be a session loss; at 3.1.1 each connection has its own.
-    pub const fn fresh() -> Self {
-        Self(SessionMode::Fresh { linger: Duration::from_secs(300) })
-    }
-
-    /// The broker keeps the session for this long after the link is gone, so that the next process finds it. At
-    /// 3.1.1 the broker decides how long. Needs a client id.
-    pub const fn kept_for(time: Duration) -> Self {
-        Self(SessionMode::Kept(time))
-    }
-
-    /// The broker keeps the session until it is asked to forget it.
-    pub const fn kept_forever() -> Self {
-        Self(SessionMode::Kept(Duration::MAX))
-    }
-}
-
-/// The message the broker publishes when this client goes away without saying goodbye.
-#[derive(Clone)]
-pub struct Will {
-    topic: Result<TopicName, TopicError>,
-    payload: Bytes,
-    qos: Qos,
-    retain: bool,
-    delay: Option<Duration>,
-}
-
-impl fmt::Debug for Will {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Will")
-            .field("topic", &self.topic)
-            .field("payload_bytes", &self.payload.len())
-            .field("qos", &self.qos)
-            .field("retain", &self.retain)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Will {
-    /// A will. A topic that is not one is an error of the builder.
-    pub fn new<T>(topic: T, payload: impl Into<Bytes>) -> Self
-    where
-        T: TryInto<TopicName>,
-        T::Error: Into<TopicError>,
-    {
-        Self {
-            topic: topic.try_into().map_err(Into::into),
-            payload: payload.into(),
-            qos: Qos::AtMostOnce,
-            retain: false,
-            delay: None,
-        }
-    }
-
-    /// QoS. Default 0.
-    #[must_use]
-    pub const fn qos(mut self, qos: Qos) -> Self {
-        self.qos = qos;
-        self
-    }
-
-    /// The broker keeps it. Default off.
-    #[must_use]
-    pub const fn retain(mut self) -> Self {
-        self.retain = true;
-        self
-    }
-
-    /// The broker waits this long for us to come back before it publishes (5.0), in whole seconds, or until
-    /// the session ends, if that is sooner: a longer delay makes the will a sign that the session is gone. Default: at once.
-    #[must_use]
-    pub const fn delay(mut self, time: Duration) -> Self {
-        self.delay = Some(time);
-        self
-    }
-
-    fn into_core(self) -> Result<CoreWill, ConfigError> {
-        let topic = self.topic.map_err(|error| ConfigError::new("will", error.to_string()))?;
-        if self.payload.len() > Text::MAX_BYTES {
-            return Err(ConfigError::new("will", "the payload must not be above 65,535 bytes"));
-        }
-        Ok(CoreWill {
-            topic: topic.text().clone(),
-            payload: self.payload,
-            qos: self.qos,
-            retain: self.retain,
-            delay: self.delay.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
-            properties: Default::default(),
-        })
-    }
-}
-
 /// Settings of a client. Every constant has its default in [`rejoin_core::Config`]; the words here are those most
 /// programs need, and [`Builder::config`] reaches the rest.
 ///
@@ -163,6 +63,7 @@ pub struct Builder {
     servers: Vec<Result<ServerUrl, UrlError>>,
     config: Config,
     client_id: Option<String>,
+    keep_alive: Option<Duration>,
     session: Option<SessionMode>,
     login: Option<servers::Given>,
     pub(crate) ways: Ways,
@@ -205,6 +106,7 @@ impl Builder {
             servers: Vec::new(),
             config,
             client_id: None,
+            keep_alive: None,
             session: None,
             login: None,
             ways: Ways::default(),
@@ -254,7 +156,8 @@ impl Builder {
         self.set(|config| config.recovery.servers = ServerPolicy::Shuffled)
     }
 
-    /// Client identifier. Default: `rejoin-` and 16 random characters. With one, the session is kept for an hour
+    /// Client identifier. It wins over one in a URL. Default: the first that a URL names, or `rejoin-` and 16 random
+    /// characters. With one, the session is kept for an hour
     /// unless [`Builder::session`] says otherwise (at 3.1.1 alone it stays fresh).
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = Some(id.into());
@@ -326,7 +229,8 @@ impl Builder {
         self.set(|config| config.session.lower_qos = true)
     }
 
-    /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again.
+    /// What happens to messages sent and not acknowledged when the server lost the session. Default: send again. With
+    /// [`SessionLossPolicy::Ask`] each waits for [`Client::decide`], an awaited publish and [`Client::flush`] with it.
     pub fn on_session_loss(self, policy: SessionLossPolicy) -> Self {
         self.set(move |config| config.session.on_loss = policy)
     }
@@ -342,9 +246,11 @@ impl Builder {
         self
     }
 
-    /// Keep Alive on the wire, in whole seconds from 1 to 65,535. Default 60 s; zero turns the protocol's own off.
-    pub fn keep_alive(self, time: Duration) -> Self {
-        self.set(move |config| config.link.keep_alive = time)
+    /// Keep Alive on the wire, in whole seconds from 1 to 65,535, for all servers; zero turns the protocol's own off. It wins
+    /// over those in a URL. Default: the first that a URL names, or 60 s.
+    pub const fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = Some(time);
+        self
     }
 
     /// A ping goes out when either direction was idle this long. Default 15 s.
@@ -569,7 +475,8 @@ impl Builder {
     /// ends the wait at once.
     ///
     /// # Errors
-    /// As [`Builder::start`]; and no connection in time. The client is then gone.
+    /// As [`Builder::start`]; and no connection in time. The client is then gone, and its queue folder free: the same may
+    /// be tried again at once.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         self.start()?.first_link().await
     }
@@ -634,15 +541,16 @@ impl Builder {
         };
         let mut targets = Vec::with_capacity(servers.len());
         config.servers.reserve_exact(servers.len());
-        let mut client_id = self.client_id;
+        let (mut client_id, mut keep_alive) = (self.client_id, self.keep_alive);
         for server in servers {
             config.servers.push(text("server", &server.place())?);
             client_id = client_id.or_else(|| server.client_id.clone());
-            if let Some(keep_alive) = server.keep_alive {
-                config.link.keep_alive = keep_alive;
-            }
+            keep_alive = keep_alive.or(server.keep_alive);
             // What is dialled needs no password, and what holds none cannot show any.
             targets.push(ServerUrl { user: None, password: None, ..server });
+        }
+        if let Some(keep_alive) = keep_alive {
+            config.link.keep_alive = keep_alive;
         }
         if let Some((user, password)) = login {
             config.login.user_name = user.map(|user| text("login", &user)).transpose()?;
@@ -740,6 +648,18 @@ fn random_client_id() -> String {
 }
 
 /// A client that is not started. Dropping it ends everything declared on it.
+///
+/// ```no_run
+/// # fn example() -> rejoin::Result<()> {
+/// use rejoin::{Client, Qos::AtLeastOnce};
+/// let prepared = Client::builder("mqtt://localhost").client_id("gw-17").prepare()?;
+/// // Here before the first attempt, so nothing that the broker kept for us comes to nobody.
+/// let commands = prepared.client().subscribe("gw-17/do", AtLeastOnce).declare()?;
+/// let events = prepared.client().events();
+/// let client = prepared.start();
+/// # drop((commands, events, client));
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing happens until this is started"]
 #[derive(Debug)]
 pub struct Prepared {
@@ -781,6 +701,21 @@ fn run(driver: Driver) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_builder_says_wins_over_urls_and_of_those_the_first_counts() {
+        let resolved = |builder: Builder| {
+            let config = builder.resolve().unwrap().config;
+            (config.client_id.as_str().to_owned(), config.link.keep_alive.as_secs())
+        };
+        let urls = || {
+            let plain = Builder::new("mqtt://a").server("mqtt://b?client_id=b&keep_alive=7");
+            plain.server("mqtt://c?client_id=c&keep_alive=8")
+        };
+        assert_eq!(resolved(urls()), ("b".to_owned(), 7));
+        let given = urls().client_id("mine").keep_alive(Duration::from_secs(20));
+        assert_eq!(resolved(given), ("mine".to_owned(), 20));
+    }
 
     #[test]
     fn settings_that_nobody_changes_are_in_memory_once_for_all_clients() {

@@ -1,13 +1,13 @@
 //! The handle: clone it freely, it stands for one client and its one driver.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::Qos;
-use rejoin_core::{Publication, TopicError, TopicFilter, TopicName};
+use rejoin_core::{Publication, PublishId, TopicError, TopicFilter, TopicName};
 use tokio::sync::{oneshot, watch};
 
 use crate::alerts::{AlertStatus, BaselineStatus};
@@ -35,7 +35,8 @@ const DROP_WITHIN: Duration = Duration::from_secs(2);
 /// An MQTT client. Clones share one link, one session and one queue.
 ///
 /// Dropping the last clone (subscriptions count as one) shuts the client down as well as it can without anybody
-/// waiting; [`Client::shutdown`] is the way that reports.
+/// waiting; [`Client::shutdown`] is the way that reports. A queue folder is free for another client when the shutdown
+/// returned; after a drop it stays in use for a while.
 ///
 /// ```no_run
 /// use rejoin::{Client, Qos::AtLeastOnce};
@@ -120,7 +121,8 @@ impl Client {
         servers.into_iter().fold(Builder::empty(), Builder::server_url)
     }
 
-    /// Waits for the first link of a client just started; a client that cannot is not left behind.
+    /// Waits for the first link of a client just started; one that has none is gone before the error is there, its store
+    /// closed: who tries again finds it free.
     pub(crate) async fn first_link(self) -> Result<Self, ConnectError> {
         let until = tokio::time::Instant::now() + CONNECT_WITHIN;
         let decided = self.shared().state.wait_for(|state| {
@@ -128,14 +130,14 @@ impl Client {
                 || matches!(state.link, Link::Stopped { .. } | Link::Waiting { slow_lane: true, .. })
         });
         let state = tokio::time::timeout_at(until, decided).await.unwrap_or_else(|_| self.state());
-        match state.link {
-            Link::Open { .. } => Ok(self),
-            Link::Stopped { reason } => Err(ConnectError::Stopped(reason)),
-            Link::Waiting { slow_lane: true, last_error: Some(cause), .. } => {
-                Err(ConnectError::Refused(cause))
-            }
-            _ => Err(ConnectError::Elapsed { within: CONNECT_WITHIN, last: state.last_loss }),
-        }
+        let error = match state.link {
+            Link::Open { .. } => return Ok(self),
+            Link::Stopped { reason } => ConnectError::Stopped(reason),
+            Link::Waiting { slow_lane: true, last_error: Some(cause), .. } => ConnectError::Refused(cause),
+            _ => ConnectError::Elapsed { within: CONNECT_WITHIN, last: state.last_loss },
+        };
+        self.shutdown().within(Duration::ZERO).await;
+        Err(error)
     }
 
     /// A message to `topic`: await it, or [`PublishBuilder::enqueue`] it.
@@ -152,7 +154,8 @@ impl Client {
         PublishBuilder::from_publication(Arc::clone(self.shared()), publication)
     }
 
-    /// A stream of the messages that match `filter`. Subscriptions are made again after each reconnect.
+    /// A stream of the messages that match `filter`. Subscriptions are made again after each reconnect. Streams with equal
+    /// filters share one subscription, at the highest QoS any of them asks for; each gets every message.
     pub fn subscribe<T>(&self, filter: T, qos: Qos) -> SubscribeBuilder
     where
         T: TryInto<TopicFilter>,
@@ -176,7 +179,8 @@ impl Client {
     }
 
     /// Calls `handler` for each message that matches `filter`, one at a time, on a task of its own. A message is
-    /// acknowledged when its handler returned `Ok`.
+    /// acknowledged when its handler returned; one that failed is counted, too, and told in the log.
+    /// [`HandleBuilder::on_error`] with [`crate::OnError::Reconnect`] has it sent again instead.
     pub fn handle<T, H>(&self, filter: T, qos: Qos, handler: H) -> HandleBuilder<H>
     where
         T: TryInto<TopicFilter>,
@@ -330,11 +334,29 @@ impl Client {
 
     /// The accepted messages that are not answered for, oldest first, those an earlier process left in the queue on disk
     /// among them. Empty once the client is stopped. What becomes of them is told by [`Events::with_deliveries`], under
-    /// the same ids.
+    /// the same ids. Those that are `undecided` wait for [`Client::decide`].
     pub fn pending(&self) -> impl Future<Output = Vec<PendingMessage>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         self.shared().push_always(Command::List { reply });
         async move { answer.await.unwrap_or_default() }
+    }
+
+    /// Answers [`crate::Event::Undecided`]: sends the message again as new, or ends it as
+    /// [`crate::PublishError::Unknown`]. By its name, so also where nobody holds its [`crate::Delivery`]: it is awaited, was
+    /// dropped, or was accepted by an earlier process. Nothing happens where there is nothing to decide.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rejoin::Client) {
+    /// // At the start, what an earlier process was asked; later, `Event::Undecided` tells of each.
+    /// for message in client.pending().await {
+    ///     if message.undecided {
+    ///         client.decide(message.id, true);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn decide(&self, id: PublishId, resend: bool) {
+        self.shared().push_always(Command::Decide { id, resend });
     }
 
     /// Figures of the store; `None` with the queue in memory.
@@ -342,7 +364,8 @@ impl Client {
         lock(&self.shared().store_stats).as_deref().copied()
     }
 
-    /// Waits until everything accepted so far was answered for, one way or the other.
+    /// Waits until everything accepted so far was answered for, one way or the other; what is undecided is not, until
+    /// [`Client::decide`].
     ///
     /// # Errors
     /// Not within the limit.
@@ -378,9 +401,43 @@ impl Client {
         self.shared().push_always(Command::Reauthenticate);
     }
 
+    /// The same client, not kept alive by this handle.
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { owner: Arc::downgrade(&self.owner) }
+    }
+
     /// Stops accepting, drains, sends DISCONNECT, and reports. Of a client that was prepared and is not started, it waits
     /// until its [`crate::Prepared`] is started or dropped.
     pub fn shutdown(&self) -> Shutdown {
         Shutdown::new(Arc::clone(self.shared()))
+    }
+}
+
+/// A [`Client`] that does not keep itself alive: for handlers, callbacks and tasks that are to end with the others' last
+/// handle. Made by [`Client::downgrade`].
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// use rejoin::{Message, Qos::AtLeastOnce};
+/// let weak = client.downgrade();
+/// let echo = move |asked: Message| {
+///     let client = weak.upgrade();
+///     async move {
+///         let Some(client) = client else { return Ok(()) };
+///         client.publish("answers", asked.payload).qos(AtLeastOnce).await.map(drop)
+///     }
+/// };
+/// client.handle("questions", AtLeastOnce, echo).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct WeakClient {
+    owner: Weak<Owner>,
+}
+
+impl WeakClient {
+    /// The client, while somebody else has a handle of it; `None` from then on.
+    pub fn upgrade(&self) -> Option<Client> {
+        self.owner.upgrade().map(|owner| Client { owner })
     }
 }

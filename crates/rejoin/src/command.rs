@@ -13,7 +13,7 @@ use rejoin_core::codec::packet::{SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Stats, SubscribeResult, Timestamp, TopicFilter};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::board::Board;
 use crate::delivery::{Cell, Delivery};
@@ -23,7 +23,7 @@ use crate::health::Ward;
 use crate::metrics::Meters;
 use crate::pending::PendingMessage;
 use crate::queue::WhenFull;
-use crate::reservation::{Released, Reservation, cost};
+use crate::reservation::{Reservation, cost};
 use crate::route::{Route, StreamFigures};
 use crate::shutdown::Ending;
 use crate::status::State;
@@ -140,7 +140,7 @@ pub(crate) struct Counters {
     pub(crate) dropped_qos0: AtomicU64,
     pub(crate) handler_panics: AtomicU64,
     pub(crate) handler_errors: AtomicU64,
-    /// Messages given back by `enqueue`, or by `enqueue_when_room`.
+    /// Messages given back, or dropped by who no longer waited for room.
     pub(crate) not_accepted: AtomicU64,
 }
 
@@ -167,6 +167,8 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
+    /// The queue has room again, or something else is to be said to who waits for it.
+    pub(crate) room: Notify,
     /// A consumer marked messages as taken or made room since the driver last looked.
     marks: AtomicBool,
     heard: AtomicU64,
@@ -302,6 +304,7 @@ impl Shared {
                 ended: false,
                 driver: None,
             }),
+            room: Notify::new(),
             marks: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
@@ -329,13 +332,10 @@ impl Shared {
 
     /// Accepts a message or gives it back.
     pub(crate) fn enqueue(self: &Arc<Self>, publication: Publication) -> Result<Delivery, EnqueueError> {
-        self.try_enqueue(publication, true).map_err(|refused| self.not_accepted(refused.0, refused.1))
-    }
-
-    /// A message is given back.
-    pub(crate) fn not_accepted(&self, reason: NotAccepted, publication: Publication) -> EnqueueError {
-        self.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
-        EnqueueError::new(reason, publication)
+        self.try_enqueue(publication, true).map_err(|refused| {
+            self.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
+            EnqueueError::new(refused.0, refused.1)
+        })
     }
 
     /// The same; `tell` says whether a full queue is news.
@@ -458,41 +458,28 @@ impl Shared {
 
     /// The store stands differently now.
     pub(crate) fn set_store(&self, standing: Standing) {
-        let waiters = {
-            let mut inbox = lock(&self.inbox);
-            inbox.store = standing;
-            // Who waits for room hears of it, for better or worse.
-            inbox.room.take_waiters()
-        };
-        waiters.into_iter().for_each(Waker::wake);
+        lock(&self.inbox).store = standing;
+        // Who waits for room hears of it, for better or worse.
+        self.room.notify_waiters();
     }
 
-    /// Whether a message of this size would be accepted now; if not, `waker` is woken when that may have changed.
-    pub(crate) fn has_room(&self, bytes: u64, waker: &Waker) -> bool {
-        let mut inbox = lock(&self.inbox);
-        if inbox.closed || inbox.store.refusing {
-            return true;
-        }
-        match inbox.room.fits(bytes) {
-            Ok(()) => true,
-            Err(NotAccepted::QueueFull { .. }) => {
-                inbox.room.wait(waker);
-                false
-            }
-            // Waiting does not help.
-            Err(_) => true,
-        }
+    /// Whether a message of this size need not wait for [`Shared::room`]: it would be accepted now, or waiting does not
+    /// help.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let inbox = lock(&self.inbox);
+        let is_full = || matches!(inbox.room.fits(bytes), Err(NotAccepted::QueueFull { .. }));
+        inbox.closed || inbox.store.refusing || !is_full()
     }
 
     /// Gives room back, once for a whole batch.
     pub(crate) fn give_back(&self, bytes: u64, messages: u64) {
-        let Released { waiters, no_longer_full } = {
+        let no_longer_full = {
             let mut inbox = lock(&self.inbox);
-            let released = inbox.room.give_back(bytes, messages);
-            inbox.notices.extend(released.no_longer_full.then_some(Event::QueueOk));
-            released
+            let no_longer_full = inbox.room.give_back(bytes, messages);
+            inbox.notices.extend(no_longer_full.then_some(Event::QueueOk));
+            no_longer_full
         };
-        waiters.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
         if no_longer_full {
             self.tell_notices();
         }
@@ -553,12 +540,11 @@ impl Shared {
 
     /// From here on nothing is accepted; returns whether it was open, and how many messages are unanswered.
     pub(crate) fn close_inbox(&self) -> (bool, u64) {
-        let (was_open, waiters, messages) = {
+        let (was_open, messages) = {
             let mut inbox = lock(&self.inbox);
-            let was_open = !std::mem::replace(&mut inbox.closed, true);
-            (was_open, inbox.room.take_waiters(), inbox.room.messages())
+            (!std::mem::replace(&mut inbox.closed, true), inbox.room.messages())
         };
-        waiters.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
         (was_open, messages)
     }
 
@@ -571,6 +557,7 @@ impl Shared {
             batch.shrink_to(room);
         } else {
             std::mem::swap(&mut inbox.commands, batch);
+            inbox.room.looked();
         }
     }
 
@@ -614,14 +601,14 @@ impl Shared {
 
     /// The driver is gone: what it did not take is returned, to be answered for.
     pub(crate) fn end(&self) -> VecDeque<Command> {
-        let (commands, waiters) = {
+        let commands = {
             let mut inbox = lock(&self.inbox);
             inbox.closed = true;
             inbox.ended = true;
             inbox.driver = None;
-            (std::mem::take(&mut inbox.commands), inbox.room.take_waiters())
+            std::mem::take(&mut inbox.commands)
         };
-        waiters.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
         commands
     }
 

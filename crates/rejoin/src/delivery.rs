@@ -1,7 +1,7 @@
 //! The future of a message: it ends exactly once, with the truth.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -74,8 +74,13 @@ pub(crate) struct Cell {
 struct CellState {
     sent: bool,
     stored: Option<Stored>,
+    /// Under which number [`End::Awaited`] waits.
+    lone: u32,
     end: End,
 }
+
+/// Under which number a delivery waits that is a future itself.
+const ITSELF: u32 = 0;
 
 /// The answer, and until it is there who waits for it or for less.
 #[derive(Default)]
@@ -85,7 +90,7 @@ enum End {
     Awaited(Waker),
     /// By several, which is rare.
     #[expect(clippy::box_collection, reason = "three words of their own would make every cell larger")]
-    AwaitedByAll(Box<Vec<Waker>>),
+    AwaitedByAll(Box<Vec<(u32, Waker)>>),
     Delivered(Delivered),
     Failed(Box<PublishError>),
 }
@@ -147,23 +152,57 @@ impl End {
 }
 
 impl CellState {
-    fn wait(&mut self, waker: &Waker) {
+    /// Who waits under this number, a new one if `None`, is to look again at the next news. Gives the number.
+    fn wait(&mut self, number: Option<u32>, waker: &Waker) -> u32 {
+        if let End::Awaited(known) = &self.end
+            && number != Some(self.lone)
+        {
+            self.end = End::AwaitedByAll(Box::new(vec![(self.lone, known.clone())]));
+        }
         match &mut self.end {
-            End::Open => self.end = End::Awaited(waker.clone()),
-            End::Awaited(known) if known.will_wake(waker) => {}
-            End::Awaited(known) => {
-                self.end = End::AwaitedByAll(Box::new(vec![known.clone(), waker.clone()]));
+            End::Open => {
+                self.lone = number.unwrap_or(ITSELF + 1);
+                self.end = End::Awaited(waker.clone());
+                self.lone
             }
-            End::AwaitedByAll(all) if all.iter().any(|known| known.will_wake(waker)) => {}
-            End::AwaitedByAll(all) => all.push(waker.clone()),
-            End::Delivered(_) | End::Failed(_) => {}
+            End::Awaited(known) => {
+                known.clone_from(waker);
+                self.lone
+            }
+            End::AwaitedByAll(all) => {
+                if let Some((number, known)) = all.iter_mut().find(|(known, _)| Some(*known) == number) {
+                    known.clone_from(waker);
+                    return *number;
+                }
+                let highest = all.iter().map(|(number, _)| *number).max().unwrap_or(ITSELF);
+                let number = number.unwrap_or_else(|| highest.saturating_add(1));
+                all.push((number, waker.clone()));
+                number
+            }
+            End::Delivered(_) | End::Failed(_) => number.unwrap_or(ITSELF),
         }
     }
 
-    /// Who waits is to look again, once the lock is gone. The answer stays.
-    fn take_waiting(&mut self) -> End {
-        match self.end {
-            End::Awaited(_) | End::AwaitedByAll(_) => std::mem::take(&mut self.end),
+    /// Nobody waits under this number any more. Gives the waker, to be dropped without the lock.
+    fn forget(&mut self, number: u32) -> Option<Waker> {
+        match &mut self.end {
+            End::Awaited(_) if self.lone == number => match std::mem::take(&mut self.end) {
+                End::Awaited(waker) => Some(waker),
+                _ => None,
+            },
+            End::AwaitedByAll(all) => {
+                let at = all.iter().position(|(known, _)| *known == number)?;
+                Some(all.swap_remove(at).1)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who waits, to be woken once the lock is gone. They go on waiting.
+    fn waiting(&self) -> End {
+        match &self.end {
+            End::Awaited(waker) => End::Awaited(waker.clone()),
+            End::AwaitedByAll(all) => End::AwaitedByAll(all.clone()),
             _ => End::Open,
         }
     }
@@ -172,8 +211,39 @@ impl CellState {
 fn wake(waiting: End) {
     match waiting {
         End::Awaited(waker) => waker.wake(),
-        End::AwaitedByAll(all) => all.into_iter().for_each(Waker::wake),
+        End::AwaitedByAll(all) => all.into_iter().for_each(|(_, waker)| waker.wake()),
         End::Open | End::Delivered(_) | End::Failed(_) => {}
+    }
+}
+
+/// Waits until `look` finds something in a cell. Dropped, it leaves nothing there.
+struct Waiting<'a, L> {
+    cell: &'a Cell,
+    look: L,
+    number: Option<u32>,
+}
+
+impl<T, L: Fn(&CellState) -> Option<T> + Unpin> Future for Waiting<'_, L> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let mut state = lock(&this.cell.state);
+        match (this.look)(&state) {
+            Some(found) => Poll::Ready(found),
+            None => {
+                this.number = Some(state.wait(this.number, cx.waker()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<L> Drop for Waiting<'_, L> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.cell.forget(number);
+        }
     }
 }
 
@@ -192,7 +262,7 @@ impl Cell {
                 return;
             }
             state.stored = Some(stored);
-            state.take_waiting()
+            state.waiting()
         };
         wake(waiting);
     }
@@ -203,9 +273,14 @@ impl Cell {
             if std::mem::replace(&mut state.sent, true) {
                 return;
             }
-            state.take_waiting()
+            state.waiting()
         };
         wake(waiting);
+    }
+
+    fn forget(&self, number: u32) {
+        let waker = lock(&self.state).forget(number);
+        drop(waker);
     }
 
     /// The one final answer; a second one is a defect and changes nothing.
@@ -241,6 +316,8 @@ pub struct Delivery {
     cell: Arc<Cell>,
     shared: Arc<Shared>,
     id: PublishId,
+    /// It was polled itself.
+    waits: bool,
 }
 
 impl fmt::Debug for Delivery {
@@ -256,13 +333,17 @@ impl fmt::Debug for Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
+        if self.waits {
+            // Whoever gave up waiting is not kept until the message ends.
+            self.cell.forget(ITSELF);
+        }
         self.shared.note_forgotten();
     }
 }
 
 impl Delivery {
     pub(crate) const fn new(cell: Arc<Cell>, shared: Arc<Shared>, id: PublishId) -> Self {
-        Self { cell, shared, id }
+        Self { cell, shared, id, waits: false }
     }
 
     /// Our own name of the message; events use it too.
@@ -275,7 +356,7 @@ impl Delivery {
     /// # Errors
     /// [`PublishError`]; it is final, nothing of the message follows.
     pub fn acked(&self) -> impl Future<Output = Result<Receipt, PublishError>> + Send + Sync + '_ {
-        poll_fn(|cx| self.poll_done(cx))
+        self.wait(|state| state.end.answer())
     }
 
     /// The final answer, if it is there already.
@@ -289,19 +370,9 @@ impl Delivery {
     /// # Errors
     /// [`PublishError`], if it ended without being sent.
     pub fn sent(&self) -> impl Future<Output = Result<(), PublishError>> + Send + Sync + '_ {
-        poll_fn(|cx| {
-            let mut state = lock(&self.cell.state);
-            if state.sent {
-                return Poll::Ready(Ok(()));
-            }
-            match state.end.answer() {
-                Some(Ok(_)) => Poll::Ready(Ok(())),
-                Some(Err(error)) => Poll::Ready(Err(error)),
-                None => {
-                    state.wait(cx.waker());
-                    Poll::Pending
-                }
-            }
+        self.wait(|state| match state.sent {
+            true => Some(Ok(())),
+            false => state.end.answer().map(|answer| answer.map(drop)),
         })
     }
 
@@ -312,19 +383,9 @@ impl Delivery {
     /// # Errors
     /// [`PublishError`], if the message ended otherwise than delivered before it was stored.
     pub fn stored(&self) -> impl Future<Output = Result<Stored, PublishError>> + Send + Sync + '_ {
-        poll_fn(|cx| {
-            let mut state = lock(&self.cell.state);
-            if let Some(stored) = state.stored {
-                return Poll::Ready(Ok(stored));
-            }
-            match state.end.answer() {
-                Some(Ok(_)) => Poll::Ready(Ok(Stored::Delivered)),
-                Some(Err(error)) => Poll::Ready(Err(error)),
-                None => {
-                    state.wait(cx.waker());
-                    Poll::Pending
-                }
-            }
+        self.wait(|state| match state.stored {
+            Some(stored) => Some(Ok(stored)),
+            None => state.end.answer().map(|answer| answer.map(|_| Stored::Delivered)),
         })
     }
 
@@ -335,24 +396,26 @@ impl Delivery {
     }
 
     /// Answers [`crate::Event::Undecided`]: sends the message again as new, or ends it as [`PublishError::Unknown`].
+    /// [`crate::Client::decide`] does so by name.
     pub fn decide(&self, resend: bool) {
         let _ = self.shared.push(Command::Decide { id: self.id, resend });
     }
 
-    fn poll_done(&self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
-        let mut state = lock(&self.cell.state);
-        if let Some(answer) = state.end.answer() {
-            return Poll::Ready(answer);
-        }
-        state.wait(cx.waker());
-        Poll::Pending
+    fn wait<T, L: Fn(&CellState) -> Option<T> + Unpin>(&self, look: L) -> Waiting<'_, L> {
+        Waiting { cell: &self.cell, look, number: None }
     }
 }
 
 impl Future for Delivery {
     type Output = Result<Receipt, PublishError>;
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_done(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.waits = true;
+        let mut state = lock(&self.cell.state);
+        if let Some(answer) = state.end.answer() {
+            return Poll::Ready(answer);
+        }
+        state.wait(Some(ITSELF), cx.waker());
+        Poll::Pending
     }
 }
 
@@ -453,9 +516,12 @@ mod tests {
         }
         let woken: Vec<_> = (0..3).map(|_| Arc::new(Woken(AtomicUsize::new(0)))).collect();
         let cell = Cell::accepted(true);
-        let wait = |some: usize| {
-            for one in woken.iter().take(some).chain(woken.iter().take(some)) {
-                lock(&cell.state).wait(&Arc::clone(one).into());
+        let mut numbers = [None; 3];
+        let mut wait = |some: usize| {
+            for _ in 0..2 {
+                for (one, number) in woken.iter().zip(&mut numbers).take(some) {
+                    *number = Some(lock(&cell.state).wait(*number, &Arc::clone(one).into()));
+                }
             }
         };
         let times = || woken.iter().map(|one| one.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
@@ -465,9 +531,9 @@ mod tests {
         wait(3);
         cell.sent();
         assert_eq!(times(), [2, 1, 1]);
-        wait(2);
+        cell.forget(3);
         cell.finish(Err(Box::new(PublishError::Expired)));
-        assert_eq!(times(), [3, 2, 1]);
+        assert_eq!(times(), [3, 2, 1], "but for who waits no longer");
         wait(3);
         assert!(matches!(lock(&cell.state).end, End::Failed(_)), "who waits does not displace the answer");
     }

@@ -247,11 +247,18 @@ impl Driver {
             Command::Cancel(id) => {
                 let _ = self.engine.cancel(id, now);
             }
-            Command::Decide { id, resend } => self.engine.decide(id, resend, now),
+            Command::Decide { id, resend } => {
+                self.pending.decided(id);
+                self.engine.decide(id, resend, now);
+            }
             Command::List { reply } => {
                 let _ = reply.send(self.pending.list());
             }
-            Command::Flush { reply } => self.flushes.push((self.last_publish, reply)),
+            Command::Flush { reply } => {
+                // Those whose time was over are not kept until the link is back.
+                self.flushes.retain(|(_, reply)| !reply.is_closed());
+                self.flushes.push((self.last_publish, reply));
+            }
             Command::Nudge { reply } => {
                 let due = self.engine.nudge(now).filter(|at| *at > now.mono);
                 let held = due.map(|at| self.shared.clock.instant(at));
@@ -619,6 +626,9 @@ impl Driver {
             Core::Subscribed { id, result } => self.answered(id, result),
             Core::Unsubscribed { id, reason } => self.routes.unsubscribed(id, reason),
             other => {
+                if let Core::Undecided { id } = other {
+                    self.pending.ask(id);
+                }
                 self.note_gaps(&other);
                 if translate::blames_the_login(&other) {
                     self.dial.login_refused();

@@ -1,5 +1,6 @@
 //! One error for each operation, all convertible into one [`Error`].
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,16 @@ use crate::url::UrlError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Any error of this crate, for programs that pass errors on.
+///
+/// ```no_run
+/// # async fn example() {
+/// if let Err(error) = run().await {
+///     let advice = if error.is_transient() { "try again later" } else { "mend it first" };
+///     eprintln!("{error} ({:?}); {advice}", error.reason_code());
+/// }
+/// # }
+/// # async fn run() -> rejoin::Result<()> { Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -310,13 +321,36 @@ impl From<EnqueueError> for PublishError {
     }
 }
 
-/// A message was not accepted; nothing of it was done, and it is given back.
-#[derive(Clone, Debug, thiserror::Error)]
+/// A message was not accepted; nothing of it was done, and it is given back. Printed, it shows no payload.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let accepted = match client.publish("room/1/temp", "21.5").qos(rejoin::Qos::AtLeastOnce).enqueue() {
+///     Err(error) if error.is_transient() => match error.into_publication() {
+///         Some(message) => client.publish_again(message).enqueue_when_room().await?,
+///         None => return Ok(()), // the topic was none
+///     },
+///     accepted => accepted?,
+/// };
+/// # drop(accepted);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct EnqueueError {
     reason: NotAccepted,
     publication: Option<Box<Publication>>,
     payload: Bytes,
+}
+
+impl fmt::Debug for EnqueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueError")
+            .field("reason", &self.reason)
+            .field("publication", &self.publication)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
 }
 
 /// Why a message was not accepted.
@@ -418,7 +452,8 @@ pub enum SubscribeError {
         /// Why.
         why: Rejected,
     },
-    /// No answer within the limit. A wish to subscribe is withdrawn; `declare()` keeps one for as long as it takes.
+    /// No answer within the limit. A wish to subscribe is withdrawn as by dropping its stream: on a kept session it is
+    /// detached, so that the broker may have the subscription all the same. `declare()` keeps one for as long as it takes.
     #[error(
         "no answer from the broker for `{filter}` within {within:?}; use declare() to subscribe without a wait"
     )]

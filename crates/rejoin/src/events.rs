@@ -142,7 +142,9 @@ pub enum Event {
         /// Until it is sent again.
         again_in: Duration,
     },
-    /// The session was lost and the policy is to ask: call [`crate::Delivery::decide`].
+    /// The session was lost after the message was sent, and the policy is [`crate::SessionLossPolicy::Ask`]: it waits until
+    /// [`crate::Client::decide`], or [`crate::Delivery::decide`], says what becomes of it. Told again by the next start of a
+    /// client that keeps its queue; [`crate::Client::pending`] lists those that wait.
     Undecided {
         /// Which.
         id: PublishId,
@@ -323,6 +325,21 @@ struct Inner {
 
 /// A stream of [`Event`]s, from the moment it was made. Ends after [`Event::Stopped`].
 ///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) {
+/// use rejoin::Event;
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         Event::Closed { cause, next_in, .. } => println!("lost: {cause}; again in {next_in:?}"),
+///         Event::Recovered { drained, .. } => println!("back, with {drained} messages that waited"),
+///         Event::Gap { from, to, .. } => println!("messages may be missing, {from:?} to {to:?}"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
+///
 /// Holds [`EVENT_CAPACITY`] unread events without loss; beyond that it yields [`Event::Lagged`] with the count.
 #[must_use = "a reader that is not read only fills its inbox"]
 pub struct Events {
@@ -407,6 +424,7 @@ impl Readers {
     /// A new reader, from now on.
     pub(crate) fn subscribe(&self) -> Events {
         let mut registry = lock(&self.readers);
+        registry.readers.retain(|reader| reader.strong_count() > 0);
         let reader = Arc::new(Reader::default());
         lock(&reader.inner).ended = registry.ended;
         registry.readers.push(Arc::downgrade(&reader));
@@ -483,6 +501,16 @@ mod tests {
             assert!(matches!(slow.try_next(), Some(Event::FellBack { server }) if server == n));
         }
         assert!(slow.try_next().is_none());
+    }
+
+    /// While nothing happens, nothing is told.
+    #[test]
+    fn readers_that_are_dropped_leave_nothing_behind() {
+        let readers = Readers::default();
+        let kept = readers.subscribe();
+        (0..100).for_each(|_| drop(readers.subscribe()));
+        assert!(lock(&readers.readers).readers.len() <= 2);
+        drop(kept);
     }
 
     #[test]

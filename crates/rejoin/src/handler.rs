@@ -17,7 +17,20 @@ use crate::message::Message;
 use crate::status::State;
 use crate::subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
 
-/// A function that deals with one message; implemented for `async |message| -> Result<(), E>`.
+/// A function that deals with one message; implemented for functions that return a future of `Result<(), E>`. That is
+/// `async |message| ...` where it captures nothing. What captures something clones it for each message:
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let (jobs, taken) = tokio::sync::mpsc::channel(16);
+/// let hand_on = move |job: rejoin::Message| {
+///     let jobs = jobs.clone();
+///     async move { jobs.send(job).await }
+/// };
+/// client.handle("jobs/#", rejoin::Qos::AtLeastOnce, hand_on).await?;
+/// # drop(taken);
+/// # Ok(()) }
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Deals with one message; false when it failed.
     fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
@@ -32,10 +45,7 @@ where
     fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         let answer = self(message);
         Box::pin(async move {
-            answer
-                .await
-                .map_err(|error| tracing::debug!(target: "rejoin", %error, "a handler failed"))
-                .is_ok()
+            answer.await.map_err(|error| tracing::warn!(target: "rejoin", %error, "a handler failed")).is_ok()
         })
     }
 }
@@ -52,7 +62,10 @@ pub enum OnError {
     Reconnect,
 }
 
-/// A handler to be registered. Handlers do not keep the client alive, its handles do. Awaited, it waits for the broker's answer; [`HandleBuilder::declare`] does not.
+/// A handler to be registered. Awaited, it waits for the broker's answer; [`HandleBuilder::declare`] does not.
+///
+/// A handler does not keep the client alive, unless it captures a [`Client`](crate::Client); a
+/// [`WeakClient`](crate::WeakClient) does not.
 ///
 /// ```no_run
 /// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {

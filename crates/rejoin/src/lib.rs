@@ -27,11 +27,27 @@
 //! - [`Client::metrics`] has the figures, [`metrics`] what they mean.
 //! - [`ShutdownReport`] says what became of the rest.
 //!
+//! Those who know another client find its words in `docs/coming-from.md`.
+//!
+//! # Features
+//!
+//! None is on by default; each adds items and changes nothing else.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `store-redb` | the queue in a folder, `Queue::in_dir` and `store::Folder` |
+//! | `tls` | `mqtts://` and `wss://`, `Tls`; by rustls with ring |
+//! | `aws-lc` | the same with the cryptography of aws-lc-rs, which needs a C compiler |
+//! | `ws` | `ws://`, and with `tls` `wss://` |
+//! | `prometheus`, `metrics`, `otel` | exporters of the figures: for prometheus-client, the facade `metrics`, OpenTelemetry |
+//! | `axum` | `web::router`: livez, readyz and health |
+//!
 //! One task per client drives the engine of `rejoin-core` and decides nothing. Handlers and callbacks run elsewhere:
 //! however slow or panicking, they delay neither keep-alive nor recovery.
 
 pub mod alerts;
 mod authentication;
+mod away;
 mod board;
 mod builder;
 mod callbacks;
@@ -77,8 +93,9 @@ mod wire;
 mod with_gaps;
 
 pub use authentication::{AuthStep, Authentication};
-pub use builder::{Builder, Prepared, Session, Will};
-pub use client::{Client, Stats};
+pub use away::{Session, Will};
+pub use builder::{Builder, Prepared};
+pub use client::{Client, Stats, WeakClient};
 pub use credentials::{CredentialSource, Credentials};
 pub use delivery::{Delivery, Receipt, Stored};
 pub use error::{

@@ -14,6 +14,22 @@ use crate::command::{Command, Shared};
 use crate::route::Route;
 
 /// A message received. Cloning shares topic and payload.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// use rejoin::{Qos::AtLeastOnce, ReasonCode};
+/// let mut jobs = client.subscribe("jobs/#", AtLeastOnce).manual_ack().await?;
+/// while let Some(job) = jobs.next().await {
+///     match job.text() {
+///         Ok(text) => {
+///             println!("{text}");
+///             job.ack();
+///         }
+///         Err(_) => job.reject(ReasonCode::PAYLOAD_FORMAT_INVALID),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Message {

@@ -1,6 +1,6 @@
 //! Accepted messages that are not answered for, by their ascending name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rejoin_core::codec::packet::Qos;
@@ -74,6 +74,8 @@ pub struct PendingMessage {
     pub stored: bool,
     /// It was accepted by an earlier process.
     pub recovered: bool,
+    /// The session was lost after it was sent, and it waits for [`crate::Client::decide`]; nothing else ends it.
+    pub undecided: bool,
 }
 
 /// A window over ascending names, because most messages end in about the order they came; the few that stay far
@@ -85,6 +87,8 @@ pub(crate) struct Pending {
     /// Entries in the window.
     live: usize,
     stragglers: BTreeMap<u64, Entry>,
+    /// Those that the application must decide on.
+    undecided: BTreeSet<PublishId>,
     /// Deliveries that were dropped when it was last looked whose.
     forgotten: u64,
 }
@@ -139,6 +143,16 @@ impl Pending {
         }
     }
 
+    /// The application must decide on it.
+    pub(crate) fn ask(&mut self, id: PublishId) {
+        self.undecided.insert(id);
+    }
+
+    /// The application did.
+    pub(crate) fn decided(&mut self, id: PublishId) {
+        self.undecided.remove(&id);
+    }
+
     /// A store has it.
     pub(crate) fn stored(&mut self, id: PublishId) {
         let Some(entry) = self.get_mut(id) else { return };
@@ -173,6 +187,7 @@ impl Pending {
     }
 
     pub(crate) fn remove(&mut self, id: PublishId) -> Option<Entry> {
+        self.undecided.remove(&id);
         let Some(slot) = self.slot(id) else { return self.stragglers.remove(&id.0) };
         let entry = self.window.get_mut(slot)?.take()?;
         self.live -= 1;
@@ -208,6 +223,7 @@ impl Pending {
             attempts: entry.attempts.into(),
             stored: entry.is_stored(),
             recovered: entry.kept == Kept::Found,
+            undecided: self.undecided.contains(&id),
         };
         self.iter().map(of).collect()
     }

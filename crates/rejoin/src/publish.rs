@@ -1,9 +1,10 @@
 //! Publishing: a builder that is a future.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use bytes::Bytes;
 use rejoin_core::codec::packet::{PublishProperties, Qos};
 use rejoin_core::text::Text;
 use rejoin_core::{Publication, SessionLossPolicy, TopicError, TopicName};
+use tokio::time::Instant;
 
 use crate::command::Shared;
 use crate::delivery::{Delivery, Receipt};
 use crate::error::{EnqueueError, NotAccepted, PublishError};
+use crate::news;
 use crate::reservation::cost;
 
 /// A message to be published. Awaited, it resolves with the broker's answer; [`PublishBuilder::enqueue`] returns at
@@ -26,7 +29,11 @@ use crate::reservation::cost;
 /// | `.await` at QoS 0 | handed to the socket of an open link | not sent |
 /// | `.enqueue()?` | at once: accepted into the queue | not accepted; the message is given back |
 ///
-/// A lost link never resolves the future. Dropping it does not withdraw the message.
+/// A lost link never resolves the future. Dropping it does not withdraw a message that was accepted. With
+/// [`WhenFull::Block`](crate::WhenFull::Block) a message may still wait for room when the future is dropped, by a time-out for
+/// example: that one was never accepted and is gone, counted in
+/// [`not_accepted`](crate::MetricsSnapshot::not_accepted). [`PublishBuilder::enqueue_within`] is the time-out that gives it
+/// back.
 ///
 /// ```no_run
 /// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
@@ -152,31 +159,66 @@ impl PublishBuilder {
     }
 
     /// Waits for room in the queue, then hands the message over. Programs that read from a pipe slow down this way
-    /// instead of dropping lines.
+    /// instead of dropping lines. Dropped before that, the message is not accepted and gone; see
+    /// [`PublishBuilder::enqueue_within`].
     ///
     /// # Errors
     /// As [`PublishBuilder::enqueue`], but never because the queue is full.
     pub async fn enqueue_when_room(self) -> Result<Delivery, EnqueueError> {
+        self.wait_for_room(None).await
+    }
+
+    /// Waits for room in the queue for at most this long, then hands the message over, or gives it back.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rejoin::Client) {
+    /// use std::time::Duration;
+    /// let message = client.publish("room/1/temp", "21.5").qos(rejoin::Qos::AtLeastOnce);
+    /// match message.enqueue_within(Duration::from_secs(2)).await {
+    ///     Ok(delivery) => println!("accepted as {:?}", delivery.id()),
+    ///     Err(full) => {
+    ///         println!("{full}");
+    ///         let still_mine = full.into_publication();
+    /// #       drop(still_mine);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`PublishBuilder::enqueue`]; the message is inside.
+    pub async fn enqueue_within(self, limit: Duration) -> Result<Delivery, EnqueueError> {
+        // A limit beyond all clocks is none.
+        self.wait_for_room(Instant::now().checked_add(limit)).await
+    }
+
+    async fn wait_for_room(self, until: Option<Instant>) -> Result<Delivery, EnqueueError> {
         let mut publication = match self.draft {
             Ok(publication) => publication,
             Err((reason, payload)) => return Err(EnqueueError::invalid(reason, payload)),
         };
         let bytes = cost(&publication);
+        let mut entrant = Entrant { shared: &self.shared, accepted: false };
         loop {
             // Tried before waiting: a queue with room costs one lock, not two.
-            publication = match self.shared.try_enqueue(publication, false) {
-                Ok(delivery) => return Ok(delivery),
-                Err(refused) => match *refused {
-                    (NotAccepted::QueueFull { .. }, back) => back,
-                    (reason, back) => return Err(self.shared.not_accepted(reason, back)),
-                },
+            let (reason, back) = match self.shared.try_enqueue(publication, false) {
+                Ok(delivery) => {
+                    entrant.accepted = true;
+                    return Ok(delivery);
+                }
+                Err(refused) => *refused,
             };
-            let shared = &self.shared;
-            poll_fn(|cx| match shared.has_room(bytes, cx.waker()) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            })
-            .await;
+            let may_wait = until.is_none_or(|until| Instant::now() < until);
+            if !(matches!(reason, NotAccepted::QueueFull { .. }) && may_wait) {
+                return Err(EnqueueError::new(reason, back));
+            }
+            publication = back;
+            let room = news::found(&self.shared.room, || self.shared.has_room(bytes).then_some(()));
+            match until {
+                None => room.await,
+                // Looked for once more, whoever came first.
+                Some(until) => tokio::time::timeout_at(until, room).await.unwrap_or_default(),
+            }
         }
     }
 
@@ -204,6 +246,20 @@ impl PublishBuilder {
             self.draft = Err((NotAccepted::InvalidProperty { property, what }, draft.payload.clone()));
         }
         self
+    }
+}
+
+/// A message that may have to wait for room. Counted as not accepted if it is refused, or if nobody waits any more.
+struct Entrant<'a> {
+    shared: &'a Shared,
+    accepted: bool,
+}
+
+impl Drop for Entrant<'_> {
+    fn drop(&mut self) {
+        if !self.accepted {
+            self.shared.counters.not_accepted.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -16,12 +16,17 @@ pub enum WhenFull {
     #[default]
     Reject,
     /// The message that waits longest and was never sent makes room; it ends as
-    /// [`PublishError::Evicted`](crate::PublishError::Evicted). For values of which the newest counts.
+    /// [`PublishError::Evicted`](crate::PublishError::Evicted). For values of which the newest counts: the newest is kept
+    /// in any case. What was sent and is not answered counts, too, and cannot make room: with a limit no higher than
+    /// [`Builder::max_in_flight`](crate::Builder::max_in_flight) it may be that in an outage the newest alone waits. A message
+    /// is given back only where as many as the limit came at once, before the client's task had its turn.
     DropOldest,
     /// It is accepted and ends at once as [`PublishError::Evicted`](crate::PublishError::Evicted). For callers that
     /// look at outcomes only.
     DropNewest,
-    /// An awaited publish waits for room. [`enqueue`](crate::PublishBuilder::enqueue), which cannot wait, gives it back.
+    /// An awaited publish waits for room. [`enqueue`](crate::PublishBuilder::enqueue), which cannot wait, gives it back. Who
+    /// gives up an awaited publish that still waits gives up the message, which is counted as not accepted;
+    /// [`enqueue_within`](crate::PublishBuilder::enqueue_within) gives it back.
     Block,
 }
 
@@ -128,6 +133,13 @@ impl Queue {
     }
 
     /// In a store of your own.
+    ///
+    /// ```
+    /// use rejoin::{Queue, store::MemoryStore};
+    /// let shelf = MemoryStore::default(); // outlives each client it is lent to
+    /// let queue = Queue::in_store(shelf.clone());
+    /// # drop((queue, shelf));
+    /// ```
     pub fn in_store(store: impl Store + 'static) -> Self {
         Self::new(Place::Store(Box::new(store)))
     }

@@ -1,7 +1,5 @@
 //! The bound of the queue: bytes and messages, reserved together before anything is accepted.
 
-use std::task::Waker;
-
 use rejoin_core::Publication;
 
 use crate::error::NotAccepted;
@@ -9,28 +7,21 @@ use crate::error::NotAccepted;
 /// What a message costs beside its own bytes: the records that follow it until it is answered for.
 pub(crate) const OVERHEAD: u64 = 128;
 
-/// How much of the queue is taken, and who waits for space.
+/// How much of the queue is taken.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     limit_bytes: u64,
     limit_messages: u64,
     bytes: u64,
     messages: u64,
-    waiters: Vec<Waker>,
+    /// Taken beyond the limit since the driver last looked.
+    ahead_bytes: u64,
+    ahead_messages: u64,
     told_full: bool,
     /// From where the queue is high.
     high_bytes: u64,
     high_messages: u64,
     told_high: bool,
-}
-
-/// What a release changed.
-#[derive(Debug, Default)]
-pub(crate) struct Released {
-    /// To be woken once the lock is gone.
-    pub(crate) waiters: Vec<Waker>,
-    /// The queue was reported full or high and is no longer.
-    pub(crate) no_longer_full: bool,
 }
 
 impl Reservation {
@@ -40,7 +31,8 @@ impl Reservation {
             limit_messages,
             bytes: 0,
             messages: 0,
-            waiters: Vec::new(),
+            ahead_bytes: 0,
+            ahead_messages: 0,
             told_full: false,
             high_bytes: u64::MAX,
             high_messages: u64::MAX,
@@ -69,13 +61,13 @@ impl Reservation {
             return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
         }
         if self.messages >= self.limit_messages || self.bytes + bytes > self.limit_bytes {
-            return Err(NotAccepted::QueueFull {
-                messages: self.messages,
-                bytes: self.bytes,
-                limit_bytes: self.limit_bytes,
-            });
+            return Err(self.full());
         }
         Ok(())
+    }
+
+    const fn full(&self) -> NotAccepted {
+        NotAccepted::QueueFull { messages: self.messages, bytes: self.bytes, limit_bytes: self.limit_bytes }
     }
 
     /// Takes room for one message of `bytes`.
@@ -86,19 +78,25 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes room for one message of `bytes` beyond the limit: older ones will make room. No further than the limit
-    /// once more, so that memory stays bounded while they have not yet.
+    /// Takes room for one message of `bytes` beyond the limit: older ones will make room. No more than the limit until the
+    /// driver looks, so that memory stays bounded while they have not yet.
     pub(crate) fn overdraw(&mut self, bytes: u64) -> Result<(), NotAccepted> {
-        let (limit_bytes, limit_messages) = (self.limit_bytes, self.limit_messages);
-        self.limit_bytes = limit_bytes.saturating_mul(2);
-        self.limit_messages = limit_messages.saturating_mul(2);
-        let taken = if bytes > limit_bytes {
-            Err(NotAccepted::LargerThanQueue { bytes, limit_bytes })
-        } else {
-            self.take(bytes)
-        };
-        (self.limit_bytes, self.limit_messages) = (limit_bytes, limit_messages);
-        taken
+        if bytes > self.limit_bytes {
+            return Err(NotAccepted::LargerThanQueue { bytes, limit_bytes: self.limit_bytes });
+        }
+        if self.ahead_messages >= self.limit_messages || self.ahead_bytes + bytes > self.limit_bytes {
+            return Err(self.full());
+        }
+        self.ahead_bytes += bytes;
+        self.ahead_messages += 1;
+        self.bytes += bytes;
+        self.messages += 1;
+        Ok(())
+    }
+
+    /// The driver takes what was accepted, and sees to it that older ones make room.
+    pub(crate) const fn looked(&mut self) {
+        (self.ahead_bytes, self.ahead_messages) = (0, 0);
     }
 
     /// Takes the room of messages an earlier process accepted; they are here whatever the limit is.
@@ -112,8 +110,8 @@ impl Reservation {
         (self.bytes.saturating_sub(self.limit_bytes), self.messages.saturating_sub(self.limit_messages))
     }
 
-    /// Gives room back.
-    pub(crate) fn give_back(&mut self, bytes: u64, messages: u64) -> Released {
+    /// Gives room back. True if the queue was reported full or high and is no longer.
+    pub(crate) fn give_back(&mut self, bytes: u64, messages: u64) -> bool {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.messages = self.messages.saturating_sub(messages);
         // Some room below the limit first, so that a queue at its limit does not flap once per message.
@@ -123,24 +121,12 @@ impl Reservation {
         if no_longer_full {
             (self.told_full, self.told_high) = (false, false);
         }
-        Released { waiters: std::mem::take(&mut self.waiters), no_longer_full }
+        no_longer_full
     }
 
     /// Whether the queue becomes known as full just now.
     pub(crate) const fn tell_full(&mut self) -> bool {
         !std::mem::replace(&mut self.told_full, true)
-    }
-
-    /// Wakes `waker` at the next release.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
-            self.waiters.push(waker.clone());
-        }
-    }
-
-    /// Everybody who waits, to be woken because the client stopped.
-    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.waiters)
     }
 
     /// Of bytes and of messages.
@@ -203,14 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn an_overdraft_ends_at_twice_the_limit() {
+    fn an_overdraft_ends_with_the_limit_once_more_until_the_driver_looks() {
         let mut room = Reservation::new(1000, 100);
         room.take(1000).unwrap();
         room.overdraw(900).unwrap();
         assert_eq!(room.overdraft(), (900, 0));
         assert!(matches!(room.overdraw(101), Err(NotAccepted::QueueFull { .. })));
         assert!(matches!(room.overdraw(1001), Err(NotAccepted::LargerThanQueue { .. })));
-        let _ = room.give_back(900, 1);
+        // What is on its way makes no room, and keeps out nothing.
+        room.looked();
+        room.overdraw(1000).unwrap();
+        assert!(matches!(room.overdraw(1), Err(NotAccepted::QueueFull { bytes: 2900, .. })));
+        let _ = room.give_back(1900, 2);
         assert_eq!(room.overdraft(), (0, 0));
     }
 
@@ -223,8 +213,8 @@ mod tests {
         room.take(1).unwrap();
         assert_eq!(room.tell_high(), Some((2, 800, 1000)));
         assert_eq!(room.tell_high(), None, "once");
-        assert!(!room.give_back(40, 0).no_longer_full);
-        assert!(room.give_back(20, 0).no_longer_full, "three quarters");
+        assert!(!room.give_back(40, 0));
+        assert!(room.give_back(20, 0), "three quarters");
         room.take(100).unwrap();
         assert!(room.tell_high().is_some(), "again");
     }
@@ -235,8 +225,8 @@ mod tests {
         room.take(1000).unwrap();
         assert!(room.tell_full());
         assert!(!room.tell_full());
-        assert!(!room.give_back(100, 0).no_longer_full);
-        assert!(room.give_back(200, 0).no_longer_full);
-        assert!(!room.give_back(200, 0).no_longer_full);
+        assert!(!room.give_back(100, 0));
+        assert!(room.give_back(200, 0));
+        assert!(!room.give_back(200, 0));
     }
 }

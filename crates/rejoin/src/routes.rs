@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rejoin_core::codec::packet::{Qos, SubscriptionOptions, UserProperties};
+use rejoin_core::codec::packet::{Qos, RetainHandling, SubscriptionOptions, UserProperties};
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
 use rejoin_core::{
@@ -181,18 +181,28 @@ impl Routes {
             let known = self.wishes.iter_mut().find(|(_, known)| known.filter == filter);
             let request = match known {
                 Some((id, known)) => {
-                    let wider =
-                        SubscriptionOptions { qos: wish.options.qos.max(known.options.qos), ..wish.options };
-                    let changed = wider != known.options;
-                    if changed {
-                        known.options = wider;
+                    let options = together(known.options, wish.options);
+                    // What the broker retains came before this stream.
+                    let is_late = wish.options.retain_handling == RetainHandling::Send
+                        && matches!(known.answer, Some(SubscribeResult::Granted(_)))
+                        && !filter.is_shared();
+                    let asks = is_late || options != known.options;
+                    if options.no_local && !wish.options.no_local {
+                        tracing::warn!(
+                            target: "rejoin",
+                            filter = filter.as_str(),
+                            "another stream has this filter with no_local(), which counts for both"
+                        );
+                    }
+                    if asks {
+                        known.options = options;
                         let answer = known.answer.take();
                         known.granted_before |= matches!(answer, Some(SubscribeResult::Granted(_)));
                     } else if known.answer.is_some() {
                         sender.send_replace(known.answer.clone());
                     }
                     known.listeners.push((slot, sender));
-                    changed.then_some((*id, wider))
+                    asks.then_some((*id, options))
                 }
                 None => {
                     self.last_id += 1;
@@ -614,6 +624,17 @@ fn add_targets(targets: &mut Vec<usize>, wish: &Wish) {
         if !targets.contains(slot) {
             targets.push(*slot);
         }
+    }
+}
+
+/// What two streams of one filter ask for: nobody gets less than it asked for, but that what one must not get, because it
+/// is its own, none does.
+fn together(one: SubscriptionOptions, other: SubscriptionOptions) -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos: one.qos.max(other.qos),
+        no_local: one.no_local || other.no_local,
+        retain_as_published: one.retain_as_published || other.retain_as_published,
+        retain_handling: one.retain_handling.min(other.retain_handling),
     }
 }
 

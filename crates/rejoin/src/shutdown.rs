@@ -15,6 +15,14 @@ use crate::news;
 pub const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// What a shutdown could and could not do.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let report = client.shutdown().within_secs(10).await;
+/// println!("{} went out, {} wait for the next start", report.delivered, report.still_queued);
+/// report.into_result() // an error that says what was lost, if anything was
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {

@@ -37,7 +37,8 @@ pub struct TlsFacts {
     pub alpn: Option<String>,
     /// A session ticket of an earlier link saved the certificates.
     pub resumed: bool,
-    /// The server proved who it is. False only where verification was switched off.
+    /// The server proved who it is. False only where verification was switched off. With `Tls::from_config` it is what that
+    /// configuration makes of a proof: true says only that nothing here switched it off.
     pub verified: bool,
     /// Until when the server's certificate is valid.
     pub expires: Option<SystemTime>,

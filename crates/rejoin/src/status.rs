@@ -128,6 +128,21 @@ pub enum Obstacle {
 /// | `Waiting` in the slow lane | true | false | `Blocked` | false |
 /// | any of these, queue full or its disk in trouble | true | as above | `Blocked` | as above |
 /// | `Stopped` | false | false | `Never` | false |
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) {
+/// use rejoin::{Link, Outlook};
+/// let state = client.state();
+/// if let Link::Waiting { until, last_error, .. } = &state.link {
+///     println!("no link until {until:?}: {last_error:?}");
+/// }
+/// match state.outlook() {
+///     Outlook::Now { ahead } | Outlook::Later { ahead, .. } => println!("it will go out behind {ahead} others"),
+///     Outlook::Blocked { why } => println!("not as things are: {why:?}"),
+///     _ => println!("never"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct State {

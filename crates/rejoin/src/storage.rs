@@ -208,6 +208,8 @@ pub(crate) fn open(
         room.occupy(bytes, 1);
         pending.insert(id, found_entry(qos, bytes, now));
     }
+    // Who lists what is pending may ask before the engine tells.
+    recovered.undecided.iter().for_each(|(id, _)| pending.ask(*id));
     let keeper = Keeper::start(store).map_err(|error| BuildError::NoThread(error.to_string()))?;
     let standing = Standing { durable: true, ..Standing::default() };
     let accounts = (room, standing, terms, recovered.last_publish);

@@ -75,7 +75,8 @@ impl SubscribeBuilder {
         }
     }
 
-    /// Do not send back what this client published (5.0). Not with `$share`.
+    /// Do not send back what this client published (5.0). Not with `$share`. It counts for every stream of this client with
+    /// an equal filter: the broker has one subscription for them all.
     pub const fn no_local(mut self) -> Self {
         self.options.no_local = true;
         self
@@ -87,7 +88,8 @@ impl SubscribeBuilder {
         self
     }
 
-    /// What to do with retained messages when the subscription is made (5.0). Default: send them.
+    /// What to do with retained messages when the subscription is made (5.0). Default: send them. A stream that comes to an
+    /// equal filter gets them, too; those that had it before get them again.
     pub const fn retain_handling(mut self, handling: RetainHandling) -> Self {
         self.options.retain_handling = handling;
         self
@@ -175,6 +177,19 @@ impl IntoFuture for SubscribeBuilder {
 }
 
 /// A stream of messages.
+///
+/// ```no_run
+/// # async fn example(client: rejoin::Client) -> rejoin::Result<()> {
+/// let mut rooms = client.subscribe("room/+/temp", rejoin::Qos::AtLeastOnce).await?;
+/// while let Some(message) = rooms.next().await {
+///     println!("{} = {}", message.topic, message.text()?);
+///     if &message.payload[..] == b"enough" {
+///         rooms.unsubscribe().await?;
+///         break;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// A message at QoS 1 or 2 counts as taken, and is acknowledged, when the next one is asked for (or, with
 /// `manual_ack()`, by [`Message::ack`]). One that was handed out is taken when the stream is dropped, except in a

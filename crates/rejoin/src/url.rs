@@ -82,6 +82,16 @@ impl Scheme {
 }
 
 /// A parsed broker URL.
+///
+/// ```
+/// use rejoin::{Client, Scheme, ServerUrl};
+/// let parsed = ServerUrl::parse("mqtt://broker.example?client_id=gw-17")?;
+/// assert_eq!((parsed.scheme, &*parsed.host, parsed.port), (Scheme::Tcp, "broker.example", 1883));
+/// let spare = ServerUrl::tcp("10.0.0.7", 1884);
+/// let builder = Client::builder_for([parsed, spare]);
+/// # drop(builder);
+/// # Ok::<(), rejoin::UrlError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerUrl {
@@ -101,9 +111,10 @@ pub struct ServerUrl {
     pub path: Option<String>,
     /// The query of a WebSocket, without the keys below; still encoded. It may hold a signature, and is never shown.
     pub query: Option<String>,
-    /// Query key `client_id`.
+    /// Query key `client_id`. [`crate::Builder::client_id`] wins over it; of several servers the first that has one counts.
     pub client_id: Option<String>,
-    /// Query key `keep_alive`, in seconds.
+    /// Query key `keep_alive`, in seconds. [`crate::Builder::keep_alive`] wins over it; of several servers the first that has
+    /// one counts.
     pub keep_alive: Option<Duration>,
 }
 

@@ -351,7 +351,8 @@ impl Engine {
         cancelled
     }
 
-    /// Gives up the message that waits longest and was never sent, to make room; [`Outcome::Evicted`] follows.
+    /// Gives up the message that waits longest and was never sent, to make room; [`Outcome::Evicted`] follows. The newest
+    /// stays: room is made for it.
     pub fn evict_oldest(&mut self, now: Now) -> Option<PublishId> {
         self.advance(now);
         let id = self.session.outbox.waiting.evict_oldest()?;

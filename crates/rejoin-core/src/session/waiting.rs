@@ -476,13 +476,14 @@ impl Waiting {
         true
     }
 
-    /// Takes out the message that waits longest and was never sent.
+    /// Takes out the message that waits longest and was never sent; not the last of them, for which room is made.
     pub(crate) fn evict_oldest(&mut self) -> Option<PublishId> {
-        let near = self.near.iter().find(|e| e.attempts == 0).map(|e| e.id);
-        let packed = || self.packed.front().map(|packed| packed.id);
-        let far = || self.far.iter().find(|far| !far.was_sent()).map(|far| far.id);
-        let id = near.or_else(packed).or_else(far)?;
-        self.cancel(id).then_some(id)
+        let near = self.near.iter().filter(|e| e.attempts == 0).map(|e| e.id);
+        let packed = self.packed.iter().map(|packed| packed.id);
+        let far = self.far.iter().filter(|far| !far.was_sent()).map(|far| far.id);
+        let mut unsent = near.chain(packed).chain(far);
+        let (oldest, _) = unsent.next().zip(unsent.next())?;
+        self.cancel(oldest).then_some(oldest)
     }
 
     /// Takes out QoS 0 messages that do not wait for a link.

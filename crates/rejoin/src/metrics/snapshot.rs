@@ -100,8 +100,8 @@ pub struct MetricsSnapshot {
     /// lost), `parked`, `superseded`, `evicted`, `unreadable`, `stopped`, `not-sent-again` (it was sent once, and the broker
     /// takes less now), `other`.
     pub failed: ByName<u64>,
-    /// Messages given back by [`crate::PublishBuilder::enqueue`] and [`crate::PublishBuilder::enqueue_when_room`] because the
-    /// queue was full, its store took nothing, or the client stopped. They were never accepted.
+    /// Messages given back by [`crate::PublishBuilder::enqueue`] and its kin because the queue was full, its store took
+    /// nothing, or the client stopped; and those that waited for room when their caller gave up. They were never accepted.
     pub not_accepted: u64,
     /// PUBLISH packets sent again.
     pub resent: u64,

@@ -311,7 +311,7 @@ pub(super) const DESCRIPTIONS: &[Description] = rows! {
         "Messages accepted and not delivered, by the reason", "What was lost, and why?",
         |s| counts("reason", &s.failed);
     "publish_not_accepted_total" Counter Some("messages"), [], NONE,
-        "Messages given back when they were handed over: the queue was full, its store took nothing, or the client stopped",
+        "Messages given back when they were handed over, or given up while they waited for room: the queue was full, its store took nothing, or the client stopped",
         "Does the application hand over more than the queue takes?", |s| count(s.not_accepted);
     "publish_resent_total" Counter Some("messages"), [], NONE,
         "PUBLISH packets sent again", "How much of the work is done twice?", |s| count(s.resent);

@@ -16,6 +16,15 @@ pub(super) fn from_now(limit: Duration) -> Instant {
 /// How long each stage of opening a link may take. All stand under the two clocks of the attempt,
 /// [`crate::Builder::connect_timeout`] up to the first handshake and [`crate::Builder::connack_timeout`] from there, but
 /// for the credentials: while the application is asked, no clock of a server runs.
+///
+/// ```no_run
+/// # fn example() -> Result<(), rejoin::BuildError> {
+/// use std::time::Duration;
+/// let client = rejoin::Client::builder("mqtt://broker.example")
+///     .stage_limits(|limits| limits.dns = Duration::from_secs(2))
+///     .start()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageLimits {

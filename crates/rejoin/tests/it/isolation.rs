@@ -8,7 +8,9 @@ use rejoin_core::codec::packet::{Ack, Packet, PacketId};
 use rejoin_core::codec::reason::ReasonCode;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::links::event;
 use crate::peer::{LIMIT, Listener, Peer, limited, message};
+use crate::secrets::Log;
 
 /// Pings must go on coming, each soon after the last.
 async fn pings_go_on(peer: &mut Peer) {
@@ -64,6 +66,48 @@ async fn a_handler_that_never_returns_and_one_that_panics() {
     }
     limited(client.wait_ready(LIMIT)).await.unwrap();
     pings_go_on(&mut peer).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_told_in_the_log_and_its_message_is_acknowledged() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let fails = async |_: Message| Err::<(), _>("no such table");
+    client.handle("a", Qos::AtLeastOnce, fails).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+    assert_eq!(client.stats().handler_errors, 1);
+    let log = log.0.lock().unwrap().clone();
+    let told = log.lines().find(|line| line.contains("no such table"));
+    assert!(told.is_some_and(|told| told.starts_with("WARN")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_handler_keeps_the_client_alive_by_a_client_and_not_by_a_weak_one() {
+    let listener = Listener::bind().await;
+    for weak in [false, true] {
+        let client = listener.client().start().unwrap();
+        let mut events = client.events();
+        let (strong, weakly) = ((!weak).then(|| client.clone()), client.downgrade());
+        let handler = move |_: Message| {
+            let client = strong.clone().or_else(|| weakly.upgrade());
+            async move { client.map(drop).ok_or("the client is gone") }
+        };
+        client.handle("a", Qos::AtLeastOnce, handler).declare().unwrap();
+        let mut peer = listener.open(false).await;
+        peer.grant().await;
+        drop(client);
+        if weak {
+            event(&mut events, "stopped").await;
+        } else {
+            peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+            assert_eq!(peer.puback().await.packet_id.get(), 1);
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
+mod asked;
 mod ending;
 mod flight;
+mod giving_up;
 mod health;
 mod identity;
 mod isolation;

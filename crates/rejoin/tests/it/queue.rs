@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use rejoin::store::{Record, Recovered, Store, StoreError, StoreStats};
 use rejoin::{
-    Builder, Event, Link, NotAccepted, Obstacle, Outlook, Publication, PublishError, PublishId, Qos, Queue,
-    Stored, WhenFull, WhenStoreFails,
+    Builder, ConnectError, Event, Link, NotAccepted, Obstacle, Outlook, Publication, PublishError, PublishId,
+    Qos, Queue, Stored, WhenFull, WhenStoreFails,
 };
 use rejoin_core::codec::packet::{Ack, Packet};
 use rejoin_core::codec::reason::ReasonCode;
 
-use crate::peer::{LIMIT, Listener, Peer, for_subscription, limited, message};
+use crate::peer::{LIMIT, Listener, Peer, connack, for_subscription, limited, message};
 
 /// A store whose disk does what the test says. Clones share it, so that a second client finds what the first left.
 #[derive(Clone, Debug, Default)]
-struct Disk {
+pub(crate) struct Disk {
     inner: Arc<(Mutex<Inner>, Condvar)>,
 }
 
@@ -30,7 +30,7 @@ struct Inner {
 }
 
 impl Disk {
-    fn stall(&self, stalled: bool) {
+    pub(crate) fn stall(&self, stalled: bool) {
         self.inner.0.lock().unwrap().stalled = stalled;
         self.inner.1.notify_all();
     }
@@ -43,6 +43,11 @@ impl Disk {
         while self.inner.0.lock().unwrap().begun < commits {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether a client has it.
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
     }
 
     fn no_space() -> StoreError {
@@ -96,11 +101,11 @@ impl Store for Disk {
     }
 }
 
-fn on(listener: &Listener, disk: &Disk) -> Builder {
+pub(crate) fn on(listener: &Listener, disk: &Disk) -> Builder {
     listener.client().client_id("q").queue(Queue::in_store(disk.clone()))
 }
 
-async fn told(events: &mut rejoin::Events, name: &str) -> Event {
+pub(crate) async fn told(events: &mut rejoin::Events, name: &str) -> Event {
     loop {
         let event = limited(events.next()).await.expect("the client runs");
         if event.name() == name {
@@ -164,6 +169,25 @@ async fn what_is_stored_survives_the_client_and_is_answered_for_by_the_next_unde
     assert_eq!((report.still_queued, report.lost), (0, 0));
     let mut disk = disk;
     assert!(disk.recover().unwrap().waiting.is_empty() && disk.recover().unwrap().sent.is_empty());
+}
+
+/// Otherwise who tries again at once finds the folder in use, by this process.
+#[tokio::test]
+async fn a_connect_that_failed_has_left_the_queue_when_it_says_so() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let first = on(&listener, &disk).start().unwrap();
+    let left = first.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    limited(first.shutdown().within(Duration::ZERO).into_future()).await;
+    for _ in 0..2 {
+        let refused = tokio::spawn(on(&listener, &disk).connect());
+        let mut peer = listener.accept().await;
+        assert!(matches!(peer.next().await, Packet::Connect(_)));
+        peer.send(connack(false, ReasonCode::BAD_USER_NAME_OR_PASSWORD)).await;
+        let error = limited(refused).await.unwrap().unwrap_err();
+        assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
+        assert!(!disk.in_use());
+    }
+    assert_eq!(left_to_the_next_start(&disk).await, [left.id()]);
 }
 
 #[tokio::test]
@@ -356,7 +380,7 @@ async fn what_a_stalled_disk_may_still_write_is_not_called_never_sent() {
 /// Ends the stall, and gives what waits once the thread of the store is gone.
 async fn left_to_the_next_start(disk: &Disk) -> Vec<PublishId> {
     disk.stall(false);
-    while Arc::strong_count(&disk.inner) > 1 {
+    while disk.in_use() {
         tokio::task::yield_now().await;
     }
     let next = disk.clone().recover().unwrap();
@@ -499,6 +523,43 @@ async fn the_oldest_message_makes_room_where_that_is_the_policy() {
     let mut peer = listener.open(false).await;
     for n in accepted - 2..accepted {
         assert_eq!(peer.publish().await.payload, n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn the_newest_message_is_kept_however_many_are_on_their_way() {
+    for on_their_way in [10, 20] {
+        let listener = Listener::bind().await;
+        let queue = Queue::in_memory().max_messages(10).when_full(WhenFull::DropOldest);
+        let client = listener.client().queue(queue).start().unwrap();
+        let mut events = client.events();
+        let publish = |n: usize| client.publish("a", n.to_string()).qos(Qos::AtLeastOnce).enqueue();
+        let mut peer = listener.open(false).await;
+        let mut sent = Vec::new();
+        for n in 0..on_their_way {
+            sent.push(publish(n).unwrap());
+            peer.publish().await;
+        }
+        peer.reset();
+        told(&mut events, "closed").await;
+        let mut later = Vec::new();
+        for n in on_their_way..on_their_way + 5 {
+            assert!(client.outlook().will_deliver() && !client.metrics().queue_full);
+            later.push(publish(n).expect("it will be delivered, it said"));
+            // The driver had its turn.
+            limited(client.pending()).await;
+        }
+        let newest = later.pop().unwrap();
+        for older in later {
+            assert!(matches!(limited(older).await, Err(PublishError::Evicted)));
+        }
+        let mut peer = listener.open(true).await;
+        for n in (0..on_their_way).chain([on_their_way + 4]) {
+            let publish = peer.publish().await;
+            assert_eq!(publish.payload, n.to_string());
+            peer.ack(&publish).await;
+        }
+        limited(newest).await.unwrap();
     }
 }
 

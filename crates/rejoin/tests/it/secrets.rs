@@ -4,7 +4,9 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rejoin::{AuthStep, Authentication, Client, Credentials, Event, Proxy, Secret, ServerUrl, Will};
+use rejoin::{
+    AuthStep, Authentication, Client, Credentials, Event, Proxy, PublishError, Secret, ServerUrl, Will,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
@@ -17,11 +19,11 @@ const PLANTED: &str = "hunter2";
 
 /// Takes every log line of every level.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(crate) struct Log(pub(crate) Arc<Mutex<String>>);
 
 impl Visit for Log {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = writeln!(self.0.lock().unwrap(), "{field}={value:?}");
+        let _ = write!(self.0.lock().unwrap(), " {field}={value:?}");
     }
 }
 
@@ -42,6 +44,7 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
+        let _ = write!(self.0.lock().unwrap(), "\n{}", event.metadata().level());
         event.record(&mut self.clone());
     }
 
@@ -119,6 +122,17 @@ async fn no_secret_is_ever_printed() {
         unreachable!()
     };
     seen.push_str(&format!("{cause:?} {cause}\n"));
+
+    // What was refused has the message inside.
+    let invalid = client.publish("a/+", PLANTED).enqueue().unwrap_err();
+    client.shutdown().within(Duration::ZERO).await;
+    let refused = client.publish("a", PLANTED).correlation_data(PLANTED).user_property("token", PLANTED);
+    let refused = refused.enqueue().unwrap_err();
+    for error in [invalid, refused] {
+        seen.push_str(&format!("{error:?} {error:#?} {error}\n{:?}\n", error.clone().into_publication()));
+        let error = PublishError::from(error);
+        seen.push_str(&format!("{error:?} {error}\n{:?}\n", rejoin::Error::from(error.clone())));
+    }
 
     // A task that panics while it holds them says no more than its own words.
     let secret = Secret::from(PLANTED);

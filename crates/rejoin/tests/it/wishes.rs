@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rejoin::{Qos, ReasonCode, Session, SubscribeError, VersionPolicy};
-use rejoin_core::codec::packet::{Packet, Publish, SubAck};
+use rejoin::{Qos, ReasonCode, RetainHandling, Session, SubscribeError, VersionPolicy};
+use rejoin_core::codec::packet::{Packet, Publish, SubAck, SubscriptionOptions};
 
-use crate::peer::{LIMIT, Listener, limited, message};
+use crate::peer::{LIMIT, Listener, Peer, limited, message};
 
 const A_WHILE: Duration = Duration::from_millis(100);
 
@@ -208,6 +208,59 @@ async fn equal_filters_are_asked_for_once_and_ended_with_the_last() {
     }))
     .await;
     assert_eq!(limited(ended).await.unwrap().unwrap(), ReasonCode::SUCCESS);
+}
+
+/// Asked for at the broker, with these options.
+async fn asked(peer: &mut Peer) -> SubscriptionOptions {
+    let Some(Packet::Subscribe(subscribe)) = peer.next_or_end().await else { panic!("no SUBSCRIBE") };
+    let options = subscribe.filters[0].1;
+    let reasons = vec![ReasonCode(options.qos as u8)];
+    peer.send(Packet::SubAck(SubAck { packet_id: subscribe.packet_id, properties: None, reasons })).await;
+    options
+}
+
+#[tokio::test]
+async fn a_stream_that_comes_to_an_equal_filter_gets_what_is_retained_too() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut first = client.subscribe("a", Qos::AtLeastOnce).declare().unwrap();
+    let mut peer = listener.open(false).await;
+    asked(&mut peer).await;
+    limited(first.wait_granted(LIMIT)).await.unwrap();
+    let mut second = client.subscribe("a", Qos::AtMostOnce).declare().unwrap();
+    assert_eq!(asked(&mut peer).await.qos, Qos::AtLeastOnce, "nobody gets less");
+    limited(second.wait_granted(LIMIT)).await.unwrap();
+    let mut retained = message("a", "kept", Qos::AtMostOnce, 0);
+    retained.retain = true;
+    peer.send(Packet::Publish(retained)).await;
+    for stream in [&mut first, &mut second] {
+        assert_eq!(limited(stream.next()).await.unwrap().text().unwrap(), "kept");
+    }
+    // Who does not want them asks for nothing.
+    let without = client.subscribe("a", Qos::AtMostOnce).retain_handling(RetainHandling::Never);
+    let mut without = without.declare().unwrap();
+    limited(without.wait_granted(LIMIT)).await.unwrap();
+    peer.nothing_for(A_WHILE).await;
+    assert!(client.ready());
+}
+
+/// A bridge would get its own messages, and pass them on for ever.
+#[tokio::test]
+async fn no_stream_of_an_equal_filter_takes_no_local_from_another() {
+    for first_asks in [true, false] {
+        let listener = Listener::bind().await;
+        let client = listener.client().start().unwrap();
+        let subscribe = |no_local| match client.subscribe("bridge/#", Qos::AtLeastOnce) {
+            subscribe if no_local => subscribe.no_local().declare().unwrap(),
+            subscribe => subscribe.retain_as_published().declare().unwrap(),
+        };
+        let _first = subscribe(first_asks);
+        let mut peer = listener.open(false).await;
+        assert_eq!(asked(&mut peer).await.no_local, first_asks);
+        let _second = subscribe(!first_asks);
+        let options = asked(&mut peer).await;
+        assert!(options.no_local && options.retain_as_published, "{options:?}");
+    }
 }
 
 #[tokio::test]

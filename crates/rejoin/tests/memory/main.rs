@@ -1,6 +1,7 @@
 //! What a message that waits in memory costs, and a client, counted by the allocator: a binary of its own, because it has
 //! only one.
 
+mod given_up;
 mod idle;
 
 use std::alloc::System;

@@ -291,16 +291,19 @@ fn what_was_sent_can_neither_be_withdrawn_nor_make_room() {
     assert!(!waiting.cancel(PublishId(1)) && !waiting.cancel(PublishId(2)) && !waiting.cancel(PublishId(99)));
     // A newer message to the topic of a restored one takes its place, as long as it waits.
     assert_eq!(waiting.accept(latest(4, "a", "1"), true), Some(PublishId(3)));
-    assert_eq!(waiting.evict_oldest(), Some(PublishId(4)));
+    assert_eq!(waiting.evict_oldest(), None, "room is made for the newest");
+    waiting.accept(stored(5), true);
+    assert_eq!(waiting.evict_oldest(), Some(PublishId(4)), "the one that waits longest");
     assert_eq!(waiting.evict_oldest(), None);
-    assert_eq!(waiting.accept(latest(5, "a", "1"), true), None);
-    waiting.accept(stored(6), true);
-    assert_eq!(waiting.evict_oldest(), Some(PublishId(5)), "the one that waits longest");
+    assert_eq!(waiting.accept(latest(6, "a", "1"), true), None);
+    assert_eq!(waiting.evict_oldest(), Some(PublishId(5)));
     let mut waiting = Waiting::new(None);
     waiting.push_front(Entry { attempts: 1, ..stored(1) });
     waiting.push_again(stored(2));
+    assert_eq!(waiting.evict_oldest(), None);
+    waiting.push_again(stored(3));
     assert_eq!(waiting.evict_oldest(), Some(PublishId(2)));
-    assert_eq!((waiting.len(), waiting.near_bytes), (1, 4));
+    assert_eq!((waiting.len(), waiting.near_bytes), (2, 8));
 }
 
 #[test]

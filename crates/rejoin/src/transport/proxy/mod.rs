@@ -30,6 +30,15 @@ enum Kind {
 ///
 /// `http://[user:password@]host[:port]` (HTTP CONNECT), `socks5://...` (names are looked up here) or `socks5h://...`
 /// (names are looked up by the proxy). The default ports are 80 and 1080.
+///
+/// ```
+/// use rejoin::{Client, Proxy};
+/// let proxy = Proxy::parse("socks5h://user:secret@proxy.example")?;
+/// assert_eq!(proxy.to_string(), "socks5h://proxy.example:1080");
+/// let builder = Client::builder("mqtt://broker.example").proxy(proxy);
+/// # drop(builder);
+/// # Ok::<(), rejoin::ProxyError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     kind: Kind,

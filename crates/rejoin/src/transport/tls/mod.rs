@@ -85,7 +85,9 @@ impl Tls {
         Self::default()
     }
 
-    /// A rustls configuration of the application's own, which then decides everything but the name of the server.
+    /// A rustls configuration of the application's own, which then decides everything but the name of the server. How well it
+    /// verifies cannot be seen from here: [`TlsFacts::verified`](crate::TlsFacts::verified) and
+    /// [`State::unverified`](crate::State::unverified) take it at its word.
     pub fn from_config(config: Arc<ClientConfig>) -> Self {
         Self { given: Some(config), ..Self::default() }
     }
