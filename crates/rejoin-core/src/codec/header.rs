@@ -5,6 +5,9 @@ use super::error::DecodeError;
 use super::packet::{Qos, Version};
 use super::primitives::{Varint, read_varint};
 
+/// The most bytes that a fixed header takes.
+pub(super) const MOST: usize = 5;
+
 pub(super) const CONNECT: u8 = 1;
 pub(super) const CONNACK: u8 = 2;
 pub(super) const PUBLISH: u8 = 3;
