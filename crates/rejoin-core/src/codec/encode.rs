@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::error::EncodeError;
 use super::header;
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, PublishProperties, SubAck, Subscribe, Version,
-    Will,
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, Publish, PublishProperties, SubAck, Subscribe,
+    Version, Will,
 };
 use super::primitives::{Count, Sink, VARINT_MAX, varint_len};
 use super::property_sets::{FilterProperties, WillProperties, is_empty, put_block};
@@ -32,10 +32,10 @@ pub fn encode(packet: &Packet, version: Version, out: &mut BytesMut) -> Result<(
 #[inline(never)]
 fn encode_other(packet: &Packet, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
     match packet {
-        Packet::PubAck(ack) => encode_ack(header::PUBACK, ack, version, out),
-        Packet::PubRec(ack) => encode_ack(header::PUBREC, ack, version, out),
-        Packet::PubRel(ack) => encode_ack(header::PUBREL, ack, version, out),
-        Packet::PubComp(ack) => encode_ack(header::PUBCOMP, ack, version, out),
+        Packet::PubAck(ack) => encode_ack(AckKind::PubAck, ack, version, out),
+        Packet::PubRec(ack) => encode_ack(AckKind::PubRec, ack, version, out),
+        Packet::PubRel(ack) => encode_ack(AckKind::PubRel, ack, version, out),
+        Packet::PubComp(ack) => encode_ack(AckKind::PubComp, ack, version, out),
         other => {
             valid::check(other, version)?;
             let mut count = Count::default();
@@ -155,7 +155,18 @@ fn put_publish_head(
     Ok(())
 }
 
-fn encode_ack(kind: u8, ack: &Ack, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+/// Appends an acknowledgement.
+///
+/// # Errors
+/// As [`encode`].
+#[inline]
+pub(crate) fn encode_ack(
+    kind: AckKind,
+    ack: &Ack,
+    version: Version,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let kind = kind as u8;
     // [MQTT-2.1.3-1]: of these four only PUBREL has a flag, by [MQTT-3.6.1-1].
     let first = kind << 4 | if kind == header::PUBREL { 0x02 } else { 0 };
     let id = ack.packet_id.get().to_be_bytes();
@@ -163,6 +174,18 @@ fn encode_ack(kind: u8, ack: &Ack, version: Version, out: &mut BytesMut) -> Resu
         out.raw(&[first, 2, id[0], id[1]]);
         return Ok(());
     }
+    encode_long_ack(kind, first, ack, version, out)
+}
+
+/// One that says more than that all is well.
+#[inline(never)]
+fn encode_long_ack(
+    kind: u8,
+    first: u8,
+    ack: &Ack,
+    version: Version,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
     valid::ack(header::name(kind), ack, version)?;
     let mut count = Count::default();
     put_ack(ack, version, &mut count);
