@@ -137,22 +137,35 @@ fn put_publish_head(
     // To know how long the header is would cost more than the bytes it may not need.
     out.reserve(header::MOST + body as usize - publish.payload.len() + room);
     let flags = u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
-    out.u8(header::PUBLISH << 4 | flags);
-    out.varint(body);
+    put_header(header::PUBLISH << 4 | flags, body, out);
     // [MQTT-3.3.2-1]
     out.prefixed(publish.topic.as_bytes());
-    if let Some(packet_id) = publish.packet_id {
-        out.u16(packet_id.get());
-    }
-    let set = if version == Version::V5 { publish.properties.as_deref() } else { None };
-    if version == Version::V5 && set.is_none() {
+    let id = publish.packet_id.map(|id| id.get().to_be_bytes());
+    match (version, &publish.properties, id) {
         // [MQTT-2.2.2-1]
-        out.u8(0);
-    }
-    if let Some(set) = set {
-        put_block(set, out);
+        (Version::V5, None, Some([high, low])) => out.raw(&[high, low, 0]),
+        (Version::V5, None, None) => out.u8(0),
+        (_, set, id) => {
+            if let Some(id) = id {
+                out.raw(&id);
+            }
+            if let (Version::V5, Some(set)) = (version, set) {
+                put_block(&**set, out);
+            }
+        }
     }
     Ok(())
+}
+
+/// Most packets have a length of two bytes, and three bytes of a number known beforehand are put down at once.
+#[inline(always)]
+fn put_header(first: u8, body: u32, out: &mut BytesMut) {
+    if let 0x80..=0x3FFF = body {
+        out.raw(&[first, body as u8 | 0x80, (body >> 7) as u8]);
+    } else {
+        out.u8(first);
+        out.varint(body);
+    }
 }
 
 /// Appends an acknowledgement.
