@@ -1,4 +1,4 @@
-//! PUBLISH to bytes and back, 256 B at QoS 1 and 5.0: our codec, the peers', and a bound written by hand.
+//! PUBLISH to bytes and back, 256 B at QoS 1 and 5.0: our codec, the peers', and two ways written by hand.
 
 use super::Effort;
 use crate::cast::{Cast, OURS};
@@ -16,6 +16,8 @@ const PACKETS: usize = 100;
 const TIMES: usize = 2_000;
 const SIZE: usize = 256;
 const BOUND: &str = "by hand";
+/// With what the standard asks of this packet's two ends.
+const CHECKED: &str = "by hand, checked";
 
 pub(super) fn measure(_: &Cast, effort: Effort, figures: &mut Figures) -> Result<(), String> {
     let stream = stream();
@@ -23,6 +25,9 @@ pub(super) fn measure(_: &Cast, effort: Effort, figures: &mut Figures) -> Result
     for _ in 0..effort.rounds.max(3) {
         figures.add("encode", BOUND, "ns", encoding(|out| by_hand(out)));
         figures.add("decode", BOUND, "ns", decoding(&stream, |input| walk(&input.freeze())));
+        let message = black_box(Message::new());
+        figures.add("encode", CHECKED, "ns", encoding(|out| assert!(black_box(message.write(out)).is_ok())));
+        figures.add("decode", CHECKED, "ns", decoding(&stream, |input| walk_checking(&input.freeze())));
         let packet = ours()?;
         figures.add(
             "encode",
@@ -120,6 +125,107 @@ fn by_hand(out: &mut BytesMut) {
     out.put_u16(black_box(7));
     out.put_u8(0);
     out.put_slice(black_box(&PAYLOAD));
+}
+
+/// A message of which nothing is known beforehand.
+struct Message {
+    dup: bool,
+    qos: u8,
+    topic: Bytes,
+    id: u16,
+    payload: Bytes,
+}
+
+impl Message {
+    fn new() -> Self {
+        let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from(vec![b'x'; SIZE]));
+        Self { dup: false, qos: 1, topic, id: 7, payload }
+    }
+
+    /// The same bytes, once it is sure that they may be sent.
+    fn write(&self, out: &mut BytesMut) -> Result<(), &'static str> {
+        if self.qos > 2 || (self.qos == 0) != (self.id == 0) || self.dup && self.qos == 0 {
+            return Err("flags and identifier do not fit");
+        }
+        if is_no_topic(&self.topic) {
+            return Err("the topic is no topic name");
+        }
+        let body = 2 + self.topic.len() + 2 * usize::from(self.qos > 0) + 1 + self.payload.len();
+        if body > 268_435_455 {
+            return Err("too large");
+        }
+        out.reserve(body + 5);
+        out.put_u8(0x30 | u8::from(self.dup) << 3 | self.qos << 1);
+        let mut rest = body;
+        while rest >= 0x80 {
+            out.put_u8((rest & 0x7F) as u8 | 0x80);
+            rest >>= 7;
+        }
+        out.put_u8(rest as u8);
+        out.put_u16(self.topic.len() as u16);
+        out.put_slice(&self.topic);
+        if self.qos > 0 {
+            out.put_u16(self.id);
+        }
+        out.put_u8(0);
+        out.put_slice(&self.payload);
+        Ok(())
+    }
+}
+
+fn is_no_topic(topic: &[u8]) -> bool {
+    topic.is_empty() || topic.len() > 65_535 || topic.iter().any(|byte| matches!(byte, b'+' | b'#' | 0))
+}
+
+/// The same as [`walk`], and what a receiver has to refuse is refused: flags, a length that is not the shortest or runs past
+/// the end, a topic that is none, an identifier of zero.
+fn walk_checking(input: &Bytes) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while let Some(next) = publish_at(input, at) {
+        at = next;
+        count += 1;
+    }
+    count
+}
+
+/// Reads one PUBLISH without properties and says where it ends.
+fn publish_at(input: &Bytes, at: usize) -> Option<usize> {
+    let first = *input.get(at)?;
+    let qos = first >> 1 & 3;
+    if first >> 4 != 3 || qos == 3 || qos == 0 && first & 8 != 0 {
+        return None;
+    }
+    let (mut body, mut start) = (0, at + 1);
+    loop {
+        let byte = *input.get(start)?;
+        body |= usize::from(byte & 0x7F) << (7 * (start - at - 1));
+        start += 1;
+        match byte {
+            0 if start > at + 2 => return None,
+            0..=0x7F => break,
+            _ if start == at + 5 => return None,
+            _ => {}
+        }
+    }
+    let fields = input.get(start..start + body)?;
+    let (length, fields) = fields.split_first_chunk()?;
+    let (topic, mut fields) = fields.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    if std::str::from_utf8(topic).is_err() || is_no_topic(topic) {
+        return None;
+    }
+    let mut id = 0;
+    if qos > 0 {
+        let (two, rest) = fields.split_first_chunk()?;
+        (id, fields) = (u16::from_be_bytes(*two), rest);
+        if id == 0 {
+            return None;
+        }
+    }
+    let (0, payload) = fields.split_first()? else { return None };
+    let end = start + body;
+    let topic = input.slice(start + 2..start + 2 + topic.len());
+    black_box((first, topic, id, input.slice(end - payload.len()..end)));
+    Some(end)
 }
 
 /// What has to be read: lengths, topic as text, identifier, payload, the last two slices sharing the input.

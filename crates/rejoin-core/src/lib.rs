@@ -53,6 +53,7 @@ pub mod flight;
 mod held;
 pub mod interface;
 mod link;
+mod plain;
 pub mod recovery;
 mod session;
 pub mod text;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::plain::is_plain;
+
 /// An MQTT UTF-8 string: well-formed, without U+0000, at most 65,535 bytes [MQTT-1.5.4-1] [MQTT-1.5.4-2]
 /// [MQTT-4.7.3-2] [MQTT-4.7.3-3].
 ///
@@ -47,16 +49,11 @@ impl Text {
     }
 
     /// Whether these bytes are such a string.
-    #[inline]
     pub(crate) fn check(bytes: &[u8]) -> Result<(), TextError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(TextError::TooLong(bytes.len()));
         }
-        // Most are plain ASCII, and without an early end the loop takes many bytes at a time.
-        if bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 1..=0x7F)) {
-            return Ok(());
-        }
-        Self::check_closely(bytes)
+        if is_plain(bytes) { Ok(()) } else { Self::check_closely(bytes) }
     }
 
     #[cold]

@@ -10,8 +10,8 @@ use super::packet::{
     PublishProperties, Qos, RetainHandling, SubAck, Subscribe, SubscriptionOptions, Unsubscribe, Version,
     Will,
 };
-use super::primitives::Cursor;
-use super::property::{has_wildcard, place};
+use super::primitives::{CheckedText, Cursor};
+use super::property::place;
 use super::property_sets as properties;
 use super::reason::ReasonCode;
 use crate::text::Text;
@@ -34,13 +34,11 @@ impl Rules {
     }
 }
 
-/// Decodes the packet at the start of `bytes`, of which all has come.
-#[inline]
-pub(super) fn decode(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Packet, DecodeError> {
-    let mut cursor = Cursor::new(bytes, header.len()..header.total(), header.name());
+/// Decodes a packet at the start of `bytes`, of which all has come, that is no PUBLISH.
+pub(super) fn other(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Packet, DecodeError> {
+    let mut cursor = Cursor::new(bytes, header.len()..header.total(), header.kind());
     let cursor = &mut cursor;
-    let packet = match header.kind {
-        header::PUBLISH => Packet::Publish(publish(header, cursor, rules)?),
+    let packet = match header.kind() {
         header::PUBACK => Packet::PubAck(ack(cursor, rules, ReasonCode::fits_publish_ack)?),
         header::PUBREC => Packet::PubRec(ack(cursor, rules, ReasonCode::fits_publish_ack)?),
         header::PUBREL => Packet::PubRel(ack(cursor, rules, ReasonCode::fits_release)?),
@@ -63,25 +61,51 @@ pub(super) fn decode(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Pa
 /// Topic name and packet identifier: the part of a PUBLISH both versions share. An empty name is for the
 /// caller to judge, as it needs the topic alias.
 #[inline(always)]
-pub(super) fn publish_name(
-    cursor: &mut Cursor<'_>,
+pub(super) fn publish_name<'a>(
+    cursor: &mut Cursor<'a>,
     qos: Qos,
-) -> Result<(Text, Option<PacketId>), DecodeError> {
-    // [MQTT-3.3.2-1]
-    let topic = cursor.text("topic name")?;
-    // [MQTT-3.3.2-2]
-    if has_wildcard(&topic) {
-        return Err(cursor.malformed("topic name", "holds a wildcard"));
-    }
+) -> Result<(CheckedText<'a>, Option<PacketId>), DecodeError> {
+    // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
+    let topic = cursor.topic_name("topic name")?;
     // [MQTT-2.2.1-2]
     let packet_id = if qos == Qos::AtMostOnce { None } else { Some(cursor.packet_id()?) };
     Ok((topic, packet_id))
 }
 
-#[inline]
-fn publish(header: &Header, cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Publish, DecodeError> {
-    let (topic, packet_id) = publish_name(cursor, header.qos())?;
-    let set = if rules.is_v5() { properties::publish(cursor, rules.users())? } else { None };
+/// A PUBLISH in which nothing is wrong, before its topic and payload are shared.
+pub(super) struct CheckedPublish<'a> {
+    header: Header,
+    topic: CheckedText<'a>,
+    packet_id: Option<PacketId>,
+    properties: Option<Box<PublishProperties>>,
+    payload: Cursor<'a>,
+}
+
+impl CheckedPublish<'_> {
+    #[inline(always)]
+    pub(super) fn share(mut self) -> Publish {
+        Publish {
+            dup: self.header.dup(),
+            qos: self.header.qos(),
+            retain: self.header.retain(),
+            topic: self.topic.share(),
+            packet_id: self.packet_id,
+            properties: self.properties,
+            payload: self.payload.rest(),
+        }
+    }
+}
+
+/// Checks a PUBLISH at the start of `bytes`, of which all has come.
+#[inline(always)]
+pub(super) fn publish<'a>(
+    header: &Header,
+    bytes: &'a Bytes,
+    rules: &Rules,
+) -> Result<CheckedPublish<'a>, DecodeError> {
+    let mut cursor = Cursor::new(bytes, header.len()..header.total(), header::PUBLISH);
+    let (topic, packet_id) = publish_name(&mut cursor, header.qos())?;
+    let set = if rules.is_v5() { properties::publish(&mut cursor, rules.users())? } else { None };
     if let Some(set) = &set {
         // [MQTT-3.3.4-6]
         if rules.sender == Sender::Client && !set.subscription_ids.is_empty() {
@@ -97,8 +121,7 @@ fn publish(header: &Header, cursor: &mut Cursor<'_>, rules: &Rules) -> Result<Pu
             cursor.malformed("topic name", "is empty")
         });
     }
-    let (dup, qos, retain) = (header.dup(), header.qos(), header.retain());
-    Ok(Publish { dup, qos, retain, topic, packet_id, properties: set, payload: cursor.rest() })
+    Ok(CheckedPublish { header: *header, topic, packet_id, properties: set, payload: cursor })
 }
 
 #[inline]
@@ -197,17 +220,13 @@ fn will(
     let (delay, set) =
         if is_v5 { properties::will(cursor, rules.users())? } else { (None, PublishProperties::default()) };
     // [MQTT-3.1.3-11]
-    let topic = cursor.text("will topic")?;
+    let topic = cursor.topic_name("will topic")?;
     // [MQTT-4.7.3-1]
     if topic.is_empty() {
         return Err(cursor.malformed("will topic", "is empty"));
     }
-    // [MQTT-4.7.0-1]; [MQTT311-4.7.1-1]
-    if has_wildcard(&topic) {
-        return Err(cursor.malformed("will topic", "holds a wildcard"));
-    }
     let payload = cursor.binary("will payload")?;
-    Ok(Will { topic, payload, qos, retain, delay, properties: set })
+    Ok(Will { topic: topic.share(), payload, qos, retain, delay, properties: set })
 }
 
 fn connack(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<ConnAck, DecodeError> {

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::body::{self, Rules};
 use super::error::DecodeError;
-use super::header::{self, Header};
+use super::header::{self, Fault, Header};
 use super::packet::{Packet, PacketId, Qos, Version};
 use super::primitives::Cursor;
 use crate::text::Text;
@@ -171,29 +171,61 @@ impl Decoder {
             return Err(self.fail(error));
         }
         loop {
-            let header = match self.step() {
-                Ok(Step::Whole(header)) => header,
+            // What comes most has a way of its own, short enough to be built where the caller wants it.
+            match self.whole() {
+                Some(header) if header.kind() == header::PUBLISH => return self.publish(&header),
+                Some(header) => return self.other(&header),
+                None => {}
+            }
+            match self.step() {
                 Ok(Step::Skipped(decoded)) => return Ok(Some(*decoded)),
-                Ok(Step::Moved) => continue,
+                Ok(Step::Moved) => {}
                 Ok(Step::Starved) => return Ok(None),
                 Err(error) => return Err(self.fail(error)),
-            };
-            return match body::decode(&header, &self.chunk, &self.rules) {
-                Ok(packet) => {
-                    self.chunk.advance(header.total());
-                    self.learn(&packet);
-                    Ok(Some(Decoded::Packet(packet)))
-                }
-                Err(error) => Err(self.fail(error)),
-            };
+            }
         }
     }
 
-    /// What the decoder itself takes from a packet: that the peer speaks MQTT, and which.
-    fn learn(&mut self, packet: &Packet) {
-        self.opening = None;
-        if let Packet::Connect(connect) = packet {
-            self.rules.version = connect.version;
+    /// The header of a packet that the chunk starts with and holds in full. What else there is, errors included, is for
+    /// [`Decoder::step`] to tell.
+    #[inline(always)]
+    fn whole(&self) -> Option<Header> {
+        if !matches!(self.state, State::Between) {
+            return None;
+        }
+        let header = self.header(&self.chunk).ok()??;
+        (self.admits(&header) && header.total() <= self.chunk.len()).then_some(header)
+    }
+
+    /// The PUBLISH the chunk starts with.
+    #[inline(always)]
+    fn publish(&mut self, header: &Header) -> Result<Option<Decoded>, DecodeError> {
+        match body::publish(header, &self.chunk, &self.rules) {
+            Ok(checked) => {
+                let publish = checked.share();
+                // All of it has come. With the limit nothing can fail behind the line before, and so nothing is moved twice.
+                self.chunk.advance(header.total().min(self.chunk.len()));
+                self.opening = None;
+                Ok(Some(Decoded::Packet(Packet::Publish(publish))))
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// The packet the chunk starts with, of any other kind.
+    #[inline(never)]
+    fn other(&mut self, header: &Header) -> Result<Option<Decoded>, DecodeError> {
+        match body::other(header, &self.chunk, &self.rules) {
+            Ok(packet) => {
+                self.chunk.advance(header.total());
+                // What the decoder itself takes from a packet: that the peer speaks MQTT, and which.
+                self.opening = None;
+                if let Packet::Connect(connect) = &packet {
+                    self.rules.version = connect.version;
+                }
+                Ok(Some(Decoded::Packet(packet)))
+            }
+            Err(error) => Err(self.fail(error)),
         }
     }
 
@@ -212,8 +244,8 @@ impl Decoder {
         error
     }
 
-    /// One move; the packet itself is decoded by the caller, so that it is built where it is wanted.
-    #[inline]
+    /// One move towards a whole packet.
+    #[inline(never)]
     fn step(&mut self) -> Result<Step, DecodeError> {
         match &self.state {
             State::Between => self.between(),
@@ -226,7 +258,6 @@ impl Decoder {
     }
 
     /// Makes sure that the chunk holds something, if anything is there.
-    #[inline]
     fn refill(&mut self) -> bool {
         if !self.chunk.is_empty() {
             return true;
@@ -242,21 +273,19 @@ impl Decoder {
         true
     }
 
-    #[inline]
+    /// Finds out why the chunk does not start with a whole packet.
     fn between(&mut self) -> Result<Step, DecodeError> {
-        if !self.refill() {
-            return Ok(Step::Starved);
+        if self.chunk.is_empty() {
+            return Ok(if self.refill() { Step::Moved } else { Step::Starved });
         }
-        let Some(header) = self.header(&self.chunk)? else {
+        let header = self.header(&self.chunk).map_err(|fault| fault.explain(self.chunk[0]))?;
+        let Some(header) = header else {
             self.state = State::Heading { bytes: [0; 5], len: 0 };
             return Ok(Step::Moved);
         };
         if !self.admit(&header)? {
             self.chunk.advance(header.len());
             return Ok(Step::Moved);
-        }
-        if header.total() <= self.chunk.len() {
-            return Ok(Step::Whole(header));
         }
         self.state = State::Filling { header, frame: Frame::default() };
         Ok(Step::Moved)
@@ -272,7 +301,8 @@ impl Decoder {
         bytes[*len] = self.chunk.get_u8();
         *len += 1;
         let (bytes, len) = (*bytes, *len);
-        let Some(header) = self.header(&bytes[..len])? else { return Ok(Step::Moved) };
+        let header = self.header(&bytes[..len]).map_err(|fault| fault.explain(bytes[0]))?;
+        let Some(header) = header else { return Ok(Step::Moved) };
         let mut frame = Frame::default();
         frame.extend(&bytes[..len], header.total());
         if self.admit(&header)? {
@@ -282,30 +312,28 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, DecodeError> {
-        Header::parse(bytes, self.rules.version, self.rules.sender).map_err(|fault| fault.explain(bytes[0]))
+    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, Fault> {
+        Header::parse(bytes, self.rules.version, self.rules.sender)
+    }
+
+    /// Whether a packet of this size may come, before any of its body is held [MQTT-3.1.2-24].
+    #[inline(always)]
+    const fn admits(&self, header: &Header) -> bool {
+        header.size() <= self.rules.limits.max_packet_size
     }
 
     /// Judges the size by the header alone. `false`: the packet is to be skipped, and the state says so.
-    #[inline]
     fn admit(&mut self, header: &Header) -> Result<bool, DecodeError> {
-        // Before any of its body is held [MQTT-3.1.2-24].
-        if header.size() <= self.rules.limits.max_packet_size {
+        if self.admits(header) {
             return Ok(true);
         }
-        self.skip(header)?;
-        Ok(false)
-    }
-
-    #[cold]
-    fn skip(&mut self, header: &Header) -> Result<(), DecodeError> {
         let limit = self.rules.limits.max_packet_size;
         let told = self.rules.version == Version::V5 || self.rules.sender == Sender::Client;
-        if told || header.kind != header::PUBLISH || self.opening.is_some() {
+        if told || header.kind() != header::PUBLISH || self.opening.is_some() {
             return Err(DecodeError::TooLarge { packet: header.name(), size: header.size(), limit });
         }
         self.state = State::SkipHead { header: *header, head: Vec::new() };
-        Ok(())
+        Ok(false)
     }
 
     fn filling(&mut self) -> Result<Step, DecodeError> {
@@ -350,12 +378,12 @@ impl Decoder {
             return Ok(Step::Moved);
         }
         let (header, head) = (*header, Bytes::from(std::mem::take(head)));
-        let mut cursor = Cursor::new(&head, 0..head.len(), header.name());
+        let mut cursor = Cursor::new(&head, 0..head.len(), header.kind());
         let (topic, packet_id) = body::publish_name(&mut cursor, header.qos())?;
         if topic.is_empty() {
             return Err(cursor.malformed("topic name", "is empty"));
         }
-        let size = header.size();
+        let (size, topic) = (header.size(), topic.share());
         let found = Decoded::Oversized { qos: header.qos(), packet_id, topic, size, dup: header.dup() };
         self.state = State::SkipBody { left: header.body() - head.len(), found: Box::new(found) };
         Ok(Step::Moved)
@@ -378,8 +406,6 @@ impl Decoder {
 
 /// What one move of the decoder did.
 enum Step {
-    /// The chunk starts with a whole packet, which has this header.
-    Whole(Header),
     /// A packet went by that was too large.
     Skipped(Box<Decoded>),
     /// Nothing more can be done without more bytes.

@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::error::EncodeError;
 use super::header;
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, PublishProperties, SubAck, Subscribe, Version,
-    Will,
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, Publish, PublishProperties, SubAck, Subscribe,
+    Version, Will,
 };
 use super::primitives::{Count, Sink, VARINT_MAX, varint_len};
 use super::property_sets::{FilterProperties, WillProperties, is_empty, put_block};
@@ -22,26 +22,20 @@ use super::valid;
 /// # Errors
 /// What the standard forbids to send; nothing was appended then.
 pub fn encode(packet: &Packet, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    let Packet::Publish(publish) = packet else { return encode_other(packet, version, out) };
+    put_publish_head(publish, version, publish.payload.len(), out)?;
+    out.extend_from_slice(&publish.payload);
+    Ok(())
+}
+
+/// Every packet but PUBLISH, out of its way.
+#[inline(never)]
+fn encode_other(packet: &Packet, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
     match packet {
-        Packet::Publish(publish) => {
-            let body = check_publish(publish, version)?;
-            out.reserve(1 + varint_len(body) + body as usize);
-            put_publish_head(publish, version, body, out);
-            out.raw(&publish.payload);
-            Ok(())
-        }
-        Packet::PubAck(ack) => encode_ack(header::PUBACK, ack, version, out),
-        Packet::PubRec(ack) => encode_ack(header::PUBREC, ack, version, out),
-        Packet::PubRel(ack) => encode_ack(header::PUBREL, ack, version, out),
-        Packet::PubComp(ack) => encode_ack(header::PUBCOMP, ack, version, out),
-        Packet::PingReq => {
-            out.raw(&[header::PINGREQ << 4, 0]);
-            Ok(())
-        }
-        Packet::PingResp => {
-            out.raw(&[header::PINGRESP << 4, 0]);
-            Ok(())
-        }
+        Packet::PubAck(ack) => encode_ack(AckKind::PubAck, ack, version, out),
+        Packet::PubRec(ack) => encode_ack(AckKind::PubRec, ack, version, out),
+        Packet::PubRel(ack) => encode_ack(AckKind::PubRel, ack, version, out),
+        Packet::PubComp(ack) => encode_ack(AckKind::PubComp, ack, version, out),
         other => {
             valid::check(other, version)?;
             let mut count = Count::default();
@@ -66,10 +60,7 @@ pub fn encode_publish_head(
     version: Version,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    let body = check_publish(publish, version)?;
-    out.reserve(1 + varint_len(body) + body as usize - publish.payload.len());
-    put_publish_head(publish, version, body, out);
-    Ok(())
+    put_publish_head(publish, version, 0, out)
 }
 
 /// Whether [`encode`] would append this packet, which is none of those with a path of their own.
@@ -117,44 +108,78 @@ fn body_len(packet: &'static str, size: usize) -> Result<u32, EncodeError> {
 }
 
 /// The bytes of a PUBLISH behind its fixed header, if it may be written.
+#[inline(always)]
 pub(crate) fn check_publish(publish: &Publish, version: Version) -> Result<u32, EncodeError> {
     valid::publish(publish, version)?;
     body_len("PUBLISH", publish_body_len(publish, version))
 }
 
+#[inline]
 fn publish_body_len(publish: &Publish, version: Version) -> usize {
-    let mut count = Count(2 + publish.topic.len() + publish.payload.len());
-    if publish.packet_id.is_some() {
-        count.0 += 2;
-    }
-    if version == Version::V5 {
-        match &publish.properties {
-            None => count.0 += 1,
-            Some(set) => put_block(&**set, &mut count),
-        }
-    }
-    count.0
+    let id = if publish.packet_id.is_some() { 2 } else { 0 };
+    let properties = match (version, &publish.properties) {
+        (Version::V311, _) => 0,
+        (Version::V5, None) => 1,
+        (Version::V5, Some(set)) => properties_len(set),
+    };
+    2 + publish.topic.len() + id + properties + publish.payload.len()
 }
 
-fn put_publish_head(publish: &Publish, version: Version, body: u32, out: &mut BytesMut) {
+/// Appends a PUBLISH up to its payload and leaves `room` behind it.
+#[inline(always)]
+fn put_publish_head(
+    publish: &Publish,
+    version: Version,
+    room: usize,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let body = check_publish(publish, version)?;
+    // To know how long the header is would cost more than the bytes it may not need.
+    out.reserve(header::MOST + body as usize - publish.payload.len() + room);
     let flags = u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
-    out.u8(header::PUBLISH << 4 | flags);
-    out.varint(body);
+    put_header(header::PUBLISH << 4 | flags, body, out);
     // [MQTT-3.3.2-1]
     out.prefixed(publish.topic.as_bytes());
-    if let Some(packet_id) = publish.packet_id {
-        out.u16(packet_id.get());
-    }
-    if version == Version::V5 {
-        match &publish.properties {
-            // [MQTT-2.2.2-1]
-            None => out.u8(0),
-            Some(set) => put_block(&**set, out),
+    let id = publish.packet_id.map(|id| id.get().to_be_bytes());
+    match (version, &publish.properties, id) {
+        // [MQTT-2.2.2-1]
+        (Version::V5, None, Some([high, low])) => out.raw(&[high, low, 0]),
+        (Version::V5, None, None) => out.u8(0),
+        (_, set, id) => {
+            if let Some(id) = id {
+                out.raw(&id);
+            }
+            if let (Version::V5, Some(set)) = (version, set) {
+                put_block(&**set, out);
+            }
         }
+    }
+    Ok(())
+}
+
+/// Most packets have a length of two bytes, and three bytes of a number known beforehand are put down at once.
+#[inline(always)]
+fn put_header(first: u8, body: u32, out: &mut BytesMut) {
+    if let 0x80..=0x3FFF = body {
+        out.raw(&[first, body as u8 | 0x80, (body >> 7) as u8]);
+    } else {
+        out.u8(first);
+        out.varint(body);
     }
 }
 
-fn encode_ack(kind: u8, ack: &Ack, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+/// Appends an acknowledgement.
+///
+/// # Errors
+/// As [`encode`].
+#[inline]
+pub(crate) fn encode_ack(
+    kind: AckKind,
+    ack: &Ack,
+    version: Version,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let kind = kind as u8;
     // [MQTT-2.1.3-1]: of these four only PUBREL has a flag, by [MQTT-3.6.1-1].
     let first = kind << 4 | if kind == header::PUBREL { 0x02 } else { 0 };
     let id = ack.packet_id.get().to_be_bytes();
@@ -162,6 +187,18 @@ fn encode_ack(kind: u8, ack: &Ack, version: Version, out: &mut BytesMut) -> Resu
         out.raw(&[first, 2, id[0], id[1]]);
         return Ok(());
     }
+    encode_long_ack(kind, first, ack, version, out)
+}
+
+/// One that says more than that all is well.
+#[inline(never)]
+fn encode_long_ack(
+    kind: u8,
+    first: u8,
+    ack: &Ack,
+    version: Version,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
     valid::ack(header::name(kind), ack, version)?;
     let mut count = Count::default();
     put_ack(ack, version, &mut count);

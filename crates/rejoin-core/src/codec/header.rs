@@ -3,7 +3,10 @@
 use super::decode::Sender;
 use super::error::DecodeError;
 use super::packet::{Qos, Version};
-use super::primitives::{Varint, read_varint, varint_len};
+use super::primitives::{Varint, read_varint};
+
+/// The most bytes that a fixed header takes.
+pub(super) const MOST: usize = 5;
 
 pub(super) const CONNECT: u8 = 1;
 pub(super) const CONNACK: u8 = 2;
@@ -24,10 +27,9 @@ pub(super) const AUTH: u8 = 15;
 /// A checked fixed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) kind: u8,
     first: u8,
-    len: u8,
-    body: u32,
+    len: usize,
+    body: usize,
 }
 
 /// What is wrong with a header. Small, because every packet passes through here; the words come when needed.
@@ -73,15 +75,15 @@ impl Header {
     #[inline(always)]
     pub(super) const fn parse(bytes: &[u8], version: Version, sender: Sender) -> Result<Option<Self>, Fault> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-        if let Some(fault) = check_first(first, version, sender) {
+        if let Some(fault) = FAULTS[version as usize][sender as usize][first as usize] {
             return Err(fault);
         }
         let is_v5 = matches!(version, Version::V5);
         match read_varint(rest) {
             // Only 5.0 asks for the shortest form [MQTT-1.5.5-1].
-            Varint::Whole { value, len } if is_v5 && len != varint_len(value) => Err(Fault::LongForm),
-            Varint::Whole { value, len } => {
-                let header = Self { kind: first >> 4, first, len: 1 + len as u8, body: value };
+            Varint::Whole { shortest: false, .. } if is_v5 => Err(Fault::LongForm),
+            Varint::Whole { value, len, .. } => {
+                let header = Self { first, len: 1 + len, body: value as usize };
                 if header.has_a_possible_length(is_v5) { Ok(Some(header)) } else { Err(Fault::WrongLength) }
             }
             Varint::Partial => Ok(None),
@@ -91,7 +93,7 @@ impl Header {
     }
 
     const fn has_a_possible_length(&self, is_v5: bool) -> bool {
-        match self.kind {
+        match self.kind() {
             PUBLISH => true,
             PINGREQ | PINGRESP => self.body == 0,
             // [MQTT311-3.14.1-1]
@@ -101,28 +103,32 @@ impl Header {
         }
     }
 
+    pub(super) const fn kind(&self) -> u8 {
+        self.first >> 4
+    }
+
     /// Length of this header, in bytes.
     pub(super) const fn len(&self) -> usize {
-        self.len as usize
+        self.len
     }
 
     /// Length of what follows it, in bytes.
     pub(super) const fn body(&self) -> usize {
-        self.body as usize
+        self.body
     }
 
     /// Length of the whole packet, in bytes.
     pub(super) const fn total(&self) -> usize {
-        self.len() + self.body()
+        self.len + self.body
     }
 
     /// The same as it is told: a body has at most 268,435,455 bytes, so it always fits.
     pub(super) const fn size(&self) -> u32 {
-        self.len as u32 + self.body
+        self.total() as u32
     }
 
     pub(super) const fn name(&self) -> &'static str {
-        name(self.kind)
+        name(self.kind())
     }
 
     pub(super) const fn dup(&self) -> bool {
@@ -165,8 +171,26 @@ pub(super) const fn name(kind: u8) -> &'static str {
     }
 }
 
+/// What is wrong with each first byte, if anything.
+type Faults = [Option<Fault>; 256];
+
+/// By version and sender, in the order in which these are declared. Every packet has a first byte, so it is looked up.
+static FAULTS: [[Faults; 2]; 2] = [
+    [faults(Version::V311, Sender::Client), faults(Version::V311, Sender::Server)],
+    [faults(Version::V5, Sender::Client), faults(Version::V5, Sender::Server)],
+];
+
+const fn faults(version: Version, sender: Sender) -> Faults {
+    let mut faults = [None; 256];
+    let mut first = 0;
+    while first < faults.len() {
+        faults[first] = check_first(first as u8, version, sender);
+        first += 1;
+    }
+    faults
+}
+
 /// Kind, flags and direction: all that the first byte tells.
-#[inline(always)]
 const fn check_first(first: u8, version: Version, sender: Sender) -> Option<Fault> {
     let kind = first >> 4;
     let flags = first & 0x0F;

@@ -18,6 +18,6 @@ pub mod reason;
 mod valid;
 
 pub use decode::{Decoded, Decoder, Limits, Sender};
-pub(crate) use encode::{check, check_publish, properties_len};
+pub(crate) use encode::{check, check_publish, encode_ack, properties_len};
 pub use encode::{encode, encode_publish_head, encoded_len, publish_len};
 pub use error::{DecodeError, EncodeError};

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
+use super::header;
 use super::reason::ReasonCode;
 use crate::text::Text;
 
@@ -300,6 +301,17 @@ impl PublishProperties {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Which packet an [`Ack`] is, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(clippy::enum_variant_names, reason = "the packets are called that")]
+pub(crate) enum AckKind {
+    PubAck = header::PUBACK,
+    PubRec = header::PUBREC,
+    PubRel = header::PUBREL,
+    PubComp = header::PUBCOMP,
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.

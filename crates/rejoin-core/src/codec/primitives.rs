@@ -3,7 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::error::DecodeError;
+use super::header;
 use super::packet::PacketId;
+use crate::plain::{has_wildcard, is_plain};
 use crate::text::{Text, TextError};
 
 /// The largest value of a variable byte integer, and so the longest packet body, in bytes.
@@ -22,15 +24,16 @@ pub(super) const fn varint_len(value: u32) -> usize {
 /// A variable byte integer as it was found at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Varint {
-    /// A whole one.
-    Whole { value: u32, len: usize },
+    /// A whole one of `len` bytes, and whether fewer would not do.
+    Whole { value: u32, len: usize, shortest: bool },
     /// The bytes end before it does.
     Partial,
     /// A fifth byte would be needed: no such integer exists.
     TooLong,
 }
 
-/// Reads a variable byte integer; whether it is the shortest form is for the caller to judge.
+/// Reads a variable byte integer; whether it may be another than the shortest form is for the caller to judge.
+#[inline(always)]
 pub(super) const fn read_varint(bytes: &[u8]) -> Varint {
     let mut value = 0u32;
     let mut len = 0;
@@ -42,7 +45,7 @@ pub(super) const fn read_varint(bytes: &[u8]) -> Varint {
         value |= ((byte & 0x7F) as u32) << (7 * len);
         len += 1;
         if byte & 0x80 == 0 {
-            return Varint::Whole { value, len };
+            return Varint::Whole { value, len, shortest: byte != 0 || len == 1 };
         }
     }
     Varint::TooLong
@@ -51,88 +54,97 @@ pub(super) const fn read_varint(bytes: &[u8]) -> Varint {
 /// A bounds-checked reader over one packet; every failure names the packet and the field.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
+    /// What strings and payloads are shared with.
     frame: &'a Bytes,
-    at: usize,
+    /// Where this reader ends in the frame.
     end: usize,
-    packet: &'static str,
+    /// What it has not read.
+    rest: &'a [u8],
+    kind: u8,
 }
 
 impl<'a> Cursor<'a> {
     /// Reads this part of `frame`, which may hold more than the packet.
     #[inline]
-    pub(super) fn new(frame: &'a Bytes, part: std::ops::Range<usize>, packet: &'static str) -> Self {
-        let end = part.end.min(frame.len());
-        Self { frame, at: part.start.min(end), end, packet }
+    pub(super) fn new(frame: &'a Bytes, part: std::ops::Range<usize>, kind: u8) -> Self {
+        let (end, rest) = frame.get(part.clone()).map_or((0, &[][..]), |rest| (part.end, rest));
+        Self { frame, end, rest, kind }
     }
 
     pub(super) const fn packet(&self) -> &'static str {
-        self.packet
+        header::name(self.kind)
     }
 
     pub(super) const fn remaining(&self) -> usize {
-        self.end - self.at
+        self.rest.len()
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.at == self.end
+        self.rest.is_empty()
     }
 
-    #[cold]
+    #[inline(always)]
     pub(super) const fn malformed(&self, field: &'static str, problem: &'static str) -> DecodeError {
-        DecodeError::Malformed { packet: self.packet, field, problem }
+        DecodeError::Malformed { packet: self.packet(), field, problem }
     }
 
-    #[cold]
+    #[inline(always)]
     pub(super) const fn protocol(&self, field: &'static str, problem: &'static str) -> DecodeError {
-        DecodeError::Protocol { packet: self.packet, field, problem }
+        DecodeError::Protocol { packet: self.packet(), field, problem }
     }
 
-    /// Moves over `len` bytes and says where they stand.
-    #[inline]
-    fn take(&mut self, len: usize, field: &'static str) -> Result<std::ops::Range<usize>, DecodeError> {
-        if len > self.remaining() {
-            return Err(self.malformed(field, "runs past the end of the packet"));
-        }
-        let range = self.at..self.at + len;
-        self.at = range.end;
-        Ok(range)
+    #[inline(always)]
+    const fn too_short(&self, field: &'static str) -> DecodeError {
+        self.malformed(field, "runs past the end of the packet")
     }
 
-    /// A cursor over the next `len` bytes, which this one skips.
+    /// A reader of the next `len` bytes, which this one skips.
     #[inline]
-    pub(super) fn part(&mut self, len: usize, field: &'static str) -> Result<Self, DecodeError> {
-        let range = self.take(len, field)?;
-        Ok(Self { at: range.start, end: range.end, ..*self })
+    fn part(&mut self, len: usize, field: &'static str) -> Result<Self, DecodeError> {
+        let Some((part, rest)) = self.rest.split_at_checked(len) else { return Err(self.too_short(field)) };
+        let part = Self { end: self.end - rest.len(), rest: part, ..*self };
+        self.rest = rest;
+        Ok(part)
+    }
+
+    /// The next bytes, of a number known beforehand.
+    #[inline]
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let Some((array, rest)) = self.rest.split_first_chunk() else { return Err(self.too_short(field)) };
+        self.rest = rest;
+        Ok(*array)
     }
 
     #[inline]
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
-        let range = self.take(1, field)?;
-        Ok(self.frame[range.start])
+        self.array(field).map(u8::from_be_bytes)
     }
 
     #[inline]
     pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
-        let at = self.take(2, field)?.start;
-        Ok(u16::from_be_bytes([self.frame[at], self.frame[at + 1]]))
+        self.array(field).map(u16::from_be_bytes)
     }
 
     pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        let at = self.take(4, field)?.start;
-        let bytes = &self.frame[at..at + 4];
-        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.array(field).map(u32::from_be_bytes)
+    }
+
+    /// A reader of what a variable byte integer says, which this one skips.
+    pub(super) fn block(&mut self, field: &'static str) -> Result<Self, DecodeError> {
+        let len = self.varint(field)?;
+        self.part(len as usize, field)
     }
 
     /// A variable byte integer in its shortest form; a longer one is malformed [MQTT-1.5.5-1].
     #[inline]
     pub(super) fn varint(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        match read_varint(&self.frame[self.at..self.end]) {
-            Varint::Whole { value, len } if len == varint_len(value) => {
-                self.at += len;
+        match read_varint(self.rest) {
+            Varint::Whole { value, len, shortest: true } => {
+                self.rest = self.rest.get(len..).unwrap_or_default();
                 Ok(value)
             }
             Varint::Whole { .. } => Err(self.malformed(field, "is not written in the fewest bytes")),
-            Varint::Partial => Err(self.malformed(field, "runs past the end of the packet")),
+            Varint::Partial => Err(self.too_short(field)),
             Varint::TooLong => Err(self.malformed(field, "is longer than four bytes")),
         }
     }
@@ -140,9 +152,9 @@ impl<'a> Cursor<'a> {
     /// Moves over a byte of zero, such as the length of no properties, if that comes next.
     #[inline]
     pub(super) fn skip_zero(&mut self) -> bool {
-        let is_zero = !self.is_empty() && self.frame[self.at] == 0;
-        self.at += usize::from(is_zero);
-        is_zero
+        let Some((0, rest)) = self.rest.split_first() else { return false };
+        self.rest = rest;
+        true
     }
 
     /// Binary data with its two-byte length, shared with the packet's buffer.
@@ -157,14 +169,37 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn text(&mut self, field: &'static str) -> Result<Text, DecodeError> {
         let len = usize::from(self.u16(field)?);
-        let range = self.take(len, field)?;
-        match Text::check(&self.frame[range.clone()]) {
-            Ok(()) => Ok(Text::checked_before(self.frame.slice(range))),
+        let part = self.part(len, field)?;
+        match Text::check(part.rest) {
+            Ok(()) => Ok(CheckedText(part).share()),
             Err(error) => Err(self.no_text(field, error)),
         }
     }
 
-    #[cold]
+    /// A string without wildcards. Whether it may be empty is for the caller to judge.
+    #[inline(always)]
+    pub(super) fn topic_name(&mut self, field: &'static str) -> Result<CheckedText<'a>, DecodeError> {
+        let len = usize::from(self.u16(field)?);
+        let part = self.part(len, field)?;
+        // Most are, and then one look is enough.
+        if !is_plain(part.rest) {
+            part.check_topic_name(field)?;
+        }
+        Ok(CheckedText(part))
+    }
+
+    #[inline(never)]
+    fn check_topic_name(self, field: &'static str) -> Result<(), DecodeError> {
+        if let Err(error) = Text::check(self.rest) {
+            return Err(self.no_text(field, error));
+        }
+        if has_wildcard(self.rest) {
+            return Err(self.malformed(field, "holds a wildcard"));
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     const fn no_text(&self, field: &'static str, error: TextError) -> DecodeError {
         let problem = match error {
             TextError::NotUtf8 => "is not valid UTF-8",
@@ -184,9 +219,9 @@ impl<'a> Cursor<'a> {
     /// All that is left, shared with the packet's buffer. Nothing left keeps no buffer alive.
     #[inline]
     pub(super) fn rest(&mut self) -> Bytes {
-        let range = self.at..self.end;
-        self.at = self.end;
-        self.frame.slice(range)
+        let start = self.end - self.rest.len();
+        self.rest = &[];
+        self.frame.slice(start..self.end)
     }
 
     /// Refuses bytes that no field accounts for.
@@ -196,6 +231,21 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         Err(self.malformed("body", "is longer than its fields"))
+    }
+}
+
+/// A string in which nothing is wrong, before it is shared with the packet's buffer. Sharing is paid for and makes what is
+/// moved larger, so it comes last.
+pub(super) struct CheckedText<'a>(Cursor<'a>);
+
+impl CheckedText<'_> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn share(mut self) -> Text {
+        Text::checked_before(self.0.rest())
     }
 }
 
@@ -214,11 +264,13 @@ pub(super) trait Sink {
     }
 
     /// Strings and binary data: a two-byte length, then the bytes. Lengths are checked before anything is written.
+    #[inline]
     fn prefixed(&mut self, bytes: &[u8]) {
         self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
         self.raw(bytes);
     }
 
+    #[inline]
     fn varint(&mut self, value: u32) {
         let mut rest = value;
         while rest >= 0x80 {
@@ -244,10 +296,12 @@ impl Sink for Count {
 }
 
 impl Sink for BytesMut {
+    #[inline]
     fn u8(&mut self, value: u8) {
         self.put_u8(value);
     }
 
+    #[inline]
     fn raw(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }

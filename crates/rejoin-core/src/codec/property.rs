@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::error::DecodeError;
 use super::packet::UserProperties;
-use super::primitives::Cursor;
+use super::primitives::{CheckedText, Cursor};
 use crate::text::Text;
 
 /// Property identifiers.
@@ -105,8 +105,7 @@ impl<'a> Properties<'a> {
     /// Opens the block at the cursor, which moves past it. Its length must lie inside the packet, and a property that ends
     /// behind it is refused [u5-2.2.2.2-b].
     pub(super) fn open(cursor: &mut Cursor<'a>, place: u16, user_limit: usize) -> Result<Self, DecodeError> {
-        let len = cursor.varint("property length")?;
-        let block = cursor.part(len as usize, "property length")?;
+        let block = cursor.block("property length")?;
         Ok(Self { cursor: block, place, seen: 0, name: "property identifier", user_limit })
     }
 
@@ -187,11 +186,7 @@ impl<'a> Properties<'a> {
 
     /// A Response Topic has no wildcards [MQTT-3.3.2-14].
     pub(super) fn response_topic(&mut self) -> Result<Text, DecodeError> {
-        let text = self.text()?;
-        if has_wildcard(&text) {
-            return Err(self.cursor.malformed(self.name, "holds a wildcard"));
-        }
-        Ok(text)
+        self.cursor.topic_name(self.name).map(CheckedText::share)
     }
 
     pub(super) fn binary(&mut self) -> Result<Bytes, DecodeError> {
@@ -211,10 +206,4 @@ impl<'a> Properties<'a> {
         list.push((name, value));
         Ok(())
     }
-}
-
-/// Whether a topic name holds what only filters may hold [MQTT-4.7.0-1].
-pub(super) fn has_wildcard(topic: &Text) -> bool {
-    // Without an early end the loop takes many bytes at a time.
-    topic.as_bytes().iter().fold(false, |found, &byte| found | (byte == b'+') | (byte == b'#'))
 }

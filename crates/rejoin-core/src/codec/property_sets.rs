@@ -170,6 +170,7 @@ impl PropertySet for ConnAckProperties {
 }
 
 /// The properties of a PUBLISH; `None` where the block is empty.
+#[inline(always)]
 pub(super) fn publish(
     cursor: &mut Cursor<'_>,
     limit: usize,
@@ -177,6 +178,15 @@ pub(super) fn publish(
     if cursor.skip_zero() {
         return Ok(None);
     }
+    // A copy, so that the reader of a PUBLISH without properties need not be in memory.
+    let mut reader = *cursor;
+    let set = publish_block(&mut reader, limit)?;
+    *cursor = reader;
+    Ok(Some(set))
+}
+
+#[inline(never)]
+fn publish_block(cursor: &mut Cursor<'_>, limit: usize) -> Result<Box<PublishProperties>, DecodeError> {
     let mut from = Properties::open(cursor, place::PUBLISH, limit)?;
     let mut set = Box::<PublishProperties>::default();
     while let Some(property) = from.next()? {
@@ -190,7 +200,7 @@ pub(super) fn publish(
             other => message_property(other, &mut set, &mut from)?,
         }
     }
-    Ok(Some(set))
+    Ok(set)
 }
 
 /// The properties of a will, with the Will Delay Interval.

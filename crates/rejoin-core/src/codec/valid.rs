@@ -8,8 +8,8 @@ use super::packet::{
     SubAck, Subscribe, Version, Will,
 };
 use super::primitives::VARINT_MAX;
-use super::property::has_wildcard;
 use super::reason::ReasonCode;
+use crate::plain::has_wildcard;
 use crate::text::Text;
 
 type Checked = Result<(), EncodeError>;
@@ -47,6 +47,7 @@ pub(super) fn check(packet: &Packet, version: Version) -> Checked {
     }
 }
 
+#[inline(always)]
 pub(super) fn publish(publish: &Publish, version: Version) -> Checked {
     const PUBLISH: &str = "PUBLISH";
     if publish.qos == Qos::AtMostOnce {
@@ -59,7 +60,7 @@ pub(super) fn publish(publish: &Publish, version: Version) -> Checked {
         ensure(publish.packet_id.is_some(), PUBLISH, "packet identifier", "is missing above QoS 0")?;
     }
     // [MQTT-3.3.2-2]
-    ensure(!has_wildcard(&publish.topic), PUBLISH, "topic name", "holds a wildcard")?;
+    ensure(!has_wildcard(publish.topic.as_bytes()), PUBLISH, "topic name", "holds a wildcard")?;
     let set = if version == Version::V5 { publish.properties.as_deref() } else { None };
     if publish.topic.is_empty() {
         // [MQTT-4.7.3-1] [u5-3.3.2.1]
@@ -72,10 +73,11 @@ pub(super) fn publish(publish: &Publish, version: Version) -> Checked {
     }
 }
 
+#[inline(never)]
 fn message_properties(packet: &'static str, set: &PublishProperties) -> Checked {
     if let Some(topic) = &set.response_topic {
         // [MQTT-3.3.2-14]
-        ensure(!has_wildcard(topic), packet, "response topic", "holds a wildcard")?;
+        ensure(!has_wildcard(topic.as_bytes()), packet, "response topic", "holds a wildcard")?;
     }
     binary(packet, "correlation data", set.correlation_data.as_ref())?;
     // [u5-3.3.2.3.8]
@@ -134,7 +136,7 @@ fn will(packet: &'static str, will: &Will, version: Version) -> Checked {
     // [MQTT-4.7.3-1]
     ensure(!will.topic.is_empty(), packet, "will topic", "is empty")?;
     // [MQTT-4.7.0-1]; [MQTT311-4.7.1-1]
-    ensure(!has_wildcard(&will.topic), packet, "will topic", "holds a wildcard")?;
+    ensure(!has_wildcard(will.topic.as_bytes()), packet, "will topic", "holds a wildcard")?;
     binary(packet, "will payload", Some(&will.payload))?;
     if version == Version::V311 {
         return Ok(());

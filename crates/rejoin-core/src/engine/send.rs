@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos, Version};
+use crate::codec::packet::{Ack, AckKind, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, publish_len};
 use crate::error::Rejected;
@@ -53,7 +53,7 @@ impl Engine {
         let now = self.now.mono;
         let Some(link) = self.link.as_mut() else { return };
         while let Some(answer) = self.session.inbox.next_answer(self.journal.durable) {
-            link.send(&answer.packet, &mut self.wire, now);
+            link.send_ack(answer.kind, &answer.ack, &mut self.wire, now);
             if answer.frees_window {
                 link.inbound_answered();
             }
@@ -88,8 +88,7 @@ impl Engine {
         // PUBREL needs no quota [MQTT-3.3.4-8] [MQTT-4.9.0-3], only its record on the store [MQTT-4.3.3-6]. Without text
         // it passes no limit [MQTT-3.6.2-2] [MQTT-3.6.2-3].
         while let Some(id) = self.session.outbox.in_flight.next_release(self.journal.durable) {
-            let packet = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
-            link.send(&packet, &mut self.wire, now);
+            link.send_ack(AckKind::PubRel, &Ack::new(id, ReasonCode::SUCCESS), &mut self.wire, now);
             link.liveness.expects_ack();
         }
     }

@@ -18,7 +18,7 @@ pub(crate) use agreement::Agreement;
 pub(crate) use liveness::{Alarm, Liveness};
 
 use crate::attempt::Attempt;
-use crate::codec::packet::{Auth, ConnAck, Connect, Disconnect, Packet, Publish, Qos, Version};
+use crate::codec::packet::{Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, DecodeError, Decoded, Decoder, EncodeError, Limits, Sender};
 use crate::common::Common;
@@ -347,6 +347,16 @@ impl Link {
     pub(crate) fn send(&mut self, packet: &Packet, out: &mut WriteBuffer, now: Timestamp) {
         // What cannot be encoded for all that is not sent.
         let _ = self.try_send(packet, out, now);
+    }
+
+    /// Encodes an acknowledgement that the engine made.
+    #[inline]
+    pub(crate) fn send_ack(&mut self, kind: AckKind, ack: &Ack, out: &mut WriteBuffer, now: Timestamp) {
+        let before = out.buffer.len();
+        // As with other packets, what cannot be encoded for all that is not sent.
+        if codec::encode_ack(kind, ack, self.version(), &mut out.buffer).is_ok() {
+            self.liveness.handed_over(out.buffer.len() - before, now);
+        }
     }
 
     /// Encodes a packet with parts that the application gave while the client runs.

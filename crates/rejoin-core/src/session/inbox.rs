@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::codec::packet::{Ack, Packet, PacketId, Publish, Qos};
+use crate::codec::packet::{Ack, AckKind, PacketId, Publish, Qos};
 use crate::codec::reason::ReasonCode;
 use crate::config::LinkConfig;
 use crate::event::{Message, MessageId};
@@ -136,7 +136,8 @@ pub(crate) enum Arrival {
 /// An answer that leaves.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    pub(crate) packet: Packet,
+    pub(crate) kind: AckKind,
+    pub(crate) ack: Ack,
     /// The server gets one back of its receive maximum.
     pub(crate) frees_window: bool,
     /// The identifier of this QoS 2 message is free by this answer.
@@ -472,9 +473,9 @@ impl Inbox {
     /// passes a limit [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3].
     pub(crate) fn next_answer(&mut self, durable: Ticket) -> Option<Answer> {
         if let Some(Owed { packet_id, answer: Some(reason), .. }) = self.pubacks.front() {
-            let packet = Packet::PubAck(Ack::new(*packet_id, *reason));
+            let ack = Ack::new(*packet_id, *reason);
             self.pubacks.pop_front();
-            return Some(Answer { packet, frees_window: true, frees: None });
+            return Some(Answer { kind: AckKind::PubAck, ack, frees_window: true, frees: None });
         }
         if let Some(Owed { packet_id, answer: Some(reason), needs, .. }) = self.pubrecs.front()
             && *needs <= durable
@@ -488,15 +489,15 @@ impl Inbox {
             } else if let Some(held) = self.held.get_mut(packet_id) {
                 held.recorded = true;
             }
-            let packet = Packet::PubRec(Ack::new(packet_id, reason));
-            return Some(Answer { packet, frees_window: reason.is_error(), frees });
+            let (kind, ack) = (AckKind::PubRec, Ack::new(packet_id, reason));
+            return Some(Answer { kind, ack, frees_window: reason.is_error(), frees });
         }
         if let Some((packet_id, reason, needs)) = self.pubcomps.front().copied()
             && needs <= durable
         {
             self.pubcomps.pop_front();
-            let packet = Packet::PubComp(Ack::new(packet_id, reason));
-            return Some(Answer { packet, frees_window: true, frees: None });
+            let (kind, ack) = (AckKind::PubComp, Ack::new(packet_id, reason));
+            return Some(Answer { kind, ack, frees_window: true, frees: None });
         }
         None
     }
