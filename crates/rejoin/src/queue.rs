@@ -18,8 +18,9 @@ pub enum WhenFull {
     /// The message that waits longest and was never sent makes room; it ends as
     /// [`PublishError::Evicted`](crate::PublishError::Evicted). For values of which the newest counts: the newest is kept
     /// in any case. What was sent and is not answered counts, too, and cannot make room: with a limit no higher than
-    /// [`Builder::max_in_flight`](crate::Builder::max_in_flight) it may be that in an outage the newest alone waits. A message
-    /// is given back only where as many as the limit came at once, before the client's task had its turn.
+    /// [`Builder::max_in_flight`](crate::Builder::max_in_flight) it may be that in an outage the newest alone waits. So
+    /// memory is bounded by the limit and, beside it, by what may be in flight: set that lower where messages are large. A
+    /// message is given back only where as many as the limit came at once, before the client's task had its turn.
     DropOldest,
     /// It is accepted and ends at once as [`PublishError::Evicted`](crate::PublishError::Evicted). For callers that
     /// look at outcomes only.
