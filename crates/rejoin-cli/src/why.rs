@@ -67,9 +67,11 @@ pub(crate) fn hint(cause: &LossCause, stages: &Stages) -> Option<&'static str> {
 /// be on the way.
 pub(crate) fn no_answer(stage: Stage, place: &str, proxied: bool) -> String {
     match stage {
-        Stage::Credentials => "the password was not there in time, so nothing was dialled; check --password-command, or \
+        Stage::Credentials => {
+            "the password was not there in time, so nothing was dialled; check --password-command, or \
                                raise --deadline"
-            .to_owned(),
+                .to_owned()
+        }
         Stage::Proxy => format!(
             "no way through the proxy to {place}: one of the two did not answer; check --proxy and --host, or raise \
              --deadline"

@@ -60,8 +60,7 @@ impl Engine {
             self.charge_attempt();
         }
         let connect = self.connect_packet(&link);
-        link.unproven =
-            self.session.connack_unseen && !connect.clean_start && !defect!(SessionPresentTrusted);
+        link.doubted = self.session.connack_unseen && !defect!(SessionPresentTrusted);
         let opened = link.opened(connect, &mut self.wire, now);
         self.link = Some(link);
         match opened {
@@ -168,7 +167,8 @@ impl Engine {
             let data = AuthData(connack.properties.authentication_data.clone());
             self.tell(Event::AuthProof { data, again: false });
         }
-        let (unproven, clean_start) = (link.unproven, link.clean_start);
+        let clean_start = link.clean_start;
+        let unproven = link.doubted && !clean_start;
         let (server, version, attempt) = (link.attempt.server, link.version(), link.attempt.number);
         let took = now.since(link.started);
         self.link = Some(link);
@@ -272,8 +272,8 @@ impl Engine {
         // [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT311-4.8.0-1]
         self.outputs.push_back(Output::Close { graceful: said_goodbye });
         if matches!(cause, LossCause::Refused { .. }) {
-            // The broker answered, so this CONNECT did not touch the session.
-            if link.unproven {
+            // The broker answered, so this CONNECT did not touch the session, clean or not.
+            if link.doubted {
                 self.session.connack_unseen = true;
             } else {
                 self.note_connack();

@@ -50,8 +50,8 @@ pub(crate) struct Link {
     pub(crate) attempt: Attempt,
     pub(crate) started: Timestamp,
     pub(crate) up_since: Option<Timestamp>,
-    /// The session may be another life of it, because a CONNACK was missed.
-    pub(crate) unproven: bool,
+    /// A CONNACK was missed before its CONNECT: the session the server has may be another life of ours.
+    pub(crate) doubted: bool,
     pub(crate) clean_start: bool,
     /// The transport is open; CONNECT may still have to wait for the store.
     pub(crate) transport_open: bool,
@@ -109,7 +109,7 @@ impl Link {
             phase: Phase::Opening,
             started: now,
             up_since: None,
-            unproven: false,
+            doubted: false,
             clean_start: true,
             transport_open: false,
             auth_method: None,

@@ -714,11 +714,17 @@ impl World {
     }
 
     /// After a crash an identifier of a QoS 1 message may be used for another one. 3.1.1 has no code for that: the strict
-    /// broker closes, each time.
+    /// broker closes, each time, or until every identifier stays taken by a message that was set aside for it.
     pub(super) fn broker_closes_for_ever(&self) -> bool {
+        let none_left = |client: &Client| {
+            client.engine.held().packet_ids >= usize::from(client.config.session.packet_id_max)
+        };
         self.setting.config.version != rejoin_core::VersionPolicy::Only5
             && self.broker.violations().next().is_some()
-            && self.clients.iter().any(|client| client.app.lives > 0 && client.watch.failures > 3)
+            && self.clients.iter().any(|client| {
+                client.app.lives > 0
+                    && (client.watch.failures > 3 || client.app.parked > 0 && none_left(client))
+            })
     }
 
     pub(super) fn stop_publishing(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::codec::packet::{ConnAckProperties, Packet, SubAck};
+use rejoin_core::codec::packet::{ConnAck, ConnAckProperties, Packet, SubAck};
 use rejoin_core::*;
 
 use super::bench::{Bench, config, id, kept};
@@ -53,6 +53,35 @@ fn only_when_absent_is_an_option_that_a_missed_connack_overrules() {
     b.lose();
     b.connect(true);
     assert_eq!(b.words().len(), 1);
+}
+
+#[test]
+fn a_clean_start_that_was_refused_says_nothing_of_a_missed_connack_before_it() {
+    let mut config = kept();
+    config.session.resubscribe = Resubscribe::WhenAbsent;
+    config.servers.push(Text::from_static("b"));
+    let mut b = Bench::new(config);
+    b.subscribe(1, "a");
+    b.connect(false);
+    b.suback(1, ReasonCode::GRANTED_QOS_2);
+    b.lose();
+    // The first server begins another session and its CONNACK is lost; the second has none of ours and refuses.
+    assert!(!b.open().clean_start);
+    b.lose();
+    let mut refusals = 0;
+    while b.open().clean_start {
+        b.receive(&Packet::ConnAck(Box::new(ConnAck {
+            session_present: false,
+            reason: ReasonCode::SERVER_UNAVAILABLE,
+            v311_form: false,
+            properties: ConnAckProperties::default(),
+        })));
+        refusals += 1;
+    }
+    assert_eq!(refusals, 1);
+    b.words();
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["SUBSCRIBE 2 a"], "that session may be the one it began then");
 }
 
 #[test]
