@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -167,8 +167,8 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
-    /// The queue has room again, or something else is to be said to who waits for it.
-    pub(crate) room: Notify,
+    /// The queue has room again, or something else is to be said to who waits for it. Made when the first one does.
+    room: OnceLock<Box<Notify>>,
     /// A consumer marked messages as taken or made room since the driver last looked.
     marks: AtomicBool,
     heard: AtomicU64,
@@ -304,7 +304,7 @@ impl Shared {
                 ended: false,
                 driver: None,
             }),
-            room: Notify::new(),
+            room: OnceLock::new(),
             marks: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
@@ -460,7 +460,19 @@ impl Shared {
     pub(crate) fn set_store(&self, standing: Standing) {
         lock(&self.inbox).store = standing;
         // Who waits for room hears of it, for better or worse.
-        self.room.notify_waiters();
+        self.tell_of_room();
+    }
+
+    /// Where those wait who wait for room.
+    pub(crate) fn room(&self) -> &Notify {
+        self.room.get_or_init(Box::default)
+    }
+
+    fn tell_of_room(&self) {
+        // Who comes to wait now looks behind the lock under which there was room made, and sees it.
+        if let Some(room) = self.room.get() {
+            room.notify_waiters();
+        }
     }
 
     /// Whether a message of this size need not wait for [`Shared::room`]: it would be accepted now, or waiting does not
@@ -479,7 +491,7 @@ impl Shared {
             inbox.notices.extend(no_longer_full.then_some(Event::QueueOk));
             no_longer_full
         };
-        self.room.notify_waiters();
+        self.tell_of_room();
         if no_longer_full {
             self.tell_notices();
         }
@@ -544,7 +556,7 @@ impl Shared {
             let mut inbox = lock(&self.inbox);
             (!std::mem::replace(&mut inbox.closed, true), inbox.room.messages())
         };
-        self.room.notify_waiters();
+        self.tell_of_room();
         (was_open, messages)
     }
 
@@ -608,7 +620,7 @@ impl Shared {
             inbox.driver = None;
             std::mem::take(&mut inbox.commands)
         };
-        self.room.notify_waiters();
+        self.tell_of_room();
         commands
     }
 

@@ -213,7 +213,7 @@ impl PublishBuilder {
                 return Err(EnqueueError::new(reason, back));
             }
             publication = back;
-            let room = news::found(&self.shared.room, || self.shared.has_room(bytes).then_some(()));
+            let room = news::found(self.shared.room(), || self.shared.has_room(bytes).then_some(()));
             match until {
                 None => room.await,
                 // Looked for once more, whoever came first.
