@@ -64,30 +64,40 @@ fn goals(all: &[Figures]) -> Vec<Goal> {
         echo(figures, &mut goals);
     }
     if let Some(figures) = of("idle") {
-        for case in figures.cases() {
-            least(
-                &mut goals,
-                figures,
-                case,
-                "bytes_each",
-                (8.0 * 1024.0, "8 KiB"),
-                |v| format!("{:.1} KiB", v / 1024.0),
-                "idle",
-            );
-            least(
-                &mut goals,
-                figures,
-                case,
-                "cpu_us_s",
-                (1.5, "1.5 µs/s"),
-                |v| format!("{v:.2} µs/s"),
-                "idle",
-            );
-        }
+        idle(figures, &mut goals);
     }
     losses(of, &mut goals);
     codec(of, &mut goals);
     goals
+}
+
+/// What each of 10,000 connections costs, and whether the cost is linear: what the process holds once, however many there
+/// are, is in the figure for 1,000 with ten times the weight, so each connection beyond those is looked at.
+fn idle(figures: &Figures, goals: &mut Vec<Goal>) {
+    let (few, many) = ("1000 connections", "10000 connections");
+    let kib = |v: f64| format!("{:.1} KiB", v / 1024.0);
+    least(goals, figures, many, "bytes_each", (8.0 * 1024.0, "8 KiB"), kib, "idle");
+    least(goals, figures, many, "cpu_us_s", (1.5, "1.5 µs/s"), |v| format!("{v:.2} µs/s"), "idle");
+    let both = |metric| Some((figures.median(few, OURS, metric)?, figures.median(many, OURS, metric)?));
+    let goal = |what: &str, wanted: &str, got, shown, bound| Goal {
+        what: what.to_owned(),
+        wanted: format!("at most {wanted}"),
+        got,
+        shown,
+        bound,
+        rises: false,
+        why: "idle",
+    };
+    if let Some((few, many)) = both("bytes_each") {
+        let each = (many * 10_000.0 - few * 1_000.0) / 9_000.0;
+        let what = "each connection from the 1,001st to the 10,000th: memory";
+        goals.push(goal(what, "8 KiB", each, kib(each), 8.0 * 1024.0));
+    }
+    if let Some((few, many)) = both("cpu_us_s") {
+        let times = many / few;
+        let what = "10000 connections: processor time each, over that of 1000";
+        goals.push(goal(what, "1.1", times, format!("{times:.2}"), 1.1));
+    }
 }
 
 /// What happens around a loss.
