@@ -588,6 +588,7 @@ impl Engine {
             self.begin_attempt();
         }
         self.pump();
+        self.check_reading();
         self.check_recovered();
         self.check_closing();
         self.flush();
@@ -596,13 +597,7 @@ impl Engine {
 
     fn check_link(&mut self) {
         let now = self.now.mono;
-        let wants_read = self.wants_read();
         let Some(link) = self.link.as_mut() else { return };
-        link.liveness.pause(!wants_read, now);
-        let config = &self.config.link;
-        if config.health_watch.is_some() {
-            link.liveness.withhold(self.session.inbox.awaits_application(config.receive_maximum), now);
-        }
         match link.check(now) {
             None => {}
             Some(Alarm::Dead(cause)) => self.lose(cause),
@@ -612,6 +607,18 @@ impl Engine {
                 let silent_for = now.since(link.liveness.heard());
                 self.tell(Event::Suspect { silent_for });
             }
+        }
+    }
+
+    /// Tells the watch over the link what of its silence is ours. After the answers have left, as the driver sees it: what
+    /// was left for later and is answered now holds up nothing, and would seem to for the length of this turn.
+    fn check_reading(&mut self) {
+        let (now, wants_read) = (self.now.mono, self.wants_read());
+        let Some(link) = self.link.as_mut() else { return };
+        link.liveness.pause(!wants_read, now);
+        let config = &self.config.link;
+        if config.health_watch.is_some() {
+            link.liveness.withhold(self.session.inbox.awaits_application(config.receive_maximum), now);
         }
     }
 

@@ -232,11 +232,11 @@ impl InFlight {
     /// when all is sent again [MQTT-4.6.0-1]. The first identifier stays taken until the session ends.
     pub(crate) fn move_to(&mut self, from: PacketId, to: PacketId) -> Option<&mut Entry> {
         let seq = *self.by_id.get(from)?;
-        let anew = self.base + self.slots.len() as u64;
+        let at = self.place_anew(self.published(seq)?);
         let slot = self.slot(seq)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Leased);
         let (needs, doubtful) = (slot.needs, slot.doubtful);
-        self.slots.push_back(Exchange {
+        let exchange = Exchange {
             packet_id: to,
             stage,
             on_wire: false,
@@ -245,7 +245,8 @@ impl InFlight {
             doubtful,
             lowered: false,
             began_under: Some(from),
-        });
+        };
+        let anew = self.insert(at, exchange);
         self.by_id.insert(to, anew);
         if let Some(next) = self.resend.front_mut().filter(|next| **next == seq) {
             *next = anew;
@@ -254,6 +255,27 @@ impl InFlight {
             Stage::Published(entry) => Some(entry),
             _ => None,
         }
+    }
+
+    /// The place of a message that begins anew: behind all that was sent, and, of what has an identifier and was not, behind
+    /// what was published before it. That leaves after it, so it is also sent again after it.
+    fn place_anew(&self, id: PublishId) -> usize {
+        let leaves_before = |slot: &Exchange| match &slot.stage {
+            Stage::Published(entry) => entry.sent || entry.id < id,
+            Stage::Released(_) => true,
+            Stage::Leased | Stage::Gone => false,
+        };
+        self.slots.iter().rposition(leaves_before).map_or(0, |last| last + 1)
+    }
+
+    /// Puts an exchange into a place, and those from there on into the next ones. Gives its sequence number.
+    fn insert(&mut self, at: usize, exchange: Exchange) -> u64 {
+        let seq = self.base + at as u64;
+        if at < self.slots.len() {
+            self.by_id.values_mut().chain(&mut self.resend).filter(|other| **other >= seq).for_each(|o| *o += 1);
+        }
+        self.slots.insert(at, exchange);
+        seq
     }
 
     /// The message that left under this identifier at QoS 2, and goes on under another. Asked once, when the server has
@@ -438,6 +460,41 @@ mod tests {
         let (doubtful, lowered) = (false, false);
         let began_under = None;
         Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful, lowered, began_under }
+    }
+
+    #[test]
+    fn what_begins_anew_is_sent_again_before_what_left_after_it() {
+        let mut all = InFlight::default();
+        let id = |n| PacketId::new(n).unwrap();
+        let send = |all: &mut InFlight| {
+            let sent = all.peek_resend().map(|exchange| {
+                if let Stage::Published(entry) = &mut exchange.stage {
+                    entry.sent = true;
+                }
+                exchange.packet_id.get()
+            });
+            all.resent();
+            sent
+        };
+        // Two have left; two have an identifier and wait for the store when the link is lost.
+        for n in 1..=4 {
+            all.push(Exchange { on_wire: false, charged: false, ..exchange(n) });
+        }
+        assert_eq!((send(&mut all), send(&mut all)), (Some(1), Some(2)));
+        all.link_down();
+        all.resume(false);
+        for (from, to) in [(1, 11), (2, 12)] {
+            all.move_to(id(from), id(to)).unwrap().sent = false;
+            assert_eq!(send(&mut all), Some(to));
+        }
+        assert_eq!((send(&mut all), send(&mut all)), (Some(3), Some(4)));
+        all.link_down();
+        all.resume(false);
+        let again: Vec<_> = std::iter::from_fn(|| send(&mut all)).collect();
+        assert_eq!(again, [11, 12, 3, 4], "as they were sent");
+        for n in [1, 2, 3, 4, 11, 12] {
+            assert!(all.remove(id(n)).is_some(), "{n} is found");
+        }
     }
 
     #[test]
