@@ -272,7 +272,11 @@ impl InFlight {
     fn insert(&mut self, at: usize, exchange: Exchange) -> u64 {
         let seq = self.base + at as u64;
         if at < self.slots.len() {
-            self.by_id.values_mut().chain(&mut self.resend).filter(|other| **other >= seq).for_each(|o| *o += 1);
+            self.by_id
+                .values_mut()
+                .chain(&mut self.resend)
+                .filter(|other| **other >= seq)
+                .for_each(|o| *o += 1);
         }
         self.slots.insert(at, exchange);
         seq

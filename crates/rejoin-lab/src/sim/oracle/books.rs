@@ -26,8 +26,10 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             let message = of.app.message(k).ok_or_else(nobody)?;
             if message.copies == 0 {
                 (message.arrival, message.arrived_qos) = (arrival, qos);
-                // Under an identifier whose exchange a process without its store left open, it has the place of that one.
-                message.out_of_order |= message.qos == 1 && arrival < newest && out_of_date;
+                // Under an identifier whose exchange a process without its store left open, it has the place of that one, or
+                // was refused [MQTT-2.2.1-3], which the client may not have heard of, and has the place of its resend.
+                let again = message.transmitted > 1;
+                message.out_of_order |= message.qos == 1 && out_of_date && (arrival < newest || again);
             }
             message.copies += 1;
         }
