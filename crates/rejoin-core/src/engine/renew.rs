@@ -16,6 +16,7 @@ use crate::codec::reason::ReasonCode;
 use crate::config::Login;
 use crate::error::{LocalCause, LossCause};
 use crate::event::Event;
+use crate::link::Link;
 use crate::time::{Now, TimerKind, Timestamp};
 
 /// New credentials are asked for this long before the old ones end, or at nine tenths of their life if that is later:
@@ -80,6 +81,14 @@ impl Renewal {
         self.next = None;
     }
 
+    /// The client is closing, and this link is the last one if it holds: it is not changed for another. An answer that is on
+    /// its way is still taken, for the link that is opened where this one is lost first.
+    pub(super) fn closing(&mut self) {
+        if self.step != Step::Asked {
+            self.link_down();
+        }
+    }
+
     /// Whether new messages are held back for a moment.
     pub(super) const fn is_draining(&self) -> bool {
         matches!(self.step, Step::Draining { .. })
@@ -124,8 +133,8 @@ impl Engine {
             return;
         }
         // A server that has not answered the last AUTH is asked by a new link, where there is something to open it with.
-        let reauthenticates =
-            self.link.as_ref().is_some_and(|link| link.auth_method.is_some() && !link.reauthenticating);
+        let proves = |link: &Link| link.auth_method.is_some() && !link.reauthenticating;
+        let reauthenticates = self.closing.is_none() && self.link.as_ref().is_some_and(proves);
         let later = good_for.is_none_or(|life| self.renewal.ends.is_none_or(|ends| now.mono + life > ends));
         if !later || (login.is_none() && !reauthenticates) {
             self.renewal.step = Step::Due(self.renewal.again_at(now.mono));

@@ -20,7 +20,7 @@ impl Engine {
             let by = now.mono + within;
             self.closing = Some(self.closing.map_or(by, |before| before.min(by)));
             // No other link takes over, so nothing is held back for it.
-            self.renewal.link_down();
+            self.renewal.closing();
         }
     }
 

@@ -103,6 +103,21 @@ fn a_release_that_waits_for_the_store_holds_the_change_over_up() {
 }
 
 #[test]
+fn an_answer_that_comes_while_the_client_closes_is_used_where_the_last_link_is_lost() {
+    let mut b = Bench::new(kept());
+    connect(&mut b, Some(secs(600)), false);
+    b.live(570);
+    assert_eq!(due(&mut b), 1);
+    b.publish(Qos::AtLeastOnce);
+    b.engine.close(secs(30), b.now());
+    renew(&mut b, secs(600));
+    assert_eq!((b.words(), b.closed), (vec!["PUBLISH 1 q1 1".to_owned()], 0), "nothing takes over");
+    b.lose();
+    connect(&mut b, Some(secs(600)), true);
+    assert_eq!(b.connects.last().unwrap().password.as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
 fn credentials_without_a_known_end_are_not_renewed() {
     let mut b = Bench::new(kept());
     connect(&mut b, None, false);
