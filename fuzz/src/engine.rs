@@ -242,7 +242,7 @@ impl World {
                     dup: choices.flag() && qos != Qos::AtMostOnce,
                     qos,
                     retain: false,
-                    topic: topic(choices).text().clone(),
+                    topic: topic(choices).into(),
                     packet_id: (qos != Qos::AtMostOnce).then_some(id),
                     properties: None,
                     payload: choices.bytes(30),

@@ -83,4 +83,4 @@ pub use recovery::Verdict;
 pub use session::{Digest, Parking, Record, Recovered, Waits, WasHeld, WasSent};
 pub use text::{Text, TextError};
 pub use time::{Now, TimerKind, Timestamp};
-pub use topic::{TopicError, TopicErrorKind, TopicFilter, TopicName};
+pub use topic::{PublishTopic, TopicError, TopicErrorKind, TopicFilter, TopicName};

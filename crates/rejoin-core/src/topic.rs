@@ -15,6 +15,21 @@ use crate::text::{Text, TextError};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Text);
 
+/// The topic of a PUBLISH: without a wildcard [MQTT-3.3.2-2], and empty only where a topic alias stands for it (5.0).
+///
+/// It has what it is made of checked once, so that nothing has to be looked at again when the packet is written.
+///
+/// ```
+/// use rejoin_core::{PublishTopic, Text, TopicName};
+/// let topic = PublishTopic::from(TopicName::new("room/1/temp")?);
+/// assert_eq!(topic.as_str(), "room/1/temp");
+/// assert!(PublishTopic::try_from(Text::from_static("room/#")).is_err());
+/// assert!(PublishTopic::default().is_empty());
+/// # Ok::<(), rejoin_core::TopicError>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishTopic(Text);
+
 /// A topic filter one can subscribe to, shared ones (`$share/group/filter`) included.
 ///
 /// ```
@@ -122,10 +137,67 @@ impl TryFrom<Text> for TopicName {
         if text.is_empty() {
             return Err(TopicError::new(&[], TopicErrorKind::Empty));
         }
+        PublishTopic::try_from(text).map(|topic| Self(topic.0))
+    }
+}
+
+impl PublishTopic {
+    /// A topic known at compile time. Checked when the program is built if used in a `const`.
+    ///
+    /// # Panics
+    /// If it is no topic of a PUBLISH.
+    pub const fn from_static(topic: &'static str) -> Self {
+        let mut i = 0;
+        while i < topic.len() {
+            assert!(!matches!(topic.as_bytes()[i], b'+' | b'#'), "holds a wildcard");
+            i += 1;
+        }
+        Self(Text::from_static(topic))
+    }
+
+    /// A text in which no wildcard was found.
+    pub(crate) const fn checked_before(text: Text) -> Self {
+        Self(text)
+    }
+
+    /// The topic as an MQTT string.
+    pub const fn text(&self) -> &Text {
+        &self.0
+    }
+}
+
+impl From<TopicName> for PublishTopic {
+    fn from(name: TopicName) -> Self {
+        Self(name.0)
+    }
+}
+
+impl From<PublishTopic> for Text {
+    fn from(topic: PublishTopic) -> Self {
+        topic.0
+    }
+}
+
+impl TryFrom<Text> for PublishTopic {
+    type Error = TopicError;
+    fn try_from(text: Text) -> Result<Self, TopicError> {
         match text.as_bytes().iter().find(|b| matches!(b, b'+' | b'#')) {
             Some(b) => Err(TopicError::new(text.as_bytes(), TopicErrorKind::WildcardInName(char::from(*b)))),
             None => Ok(Self(text)),
         }
+    }
+}
+
+impl std::ops::Deref for PublishTopic {
+    type Target = Text;
+    fn deref(&self) -> &Text {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PublishTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -254,7 +254,7 @@ mod tests {
             dup,
             qos: Qos::AtLeastOnce,
             retain: false,
-            topic: Text::from_static("a"),
+            topic: rejoin_core::PublishTopic::from_static("a"),
             packet_id: PacketId::new(1),
             properties: None,
             payload: bytes::Bytes::new(),

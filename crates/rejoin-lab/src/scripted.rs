@@ -14,6 +14,7 @@ use rejoin_core::codec::packet::{
 };
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
+use rejoin_core::topic::TopicName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -483,7 +484,7 @@ impl Peer {
         qos: Qos,
         packet_id: Option<PacketId>,
     ) -> ScriptResult {
-        let topic = topic.try_into().map_err(|error| self.error(format!("topic `{topic}`: {error}")))?;
+        let topic = TopicName::try_from(topic).map_err(|error| self.error(error.to_string()))?.into();
         let (payload, properties) = (payload.into(), None);
         let publish = Publish { dup: false, qos, retain: false, topic, packet_id, properties, payload };
         self.send(&Packet::Publish(publish)).await

@@ -13,6 +13,7 @@ use rejoin_core::codec::packet::{
 };
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
 use rejoin_core::text::Text;
+use rejoin_core::topic::PublishTopic;
 use rejoin_lab::Auditor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -56,7 +57,7 @@ impl Plain {
             dup: false,
             qos: Qos::AtMostOnce,
             retain: false,
-            topic: Text::from_static(TOPIC),
+            topic: PublishTopic::from_static(TOPIC),
             packet_id: None,
             properties: None,
             payload: self.auditor.payload(number),

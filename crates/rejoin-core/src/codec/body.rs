@@ -10,7 +10,7 @@ use super::packet::{
     PublishProperties, Qos, RetainHandling, SubAck, Subscribe, SubscriptionOptions, Unsubscribe, Version,
     Will,
 };
-use super::primitives::{CheckedText, Cursor};
+use super::primitives::{CheckedTopic, Cursor};
 use super::property::place;
 use super::property_sets as properties;
 use super::reason::ReasonCode;
@@ -64,7 +64,7 @@ pub(super) fn other(header: &Header, bytes: &Bytes, rules: &Rules) -> Result<Pac
 pub(super) fn publish_name<'a>(
     cursor: &mut Cursor<'a>,
     qos: Qos,
-) -> Result<(CheckedText<'a>, Option<PacketId>), DecodeError> {
+) -> Result<(CheckedTopic<'a>, Option<PacketId>), DecodeError> {
     // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
     let topic = cursor.topic_name("topic name")?;
     // [MQTT-2.2.1-2]
@@ -75,7 +75,7 @@ pub(super) fn publish_name<'a>(
 /// A PUBLISH in which nothing is wrong, before its topic and payload are shared.
 pub(super) struct CheckedPublish<'a> {
     header: Header,
-    topic: CheckedText<'a>,
+    topic: CheckedTopic<'a>,
     packet_id: Option<PacketId>,
     properties: Option<Box<PublishProperties>>,
     payload: Cursor<'a>,
@@ -226,7 +226,7 @@ fn will(
         return Err(cursor.malformed("will topic", "is empty"));
     }
     let payload = cursor.binary("will payload")?;
-    Ok(Will { topic: topic.share(), payload, qos, retain, delay, properties: set })
+    Ok(Will { topic: topic.share().into(), payload, qos, retain, delay, properties: set })
 }
 
 fn connack(cursor: &mut Cursor<'_>, rules: &Rules) -> Result<ConnAck, DecodeError> {

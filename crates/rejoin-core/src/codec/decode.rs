@@ -9,7 +9,7 @@ use super::error::DecodeError;
 use super::header::{self, Fault, Header};
 use super::packet::{Packet, PacketId, Qos, Version};
 use super::primitives::Cursor;
-use crate::text::Text;
+use crate::topic::PublishTopic;
 
 /// How much room is made at a time for a packet that is still arriving: a header that lies about its length
 /// costs no more than this.
@@ -53,7 +53,7 @@ pub enum Decoded {
         /// Packet identifier, above QoS 0.
         packet_id: Option<PacketId>,
         /// Topic name.
-        topic: Text,
+        topic: PublishTopic,
         /// Size of the whole packet, in bytes.
         size: u32,
         /// Whether the server sent it before.

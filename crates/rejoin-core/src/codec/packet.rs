@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::header;
 use super::reason::ReasonCode;
 use crate::text::Text;
+use crate::topic::PublishTopic;
 
 /// The protocol version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -266,7 +267,7 @@ pub struct Publish {
     /// RETAIN.
     pub retain: bool,
     /// Topic name; empty only with a topic alias (5.0).
-    pub topic: Text,
+    pub topic: PublishTopic,
     /// Packet identifier; present exactly when QoS is above 0.
     pub packet_id: Option<PacketId>,
     /// Properties (5.0); `None` where there are none, which is the common case and costs nothing.

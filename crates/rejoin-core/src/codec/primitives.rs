@@ -7,6 +7,7 @@ use super::header;
 use super::packet::PacketId;
 use crate::plain::{has_wildcard, is_plain};
 use crate::text::{Text, TextError};
+use crate::topic::PublishTopic;
 
 /// The largest value of a variable byte integer, and so the longest packet body, in bytes.
 pub(super) const VARINT_MAX: u32 = 268_435_455;
@@ -169,23 +170,23 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn text(&mut self, field: &'static str) -> Result<Text, DecodeError> {
         let len = usize::from(self.u16(field)?);
-        let part = self.part(len, field)?;
+        let mut part = self.part(len, field)?;
         match Text::check(part.rest) {
-            Ok(()) => Ok(CheckedText(part).share()),
+            Ok(()) => Ok(Text::checked_before(part.rest())),
             Err(error) => Err(self.no_text(field, error)),
         }
     }
 
     /// A string without wildcards. Whether it may be empty is for the caller to judge.
     #[inline(always)]
-    pub(super) fn topic_name(&mut self, field: &'static str) -> Result<CheckedText<'a>, DecodeError> {
+    pub(super) fn topic_name(&mut self, field: &'static str) -> Result<CheckedTopic<'a>, DecodeError> {
         let len = usize::from(self.u16(field)?);
         let part = self.part(len, field)?;
         // Most are, and then one look is enough.
         if !is_plain(part.rest) {
             part.check_topic_name(field)?;
         }
-        Ok(CheckedText(part))
+        Ok(CheckedTopic(part))
     }
 
     #[inline(never)]
@@ -234,18 +235,18 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A string in which nothing is wrong, before it is shared with the packet's buffer. Sharing is paid for and makes what is
+/// A topic in which nothing is wrong, before it is shared with the packet's buffer. Sharing is paid for and makes what is
 /// moved larger, so it comes last.
-pub(super) struct CheckedText<'a>(Cursor<'a>);
+pub(super) struct CheckedTopic<'a>(Cursor<'a>);
 
-impl CheckedText<'_> {
+impl CheckedTopic<'_> {
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     #[inline]
-    pub(super) fn share(mut self) -> Text {
-        Text::checked_before(self.0.rest())
+    pub(super) fn share(mut self) -> PublishTopic {
+        PublishTopic::checked_before(Text::checked_before(self.0.rest()))
     }
 }
 

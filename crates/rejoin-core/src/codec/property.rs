@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::error::DecodeError;
 use super::packet::UserProperties;
-use super::primitives::{CheckedText, Cursor};
+use super::primitives::Cursor;
 use crate::text::Text;
 
 /// Property identifiers.
@@ -186,7 +186,7 @@ impl<'a> Properties<'a> {
 
     /// A Response Topic has no wildcards [MQTT-3.3.2-14].
     pub(super) fn response_topic(&mut self) -> Result<Text, DecodeError> {
-        self.cursor.topic_name(self.name).map(CheckedText::share)
+        self.cursor.topic_name(self.name).map(|topic| topic.share().into())
     }
 
     pub(super) fn binary(&mut self) -> Result<Bytes, DecodeError> {

@@ -59,8 +59,6 @@ pub(super) fn publish(publish: &Publish, version: Version) -> Checked {
         // [MQTT-2.2.1-3]; [MQTT311-2.3.1-1]
         ensure(publish.packet_id.is_some(), PUBLISH, "packet identifier", "is missing above QoS 0")?;
     }
-    // [MQTT-3.3.2-2]
-    ensure(!has_wildcard(publish.topic.as_bytes()), PUBLISH, "topic name", "holds a wildcard")?;
     let set = if version == Version::V5 { publish.properties.as_deref() } else { None };
     if publish.topic.is_empty() {
         // [MQTT-4.7.3-1] [u5-3.3.2.1]

@@ -48,7 +48,7 @@ impl Engine {
             Decoded::Packet(packet) => self.answer_arrived(packet),
             Decoded::Oversized { qos, packet_id, topic, size, .. } => {
                 self.stats.oversized += 1;
-                self.tell(Event::Oversized { topic: topic.clone(), size });
+                self.tell(Event::Oversized { topic: topic.text().clone(), size });
                 let (dup, retain, payload) = (false, false, Bytes::new());
                 let skipped = Publish { dup, qos, retain, topic, packet_id, properties: None, payload };
                 // Acknowledged unseen: closing the link would bring it back for ever.
@@ -86,7 +86,7 @@ impl Engine {
         self.stats.received += 1;
         let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
         // As it came, expired or not [MQTT-3.3.2-6] [MQTT-4.3.3-13], and in the order in which it came [MQTT-4.6.0-5].
-        let message = Message { id, topic, payload, qos, retain, dup, properties };
+        let message = Message { id, topic: topic.into(), payload, qos, retain, dup, properties };
         if let (true, Qos::ExactlyOnce, Some(packet_id), Some(id)) = (durable, qos, packet_id, id) {
             // The server may forget the message after PUBREC: it must be ours by then.
             let ticket = self.journal.note(|| Record::Held { id, packet_id, message: message.clone() });

@@ -347,7 +347,7 @@ fn packet(
         dup: packet_id.is_some() && is_resend,
         qos: p.qos,
         retain: p.retain,
-        topic: p.topic.text().clone(),
+        topic: p.topic.clone().into(),
         packet_id,
         properties,
         payload: p.payload.clone(),

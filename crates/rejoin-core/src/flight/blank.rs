@@ -291,6 +291,7 @@ mod tests {
     };
     use crate::codec::reason::ReasonCode;
     use crate::text::Text;
+    use crate::topic::PublishTopic;
 
     const SECRET: &str = "s3cret";
 
@@ -342,7 +343,7 @@ mod tests {
                 dup: false,
                 qos,
                 retain: false,
-                topic: text("plain/topic"),
+                topic: PublishTopic::from_static("plain/topic"),
                 packet_id: (qos != Qos::AtMostOnce).then_some(PacketId::MIN),
                 properties,
                 payload: secret(),
@@ -390,7 +391,7 @@ mod tests {
                 dup: false,
                 qos,
                 retain: false,
-                topic: text("plain"),
+                topic: PublishTopic::from_static("plain"),
                 packet_id: Some(PacketId::MIN),
                 properties: None,
                 payload: Bytes::from_static(payload.as_bytes()),

@@ -329,7 +329,7 @@ fn publication(body: &Publication) -> Option<String> {
         dup: false,
         qos: body.qos,
         retain: body.retain,
-        topic: body.topic.text().clone(),
+        topic: body.topic.clone().into(),
         packet_id: (body.qos != Qos::AtMostOnce).then_some(PacketId::MIN),
         properties: body.properties.clone(),
         payload: blanked(&body.payload),
@@ -375,7 +375,7 @@ pub(super) fn will(will: &Will) -> String {
         dup: false,
         qos: will.qos,
         retain: will.retain,
-        topic: will.topic.clone(),
+        topic: will.topic.clone().try_into().unwrap_or_default(),
         packet_id: (will.qos != Qos::AtMostOnce).then_some(PacketId::MIN),
         properties: (!will.properties.is_empty()).then(|| Box::new(will.properties.clone())),
         payload: blanked(&will.payload),
@@ -388,7 +388,7 @@ pub(super) fn read_will(word: &str) -> Option<Will> {
     let (delay, packet) = word.split_once(',')?;
     let Packet::Publish(publish) = decoded(unhex(packet)?, Sender::Client)? else { return None };
     Some(Will {
-        topic: publish.topic,
+        topic: publish.topic.into(),
         payload: publish.payload,
         qos: publish.qos,
         retain: publish.retain,
@@ -406,7 +406,7 @@ fn message(message: &Message) -> Option<String> {
         dup: message.dup,
         qos: message.qos,
         retain: message.retain,
-        topic: message.topic.clone(),
+        topic: message.topic.clone().try_into().ok()?,
         packet_id: (message.qos != Qos::AtMostOnce).then_some(PacketId::MIN),
         properties,
         payload: blanked(&message.payload),
@@ -425,7 +425,7 @@ fn read_message(id: MessageId, word: &str) -> Option<Message> {
     }
     Some(Message {
         id: Some(id),
-        topic: publish.topic,
+        topic: publish.topic.into(),
         payload: publish.payload,
         qos: publish.qos,
         retain: publish.retain,

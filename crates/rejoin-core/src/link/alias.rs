@@ -6,13 +6,13 @@ use std::num::NonZeroU16;
 use crate::codec::packet::Publish;
 use crate::codec::reason::ReasonCode;
 use crate::error::ProtocolError;
-use crate::text::Text;
+use crate::topic::PublishTopic;
 
 /// Aliases we use towards the server: the first topics get one, and keep it.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     maximum: u16,
-    table: BTreeMap<Text, NonZeroU16>,
+    table: BTreeMap<PublishTopic, NonZeroU16>,
 }
 
 impl Outgoing {
@@ -32,7 +32,7 @@ impl Outgoing {
         }
         if let Some(alias) = self.table.get(&publish.topic).copied() {
             publish.properties.get_or_insert_default().topic_alias = Some(alias);
-            publish.topic = Text::default();
+            publish.topic = PublishTopic::default();
             return;
         }
         // [MQTT-3.2.2-18]
@@ -48,7 +48,7 @@ impl Outgoing {
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     maximum: u16,
-    table: BTreeMap<NonZeroU16, Text>,
+    table: BTreeMap<NonZeroU16, PublishTopic>,
 }
 
 impl Incoming {

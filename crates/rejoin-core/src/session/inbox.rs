@@ -90,12 +90,12 @@ pub(crate) enum Content {
 
 impl Content {
     fn of(publish: &Publish) -> Self {
-        Self::Whole(publish.topic.clone(), publish.payload.clone())
+        Self::Whole(publish.topic.text().clone(), publish.payload.clone())
     }
 
     fn is_of(&self, publish: &Publish) -> bool {
         match self {
-            Self::Whole(topic, payload) => *topic == publish.topic && *payload == publish.payload,
+            Self::Whole(topic, payload) => topic == publish.topic.text() && *payload == publish.payload,
             Self::Digest(digest) => *digest == Digest::of(&publish.topic, &publish.payload),
         }
     }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use rejoin_core::codec::packet::{Packet, PacketId, Publish, Qos, Version};
 use rejoin_core::codec::{DecodeError, Decoded, Decoder, Limits, Sender, encode};
 use rejoin_core::text::Text;
+use rejoin_core::topic::PublishTopic;
 
 /// Bytes in a notation that can be held against the standard: hexadecimal, and text in quotes.
 fn wire(notation: &str) -> Vec<u8> {
@@ -43,7 +44,7 @@ fn publish(qos: Qos, packet_id: Option<u16>, payload: &'static str) -> Publish {
         dup: false,
         qos,
         retain: false,
-        topic: text("a/b"),
+        topic: PublishTopic::from_static("a/b"),
         packet_id: packet_id.map(id),
         properties: None,
         payload: Bytes::from_static(payload.as_bytes()),

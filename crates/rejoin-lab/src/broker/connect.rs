@@ -270,7 +270,8 @@ fn will_message(will: &Will, client: &Text) -> (Message, Duration) {
     let properties = &will.properties;
     let delay = Duration::from_secs(u64::from(will.delay.unwrap_or(0)));
     let message = Message {
-        topic: will.topic.clone(),
+        // The topic of a will that was read has no wildcard.
+        topic: will.topic.clone().try_into().unwrap_or_default(),
         payload: Bytes::clone(&will.payload),
         qos: will.qos,
         retain: will.retain,

@@ -9,6 +9,7 @@ use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoder, Limits, Sender, encode};
 use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
+use rejoin_core::topic::PublishTopic;
 
 use super::ConnectionId;
 use super::owed::Owed;
@@ -66,7 +67,7 @@ pub(super) struct Connection {
     /// Receive Maximum in force for what the client sends.
     pub(super) window_in: u16,
     pub(super) alias_maximum_in: u16,
-    pub(super) aliases_in: BTreeMap<u16, Text>,
+    pub(super) aliases_in: BTreeMap<u16, PublishTopic>,
     /// QoS 1 and 2 PUBLISHes of this connection whose window place was not given back.
     pub(super) unfinished: BTreeSet<PacketId>,
     /// SUBSCRIBE and UNSUBSCRIBE whose answer did not leave.
@@ -84,7 +85,7 @@ pub(super) struct Connection {
     pub(super) quota: u16,
     pub(super) packet_maximum_out: usize,
     pub(super) alias_maximum_out: u16,
-    pub(super) aliases_out: BTreeMap<Text, u16>,
+    pub(super) aliases_out: BTreeMap<PublishTopic, u16>,
     /// QoS 1 PUBLISHes sent here and not acknowledged, in order.
     pub(super) pubacks_owed: Owed,
     /// QoS 2 PUBLISHes sent here whose PUBREC did not come, in order.
@@ -163,7 +164,7 @@ impl Connection {
 
     /// Puts a topic alias in place of the topic where the client allows one. Gives a new one, to be remembered once the
     /// packet is written: of one that is dropped the client never hears.
-    pub(super) fn alias(&self, publish: &mut Publish) -> Option<(Text, u16)> {
+    pub(super) fn alias(&self, publish: &mut Publish) -> Option<(PublishTopic, u16)> {
         let known = self.aliases_out.get(&publish.topic).copied();
         let next = u16::try_from(self.aliases_out.len() + 1).unwrap_or(u16::MAX);
         if known.is_none() && next > self.alias_maximum_out {
@@ -171,7 +172,7 @@ impl Connection {
         }
         publish.properties.get_or_insert_default().topic_alias = PacketId::new(known.unwrap_or(next));
         if known.is_some() {
-            publish.topic = Text::default();
+            publish.topic = PublishTopic::default();
             return None;
         }
         Some((publish.topic.clone(), next))

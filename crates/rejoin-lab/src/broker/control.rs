@@ -5,6 +5,7 @@ use rejoin_core::codec::packet::{Disconnect, Packet, Qos, SubscriptionOptions, V
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
+use rejoin_core::topic::TopicName;
 
 use super::connection::Phase;
 use super::session::{Memory, Message, Session};
@@ -31,8 +32,8 @@ impl Broker {
 
     /// Publishes a message as the broker itself. `false` when nobody subscribes to the topic.
     pub fn publish(&mut self, topic: &str, payload: impl Into<Bytes>, qos: Qos, retain: bool) -> bool {
-        let Ok(topic) = Text::try_from(topic) else { return false };
-        let payload = payload.into();
+        let Ok(topic) = TopicName::try_from(topic) else { return false };
+        let (topic, payload) = (topic.into(), payload.into());
         let from = Text::default();
         self.route(Message { topic, payload, qos, retain, properties: None, expires_at: None, from })
     }

@@ -377,7 +377,7 @@ impl Broker {
         if self.ledgers.is_empty() {
             return;
         }
-        let mut accepted = self.accepted(id, publish.topic.clone(), publish.packet_id);
+        let mut accepted = self.accepted(id, publish.topic.text().clone(), publish.packet_id);
         accepted.payload = publish.payload.clone();
         accepted.qos = publish.qos;
         accepted.retain = publish.retain;
@@ -390,7 +390,7 @@ impl Broker {
         if self.ledgers.is_empty() {
             return;
         }
-        let mut accepted = self.accepted(id, message.topic.clone(), Some(packet_id));
+        let mut accepted = self.accepted(id, message.topic.text().clone(), Some(packet_id));
         accepted.payload = message.payload.clone();
         accepted.qos = message.qos;
         accepted.retain = message.retain;

@@ -168,7 +168,7 @@ impl Broker {
             at: self.now,
             connection: id,
             client,
-            topic: outgoing.message.topic.clone(),
+            topic: outgoing.message.topic.text().clone(),
             payload: outgoing.message.payload.clone(),
             qos: outgoing.qos,
             dup,

@@ -46,9 +46,9 @@ impl Broker {
     /// A message with RETAIN replaces what its topic holds; an empty one clears it [MQTT-3.3.1-6].
     fn retain(&mut self, message: &Message) {
         if message.payload.is_empty() {
-            self.retained.remove(&message.topic);
+            self.retained.remove(message.topic.text());
         } else {
-            self.retained.insert(message.topic.clone(), message.clone());
+            self.retained.insert(message.topic.text().clone(), message.clone());
         }
     }
 

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use rejoin_core::codec::packet::{PacketId, Publish, PublishProperties, Qos, SubscriptionOptions};
 use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
-use rejoin_core::topic::TopicFilter;
+use rejoin_core::topic::{PublishTopic, TopicFilter};
 
 use super::ConnectionId;
 
 /// A message as it is routed.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    pub(super) topic: Text,
+    pub(super) topic: PublishTopic,
     pub(super) payload: Bytes,
     pub(super) qos: Qos,
     pub(super) retain: bool,

@@ -136,7 +136,7 @@ impl Exchanges {
 
 #[cfg(test)]
 mod tests {
-    use rejoin_core::Text;
+    use rejoin_core::PublishTopic;
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
     impl Exchanges {
         fn sends(&mut self, n: u16, dup: bool, qos: Qos) -> Ruling {
             let packet_id = Some(id(n));
-            let (topic, payload) = (Text::from_static("a"), bytes::Bytes::new());
+            let (topic, payload) = (PublishTopic::from_static("a"), bytes::Bytes::new());
             self.publish(&Publish { dup, qos, retain: false, topic, packet_id, properties: None, payload })
         }
 

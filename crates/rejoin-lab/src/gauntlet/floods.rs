@@ -216,7 +216,7 @@ mod tests {
             dup: false,
             qos: Qos::ExactlyOnce,
             retain: false,
-            topic: rejoin_core::Text::from_static("t"),
+            topic: rejoin_core::PublishTopic::from_static("t"),
             packet_id: PacketId::new(id),
             properties: None,
             payload,

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use rejoin_core::codec::encode;
 use rejoin_core::codec::packet::{Packet, PacketId, Publish, PublishProperties, Qos};
-use rejoin_core::{LinkConfig, ReasonCode, Text, Version};
+use rejoin_core::{LinkConfig, PublishTopic, ReasonCode, Version};
 
 use super::world::World;
 
@@ -52,7 +52,7 @@ fn encoded(publish: Publish, version: Version, out: &mut BytesMut) {
 }
 
 fn publish(qos: Qos, packet_id: Option<PacketId>, payload: Bytes) -> Publish {
-    let topic = Text::from_static(TOPIC);
+    let topic = PublishTopic::from_static(TOPIC);
     Publish { dup: false, qos, retain: false, topic, packet_id, properties: None, payload }
 }
 

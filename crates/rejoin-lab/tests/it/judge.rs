@@ -25,7 +25,7 @@ fn again(world: &mut World, peer: Peer) -> Peer {
 
 fn alias(n: u16, topic: &str) -> Packet {
     let Packet::Publish(mut p) = publish(Qos::AtMostOnce, 0, false, "x") else { unreachable!() };
-    p.topic = crate::peer::text(topic);
+    p.topic = crate::peer::text(topic).try_into().unwrap();
     p.properties =
         Some(Box::new(PublishProperties { topic_alias: PacketId::new(n), ..PublishProperties::default() }));
     Packet::Publish(p)

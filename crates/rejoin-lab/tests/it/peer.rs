@@ -48,7 +48,7 @@ pub(crate) fn publish_to(topic: &str, qos: Qos, n: u16, dup: bool, payload: &str
         dup,
         qos,
         retain: false,
-        topic: text(topic),
+        topic: text(topic).try_into().unwrap(),
         packet_id: NonZeroU16::new(n),
         properties: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),

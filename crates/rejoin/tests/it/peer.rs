@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rejoin::{Builder, Client, Qos, ReasonCode, Text, Version};
+use rejoin::{Builder, Client, Qos, ReasonCode, Version};
 use rejoin_core::codec::packet::{
     Ack, ConnAck, ConnAckProperties, Packet, PacketId, Publish, PublishProperties, SubAck,
 };
@@ -234,7 +234,7 @@ pub(crate) fn message(topic: &'static str, payload: &'static str, qos: Qos, pack
         dup: false,
         qos,
         retain: false,
-        topic: Text::from_static(topic),
+        topic: rejoin_core::PublishTopic::from_static(topic),
         packet_id: PacketId::new(packet_id),
         properties: None,
         payload: payload.into(),

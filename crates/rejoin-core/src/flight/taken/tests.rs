@@ -13,6 +13,7 @@ use crate::interface::{Input, Output};
 use crate::session::WasHeld;
 use crate::text::Text;
 use crate::time::Now;
+use crate::topic::PublishTopic;
 
 const TAKEN: (&str, &str) = ("lamp/7", "off");
 
@@ -34,7 +35,7 @@ fn publish(topic: &'static str, payload: &'static str) -> Vec<u8> {
         dup: true,
         qos: Qos::ExactlyOnce,
         retain: false,
-        topic: Text::from_static(topic),
+        topic: PublishTopic::from_static(topic),
         packet_id: PacketId::new(7),
         properties: None,
         payload: payload.into(),

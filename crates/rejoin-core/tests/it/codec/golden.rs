@@ -11,6 +11,7 @@ use rejoin_core::codec::packet::{
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::codec::{Decoded, Sender, encode, encode_publish_head, encoded_len, publish_len};
 use rejoin_core::text::Text;
+use rejoin_core::topic::PublishTopic;
 
 use super::{decode, encoded, id, publish, text, wire};
 use Sender::{Client, Server};
@@ -361,7 +362,7 @@ fn v5_messages() -> Vec<Golden> {
             Client,
             "30 06 0000 03 23 0001",
             Packet::Publish(Publish {
-                topic: text(""),
+                topic: PublishTopic::default(),
                 properties: Some(Box::new(aliased)),
                 ..publish(Qos::AtMostOnce, None, "")
             }),
@@ -496,7 +497,7 @@ fn remaining_lengths_turn_over_where_table_2_4_says() {
     ] {
         let packet = Packet::Publish(Publish {
             payload: vec![7; payload].into(),
-            topic: text("ab"),
+            topic: PublishTopic::from_static("ab"),
             ..publish(Qos::AtMostOnce, None, "")
         });
         let bytes = encoded(&packet, V311);

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use rejoin_core::codec::packet::{Packet, Publish, Qos, Version};
 use rejoin_core::codec::{DecodeError, Decoded, Decoder, Limits, Sender};
+use rejoin_core::topic::PublishTopic;
 
 use super::golden::{Golden, all};
-use super::{WIDE, decode, decoder, encoded, id, publish, text, wire};
+use super::{WIDE, decode, decoder, encoded, id, publish, wire};
 use Sender::{Client, Server};
 use Version::{V5, V311};
 
@@ -186,7 +187,7 @@ fn at_3_1_1_a_message_above_the_limit_is_skipped_and_told() {
     let told = Decoded::Oversized {
         qos: Qos::AtLeastOnce,
         packet_id: Some(id(7)),
-        topic: text("a/b"),
+        topic: PublishTopic::from_static("a/b"),
         size: u32::try_from(large.len()).unwrap(),
         dup: true,
     };

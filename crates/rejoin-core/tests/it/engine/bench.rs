@@ -290,7 +290,7 @@ impl Bench {
             dup,
             qos,
             retain: false,
-            topic: Text::from_static("t"),
+            topic: PublishTopic::from_static("t"),
             packet_id: (qos != Qos::AtMostOnce).then(|| id(n)),
             properties: None,
             payload: payload.into(),

@@ -173,7 +173,7 @@ fn an_expired_message_is_handed_on_with_its_time_and_its_exchange_goes_on() {
         dup: false,
         qos: Qos::ExactlyOnce,
         retain: false,
-        topic: Text::from_static("t"),
+        topic: PublishTopic::from_static("t"),
         packet_id: Some(id(7)),
         properties: Some(Box::new(PublishProperties { message_expiry: Some(1), ..Default::default() })),
         payload: Bytes::from_static(b"late"),

@@ -17,7 +17,7 @@ fn deliver(b: &mut Bench, dup: bool, topic: &'static str, payload: &'static str)
         dup,
         qos: Qos::ExactlyOnce,
         retain: false,
-        topic: Text::from_static(topic),
+        topic: PublishTopic::from_static(topic),
         packet_id: Some(id(7)),
         properties: None,
         payload: payload.into(),

@@ -150,7 +150,7 @@ fn an_identifier_held_for_a_session_that_may_be_another_one_does_not_swallow_a_m
         dup: true,
         qos: Qos::ExactlyOnce,
         retain: false,
-        topic: Text::from_static("t"),
+        topic: PublishTopic::from_static("t"),
         packet_id: Some(id(1)),
         properties: None,
         payload: "three".into(),

@@ -12,7 +12,7 @@ fn with_alias(b: &mut Bench, alias: u16) {
         dup: false,
         qos: Qos::AtMostOnce,
         retain: false,
-        topic: Text::from_static("t"),
+        topic: PublishTopic::from_static("t"),
         packet_id: None,
         properties: Some(Box::new(PublishProperties { topic_alias, ..Default::default() })),
         payload: "m".into(),

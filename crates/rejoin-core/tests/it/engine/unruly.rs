@@ -32,7 +32,7 @@ fn message(topic: &'static str, alias: u16, payload: usize) -> Packet {
         dup: false,
         qos: Qos::AtMostOnce,
         retain: false,
-        topic: Text::from_static(topic),
+        topic: PublishTopic::from_static(topic),
         packet_id: None,
         properties: Some(Box::new(properties)),
         payload: vec![b'.'; payload].into(),

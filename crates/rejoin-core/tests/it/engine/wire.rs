@@ -133,7 +133,7 @@ fn a_message_before_connack_ends_the_attempt_even_one_too_large_to_be_read() {
         dup: false,
         qos: Qos::AtMostOnce,
         retain: false,
-        topic: Text::from_static("t"),
+        topic: PublishTopic::from_static("t"),
         packet_id: None,
         properties: None,
         payload: vec![0; 100].into(),

@@ -72,7 +72,7 @@ fn publish() -> impl Strategy<Value = Packet> {
                 dup: dup && above,
                 qos,
                 retain,
-                topic,
+                topic: topic.try_into().unwrap(),
                 packet_id: above.then_some(id),
                 // An empty list is written and read as none.
                 properties: properties.filter(|p| !p.is_empty()).map(Box::new),

@@ -89,8 +89,8 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rejoin_core::PublishTopic;
     use rejoin_core::ReasonCode;
-    use rejoin_core::Text;
     use rejoin_core::codec::packet::{Ack, Publish};
 
     fn publish(qos: Qos) -> Packet {
@@ -98,7 +98,7 @@ mod tests {
             dup: false,
             qos,
             retain: false,
-            topic: Text::from_static("e/0"),
+            topic: PublishTopic::from_static("e/0"),
             packet_id: Some(PacketId::MIN),
             properties: None,
             payload: bytes::Bytes::new(),
