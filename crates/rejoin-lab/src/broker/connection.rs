@@ -76,6 +76,8 @@ pub(super) struct Connection {
     pub(super) pubrels_owed: VecDeque<PacketId>,
     /// The latest among the resends of this connection, in the order of first sendings.
     pub(super) resent_up_to: Option<(u64, u64)>,
+    /// What came for the first time, and not as a copy, since the last copy came; where a session goes on.
+    pub(super) new_here: Vec<PacketId>,
     /// How many messages had arrived when it was accepted.
     pub(super) arrivals_before: u64,
 
@@ -122,6 +124,7 @@ impl Connection {
             asked: BTreeSet::new(),
             pubrels_owed: VecDeque::new(),
             resent_up_to: None,
+            new_here: Vec::new(),
             arrivals_before: 0,
             window_out: u16::MAX,
             quota: u16::MAX,

@@ -95,6 +95,7 @@ impl Broker {
     fn on_exchange(&mut self, id: ConnectionId, packet_id: PacketId, publish: Publish) -> Result<(), Fault> {
         self.check_window(id, packet_id)?;
         let digest = digest(&publish);
+        self.note_new_and_copies(id, packet_id, publish.dup);
         match self.judge_arrival(id, packet_id, &publish, digest) {
             Arrival::Clash => {
                 let reason = ReasonCode::PACKET_IDENTIFIER_IN_USE;
@@ -170,8 +171,10 @@ impl Broker {
         if here {
             return self.judge_repeat_here(id, packet_id, publish.dup);
         }
-        let (stage, sent) = (known.stage, known.sent);
-        let overtaken = connection.resent_up_to.is_some_and(|latest| sent < latest);
+        let (stage, sent, amid_copies) = (known.stage, known.sent, known.amid_copies);
+        let overtaken = connection
+            .resent_up_to
+            .is_some_and(|latest| sent < latest && !(amid_copies && arrived_as_copy(latest)));
         connection.resent_up_to = connection.resent_up_to.max(Some(sent));
         if !whole {
             return if same { Arrival::Again } else { Arrival::New };
@@ -205,6 +208,26 @@ impl Broker {
         Arrival::Clash
     }
 
+    /// Finds out what began anew in the middle of what is sent again.
+    fn note_new_and_copies(&mut self, id: ConnectionId, packet_id: PacketId, dup: bool) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.resumed) else {
+            return;
+        };
+        if !dup {
+            // No more can wait to be sent again.
+            if connection.new_here.len() < usize::from(u16::MAX) {
+                connection.new_here.push(packet_id);
+            }
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&connection.client) else { return };
+        for earlier in connection.new_here.drain(..) {
+            if let Some(exchange) = session.inbound.get_mut(&earlier) {
+                exchange.amid_copies = true;
+            }
+        }
+    }
+
     fn begin_exchange(&mut self, id: ConnectionId, packet_id: PacketId, publish: &Publish, digest: u64) {
         self.last_arrival += 1;
         let newest = self.last_arrival;
@@ -225,6 +248,7 @@ impl Broker {
             digest,
             order,
             sent,
+            amid_copies: false,
             seen_on: id,
             released_on: None,
             refused: false,
@@ -417,6 +441,12 @@ impl Broker {
             packet_id,
         }
     }
+}
+
+/// Whether this place in the order of first sendings is that of a message whose first sending did not arrive: it may have
+/// been sent long before what arrived.
+const fn arrived_as_copy((_, copied): (u64, u64)) -> bool {
+    copied > 0
 }
 
 const fn first_send_clause(qos: Qos) -> &'static str {

@@ -117,6 +117,21 @@ const BAD: &[BadExchange] = &[
         world.send(&peer, &publish(Q1, 2, true, "b"));
         world.send(&peer, &publish(Q1, 1, true, "a"));
     }),
+    (
+        "MQTT-4.6.0-1",
+        "a new one is sent again behind what had never arrived",
+        Manners::default,
+        |world, peer| {
+            lose(world, PacketKind::PubAck);
+            world.send(&peer, &publish(Q1, 9, false, "a"));
+            let peer = again(world, peer);
+            lose(world, PacketKind::PubAck);
+            world.send(&peer, &publish(Q1, 3, true, "c"));
+            let peer = again(world, peer);
+            world.send(&peer, &publish(Q1, 3, true, "c"));
+            world.send(&peer, &publish(Q1, 9, true, "a"));
+        },
+    ),
     ("MQTT-4.6.0-2", "PUBACKs out of order", Manners::default, |world, peer| {
         world.send(&peer, &subscribe(1, "t", Q1));
         world.broker.publish("t", "a", Q1, false);
@@ -398,6 +413,22 @@ const GOOD: &[(&str, Script)] = &[
         let peer = again(world, peer);
         world.send(&peer, &publish(Q1, 1, true, "a"));
         world.send(&peer, &publish(Q1, 2, true, "b"));
+    }),
+    // Begun anew while the rest still waited to be sent again, of which 3 had never arrived.
+    ("what began anew among resends is sent again behind all that was sent before it", |world, peer| {
+        world.send(&peer, &publish(Q1, 1, false, "z"));
+        let peer = again(world, peer);
+        lose(world, PacketKind::PubAck);
+        world.send(&peer, &publish(Q1, 9, false, "a"));
+        world.send(&peer, &publish(Q1, 2, true, "b"));
+        let peer = again(world, peer);
+        lose(world, PacketKind::PubAck);
+        world.send(&peer, &publish(Q1, 2, true, "b"));
+        world.send(&peer, &publish(Q1, 3, true, "c"));
+        let peer = again(world, peer);
+        world.send(&peer, &publish(Q1, 2, true, "b"));
+        world.send(&peer, &publish(Q1, 3, true, "c"));
+        world.send(&peer, &publish(Q1, 9, true, "a"));
     }),
     ("PUBREL again after a lost PUBCOMP, and its PUBLISH never", |world, peer| {
         world.send(&peer, &publish(Q2, 1, false, "a"));
