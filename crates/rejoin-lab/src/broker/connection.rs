@@ -13,7 +13,7 @@ use rejoin_core::topic::PublishTopic;
 
 use super::ConnectionId;
 use super::owed::Owed;
-use super::session::Message;
+use super::session::{Exchange, Message};
 use crate::wire::Ending;
 
 /// Where a connection stands.
@@ -179,6 +179,15 @@ impl Connection {
             return None;
         }
         Some((publish.topic.clone(), next))
+    }
+
+    /// Whether what is sent again here should have been before what was.
+    pub(super) fn sends_again_late(&mut self, exchange: &Exchange) -> bool {
+        // Of what first arrived as a copy it is not known how long before it was sent.
+        let may_be_older = |latest: (u64, u64)| exchange.amid_copies && latest.1 > 0;
+        let late = self.resent_up_to.is_some_and(|latest| exchange.sent < latest && !may_be_older(latest));
+        self.resent_up_to = self.resent_up_to.max(Some(exchange.sent));
+        late
     }
 
     /// The moment this connection wants to be looked at, if nothing comes.

@@ -171,11 +171,7 @@ impl Broker {
         if here {
             return self.judge_repeat_here(id, packet_id, publish.dup);
         }
-        let (stage, sent, amid_copies) = (known.stage, known.sent, known.amid_copies);
-        let overtaken = connection
-            .resent_up_to
-            .is_some_and(|latest| sent < latest && !(amid_copies && arrived_as_copy(latest)));
-        connection.resent_up_to = connection.resent_up_to.max(Some(sent));
+        let (stage, overtaken) = (known.stage, connection.sends_again_late(known));
         if !whole {
             return if same { Arrival::Again } else { Arrival::New };
         }
@@ -441,12 +437,6 @@ impl Broker {
             packet_id,
         }
     }
-}
-
-/// Whether this place in the order of first sendings is that of a message whose first sending did not arrive: it may have
-/// been sent long before what arrived.
-const fn arrived_as_copy((_, copied): (u64, u64)) -> bool {
-    copied > 0
 }
 
 const fn first_send_clause(qos: Qos) -> &'static str {
