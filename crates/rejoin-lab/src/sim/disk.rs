@@ -273,7 +273,10 @@ impl Disk {
                 _ => {}
             }
         }
-        let leased: BTreeSet<_> = self.recover().leased.into_iter().collect();
+        // What a lease that ended said of a message that was lowered meanwhile still counts.
+        let recovered = self.recover();
+        let under_way = recovered.sent.iter().map(|sent| sent.packet_id);
+        let leased: BTreeSet<_> = recovered.leased.iter().copied().chain(under_way).collect();
         let over = |id: &MessageId| taken.contains(id) && freed.contains(id);
         let newest = self.synced.iter().rev().find_map(|record| match record {
             Record::Held { id, .. } => Some(*id),
