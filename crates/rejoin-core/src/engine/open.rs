@@ -216,7 +216,14 @@ impl Engine {
             self.session.server = Some(self.config.servers[server].as_str().to_owned()); // adopted
         }
         let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
-        (SessionState::Kept, self.session.resume(unproven, again)) // [MQTT-3.1.2-5]
+        let resending = self.session.resume(unproven, again); // [MQTT-3.1.2-5]
+        if unproven {
+            // A process that dies after the second sending would else leave nobody who knows of it.
+            for (id, needs) in self.session.outbox.in_flight.sent_at_qos2() {
+                *needs = self.journal.note(|| Record::MayRepeat { id });
+            }
+        }
+        (SessionState::Kept, resending)
     }
 
     /// `asked_for`: by a clean start.

@@ -100,6 +100,7 @@ fn record(record: &Record) -> String {
         Record::Assigned { id, packet_id } => format!("assigned:{}:{packet_id}", id.0),
         Record::Received { id } => format!("received:{}", id.0),
         Record::Lowered { id } => format!("lowered:{}", id.0),
+        Record::MayRepeat { id } => format!("may-repeat:{}", id.0),
         Record::Leased { packet_id } => format!("leased:{packet_id}"),
         Record::LeaseEnded { packet_id } => format!("lease-ended:{packet_id}"),
         Record::Asked { id } => format!("asked:{}", id.0),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::by_packet_id::ByPacketId;
 use super::outbox::Entry;
-use crate::codec::packet::PacketId;
+use crate::codec::packet::{PacketId, Qos};
 use crate::event::PublishId;
 use crate::held::HeldCounts;
 use crate::interface::Ticket;
@@ -43,7 +43,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// For a planted defect.
     fn is_qos1(&self) -> bool {
-        matches!(&self.stage, Stage::Published(e) if e.publication.qos == crate::codec::packet::Qos::AtLeastOnce)
+        matches!(&self.stage, Stage::Published(e) if e.publication.qos == Qos::AtLeastOnce)
     }
 }
 
@@ -397,6 +397,16 @@ impl InFlight {
         self.resend.len() + self.release.len()
     }
 
+    /// What was sent at QoS 2 and waits for PUBREC, with what must be on the store before it leaves again.
+    pub(crate) fn sent_at_qos2(&mut self) -> impl Iterator<Item = (PublishId, &mut Ticket)> {
+        self.slots.iter_mut().filter_map(|slot| match &slot.stage {
+            Stage::Published(entry) if entry.attempts > 0 && entry.publication.qos == Qos::ExactlyOnce => {
+                Some((entry.id, &mut slot.needs))
+            }
+            _ => None,
+        })
+    }
+
     /// A planted defect: what was sent is withdrawn.
     pub(crate) fn cancel(&mut self, id: PublishId) -> bool {
         let slot = self.slots.iter().find(|s| matches!(&s.stage, Stage::Published(e) if e.id == id));
@@ -457,7 +467,7 @@ mod tests {
 
     fn exchange(id: u16) -> Exchange {
         let mut publication = Publication::new("a".try_into().unwrap(), "1");
-        publication.qos = crate::codec::packet::Qos::AtLeastOnce;
+        publication.qos = Qos::AtLeastOnce;
         let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
         let needs = Ticket::default();
         let packet_id = PacketId::new(id).unwrap();

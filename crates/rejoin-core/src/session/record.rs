@@ -42,6 +42,11 @@ pub enum Record {
         /// Its name.
         id: PublishId,
     },
+    /// It may arrive twice, whatever becomes of it: a session that nobody can vouch for lay between two sendings.
+    MayRepeat {
+        /// Its name.
+        id: PublishId,
+    },
     /// The message under this identifier is over or goes on under another, and the server may still hold the exchange:
     /// the identifier stays taken until the server ends it, or the session ends [MQTT-2.2.1-3].
     Leased {

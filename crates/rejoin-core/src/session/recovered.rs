@@ -168,6 +168,11 @@ impl Replay {
                     (sending.position, sending.released, sending.lowered) = (self.seq, true, false);
                 }
             }
+            Record::MayRepeat { id } => {
+                if let Some(accepted) = self.accepted.get_mut(&id) {
+                    accepted.possible_duplicate = true;
+                }
+            }
             Record::Lowered { id } => {
                 if let Some(accepted) = self.accepted.get_mut(&id) {
                     accepted.possible_duplicate = true;

@@ -289,6 +289,7 @@ impl Disk {
             | Record::Asked { id }
             | Record::Requeued { id }
             | Record::Lowered { id }
+            | Record::MayRepeat { id }
             | Record::Done { id }
             | Record::Parked { id, .. } => !done.contains(id),
             // The highest name must not be forgotten.

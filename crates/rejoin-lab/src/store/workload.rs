@@ -65,6 +65,7 @@ impl Workload {
             50..58 => Record::Received { id: self.some_publish() },
             58..76 => self.ended(),
             76..78 => Record::Asked { id: self.some_publish() },
+            78 if self.complete && self.chance.bool() => Record::MayRepeat { id: self.some_publish() },
             78 if self.complete => Record::Lowered { id: self.some_publish() },
             78..80 => Record::Requeued { id: self.some_publish() },
             80..85 => self.held(),

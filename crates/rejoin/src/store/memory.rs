@@ -121,6 +121,7 @@ fn pruned(records: Vec<Record>) -> Vec<Record> {
             | Record::Asked { id }
             | Record::Requeued { id }
             | Record::Lowered { id }
+            | Record::MayRepeat { id }
             | Record::Done { id }
             | Record::Parked { id, .. } => publishes.contains(id),
             Record::Leased { packet_id } | Record::LeaseEnded { packet_id } => leased.contains(packet_id),

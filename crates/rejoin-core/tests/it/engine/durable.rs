@@ -133,6 +133,32 @@ fn a_crash_does_not_turn_doubt_into_certainty() {
 }
 
 #[test]
+fn a_second_sending_in_a_session_in_doubt_is_known_after_a_restart() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    b.open();
+    b.lose();
+    b.words();
+    b.open();
+    b.fast_disk = false;
+    b.connack(true, Default::default()); // after a CONNACK that was missed: unproven
+    assert!(b.words().is_empty(), "the store has to know of it first");
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBLISH 1 q2 dup 1"]);
+    b.fast_disk = true;
+    b.pubrec(1, ReasonCode::SUCCESS);
+    b.lose();
+    b.connect(true);
+    let mut c = Bench::restored(durable(), b.records);
+    c.connect(true);
+    c.pubcomp(1);
+    let Outcome::Delivered(receipt) = c.outcome(1) else { panic!("{:?}", c.outcome(1)) };
+    assert!(receipt.possible_duplicate, "the first may have arrived in a session that was lost");
+}
+
+#[test]
 fn a_connack_before_our_connect_has_left_opens_no_link() {
     let mut b = Bench::new(durable());
     b.fast_disk = false;

@@ -130,6 +130,10 @@ impl<'a> Plan<'a> {
                 let lowered = before.lowered || on_its_own;
                 self.exchanges.set(*id, Exchange { again: true, lowered, ..before });
             }
+            Record::MayRepeat { id } => {
+                let before = self.exchanges.get(*id).unwrap_or_default();
+                self.exchanges.set(*id, Exchange { again: true, ..before });
+            }
             Record::Leased { packet_id } => {
                 let leased = &mut self.session.leased;
                 if let Err(place) = leased.binary_search(packet_id) {
