@@ -111,7 +111,9 @@ impl App {
 
     /// What is under way cannot be told by anybody from now on: the broker's memory of it was swapped.
     pub(super) fn excuse_under_way(&mut self) {
-        for message in self.published.iter_mut().filter(|m| m.transmitted > 0 && m.answers == 0) {
+        // What was answered may be under way again, where the answer did not reach the disk before the process died.
+        let under_way = |m: &&mut Published| m.transmitted > 0 && (m.answers == 0 || m.may_repeat);
+        for message in self.published.iter_mut().filter(under_way) {
             message.nobody_knows = true;
             message.out_of_order = true;
         }

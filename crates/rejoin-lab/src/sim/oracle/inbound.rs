@@ -25,6 +25,11 @@ impl Inbound {
         self.held.len()
     }
 
+    /// Whether PUBREC left for what is held under this identifier. If not, a PUBREL is about another message.
+    pub(super) fn was_recorded(&self, id: PacketId) -> bool {
+        self.held.get(&id) != Some(&Stage::Published)
+    }
+
     /// A transport opened: what came in on the last one and was not answered may not have been read.
     pub(super) fn opened(&mut self) {
         self.held.values_mut().filter(|stage| **stage == Stage::Released).for_each(|stage| {
@@ -48,7 +53,10 @@ impl Inbound {
             }
             Packet::Publish(publish) if publish.qos == Qos::ExactlyOnce => {
                 if let Some(id) = publish.packet_id {
-                    self.held.entry(id).or_insert(Stage::Published);
+                    let stage = self.held.entry(id).or_insert(Stage::Published);
+                    if !publish.dup {
+                        *stage = Stage::Published;
+                    }
                 }
             }
             Packet::PubRel(ack) => {
