@@ -168,15 +168,9 @@ impl Replay {
                     (sending.position, sending.released, sending.lowered) = (self.seq, true, false);
                 }
             }
-            Record::MayRepeat { id } => {
-                if let Some(accepted) = self.accepted.get_mut(&id) {
-                    accepted.possible_duplicate = true;
-                }
-            }
+            Record::MayRepeat { id } => self.set_may_repeat(id),
             Record::Lowered { id } => {
-                if let Some(accepted) = self.accepted.get_mut(&id) {
-                    accepted.possible_duplicate = true;
-                }
+                self.set_may_repeat(id);
                 if let Some(sending) = self.sent.get_mut(&id) {
                     // Where its identifier stays taken, it went on under another, or that one keeps it from it.
                     sending.lowered |= !self.leased.contains(&sending.packet_id);
@@ -204,9 +198,7 @@ impl Replay {
             Record::ClientId { id } => self.rest.client_id = Some(id),
             Record::SessionStarted { epoch, server } => {
                 for id in std::mem::take(&mut self.sent).into_keys() {
-                    if let Some(accepted) = self.accepted.get_mut(&id) {
-                        accepted.possible_duplicate = true;
-                    }
+                    self.set_may_repeat(id);
                 }
                 self.held.retain(|_, holding| {
                     holding.packet_id = None;
@@ -216,6 +208,12 @@ impl Replay {
                 self.rest.epoch = epoch;
                 self.rest.server = Some(server);
             }
+        }
+    }
+
+    fn set_may_repeat(&mut self, id: PublishId) {
+        if let Some(accepted) = self.accepted.get_mut(&id) {
+            accepted.possible_duplicate = true;
         }
     }
 
