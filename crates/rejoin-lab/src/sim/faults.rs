@@ -123,6 +123,19 @@ impl Fault {
         }
         faults
     }
+
+    /// The process is killed when the broker has just come back with an older memory, and uses identifiers for other messages
+    /// than the client holds them for: what is not on the disk by then is the other ones.
+    pub(super) fn kill_behind_rollbacks(faults: &mut Vec<Self>, rng: &mut Rng) {
+        let rollbacks: Vec<Self> =
+            faults.iter().copied().filter(|fault| fault.kind == FaultKind::Rollback).collect();
+        for rollback in rollbacks {
+            let at = rollback.at + rng.u64(1..2 * SECOND);
+            let (number, kind, seed) = (faults.len(), FaultKind::Crash, rng.u64(..));
+            faults.push(Self { number, at, kind, seed, ..rollback });
+        }
+        faults.sort_by_key(|fault| fault.at);
+    }
 }
 
 const CONNACK_CODES: [u8; 22] = [

@@ -14,6 +14,10 @@ pub(super) const SECOND: u64 = 1_000_000;
 /// Names the stream of draws that says which applications leave messages.
 const LEAVES: u64 = 0x2e1;
 
+/// Names the stream of draws that says in which seeds a process is killed when the broker has just come back with an older
+/// memory.
+const FOLLOWS: u64 = 0x9_ef9a;
+
 /// The world of one seed.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -84,7 +88,11 @@ impl Setting {
         let leaves = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ LEAVES).u8(..4) == 0;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
-        let faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
+        let mut faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
+        let mut follows = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ FOLLOWS);
+        if durable && follows.u8(..4) == 0 {
+            Fault::kill_behind_rollbacks(&mut faults, &mut follows);
+        }
         Self {
             clients,
             faults_for,
