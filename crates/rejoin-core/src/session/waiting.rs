@@ -315,7 +315,7 @@ impl Waiting {
 
     /// A message of a lost session goes out again before all others.
     pub(crate) fn push_front(&mut self, mut entry: Entry) {
-        let first = self.near.front().map(|e| e.place).or_else(|| self.first_behind());
+        let first = self.near.front().map(|e| e.place).into_iter().chain(self.first_behind()).min();
         entry.place = first.unwrap_or(self.next_place).saturating_sub(STRIDE);
         if entry.attempts == 0 {
             // It never left, because the store did not have its identifier.
@@ -338,9 +338,11 @@ impl Waiting {
         place
     }
 
-    /// The place of the first message that is not near.
+    /// The place of the first message that is not near. What a lost store keeps to itself lies before what was accepted
+    /// since, near or packed.
     fn first_behind(&self) -> Option<u64> {
-        self.packed.front().map(|packed| packed.place).or_else(|| self.far.front().map(Far::place))
+        let packed = self.packed.front().map(|packed| packed.place);
+        packed.into_iter().chain(self.far.front().map(Far::place)).min()
     }
 
     /// The message to send next.

@@ -427,6 +427,29 @@ fn no_message_disappears_when_the_store_dies_while_a_body_is_read() {
 }
 
 #[test]
+fn what_goes_out_again_when_the_store_is_lost_takes_the_place_of_none_that_stays_there() {
+    for may_go in [true, false] {
+        let mut waiting = Waiting::new(Some(8));
+        for n in 1..=2 {
+            waiting.accept(stored(n), true);
+        }
+        waiting.accept(latest(3, "s", "1"), true);
+        assert_eq!(numbers(&mut waiting), [1, 2]);
+        waiting.take_back(Vec::new());
+        waiting.accept(stored(4), may_go);
+        assert_eq!((waiting.near.len(), waiting.packed.len()), if may_go { (1, 0) } else { (0, 1) });
+        // A message of a lost session, before that one and before those whose bodies cannot be read any more.
+        waiting.push_front(Entry { attempts: 1, ..stored(5) });
+        assert_eq!(
+            waiting.accept(latest(6, "s", "1"), true),
+            Some(PublishId(3)),
+            "only that is of its topic"
+        );
+        assert_eq!(numbers(&mut waiting), [5, 4, 6]);
+    }
+}
+
+#[test]
 fn the_latest_waits_even_if_nobody_knows_where_the_one_before_is() {
     let mut waiting = Waiting::new(Some(8));
     waiting.latest.note("s".try_into().unwrap(), 7);
