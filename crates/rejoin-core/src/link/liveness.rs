@@ -45,11 +45,13 @@ pub(crate) struct Liveness {
     last_taken: Timestamp,
     /// Where the first packet that waits for an acknowledgement ends, while it has not left.
     ack_mark: Option<u64>,
-    /// Since when an acknowledgement is waited for.
+    /// Since when an acknowledgement is waited for. Moved on by the time in which we did not read.
     ack_since: Option<Timestamp>,
+    /// We did not read for a while since then: it may stand behind what came in the meantime.
+    ack_read_late: bool,
     last_publish: Timestamp,
-    /// Reading is paused by us: bytes we do not read are no silence of the peer.
-    paused: bool,
+    /// Since when reading is paused by us: bytes we do not read are no silence of the peer.
+    paused: Option<Timestamp>,
     /// The application has many messages that it has not taken: the server may not be allowed to send more.
     withheld: bool,
 }
@@ -94,8 +96,9 @@ impl Liveness {
             last_taken: now,
             ack_mark: None,
             ack_since: None,
+            ack_read_late: false,
             last_publish: now,
-            paused: false,
+            paused: None,
             withheld: false,
         }
     }
@@ -170,8 +173,13 @@ impl Liveness {
         // Only once the bytes left the socket can an acknowledgement be late.
         if self.ack_mark.is_some_and(|mark| mark <= self.taken) {
             self.ack_mark = None;
-            self.ack_since = Some(now);
+            self.wait_for_ack(true, now);
         }
+    }
+
+    fn wait_for_ack(&mut self, wait: bool, now: Timestamp) {
+        self.ack_since = wait.then_some(now);
+        self.ack_read_late = false;
     }
 
     /// An acknowledgement came; `more` are still waited for, with fresh patience.
@@ -180,14 +188,14 @@ impl Liveness {
         let leaving = more && self.unwritten() > 0;
         // While bytes have not left, what is waited for may be among them: its time begins when they have.
         self.ack_mark = leaving.then_some(self.handed);
-        self.ack_since = (more && !leaving).then_some(now);
+        self.wait_for_ack(more && !leaving, now);
     }
 
     pub(crate) fn ping_sent(&mut self, now: Timestamp) {
         self.owed += 1;
         // Repeated, it is still the first that is late.
         if self.ping_sent.is_none() {
-            self.read_late = self.paused;
+            self.read_late = self.paused.is_some();
             self.ping_sent = Some(now);
             self.ping_mark = Some(self.handed);
         }
@@ -203,14 +211,18 @@ impl Liveness {
     }
 
     pub(crate) fn pause(&mut self, paused: bool, now: Timestamp) {
-        if self.paused && !paused {
-            // What came in the meantime is read from now on: nothing of it was late.
-            self.last_in = now;
-            self.last_publish = now;
-            self.ack_since = self.ack_since.map(|_| now);
-        }
-        self.paused = paused;
         self.read_late |= paused;
+        if paused {
+            self.paused.get_or_insert(now);
+            return;
+        }
+        let Some(since) = self.paused.take() else { return };
+        // What came in the meantime is read from now on: nothing of it was late.
+        self.last_in = now;
+        self.last_publish = now;
+        // Not anew from here: a server that never acknowledges may send bursts that we take one by one.
+        self.ack_since = self.ack_since.map(|from| from + now.since(since.max(from)));
+        self.ack_read_late = true;
     }
 
     /// Whether the application withholds answers: then no message is no silence of the server.
@@ -238,7 +250,7 @@ impl Liveness {
             _ if stalled || defect!(NoPings) => None,
             _ if self.ping_after == Duration::MAX => None,
             // What we do not read is no silence of the peer, but the peer must go on hearing from us.
-            _ if self.paused => Some((self.last_out + self.ping_after, TimerKind::Ping)),
+            _ if self.paused.is_some() => Some((self.last_out + self.ping_after, TimerKind::Ping)),
             // [MQTT-3.1.2-20]
             None => Some((self.last_in.min(self.last_out) + self.ping_after, TimerKind::Ping)),
             Some(_) if defect!(PingrespIgnored) => None,
@@ -256,12 +268,14 @@ impl Liveness {
         };
         let write = (stalled && !defect!(WriteStallIgnored))
             .then(|| (self.last_taken + self.write_patience(), TimerKind::WriteStall));
-        let ack = self.ack_since.filter(|_| !stalled && !self.paused && !defect!(AckTimeoutIgnored));
-        let ack = ack.map(|since| (since + self.ack_timeout, TimerKind::AckProgress));
+        let reads = self.paused.is_none();
+        let ack_patience = self.ack_timeout.saturating_mul(1 + u32::from(self.ack_read_late));
+        let ack = self.ack_since.filter(|_| !stalled && reads && !defect!(AckTimeoutIgnored));
+        let ack = ack.map(|since| (since + ack_patience, TimerKind::AckProgress));
         let health = self
             .config
             .health_watch
-            .filter(|_| !self.paused && !self.withheld)
+            .filter(|_| reads && !self.withheld)
             .map(|d| (self.last_publish + d, TimerKind::HealthWatch));
         [ping, write, ack, health]
     }
@@ -544,10 +558,17 @@ mod tests {
         liveness.pause(true, at(12_000));
         assert_eq!(liveness.deadline(), None);
         liveness.pause(false, at(50_000));
-        assert_eq!(liveness.deadline(), Some((at(80_000), TimerKind::AckProgress)));
+        // Two of its seconds were over; what is read late has twice as long.
+        assert_eq!(liveness.deadline(), Some((at(108_000), TimerKind::AckProgress)));
         liveness.pause(false, at(60_000));
-        assert_eq!(liveness.deadline(), Some((at(80_000), TimerKind::AckProgress)), "it was not paused");
-        liveness.acknowledged(false, millis(30_000), at(61_000));
+        assert_eq!(liveness.deadline(), Some((at(108_000), TimerKind::AckProgress)), "it was not paused");
+        liveness.acknowledged(true, millis(30_000), at(61_000));
+        assert_eq!(
+            liveness.deadline(),
+            Some((at(91_000), TimerKind::AckProgress)),
+            "nothing of this one was late"
+        );
+        liveness.acknowledged(false, millis(30_000), at(62_000));
         assert_eq!(liveness.deadline(), None);
     }
 

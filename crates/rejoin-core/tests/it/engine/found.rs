@@ -174,7 +174,31 @@ fn an_acknowledgement_is_not_late_while_we_do_not_read() {
     assert!(b.engine.wants_read());
     b.live(5);
     assert_eq!(b.engine.stats().losses, 0, "the acknowledgement had no time to be read");
-    b.live(30);
+    // What is read late has twice as long.
+    b.live(40);
+    assert!(matches!(b.last_closed(), LossCause::AckTimeout(_)));
+}
+
+#[test]
+fn bursts_that_are_taken_at_once_do_not_hide_that_nothing_is_acknowledged() {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.link.receive_maximum = 1;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.publish(Qos::AtLeastOnce);
+    for n in 1..=60 {
+        b.deliver(Qos::AtLeastOnce, n, false, "one of many");
+        assert!(!b.engine.wants_read());
+        b.pass(std::time::Duration::from_millis(1));
+        let taken = b.messages().remove(0).id.unwrap();
+        b.ack(taken);
+        assert!(b.engine.wants_read());
+        b.live(1);
+        if b.engine.stats().losses > 0 {
+            break;
+        }
+    }
     assert!(matches!(b.last_closed(), LossCause::AckTimeout(_)));
 }
 
