@@ -37,7 +37,8 @@ pub enum Input {
     /// The bodies asked for by [`Output::Load`], in that order; `None` where the store cannot give one back.
     Loaded(Vec<(PublishId, Option<Publication>)>),
     /// The store takes nothing more. The bodies are those it was given and never wrote: they are in memory only from
-    /// here on, and so is everything accepted later. What it has stays there for the next process.
+    /// here on, and so is everything accepted later. What it has stays there for the next process. Who goes on in memory
+    /// says [`Input::Persisted`] before the next poll; else what may not leave without the store waits, and is passed.
     StoreLost(Vec<(PublishId, Publication)>),
     /// A deadline passed.
     Tick,

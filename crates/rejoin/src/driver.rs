@@ -482,7 +482,14 @@ impl Driver {
     }
 
     pub(crate) fn tell(&mut self, input: Input) {
-        self.engine.handle(input, self.now);
+        self.tell_at_once([input]);
+    }
+
+    /// Nothing leaves in between.
+    pub(crate) fn tell_at_once(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        for input in inputs {
+            self.engine.handle(input, self.now);
+        }
         self.drain();
     }
 

@@ -310,12 +310,9 @@ impl Driver {
     /// What the store never wrote is in memory only from here on.
     fn storage_lost(&mut self, bodies: Vec<(PublishId, Publication)>) {
         let Some(storage) = &self.storage else { return };
-        let persisted = Input::Persisted(storage.issued);
-        let go_on = storage.when_fails == WhenStoreFails::GoOnInMemory;
-        self.tell(Input::StoreLost(bodies));
-        if go_on {
-            self.tell(persisted);
-        }
+        let goes_on = storage.when_fails == WhenStoreFails::GoOnInMemory;
+        let persisted = goes_on.then_some(Input::Persisted(storage.issued));
+        self.tell_at_once([Input::StoreLost(bodies)].into_iter().chain(persisted));
         self.pending.kept_in_memory();
     }
 

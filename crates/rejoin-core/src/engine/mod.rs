@@ -145,6 +145,11 @@ impl Journal {
         self.enabled && !self.in_memory
     }
 
+    /// What waits for the store does so until this process ends.
+    const fn waits_for_ever(&self) -> bool {
+        self.lost && !self.in_memory
+    }
+
     /// The store takes nothing more, so it will have none of what was on its way.
     fn lose(&mut self) {
         self.lost = true;

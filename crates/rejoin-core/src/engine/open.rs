@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Version};
+use crate::codec::packet::{ConnAck, Connect, ConnectProperties, Disconnect, Packet, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{NAMELESS_AT_V311, Resubscribe, SessionMode, VersionPolicy};
 use crate::error::{LocalCause, LossCause, Stage, TransportError, TransportErrorKind};
@@ -217,13 +217,24 @@ impl Engine {
         }
         let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
         let resending = self.session.resume(unproven, again); // [MQTT-3.1.2-5]
-        if unproven {
-            // A process that dies after the second sending would else leave nobody who knows of it.
-            for (id, needs) in self.session.outbox.in_flight.sent_at_qos2() {
-                *needs = self.journal.note(|| Record::MayRepeat { id });
-            }
+        let offers_qos2 = |link: &Link| link.agreement.maximum_qos == Qos::ExactlyOnce;
+        if self.link.as_ref().is_some_and(offers_qos2) {
+            self.note_what_repeats();
         }
         (SessionState::Kept, resending)
+    }
+
+    /// What goes out again at QoS 2 is on the store before, as it goes out now. A process that dies behind it would else
+    /// leave nobody who knows under which identifier the server may hold an exchange, and that the message may arrive twice.
+    fn note_what_repeats(&mut self) {
+        for (id, exchange) in self.session.outbox.in_flight.unnoted() {
+            let packet_id = exchange.packet_id;
+            if exchange.lowered {
+                self.journal.note(|| Record::Assigned { id, packet_id });
+            }
+            exchange.needs = self.journal.note(|| Record::MayRepeat { id });
+            exchange.noted = true;
+        }
     }
 
     /// `asked_for`: by a clean start.

@@ -100,11 +100,11 @@ impl Engine {
             if link.liveness.unwritten() >= limit {
                 return;
             }
-            let sent = if self.session.outbox.in_flight.has_resends() {
-                self.send_again()
-            } else {
-                self.send_next()
-            };
+            let in_flight = &mut self.session.outbox.in_flight;
+            // What a lost store would have to know first is left to the next process; the others do not wait for it.
+            let again = in_flight.has_resends()
+                && (!self.journal.waits_for_ever() || in_flight.let_ready_pass(self.journal.durable));
+            let sent = if again { self.send_again() } else { self.send_next() };
             if !sent {
                 return;
             }
@@ -157,16 +157,8 @@ impl Engine {
             self.not_sent(id, outcome);
             return true;
         }
-        if publish.qos == Qos::ExactlyOnce && exchange.lowered {
-            // From here on the server may hold an exchange of QoS 2 under it, which no later process may forget. If the
-            // link breaks off before it leaves, it is as it was.
-            let id = entry.id;
-            if exchange.needs == Ticket::default() {
-                exchange.needs = self.journal.note(|| Record::Assigned { id, packet_id });
-            }
-            if exchange.needs > durable {
-                return false;
-            }
+        if publish.qos == Qos::ExactlyOnce {
+            // From here on the server may hold an exchange of QoS 2 under it. If the link broke off before, it is as it was.
             exchange.lowered = false;
         }
         self.stats.resent += u64::from(entry.attempts > 0);
@@ -210,6 +202,9 @@ impl Engine {
         let Some(entry) = self.session.outbox.waiting.front() else { return false };
         let qos = entry.publication.qos;
         if qos != Qos::AtMostOnce && (self.renewal.is_draining() || !self.may_send()) {
+            return false;
+        }
+        if qos == Qos::ExactlyOnce && self.journal.waits_for_ever() {
             return false;
         }
         // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
@@ -266,10 +261,12 @@ impl Engine {
     fn assign(&mut self, mut entry: Entry, packet_id: PacketId, publish: Publish) {
         let now = self.now.mono;
         let id = entry.id;
-        let noted = self.journal.note(|| Record::Assigned { id, packet_id });
+        let mut noted = self.journal.note(|| Record::Assigned { id, packet_id });
         if entry.lowered {
             // Every later process knows at which QoS it left under this identifier, and that it may arrive twice.
             self.journal.note(|| Record::Lowered { id });
+        } else if publish.qos == Qos::ExactlyOnce && entry.possible_duplicate {
+            noted = self.journal.note(|| Record::MayRepeat { id });
         }
         // A QoS 2 message whose identifier is forgotten would be delivered twice, or taken for another's copy.
         let needs = if publish.qos == Qos::ExactlyOnce && !defect!(PublishBeforeDurable) {
@@ -282,8 +279,7 @@ impl Engine {
         entry.attempts = attempts;
         entry.sent = on_wire;
         let stage = Stage::Published(entry);
-        let (charged, doubtful, lowered, began_under) = (on_wire, false, false, None);
-        let exchange = Exchange { packet_id, stage, on_wire, charged, needs, doubtful, lowered, began_under };
+        let exchange = Exchange { on_wire, charged: on_wire, needs, ..Exchange::new(packet_id, stage) };
         self.session.outbox.in_flight.push(exchange);
         if !on_wire {
             return;

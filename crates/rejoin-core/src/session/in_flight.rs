@@ -36,11 +36,28 @@ pub(crate) struct Exchange {
     /// It is one of QoS 2, and a process before this one sent it as QoS 1 alone or under another identifier: under this one
     /// the server holds no exchange of QoS 2, and the store knows of none.
     pub(crate) lowered: bool,
+    /// The store was told what it must know before this leaves at QoS 2: its identifier, and that it may arrive twice.
+    pub(crate) noted: bool,
     /// The identifier it left under at QoS 2 before it began anew, which is the one the store knows it under.
     pub(crate) began_under: Option<PacketId>,
 }
 
 impl Exchange {
+    /// Of this process, and not sent yet.
+    pub(crate) fn new(packet_id: PacketId, stage: Stage) -> Self {
+        Self {
+            packet_id,
+            stage,
+            on_wire: false,
+            charged: false,
+            needs: Ticket::default(),
+            doubtful: false,
+            lowered: false,
+            noted: true,
+            began_under: None,
+        }
+    }
+
     /// For a planted defect.
     fn is_qos1(&self) -> bool {
         matches!(&self.stage, Stage::Published(e) if e.publication.qos == Qos::AtLeastOnce)
@@ -215,16 +232,7 @@ impl InFlight {
             return false;
         }
         self.by_id.insert(packet_id, self.base + self.slots.len() as u64);
-        self.slots.push_back(Exchange {
-            packet_id,
-            stage: Stage::Leased,
-            on_wire: false,
-            charged: false,
-            needs: Ticket::default(),
-            doubtful: false,
-            lowered: false,
-            began_under: None,
-        });
+        self.slots.push_back(Exchange::new(packet_id, Stage::Leased));
         true
     }
 
@@ -236,16 +244,7 @@ impl InFlight {
         let slot = self.slot(seq)?;
         let stage = std::mem::replace(&mut slot.stage, Stage::Leased);
         let (needs, doubtful) = (slot.needs, slot.doubtful);
-        let exchange = Exchange {
-            packet_id: to,
-            stage,
-            on_wire: false,
-            charged: false,
-            needs,
-            doubtful,
-            lowered: false,
-            began_under: Some(from),
-        };
+        let exchange = Exchange { needs, doubtful, began_under: Some(from), ..Exchange::new(to, stage) };
         let anew = self.insert(at, exchange);
         self.by_id.insert(to, anew);
         if let Some(next) = self.resend.front_mut().filter(|next| **next == seq) {
@@ -302,6 +301,18 @@ impl InFlight {
         let Some(last) = self.resend.iter().rposition(is_earlier) else { return false };
         self.resend.pop_front();
         self.resend.insert(last, seq);
+        true
+    }
+
+    /// Puts the first to be sent again that waits for no store before those that do. `false`: there is none.
+    pub(crate) fn let_ready_pass(&mut self, durable: Ticket) -> bool {
+        let waits = |seq: &u64| {
+            let index = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
+            self.slots.get(index).is_some_and(|slot| slot.needs > durable)
+        };
+        let first = self.resend.iter().position(|seq| !waits(seq));
+        let Some(ready) = first.and_then(|at| self.resend.remove(at)) else { return false };
+        self.resend.push_front(ready);
         true
     }
 
@@ -386,6 +397,7 @@ impl InFlight {
                 match &mut slot.stage {
                     // The server may never have seen it, or have passed it on and forgotten: it may arrive twice.
                     Stage::Published(entry) if entry.attempts > 0 => {
+                        slot.noted &= entry.possible_duplicate;
                         entry.possible_duplicate = true;
                         slot.doubtful = true;
                     }
@@ -397,12 +409,10 @@ impl InFlight {
         self.resend.len() + self.release.len()
     }
 
-    /// What was sent at QoS 2 and waits for PUBREC, with what must be on the store before it leaves again.
-    pub(crate) fn sent_at_qos2(&mut self) -> impl Iterator<Item = (PublishId, &mut Ticket)> {
-        self.slots.iter_mut().filter_map(|slot| match &slot.stage {
-            Stage::Published(entry) if entry.attempts > 0 && entry.publication.qos == Qos::ExactlyOnce => {
-                Some((entry.id, &mut slot.needs))
-            }
+    /// What goes out again at QoS 2 and of which the store does not know enough.
+    pub(crate) fn unnoted(&mut self) -> impl Iterator<Item = (PublishId, &mut Exchange)> {
+        self.slots.iter_mut().filter(|slot| !slot.noted).filter_map(|slot| match &slot.stage {
+            Stage::Published(entry) if entry.publication.qos == Qos::ExactlyOnce => Some((entry.id, slot)),
             _ => None,
         })
     }
@@ -469,11 +479,7 @@ mod tests {
         let mut publication = Publication::new("a".try_into().unwrap(), "1");
         publication.qos = Qos::AtLeastOnce;
         let stage = Stage::Published(Entry::new(PublishId(u64::from(id)), publication, None));
-        let needs = Ticket::default();
-        let packet_id = PacketId::new(id).unwrap();
-        let (doubtful, lowered) = (false, false);
-        let began_under = None;
-        Exchange { packet_id, stage, on_wire: true, charged: true, needs, doubtful, lowered, began_under }
+        Exchange { on_wire: true, charged: true, ..Exchange::new(PacketId::new(id).unwrap(), stage) }
     }
 
     #[test]

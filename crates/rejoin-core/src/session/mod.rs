@@ -173,7 +173,10 @@ impl Session {
             };
             let released = was.released && !defect!(PubrecForgottenOnRestart);
             // Of another identifier the store knows nothing: whatever leaves at QoS 2 under it is noted first.
-            self.outbox.restore_sent(entry, packet_id, released, was.lowered || !is_its_own);
+            let lowered = was.lowered || !is_its_own;
+            let noted = !lowered && was.possible_duplicate == entry.possible_duplicate;
+            let exchange = Exchange { lowered, noted, ..Exchange::new(packet_id, Stage::Published(entry)) };
+            self.outbox.restore_sent(exchange, released);
         }
         for packet_id in leased {
             if !self.outbox.in_flight.restore_leased(packet_id) {

@@ -365,22 +365,12 @@ impl Outbox {
         ended
     }
 
-    /// Takes up a message that was sent before the process ended. `lowered`: see [`Exchange::lowered`].
-    pub(crate) fn restore_sent(&mut self, entry: Entry, packet_id: PacketId, released: bool, lowered: bool) {
-        let needs = Ticket::default();
-        let exchange = Exchange {
-            packet_id,
-            stage: Stage::Published(entry),
-            on_wire: false,
-            charged: false,
-            needs,
-            doubtful: false,
-            lowered,
-            began_under: None,
-        };
+    /// Takes up a message that was sent before the process ended.
+    pub(crate) fn restore_sent(&mut self, exchange: Exchange, released: bool) {
+        let packet_id = exchange.packet_id;
         self.in_flight.push(exchange);
         if released {
-            self.in_flight.mark_released(packet_id, needs);
+            self.in_flight.mark_released(packet_id, Ticket::default());
         }
     }
 
@@ -414,7 +404,7 @@ mod tests {
         let entry = Entry { refusals: 1, ..Entry::new(PublishId(1), publication, None) };
         let mut ids = PacketIds::new(1);
         let packet_id = ids.take().unwrap();
-        outbox.restore_sent(entry, packet_id, false, false);
+        outbox.restore_sent(Exchange::new(packet_id, Stage::Published(entry)), false);
         assert!(outbox.in_flight.peek_resend().is_some());
         outbox.in_flight.resent();
         let ack = Ack::new(packet_id, ReasonCode::QUOTA_EXCEEDED);

@@ -31,10 +31,12 @@ impl World {
             Failed::Refuses => "store lost, refusing",
         });
         let issued = client.disk.issued();
-        self.feed(c, Input::StoreLost(lost))?;
+        let now = self.now(c);
+        self.clients[c].engine.handle(Input::StoreLost(lost), now);
         if how == Failed::GoesOn {
-            self.feed(c, Input::Persisted(issued))?;
+            self.clients[c].engine.handle(Input::Persisted(issued), now);
         }
+        self.drain(c)?;
         if rng.u8(..4) == 0 {
             // What was on its way to the disk was so on another link.
             self.cut(c, true, rng);

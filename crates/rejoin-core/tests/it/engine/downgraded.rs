@@ -271,6 +271,60 @@ fn what_leaves_at_qos_2_under_an_identifier_of_this_process_is_on_the_store_unde
 }
 
 #[test]
+fn nor_does_doubt_about_the_session_keep_that_from_the_store() {
+    let config = three_identifiers();
+    let records = anothers_by_now(&config).records;
+    let mut second = Bench::restored(config.clone(), records.clone());
+    // A CONNACK that nobody saw may have begun another session.
+    second.open();
+    second.lose();
+    connect_offering(&mut second, Qos::ExactlyOnce, true);
+    assert_eq!(second.words(), ["PUBLISH 2 q2 1", "PUBLISH 1 q1 dup 3"]);
+    second.pubrec(2, ReasonCode::SUCCESS);
+    let mut third = Bench::restored(config, [records, second.records].concat());
+    connect_offering(&mut third, Qos::ExactlyOnce, true);
+    assert_eq!(third.words(), ["PUBREL 2", "PUBLISH 1 q1 dup 3"]);
+}
+
+#[test]
+fn that_one_may_have_left_without_a_trace_is_known_to_every_later_process() {
+    let config = lowering_with_a_store();
+    // As QoS 1 a message waits for no store: it left, was passed on, and a store that was late has nothing of that.
+    let without_a_trace = |b: Bench| -> Vec<Record> {
+        let of_sending = |record: &Record| {
+            matches!(record, Record::Assigned { .. } | Record::Lowered { .. } | Record::Leased { .. })
+        };
+        b.records.into_iter().filter(|record| !of_sending(record)).collect()
+    };
+    let mut first = Bench::new(config.clone());
+    connect_offering(&mut first, Qos::AtLeastOnce, false);
+    first.publish(Qos::ExactlyOnce);
+    assert_eq!(first.words(), ["PUBLISH 1 q1 1"]);
+    let new = without_a_trace(first);
+
+    let mut first = Bench::new(config.clone());
+    connect_offering(&mut first, Qos::ExactlyOnce, false);
+    first.publish(Qos::ExactlyOnce);
+    first.lose();
+    let at_qos2 = std::mem::take(&mut first.records);
+    connect_offering(&mut first, Qos::AtLeastOnce, true);
+    assert_eq!(first.words(), ["PUBLISH 2 q1 1"]);
+    let begun_anew = [at_qos2, without_a_trace(first)].concat();
+
+    for (records, word) in [(new, "PUBLISH 1 q2 1"), (begun_anew, "PUBLISH 1 q2 dup 1")] {
+        let mut second = Bench::restored(config.clone(), records.clone());
+        connect_offering(&mut second, Qos::ExactlyOnce, true);
+        assert_eq!(second.words(), [word]);
+        second.pubrec(1, ReasonCode::SUCCESS);
+        let mut third = Bench::restored(config.clone(), [records, second.records].concat());
+        connect_offering(&mut third, Qos::ExactlyOnce, true);
+        assert_eq!(third.words(), ["PUBREL 1"]);
+        third.pubcomp(1);
+        assert!(may_repeat(&third, 1), "{word}: it arrived twice");
+    }
+}
+
+#[test]
 fn an_exchange_that_the_server_ended_takes_no_identifier_in_the_next_process() {
     let config = three_identifiers();
     let records = begun_anew(&config).records;

@@ -264,6 +264,37 @@ fn an_identifier_that_a_lost_store_still_holds_is_not_given_back_on_the_next_lin
 }
 
 #[test]
+fn what_waits_for_a_lost_store_holds_up_nothing_that_does_not() {
+    // Sent in a session that nobody can vouch for since; and not sent yet.
+    for sent in [true, false] {
+        let mut b = Bench::new(durable());
+        b.connect(false);
+        b.fast_disk = sent;
+        let waits = b.publish(Qos::ExactlyOnce);
+        b.publish(Qos::AtLeastOnce);
+        b.fast_disk = false;
+        b.input(Input::StoreLost(Vec::new()));
+        assert_eq!(b.words().last().unwrap(), "PUBLISH 2 q1 2");
+        b.lose();
+        b.open();
+        b.lose();
+        b.connect(true);
+        assert_eq!(b.words(), ["PUBLISH 2 q1 dup 2"], "the other waits for the next process");
+        b.puback(2, ReasonCode::SUCCESS);
+        // What is accepted later goes on, too, up to the next that only a store could let go.
+        let later = b.publish(Qos::AtLeastOnce);
+        assert_eq!(b.words(), ["PUBLISH 3 q1 3"]);
+        b.publish(Qos::ExactlyOnce);
+        b.publish(Qos::ExactlyOnce);
+        assert!(b.words().is_empty());
+        assert_eq!((b.engine.in_flight(), b.engine.held().packet_ids), (2, 2), "they take no identifiers");
+        b.puback(3, ReasonCode::SUCCESS);
+        assert!(b.is_delivered(later) && !b.outcomes.iter().any(|(id, _)| *id == waits));
+        assert!(b.engine.deadline().is_some(), "the link is watched");
+    }
+}
+
+#[test]
 fn what_an_earlier_process_sent_is_never_called_unsent() {
     for policy in [SessionLossPolicy::Ask, SessionLossPolicy::Resend] {
         let mut config = durable();
