@@ -219,14 +219,14 @@ fn campaign(asked: &Asked) -> ExitCode {
         *told = sum.failures.len();
     });
     for (seed, why) in sum.failures.iter().take(if asked.shrinks { 3 } else { 0 }) {
-        let least = shrink(&Case::of(*seed));
+        let least = shrink(&plan.case(*seed));
         say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
     }
     let all = before.and(&sum, 0);
     let written = asked.state.as_ref().map_or(Ok(()), |path| all.write(path));
     let missing = sum.marks.missing();
     say(&format!(
-        "{} seeds from {} on, {:.1} h simulated ({:.1} client-hours), {} faults, {} messages, {} marks of {}, {} run twice, {} good messages parked",
+        "{} seeds from {} on, {:.1} h simulated ({:.1} client-hours), {} faults, {} messages, {} marks of {}, {} run twice, {} good messages parked, {} not judged to the end",
         sum.seeds,
         plan.from,
         sum.simulated.as_secs_f64() / 3600.0,
@@ -237,6 +237,7 @@ fn campaign(asked: &Asked) -> ExitCode {
         Marks::wanted(),
         sum.twice,
         sum.parked,
+        sum.unjudged,
     ));
     say(&format!(
         "{:.1} s real, {:.1} s busy: {:.2} h a second ({:.2} client-hours), {:.0} faults a second on one core; next seed {}",

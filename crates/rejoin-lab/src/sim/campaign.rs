@@ -27,7 +27,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn case(&self, seed: u64) -> Case {
+    /// What it runs of a seed.
+    pub fn case(&self, seed: u64) -> Case {
         Case { real_queue: self.real_queue, ..Case::of(seed) }
     }
 }
@@ -49,6 +50,8 @@ pub struct Sum {
     pub messages: u64,
     /// Good messages that were taken for poison.
     pub parked: u64,
+    /// Seeds whose end could not be judged: see [`Report::unjudged`].
+    pub unjudged: u64,
     /// Seeds run twice.
     pub twice: u64,
     /// Where they have been.
@@ -69,6 +72,7 @@ impl Sum {
         self.faults += report.faults;
         self.messages += report.messages;
         self.parked += report.parked;
+        self.unjudged += u64::from(report.unjudged);
         self.marks.add(&report.marks);
         if let Some(alarm) = report.alarm {
             self.failures.push((seed, alarm.to_string()));

@@ -43,4 +43,4 @@ pub use marks::Marks;
 pub use oracle::Alarm;
 pub(crate) use oracle::watch::Watch;
 pub use run::{Case, Report, run, run_flights, run_recorded};
-pub use shrink::shrink;
+pub use shrink::{shrink, shrink_while};

@@ -94,6 +94,9 @@ pub struct Report {
     pub messages: u64,
     /// Good messages that were taken for poison.
     pub parked: u64,
+    /// The broker closed for ever on a client whose disk knew nothing of its last process, or refused it for ever: the
+    /// drain and the books could not be judged.
+    pub unjudged: bool,
     /// The same run has the same number.
     pub trace: u64,
     /// Where it has been.
@@ -140,6 +143,7 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
         faults: world.injected,
         messages: world.messages,
         parked,
+        unjudged: world.unjudged,
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
@@ -166,7 +170,8 @@ fn live(world: &mut World) -> Ruling {
     }
     world.stop_publishing();
     world.heal();
-    if !settle(world)? {
+    world.unjudged = !settle(world)?;
+    if world.unjudged {
         return Ok(());
     }
     probe(world)?;

@@ -9,10 +9,14 @@ const MOST_RUNS: u32 = 400;
 pub fn shrink(case: &Case) -> Case {
     let Some(alarm) = run(case).alarm else { return case.clone() };
     let mut runs = 0;
-    let mut fails = |case: &Case| {
+    shrink_while(case, |case| {
         runs += 1;
         runs <= MOST_RUNS && run(case).alarm.is_some_and(|other| other.oracle == alarm.oracle)
-    };
+    })
+}
+
+/// The same, for whatever is wrong with a case.
+pub fn shrink_while(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
     let mut best = case.clone();
     best.until = best.until.or_else(|| Some(case.length()));
     // Time first: everything after it is cheaper then.

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) rolled_back: bool,
     /// It lost sessions.
     pub(super) sessions_lost: bool,
+    /// See [`super::run::Report::unjudged`].
+    pub(super) unjudged: bool,
     pub(super) trace: Trace,
     pub(super) marks: Marks,
     pub(super) injected: u64,
@@ -101,6 +103,7 @@ impl World {
             snapshot: None,
             rolled_back: false,
             sessions_lost: false,
+            unjudged: false,
             trace,
             marks: Marks::default(),
             injected: 0,

@@ -5,7 +5,7 @@
 use rejoin_core::flight::replay;
 use rejoin_lab::flight::judge;
 use rejoin_lab::sim::campaign::{Plan, go};
-use rejoin_lab::sim::{Case, run, run_flights, run_recorded};
+use rejoin_lab::sim::{Case, run, run_flights, run_recorded, shrink_while};
 use std::time::Duration;
 
 #[test]
@@ -67,6 +67,23 @@ fn a_fault_can_be_taken_out_without_moving_the_others() {
     assert_eq!(fewer.faults(), kept);
     assert!(run(&fewer).faults <= kept.len() as u64);
     assert_eq!(Case { until: Some(7), ..fewer }.length(), 7);
+}
+
+#[test]
+fn a_failure_shrinks_to_the_faults_and_the_time_it_needs_in_its_own_world() {
+    let whole = Case { real_queue: true, ..Case::of(9) };
+    let faults = whole.faults();
+    let (needed, other) = (faults[faults.len() / 2], faults[faults.len() / 3]);
+    let mut tries = 0;
+    let least = shrink_while(&whole, |case| {
+        tries += 1;
+        let numbers: Vec<usize> = case.faults().iter().map(|(number, _)| *number).collect();
+        case.real_queue && numbers.contains(&needed.0) && numbers.contains(&other.0)
+    });
+    assert_eq!(least.keep, Some(vec![other.0, needed.0]));
+    assert!(least.length() <= needed.1 + 1 && least.real_queue, "{least:?}");
+    assert!(tries < 200, "{tries}");
+    assert_eq!(shrink_while(&whole, |_| false).faults(), faults, "nothing smaller fails");
 }
 
 #[test]
