@@ -110,6 +110,11 @@ mod planted {
         HeldThoughReused "an inbound QoS 2 identifier stays held though the broker uses it for QoS 1",
         LeftAnsweredLate "what was left is answered behind what came after it",
         AnsweredForgotten "a message that was answered is dropped because nobody is there to take it",
+        HeldTakenForCopy "an inbound QoS 2 identifier stays held though the broker, come back, uses it for another message",
+        FleetTogether "a fleet that lost its broker comes back at once and not spread",
+        NoJitter "every wait is as long as its window",
+        WindowNotGrowing "the window of waits does not grow with the failures",
+        WindowWideAtOnce "the first wait is drawn from the widest window",
         HeldDigestForgotten "what was taken of an inbound QoS 2 exchange is forgotten with the process",
     }
 

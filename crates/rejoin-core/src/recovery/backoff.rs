@@ -24,6 +24,9 @@ impl Backoff {
     }
 
     fn width(&self, of: Window, cap: Duration) -> Duration {
+        if defect!(WindowWideAtOnce) {
+            return cap;
+        }
         let mut width = of.first;
         for _ in 0..self.failures {
             if width >= cap {
@@ -37,7 +40,9 @@ impl Backoff {
     /// The window of this failure; the next one gets a wider one.
     fn widen(&mut self, of: Window, cap: Duration) -> Duration {
         let width = self.width(of, cap);
-        self.failures = (self.failures + 1).min(MOST_STEPS);
+        if !defect!(WindowNotGrowing) {
+            self.failures = (self.failures + 1).min(MOST_STEPS);
+        }
         width
     }
 

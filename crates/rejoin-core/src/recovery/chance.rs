@@ -30,6 +30,9 @@ impl Chance {
 
     /// U(low, high) in whole microseconds, both ends included.
     pub(super) fn between(&mut self, low: Duration, high: Duration) -> Duration {
+        if defect!(NoJitter) {
+            return high;
+        }
         let span = u64::try_from(high.saturating_sub(low).as_micros()).unwrap_or(u64::MAX);
         low.saturating_add(Duration::from_micros(self.below(span.saturating_add(1))))
     }

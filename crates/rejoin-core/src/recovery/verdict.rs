@@ -405,7 +405,7 @@ pub(super) fn judge(cause: &LossCause, facts: &Facts) -> Judgement {
     if facts.life == Life::Short && !matches!(cause, LossCause::Local(_)) {
         verdict = after_a_short_life(verdict);
     }
-    if facts.herd && verdict == Now && facts.life == Life::Stable {
+    if facts.herd && verdict == Now && facts.life == Life::Stable && !defect!(FleetTogether) {
         verdict = Spread;
     }
     let adapt = match verdict {

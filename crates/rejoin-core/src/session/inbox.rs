@@ -73,6 +73,7 @@ impl Held {
     /// session, sends what it already sent without DUP, so the flag alone does not tell; the content does.
     fn is_reused_by(&self, publish: &Publish) -> bool {
         self.earlier
+            && !defect!(HeldTakenForCopy)
             && match &self.content {
                 Some(content) => !content.is_of(publish),
                 None => self.doubtful && !publish.dup,

@@ -8,6 +8,7 @@ pub(super) mod memory;
 mod overruns;
 pub(super) mod tap;
 pub(super) mod watch;
+mod windows;
 
 use std::fmt;
 

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rejoin_core::{
-    Event, LinkState, LocalCause, LossCause, RecoveryConfig, SessionState, Timestamp, Verdict, Window,
+    Event, LinkState, LocalCause, LossCause, RecoveryConfig, SessionState, Timestamp, Verdict,
 };
 
 use super::Alarm;
+use super::windows::{Windows, is_of_all, nth};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
 
@@ -29,6 +30,7 @@ pub(crate) struct Watch {
     due: u64,
     /// Overloaded waits in a row since the last stable link.
     overloaded: u32,
+    windows: Windows,
     /// What the last wait was at least drawn from.
     window: Duration,
     /// When attempts reached a broker.
@@ -170,10 +172,17 @@ impl Watch {
         // One that waits was not stable for the client, or the budget holds it.
         let at_once = wait.is_zero() || held;
         let stable = stable && !(doubtful && verdict == Verdict::Quarantine && !at_once);
+        let is_herd = config.fleet && stable && !doubtful && is_of_all(cause);
+        if is_herd && verdict == Verdict::Now {
+            let what = format!("a fleet that lost its broker comes back together ({cause})");
+            return Err(Alarm::new("O17", what));
+        }
         if stable {
             self.overloaded = 0;
             self.window = Duration::ZERO;
         }
+        self.windows.lost(stable, doubtful, now);
+        self.windows.waits((verdict, cause), wait, held, config, now)?;
         let (least, mut most) = self.bounds(verdict, stable, config);
         if doubtful && verdict == Verdict::Quarantine {
             most = config.overload.cap;
@@ -259,17 +268,6 @@ const fn is_quick(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Now | Verdict::Spread | Verdict::Absent | Verdict::NextServer)
 }
 
-fn nth(window: Window, n: u32) -> Duration {
-    let mut width = window.first;
-    for _ in 0..n {
-        if width >= window.cap {
-            break;
-        }
-        width = width.checked_mul(window.growth_percent).map_or(window.cap, |grown| grown / 100);
-    }
-    width.min(window.cap)
-}
-
 const fn verdict_mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Now => "verdict now",
@@ -285,6 +283,9 @@ const fn verdict_mark(verdict: Verdict) -> &'static str {
         Verdict::Administrative => "verdict administrative",
         Verdict::Unauthorized => "verdict unauthorized",
         Verdict::SlowLane => "verdict slow-lane",
+        Verdict::Redirected => "verdict redirected",
+        Verdict::Untrusted => "verdict untrusted",
+        Verdict::Stop => "verdict stop",
         _ => "verdict other",
     }
 }
@@ -313,6 +314,7 @@ fn cause_mark(cause: &LossCause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rejoin_core::Window;
 
     /// A flight of a user may set every time as long as it likes.
     #[test]
