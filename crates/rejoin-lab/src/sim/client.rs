@@ -5,6 +5,7 @@ use rejoin_core::{Config, Publication, PublishId, SessionState, TopicName};
 
 use super::app::App;
 use super::disk::Disk;
+use super::opening::Opening;
 use super::oracle::tap::Tap;
 use super::oracle::watch::Watch;
 use super::process::Process;
@@ -16,13 +17,6 @@ use crate::broker::Violation;
 /// Topics are few, so that order can be judged on them.
 pub(super) const LANES: [&str; 6] = ["a/0", "a/1", "e/0", "a/latest", "x/poison", "a/2"];
 
-/// How an attempt to open a transport ends, and when.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
-    pub(super) at: u64,
-    pub(super) ok: bool,
-}
-
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -31,6 +25,8 @@ pub(super) struct Client {
     pub(super) disk: Disk,
     pub(super) wire: Option<Wire>,
     pub(super) opening: Option<Opening>,
+    /// The attempt under way has come to a broker.
+    pub(super) counted: bool,
     pub(super) app: App,
     pub(super) tap: Tap,
     pub(super) watch: Watch,
@@ -65,6 +61,7 @@ impl Client {
             disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },
             wire: None,
             opening: None,
+            counted: false,
             app: App::default(),
             tap: Tap::new(&config),
             watch: Watch::default(),

@@ -124,19 +124,27 @@ impl Fault {
         faults
     }
 
-    /// The process is killed when the broker has just come back with an older memory, and uses identifiers for other messages
-    /// than the client holds them for: what is not on the disk by then is the other ones.
-    pub(super) fn kill_behind_rollbacks(faults: &mut Vec<Self>, rng: &mut Rng) {
-        let rollbacks: Vec<Self> =
-            faults.iter().copied().filter(|fault| fault.kind == FaultKind::Rollback).collect();
-        for rollback in rollbacks {
-            let at = rollback.at + rng.u64(1..2 * SECOND);
-            let (number, kind, seed) = (faults.len(), FaultKind::Crash, rng.u64(..));
-            faults.push(Self { number, at, kind, seed, ..rollback });
+    /// A broker that saves, comes back with that soon after, and a process that is killed when it has just come back: it uses
+    /// identifiers for other messages than the client holds them for, and what is not on the disk by then is the other ones.
+    pub(super) fn kill_behind_rollbacks(faults: &mut Vec<Self>, rng: &mut Rng, until: u64, clients: usize) {
+        for _ in 0..ROLLBACKS {
+            let saved = rng.u64(..until);
+            let back = saved + rng.u64(1..10 * SECOND);
+            let killed = back + rng.u64(1..2 * SECOND);
+            let client = rng.usize(..clients);
+            for (at, kind) in
+                [(saved, FaultKind::Snapshot), (back, FaultKind::Rollback), (killed, FaultKind::Crash)]
+            {
+                faults.push(Self { number: faults.len(), at, kind, client, seed: rng.u64(..) });
+            }
         }
+        faults.retain(|fault| fault.at < until);
         faults.sort_by_key(|fault| fault.at);
     }
 }
+
+/// So often in a seed that has this at all.
+const ROLLBACKS: usize = 8;
 
 const CONNACK_CODES: [u8; 22] = [
     0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A,

@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 73] = [
+const MUST: [&str; 85] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -79,6 +79,18 @@ const MUST: [&str; 73] = [
     "lost: restart",
     "lost: foreign-session",
     "lost: renewal",
+    "lost: name-not-found",
+    "lost: resolver-failed",
+    "lost: unreachable",
+    "lost: out-of-resources",
+    "lost: certificate-not-accepted",
+    "lost: client-certificate-refused",
+    "lost: handshake-failed",
+    "lost: unauthorized",
+    "lost: proxy-failed",
+    "opening: handshakes",
+    "verdict untrusted",
+    "verdict credentials",
     "overrun noticed: receive maximum",
     "overrun noticed: packet size",
     "overrun noticed: packet size at 3.1.1",

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `setting.rs`, `faults.rs` | what a seed draws; what goes wrong |
 //! | `world.rs`, `client.rs`, `process.rs`, `acts.rs` | the clock and what happens next; one client; the process that runs it; what its application does |
-//! | `overrun.rs`, `failing.rs`, `renewal.rs` | servers that overrun our limits; disks that fail for good; credentials that end |
+//! | `opening.rs`, `overrun.rs`, `failing.rs`, `renewal.rs` | how attempts to open fail; servers that overrun our limits; disks that fail for good; credentials that end |
 //! | `wire.rs`, `disk.rs`, `queue.rs` | bytes under way; records that are safe, or not; the queue that users have, on a disk whose power is cut |
 //! | `oracle/` | what must be true |
 //! | `proof.rs` | in a build of its own: every planted defect must be found |
@@ -25,6 +25,7 @@ mod failing;
 mod faults;
 mod flight;
 mod marks;
+mod opening;
 mod oracle;
 mod overrun;
 mod process;

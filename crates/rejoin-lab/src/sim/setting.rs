@@ -18,6 +18,10 @@ const LEAVES: u64 = 0x2e1;
 /// memory.
 const FOLLOWS: u64 = 0x9_ef9a;
 
+/// Names the stream of draws that says in which seeds attempts to open a transport fail in all their ways: in none of those that
+/// were red before there was such a thing.
+pub(super) const OPENS: u64 = 0x65;
+
 /// The world of one seed.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -90,8 +94,8 @@ impl Setting {
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let mut faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
         let mut follows = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ FOLLOWS);
-        if durable && follows.u8(..4) == 0 {
-            Fault::kill_behind_rollbacks(&mut faults, &mut follows);
+        if durable && follows.u8(..4) == 0 && FaultKind::Rollback.fits(&config) {
+            Fault::kill_behind_rollbacks(&mut faults, &mut follows, faults_for, clients);
         }
         Self {
             clients,

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use fastrand::Rng;
 use rejoin_core::flight::Flight;
 use rejoin_core::{
-    Engine, Input, Now, Output, Qos, Recovered, Stage, SubscribeRequest, SubscriptionOptions, Timestamp,
+    Engine, Input, Now, Output, Qos, Recovered, SubscribeRequest, SubscriptionOptions, Timestamp,
     TopicFilter, TransportError, TransportErrorKind,
 };
 
-use super::client::{Client, Opening, is_excused};
+use super::client::{Client, is_excused};
 use super::disk::Failed;
 use super::faults::Fault;
 use super::flight::Tapes;
 use super::marks::Marks;
+use super::opening;
 use super::oracle::account::{Account, Entry};
 use super::oracle::tap::Listener;
 use super::oracle::{Alarm, books};
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) app_rng: Rng,
     /// What they leave, and for how long.
     pub(super) leave_rng: Rng,
+    /// Where attempts fail in all their ways.
+    pub(super) openings: Option<Rng>,
     pub(super) broker: Broker,
     pub(super) clients: Vec<Client>,
     pub(super) strays: Vec<Stray>,
@@ -94,6 +97,7 @@ impl World {
             rng: Rng::with_seed(seed ^ 0x7012_d000),
             app_rng: Rng::with_seed(seed ^ 0xa990_0000),
             leave_rng: Rng::with_seed(seed ^ 0x1eae_0000),
+            openings: opening::stream(seed),
             broker,
             clients: Vec::new(),
             strays: Vec::new(),
@@ -274,19 +278,6 @@ impl World {
             self.feed(c, Input::Tick)?;
         }
         Ok(())
-    }
-
-    fn dialled(&mut self, c: usize, opening: Opening) -> Ruling {
-        if !opening.ok {
-            let error = TransportError::new(TransportErrorKind::Refused, "refused");
-            return self.feed(c, Input::OpenFailed { stage: Stage::Tcp, error });
-        }
-        let id = self.broker.opened(self.mono());
-        let Setting { kernel, latency, slices, .. } = self.setting;
-        let latency = self.rng.u64(latency / 4..=latency);
-        self.clients[c].wire = Some(Wire::new(id, kernel, latency, slices));
-        self.clients[c].tap.opened(self.at);
-        self.feed(c, Input::Opened)
     }
 
     fn wire_moment(&mut self, c: usize) -> Ruling {
@@ -523,18 +514,6 @@ impl World {
         Ok(())
     }
 
-    fn dial(&mut self, c: usize) {
-        self.bring_credentials(c);
-        let after = self.rng.u64(1..=self.setting.latency);
-        let client = &mut self.clients[c];
-        if client.dials_that_hang > 0 {
-            client.dials_that_hang -= 1;
-            return;
-        }
-        let refused = self.at < client.refused_until || self.rng.u8(..100) < client.refuse_percent;
-        client.opening = Some(Opening { at: self.at + after, ok: !refused });
-    }
-
     fn transmit(&mut self, c: usize, bytes: Bytes) -> Result<usize, Alarm> {
         let at = self.at;
         self.trace.bytes(at, &bytes);
@@ -546,10 +525,11 @@ impl World {
         let connects = client.tap.transmits(&bytes, wire.hurt, &mut of, |packet| {
             trace.say(at, c, || format!("-> {}", words(packet)));
         })?;
+        let taken = wire.write(bytes, at, rng);
         if connects {
-            client.watch.connects(&client.config.recovery, at)?;
+            self.reaches(c)?;
         }
-        Ok(wire.write(bytes, at, rng))
+        Ok(taken)
     }
 
     fn client_closes(&mut self, c: usize, graceful: bool) {

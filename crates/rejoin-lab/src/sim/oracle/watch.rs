@@ -307,6 +307,16 @@ fn cause_mark(cause: &LossCause) -> &'static str {
         "restart" => "lost: restart",
         "foreign-session" => "lost: foreign-session",
         "renewal" => "lost: renewal",
+        "name-not-found" => "lost: name-not-found",
+        "resolver-failed" => "lost: resolver-failed",
+        "unreachable" => "lost: unreachable",
+        "out-of-resources" => "lost: out-of-resources",
+        "certificate-not-accepted" => "lost: certificate-not-accepted",
+        "client-certificate-refused" => "lost: client-certificate-refused",
+        "handshake-failed" => "lost: handshake-failed",
+        "unauthorized" => "lost: unauthorized",
+        "proxy-failed" => "lost: proxy-failed",
+        "health-watch" => "lost: health-watch",
         _ => "lost: other",
     }
 }
