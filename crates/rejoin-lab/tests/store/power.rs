@@ -52,7 +52,7 @@ fn a_disk_that_ignores_syncs_is_found_out() {
 
 /// Groups of a scripted exchange, at every point of which the power goes.
 fn script() -> Vec<Vec<Record>> {
-    let mut workload = Workload::new(7, StoppedClock::WALL_MS, 40);
+    let mut workload = Workload::new(7, StoppedClock::WALL_MS, 40).complete();
     (0..24).map(|_| workload.group(8)).collect()
 }
 
