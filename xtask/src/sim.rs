@@ -9,9 +9,9 @@ use std::time::Duration;
 const STATE: &str = "docs/simulation.state";
 /// What the suite runs: a minute on two cores. A number and not a time, so that a quick machine and a slow one run the
 /// same seeds.
-const SUITE_SEEDS: &str = "1000";
+const SUITE_SEEDS: &str = "3000";
 /// The same for clients with the queue that users have, on a disk whose power is cut: half a minute.
-const QUEUE_SEEDS: &str = "160";
+const QUEUE_SEEDS: &str = "200";
 
 fn command(root: &Path) -> Command {
     let example = ["run", "--profile", "sim", "--quiet", "--package", "rejoin-lab", "--example", "sim", "--"];
