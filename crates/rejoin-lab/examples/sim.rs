@@ -218,9 +218,8 @@ fn campaign(asked: &Asked) -> ExitCode {
         }
         *told = sum.failures.len();
     });
-    for (seed, why) in sum.failures.iter().take(if asked.shrinks { 3 } else { 0 }) {
-        let least = shrink(&plan.case(*seed));
-        say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
+    if asked.shrinks {
+        say_the_least(plan, &sum);
     }
     let all = before.and(&sum, 0);
     let written = asked.state.as_ref().map_or(Ok(()), |path| all.write(path));
@@ -264,6 +263,13 @@ fn campaign(asked: &Asked) -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn say_the_least(plan: Plan, sum: &Sum) {
+    for (seed, why) in sum.failures.iter().take(3) {
+        let least = shrink(&plan.case(*seed));
+        say(&format!("seed {seed} fails: {why}\n  least: {}", least.command()));
+    }
 }
 
 /// How far the long run came, in a file beside its page.

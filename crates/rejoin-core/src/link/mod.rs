@@ -282,7 +282,7 @@ impl Link {
             return Err(unexpected("CONNACK", "with Session Present though a clean start was asked for"));
         }
         if self.version() == Version::V5 && connack.properties.authentication_method != self.auth_method {
-            // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+            // [MQTT-4.12.0-5] [MQTT-4.12.0-6] [u5-4.12]
             return Err(unexpected("CONNACK", "with another authentication method than CONNECT"));
         }
         Ok(())

@@ -109,7 +109,7 @@ fn what_is_out_of_turn_ends_the_link() {
         }
         assert!(broke_the_protocol(&b), "{packets:?}");
     }
-    // A CONNACK without the method [MQTT-4.12.0-5], or with one though none was named [MQTT-4.12.0-6].
+    // A CONNACK without the method [MQTT-4.12.0-5] [u5-4.12], or with one though none was named [MQTT-4.12.0-6].
     let mut b = bench();
     b.open();
     connack(&mut b, None);
