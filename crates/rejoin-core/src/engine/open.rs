@@ -471,7 +471,8 @@ impl Engine {
                     will.retain = false;
                 }
             }
-            Adapt::HalveWindow => self.window = (self.window / 2).max(1),
+            // Of what that link had, which is the server's limit or ours.
+            Adapt::HalveWindow => self.window = (lost.window() / 2).max(1),
             Adapt::PingMoreOften => {
                 let after = lost.ping_after(self.config.link.ping_after);
                 // What is off stays off, and what is shorter already stays as it is.

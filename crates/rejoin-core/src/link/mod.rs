@@ -333,6 +333,11 @@ impl Link {
         self.inbound -= 1;
     }
 
+    /// Messages above QoS 0 that may be under way at a time.
+    pub(crate) const fn window(&self) -> u16 {
+        self.quota_initial
+    }
+
     /// Whether a PUBLISH above QoS 0 may be sent [MQTT-3.3.4-7].
     pub(crate) fn has_quota(&self) -> bool {
         self.quota > 0 || defect!(WindowIgnored)

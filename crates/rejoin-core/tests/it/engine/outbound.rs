@@ -1,8 +1,9 @@
 //! Messages on their way out: flow, windows, refusals, limits.
 
+use std::num::NonZero;
 use std::time::Duration;
 
-use rejoin_core::codec::packet::ConnAckProperties;
+use rejoin_core::codec::packet::{ConnAckProperties, Disconnect, Packet};
 use rejoin_core::*;
 
 use super::bench::{Bench, config, kept};
@@ -272,4 +273,24 @@ fn a_qos_0_message_that_the_socket_has_not_taken_has_its_answer_when_the_shutdow
     b.pass(Duration::from_secs(2));
     assert_eq!(b.outcome(stuck), &Outcome::Stopped { maybe_delivered: true });
     assert!(b.engine.deadline().is_none());
+}
+
+#[test]
+fn a_server_that_counts_differently_gets_half_of_what_it_got() {
+    let mut b = Bench::new(kept());
+    let offered = || limits(|properties| properties.receive_maximum = NonZero::new(8));
+    b.open();
+    b.connack(false, offered());
+    for _ in 0..10 {
+        b.publish(Qos::AtLeastOnce);
+    }
+    assert_eq!(b.words().len(), 8);
+    for window in [4, 2, 1, 1] {
+        b.receive(&Packet::Disconnect(Disconnect::new(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED)));
+        b.until_open();
+        b.open();
+        b.connack(true, offered());
+        let sent = b.words().iter().filter(|word| word.starts_with("PUBLISH")).count();
+        assert_eq!(sent, window);
+    }
 }
