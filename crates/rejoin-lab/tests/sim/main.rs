@@ -2,6 +2,12 @@
 //!
 //! `cargo xtask sim` runs many more, in a build that is made for it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod account;
+mod every_byte;
+mod exchange;
+
 use rejoin_core::flight::replay;
 use rejoin_lab::flight::judge;
 use rejoin_lab::sim::campaign::{Plan, go};

@@ -1,0 +1,499 @@
+//! One engine and the strict broker in memory and in virtual time, joined by a link whose first life can be cut after any
+//! byte. What is said between them is always the same, so that every cut can be tried.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rejoin_core::{
+    Config, Engine, Event, Input, LinkState, MessageId, Now, Output, Publication, PublishId, Qos, Record,
+    Recovered, SessionMode, SubscribeRequest, SubscriptionId, SubscriptionOptions, Text, Ticket, Timestamp,
+    TopicFilter, TopicName, TransportError, TransportErrorKind, VersionPolicy,
+};
+use rejoin_lab::broker::Output as Answer;
+use rejoin_lab::{Broker, ConnectionId, Direction, Forward, LedgerEntry, Manners};
+
+use crate::account::Account;
+
+/// The client id.
+pub(crate) const CLIENT: &str = "client";
+/// What the application wants to receive to the end; one more filter it leaves on the way.
+pub(crate) const WISHES: [(&str, Qos); 2] = [("in/1", Qos::AtLeastOnce), ("in/2", Qos::ExactlyOnce)];
+const LEFT: (&str, Qos) = ("left", Qos::AtMostOnce);
+/// How long bytes are under way, in microseconds.
+const LATENCY: u64 = 1_000;
+/// A run has some hundred turns; one that has so many comes to no end.
+const TURNS: usize = 5_000;
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// What is said, and what becomes of those who say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) version: VersionPolicy,
+    /// Everything is handed over at once, beyond the window, instead of each when the one before is done.
+    pub(crate) at_once: bool,
+    /// When the broker passes on what is QoS 2.
+    pub(crate) forwards_qos2: Forward,
+    /// The store and the application take longer than the network.
+    pub(crate) is_slow: bool,
+    pub(crate) durable: bool,
+    /// The broker loses its sessions with the link.
+    pub(crate) session_lost: bool,
+    /// The process dies with the link, and leaves this.
+    pub(crate) killed: Option<Left>,
+}
+
+/// What of the records that were handed out a killed process leaves on its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Everything,
+    /// What the store had reported.
+    Reported,
+}
+
+/// The end of the first link: so many bytes of one direction arrive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) direction: Direction,
+    pub(crate) after: usize,
+    /// What the broker says to that still arrives, and then the client hears of the end.
+    pub(crate) is_heard_out: bool,
+}
+
+/// What the application does, or somebody else on the broker.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Publish(Qos),
+    Arrives(Qos),
+    Leave,
+}
+
+const Q0: Qos = Qos::AtMostOnce;
+const Q1: Qos = Qos::AtLeastOnce;
+const Q2: Qos = Qos::ExactlyOnce;
+/// A few of each kind.
+const STEPS: [Step; 13] = [
+    Step::Publish(Q0),
+    Step::Publish(Q1),
+    Step::Publish(Q2),
+    Step::Arrives(Q1),
+    Step::Arrives(Q2),
+    Step::Publish(Q2),
+    Step::Leave,
+    Step::Publish(Q1),
+    Step::Arrives(Q2),
+    Step::Arrives(Q1),
+    Step::Publish(Q2),
+    Step::Publish(Q1),
+    Step::Publish(Q0),
+];
+
+/// What is under way.
+#[derive(Debug)]
+enum Happening {
+    Opened,
+    Up(Bytes),
+    UpEnd,
+    Down(Bytes),
+    DownEnd,
+    Severed,
+    Synced(Ticket),
+    Loaded(Vec<(PublishId, Option<Publication>)>),
+    Taken(MessageId),
+}
+
+impl Happening {
+    /// It is under way on the link.
+    const fn is_on_link(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::UpEnd | Self::Down(_) | Self::DownEnd)
+    }
+}
+
+/// The client's process, its store, the broker, and what is between them.
+pub(crate) struct Exchange {
+    pub(crate) case: Case,
+    cut: Option<Cut>,
+    pub(crate) broker: Broker,
+    entries: Arc<Mutex<Vec<LedgerEntry>>>,
+    engine: Engine,
+    store: Vec<(Ticket, Vec<Record>)>,
+    safe: Ticket,
+    link: Option<ConnectionId>,
+    /// The client has not closed it.
+    hears: bool,
+    links: usize,
+    /// Bytes that arrived on the first link, up and down.
+    pub(crate) passed: [usize; 2],
+    now: u64,
+    underway: BTreeMap<(u64, u64), Happening>,
+    last: u64,
+    next_step: usize,
+    probed: bool,
+    last_publish: u64,
+    stopped: bool,
+    /// The last byte of the first link has arrived.
+    severed: bool,
+    /// There was a client left that has to open another link.
+    must_return: bool,
+    pub(crate) account: Account,
+}
+
+fn moment(at: u64) -> Now {
+    Now::new(Timestamp::from_micros(at), WALL_MS + at / 1_000)
+}
+
+fn config(case: &Case) -> Config {
+    let mut config = Config::new(Text::from_static(CLIENT), Text::from_static("broker:1883"));
+    config.version = case.version;
+    config.session.mode = SessionMode::Kept(Duration::from_secs(3600));
+    config.session.durable = case.durable;
+    config.session.in_flight_max = case.at_once.then_some(2);
+    config
+}
+
+fn engine(case: &Case, kept: Recovered, life: u64, now: u64) -> Engine {
+    Engine::new(config(case), kept, life, moment(now)).expect("these settings work")
+}
+
+impl Exchange {
+    /// Runs it to its end, with the link cut there or nowhere.
+    pub(crate) fn run(case: Case, cut: Option<Cut>) -> Result<Self, String> {
+        let entries = Arc::new(Mutex::new(Vec::new()));
+        let mut broker = Broker::new(Manners { forwards_qos2: case.forwards_qos2, ..Manners::default() });
+        let book = Arc::clone(&entries);
+        broker.add_ledger(Box::new(move |entry| book.lock().unwrap().push(entry.clone())));
+        let mut exchange = Self {
+            cut,
+            broker,
+            entries,
+            engine: engine(&case, Recovered::default(), 1, 0),
+            store: Vec::new(),
+            safe: Ticket::default(),
+            link: None,
+            hears: false,
+            links: 0,
+            passed: [0, 0],
+            now: 0,
+            underway: BTreeMap::new(),
+            last: 0,
+            next_step: 0,
+            probed: false,
+            last_publish: 0,
+            stopped: false,
+            severed: false,
+            must_return: false,
+            account: Account::default(),
+            case,
+        };
+        exchange.begin();
+        exchange.go_on()?;
+        if cut.is_some() && (!exchange.severed || exchange.must_return && exchange.links < 2) {
+            return Err(format!("after the cut there were {} links in all", exchange.links));
+        }
+        exchange.account.judge(&exchange)?;
+        Ok(exchange)
+    }
+
+    /// A process begins: it asks for what it wants to receive.
+    fn begin(&mut self) {
+        let left = Some(LEFT).filter(|_| self.next_step == 0);
+        for ((filter, qos), id) in WISHES.into_iter().chain(left).zip(1..) {
+            let request = SubscribeRequest {
+                id: SubscriptionId(id),
+                filter: TopicFilter::try_from(filter).unwrap(),
+                options: SubscriptionOptions { qos, ..SubscriptionOptions::default() },
+                user_properties: Vec::new(),
+            };
+            self.engine.subscribe(request, moment(self.now)).unwrap();
+        }
+        self.tell(Input::Tick);
+    }
+
+    fn go_on(&mut self) -> Result<(), String> {
+        for _ in 0..TURNS {
+            if let Some(((at, _), happening)) = self.underway.pop_first() {
+                self.now = self.now.max(at);
+                self.happen(happening);
+            } else if self.stopped {
+                return Ok(());
+            } else if self.engine.status().ready {
+                self.step();
+            } else {
+                self.wait();
+            }
+        }
+        Err(format!("it comes to no end: {:?}", self.engine.status()))
+    }
+
+    /// Nothing is under way: the next timer.
+    fn wait(&mut self) {
+        let timers = [self.engine.deadline().map(|(at, _)| at), self.broker.next_deadline()];
+        let next = timers.into_iter().flatten().min().map_or(self.now, Timestamp::as_micros);
+        self.now = self.now.max(next);
+        self.broker.tick(moment(self.now).mono);
+        self.collect();
+        self.tell(Input::Tick);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Opened => {
+                let id = self.broker.opened(moment(self.now).mono);
+                assert!(self.link.replace(id).is_none(), "two links at once");
+                (self.links, self.hears) = (self.links + 1, true);
+                self.tell(Input::Opened);
+                self.check_cut();
+            }
+            Happening::Up(bytes) => {
+                let (Some(id), part) = (self.link, self.pass(Direction::Up, bytes)) else { return };
+                if !part.is_empty() {
+                    self.broker.received(id, part, moment(self.now).mono);
+                    self.collect();
+                }
+                self.check_cut();
+            }
+            Happening::Down(bytes) => {
+                let part = self.pass(Direction::Down, bytes);
+                if !part.is_empty() {
+                    self.tell(Input::Received(part));
+                }
+                self.check_cut();
+            }
+            Happening::UpEnd => self.hang_up(),
+            Happening::DownEnd => {
+                self.hang_up();
+                self.tell(Input::Lost(TransportError::new(TransportErrorKind::Closed, String::new())));
+            }
+            Happening::Severed => self.sever(),
+            Happening::Synced(ticket) => {
+                self.safe = ticket;
+                self.tell(Input::Persisted(ticket));
+            }
+            Happening::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
+            Happening::Taken(id) => {
+                self.engine.ack(id, rejoin_core::ReasonCode::SUCCESS, moment(self.now));
+                self.drain();
+            }
+        }
+    }
+
+    /// What of these bytes arrives.
+    fn pass(&mut self, direction: Direction, bytes: Bytes) -> Bytes {
+        if self.links > 1 {
+            return bytes;
+        }
+        let passed = &mut self.passed[usize::from(direction == Direction::Down)];
+        let room = match self.cut {
+            Some(cut) if cut.direction == direction => cut.after - *passed,
+            _ => usize::MAX,
+        };
+        let part = bytes.slice(..bytes.len().min(room));
+        *passed += part.len();
+        part
+    }
+
+    /// The link ends when its last byte has arrived.
+    fn check_cut(&mut self) {
+        let Some(cut) = self.cut.filter(|_| self.links == 1 && !self.severed) else { return };
+        if self.passed[usize::from(cut.direction == Direction::Down)] < cut.after {
+            return;
+        }
+        self.severed = true;
+        if cut.is_heard_out {
+            self.plan(3 * LATENCY, Happening::Severed);
+        } else {
+            self.sever();
+        }
+    }
+
+    fn sever(&mut self) {
+        self.must_return = !self.stopped || self.case.killed.is_some();
+        self.hang_up();
+        if self.case.session_lost {
+            self.broker.forget_sessions();
+        }
+        match self.case.killed {
+            Some(left) => self.be_reborn(left),
+            None if self.stopped => {}
+            None => self.tell(Input::Lost(TransportError::new(TransportErrorKind::Reset, String::new()))),
+        }
+    }
+
+    /// The process died; the next one has what is on the store.
+    fn be_reborn(&mut self, left: Left) {
+        self.underway.clear();
+        if left == Left::Reported {
+            let safe = self.safe;
+            self.store.retain(|(ticket, _)| *ticket <= safe);
+        }
+        let records = self.store.iter().flat_map(|(_, records)| records).cloned();
+        let kept = Recovered::replay(records.clone());
+        self.account.die(&kept, records, &self.entries.lock().unwrap());
+        // Tickets are those of the next process; what it finds is older than all of them.
+        for (ticket, _) in &mut self.store {
+            *ticket = Ticket::default();
+        }
+        self.safe = Ticket::default();
+        self.now += 1_000_000;
+        self.last_publish = kept.last_publish.0;
+        (self.stopped, self.probed) = (false, false);
+        self.engine = engine(&self.case, kept, 2, self.now);
+        self.begin();
+    }
+
+    /// The link is gone, with all that is under way on it.
+    fn hang_up(&mut self) {
+        self.hears = false;
+        self.underway.retain(|_, what| !what.is_on_link());
+        if let Some(id) = self.link.take() {
+            self.broker.closed(id, moment(self.now).mono);
+        }
+    }
+
+    /// What the broker wants to send.
+    fn collect(&mut self) {
+        while let Some(answer) = self.link.and_then(|id| self.broker.take_output(id)) {
+            match answer {
+                Answer::Send(bytes) if self.hears => self.plan(LATENCY, Happening::Down(bytes)),
+                Answer::Send(_) => {}
+                Answer::Close(_) if self.hears => self.plan(LATENCY, Happening::DownEnd),
+                Answer::Close(_) => self.hang_up(),
+            }
+        }
+    }
+
+    fn plan(&mut self, after: u64, what: Happening) {
+        self.last += 1;
+        self.underway.insert((self.now + after, self.last), what);
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.engine.handle(input, moment(self.now));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let mut written = 0;
+            while let Some(output) = self.engine.poll() {
+                match output {
+                    // A link that is left in order has ended by then.
+                    Output::Open { .. } => self.plan(2 * LATENCY, Happening::Opened),
+                    Output::Transmit(bytes) => {
+                        written += bytes.len();
+                        self.plan(LATENCY, Happening::Up(bytes));
+                    }
+                    Output::Close { graceful } => self.close(graceful),
+                    Output::Persist { ticket, records } => {
+                        self.store.push((ticket, records));
+                        self.plan(self.store_takes(), Happening::Synced(ticket));
+                    }
+                    Output::Load(ids) => {
+                        let bodies = ids.into_iter().map(|id| (id, self.body(id))).collect();
+                        self.plan(self.store_takes(), Happening::Loaded(bodies));
+                    }
+                    Output::Event(event) => self.event(event),
+                }
+            }
+            if written == 0 {
+                return;
+            }
+            self.engine.handle(Input::Written(written), moment(self.now));
+        }
+    }
+
+    const fn store_takes(&self) -> u64 {
+        if self.case.is_slow { 5_000 } else { 300 }
+    }
+
+    fn body(&self, of: PublishId) -> Option<Publication> {
+        self.store.iter().flat_map(|(_, records)| records).find_map(|record| match record {
+            Record::Enqueued { id, publication, .. } if *id == of => Some(publication.clone()),
+            _ => None,
+        })
+    }
+
+    fn close(&mut self, graceful: bool) {
+        self.underway
+            .retain(|_, what| !matches!(what, Happening::Opened | Happening::Down(_) | Happening::DownEnd));
+        self.hears = false;
+        if graceful {
+            self.plan(LATENCY, Happening::UpEnd);
+        } else {
+            self.hang_up();
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Message(message) => {
+                if let Some(id) = message.id {
+                    self.plan(if self.case.is_slow { 7_000 } else { 200 }, Happening::Taken(id));
+                }
+                self.account.heard(&message);
+            }
+            Event::Finished { id, outcome } => {
+                self.account.answered(id, outcome, &self.entries.lock().unwrap());
+            }
+            Event::Stored { id } => self.account.stored(id),
+            Event::Stopped { .. } => self.stopped = true,
+            _ => {}
+        }
+    }
+
+    /// Nothing is under way, the link is open and every filter is granted.
+    fn step(&mut self) {
+        if self.next_step < STEPS.len() {
+            let steps = if self.case.at_once { STEPS.len() - self.next_step } else { 1 };
+            for step in STEPS.into_iter().skip(self.next_step).take(steps) {
+                self.next_step += 1;
+                self.act(step);
+            }
+            self.drain();
+        } else if !self.probed {
+            self.probed = true;
+            self.account.see_subscriptions(&self.broker, self.case.killed.is_some());
+            for (_, qos) in WISHES {
+                self.act(Step::Arrives(qos));
+            }
+        } else {
+            self.account.all_is_quiet();
+            assert_eq!(self.engine.status().link, LinkState::Open);
+            self.engine.close(Duration::from_secs(30), moment(self.now));
+            self.drain();
+        }
+        self.collect();
+    }
+
+    fn act(&mut self, step: Step) {
+        let now = moment(self.now);
+        match step {
+            Step::Publish(qos) => {
+                self.last_publish += 1;
+                let id = PublishId(self.last_publish);
+                let topic = ["out/0", "out/1", "out/2"][qos as usize];
+                let payload = self.account.accepted(id, qos);
+                let publication =
+                    Publication { qos, ..Publication::new(TopicName::try_from(topic).unwrap(), payload) };
+                self.engine.publish(id, publication, now).unwrap();
+            }
+            Step::Arrives(qos) => {
+                let topic = if qos == Q2 { "in/2" } else { "in/1" };
+                let payload = self.account.sent_to_us(qos);
+                assert!(self.broker.publish(topic, payload, qos, false), "nobody is subscribed to {topic}");
+            }
+            Step::Leave => self.engine.unsubscribe(SubscriptionId(3), now),
+        }
+    }
+
+    /// What the broker took, passed on and had confirmed.
+    pub(crate) fn entries(&self) -> std::sync::MutexGuard<'_, Vec<LedgerEntry>> {
+        self.entries.lock().unwrap()
+    }
+
+    /// How many links there were.
+    pub(crate) const fn links(&self) -> usize {
+        self.links
+    }
+}
