@@ -102,3 +102,9 @@ fn a_process_killed_at_any_byte_goes_on_from_its_store() {
         }
     }
 }
+
+#[test]
+fn a_process_without_a_store_that_is_killed_has_confirmed_nothing_that_nobody_took() {
+    // The next one begins with a clean session, so that the old one ends with the process.
+    sweep(Case { session_lost: true, killed: Some(Left::Reported), ..UNHARMED });
+}

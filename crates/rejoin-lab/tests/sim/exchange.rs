@@ -23,6 +23,9 @@ pub(crate) const WISHES: [(&str, Qos); 2] = [("in/1", Qos::AtLeastOnce), ("in/2"
 const LEFT: (&str, Qos) = ("left", Qos::AtMostOnce);
 /// How long bytes are under way, in microseconds.
 const LATENCY: u64 = 1_000;
+/// How many messages may be under way at once, where there is anything to hold back, and how many identifiers there are.
+const WINDOW: u16 = 2;
+const IDENTIFIERS: u16 = 6;
 /// A run has some hundred turns; one that has so many comes to no end.
 const TURNS: usize = 5_000;
 const WALL_MS: u64 = 1_700_000_000_000;
@@ -148,7 +151,12 @@ fn config(case: &Case) -> Config {
     config.version = case.version;
     config.session.mode = SessionMode::Kept(Duration::from_secs(3600));
     config.session.durable = case.durable;
-    config.session.in_flight_max = case.at_once.then_some(2);
+    if case.at_once {
+        // They come round again, under all that is still in doubt.
+        config.session.packet_id_max = IDENTIFIERS;
+        // 5.0 is told by the broker.
+        config.session.in_flight_max = (case.version == VersionPolicy::Only311).then_some(WINDOW);
+    }
     config
 }
 
@@ -160,7 +168,11 @@ impl Exchange {
     /// Runs it to its end, with the link cut there or nowhere.
     pub(crate) fn run(case: Case, cut: Option<Cut>) -> Result<Self, String> {
         let entries = Arc::new(Mutex::new(Vec::new()));
-        let mut broker = Broker::new(Manners { forwards_qos2: case.forwards_qos2, ..Manners::default() });
+        let mut manners = Manners { forwards_qos2: case.forwards_qos2, ..Manners::default() };
+        if case.at_once {
+            manners.receive_maximum = Some(WINDOW);
+        }
+        let mut broker = Broker::new(manners);
         let book = Arc::clone(&entries);
         broker.add_ledger(Box::new(move |entry| book.lock().unwrap().push(entry.clone())));
         let mut exchange = Self {
@@ -272,6 +284,7 @@ impl Exchange {
             }
             Happening::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
             Happening::Taken(id) => {
+                self.account.taken(id);
                 self.engine.ack(id, rejoin_core::ReasonCode::SUCCESS, moment(self.now));
                 self.drain();
             }
