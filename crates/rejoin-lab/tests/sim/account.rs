@@ -148,8 +148,8 @@ impl Account {
         }
     }
 
-    /// Every filter is granted, says the client.
-    pub(crate) fn see_subscriptions(&mut self, broker: &Broker, killed: bool) {
+    /// Every filter is granted, says the client, and at the end: nothing is under way.
+    pub(crate) fn see_subscriptions(&mut self, broker: &Broker, at_the_end: bool) {
         let subscribed = broker.subscriptions(CLIENT);
         for (filter, qos) in WISHES {
             if !subscribed.iter().any(|(name, options)| name == filter && options.qos == qos) {
@@ -157,7 +157,7 @@ impl Account {
             }
         }
         // A process that was not told of the UNSUBSCRIBE of another one cannot repeat it.
-        if !killed && subscribed.len() > WISHES.len() {
+        if at_the_end && self.lives == 0 && subscribed.len() > WISHES.len() {
             self.wrong.push(format!("the filter that was left is still there: {subscribed:?}"));
         }
     }
@@ -194,7 +194,7 @@ impl Account {
             wrong.push(format!("{} messages for us never came to an end", exchange.broker.owed_to(CLIENT)));
         }
         let goodbyes = exchange.broker.counters().received(PacketKind::Disconnect);
-        if exchange.links() > 1 && goodbyes == 0 {
+        if !exchange.was_cut_at_the_end() && goodbyes == 0 {
             wrong.push("the last link ended without DISCONNECT".to_owned());
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
@@ -206,7 +206,7 @@ impl Account {
             // A lost session takes along what the broker had not passed on yet; and a process that died may have sent
             // without a trace what the next one sends in another place.
             let at_pubrel = qos == Qos::ExactlyOnce && exchange.case.forwards_qos2 == Forward::AtPubrel;
-            if exchange.case.session_lost && (at_pubrel || self.lives > 0) {
+            if exchange.lost_session() && (at_pubrel || self.lives > 0) {
                 continue;
             }
             let alike = self.handed.iter().filter(|message| message.qos == qos && !message.forgotten);
@@ -248,20 +248,20 @@ fn judge_answers(message: &Handed, exchange: &Exchange) -> Option<String> {
         return says("has two answers from one process");
     }
     let queued = message.qos != Qos::AtMostOnce;
-    let may_be_forgotten = exchange.case.killed == Some(Left::Reported) || !queued;
+    let may_be_forgotten = exchange.killed() == Some(Left::Reported) || !queued;
     match all.len() {
         0 if message.forgotten && !may_be_forgotten => {
             return says("is not on the store that has everything");
         }
         0 if message.forgotten && message.stored => return says("was called stored and is forgotten"),
         0 if !message.forgotten => return says("has no answer"),
-        2.. if exchange.case.killed != Some(Left::Reported) => return says("has two answers"),
+        2.. if exchange.killed() != Some(Left::Reported) => return says("has two answers"),
         _ => {}
     }
     if message.kept && message.outcomes.last().is_some_and(Vec::is_empty) {
         return says("is on the store, and the next process says nothing of it");
     }
-    let lost = exchange.case.session_lost;
+    let lost = exchange.may_doubt_session();
     let possible = |outcome: &&Outcome| match outcome {
         // Those that stood behind the window when the link went were never sent.
         Outcome::Sent | Outcome::Dropped => !queued,
@@ -286,7 +286,7 @@ fn judge_copies(message: &Handed, copies: usize, exchange: &Exchange) -> Option<
         ))
     };
     let admitted = receipts().any(|receipt| receipt.possible_duplicate);
-    let may_repeat = exchange.case.session_lost || exchange.case.killed.is_some();
+    let may_repeat = exchange.may_doubt_session() || exchange.killed().is_some();
     if receipts().count() > 0 && copies == 0 {
         return says("delivered");
     }
@@ -298,12 +298,12 @@ fn judge_copies(message: &Handed, copies: usize, exchange: &Exchange) -> Option<
     }
     match message.qos {
         Qos::AtMostOnce if copies > 1 => says("at most once"),
-        Qos::AtLeastOnce if copies > 2 => says("and two links"),
-        Qos::AtLeastOnce if copies > 1 && exchange.case.killed.is_none() => {
+        Qos::AtLeastOnce if copies > exchange.links().len() => says("more than links"),
+        Qos::AtLeastOnce if copies > 1 && exchange.killed().is_none() => {
             let owned = receipts().all(|receipt| receipt.attempts > 1 || receipt.possible_duplicate);
             if owned { None } else { says("and one attempt") }
         }
-        Qos::ExactlyOnce if copies > 1 && !(exchange.case.session_lost && admitted) => says("exactly once"),
+        Qos::ExactlyOnce if copies > 1 && !(exchange.lost_session() && admitted) => says("exactly once"),
         _ => None,
     }
 }
@@ -315,13 +315,13 @@ fn judge_sent(sent: &Sent, exchange: &Exchange, entries: &[LedgerEntry]) -> Opti
     if confirmed && !sent.taken {
         return says("confirmed, and nobody took it");
     }
-    if !exchange.case.session_lost && !confirmed {
+    if !exchange.lost_session() && !confirmed {
         return says("the broker never had our word for it");
     }
     if sent.qos != Qos::ExactlyOnce {
         return None;
     }
     // One that was not confirmed need not be on the store when the process dies, and is new to the next one.
-    let names = if exchange.case.killed == Some(Left::Reported) && !sent.confirmed { 2 } else { 1 };
+    let names = if exchange.killed() == Some(Left::Reported) && !sent.confirmed { 2 } else { 1 };
     if sent.names() > names { says("exactly once, and heard under several names") } else { None }
 }

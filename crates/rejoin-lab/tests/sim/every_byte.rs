@@ -3,64 +3,68 @@
 use rejoin_core::VersionPolicy;
 use rejoin_lab::{Direction, Forward, PacketKind};
 
-use crate::exchange::{Case, Cut, Exchange, Left};
+use crate::exchange::{Case, Cut, Exchange, Fate, Left};
+
+const UNHARMED: Fate = Fate { session_lost: false, killed: None };
+const SESSION_LOST: Fate = Fate { session_lost: true, killed: None };
 
 /// Everything that is said, in every way to say it.
-fn cases(fate: Case) -> Vec<Case> {
+fn cases(durable: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for version in [VersionPolicy::Only311, VersionPolicy::Only5] {
         for at_once in [false, true] {
             for (forwards_qos2, is_slow) in [(Forward::AtPubrel, true), (Forward::AtPublish, false)] {
-                cases.push(Case { version, at_once, forwards_qos2, is_slow, ..fate });
+                cases.push(Case { version, at_once, forwards_qos2, is_slow, durable });
             }
         }
     }
     cases
 }
 
-/// Nothing befalls anybody but the cut.
-const UNHARMED: Case = Case {
-    version: VersionPolicy::Only5,
-    at_once: false,
-    forwards_qos2: Forward::AtPubrel,
-    is_slow: false,
-    durable: false,
-    session_lost: false,
-    killed: None,
-};
+/// Runs that ended otherwise than they should.
+#[derive(Default)]
+struct Sweep {
+    runs: usize,
+    failures: Vec<String>,
+}
 
-/// Runs it once without a cut and then once for each of the bytes that passed.
-fn sweep(fate: Case) {
-    let (mut runs, mut failures) = (0, Vec::new());
-    for case in cases(fate) {
-        let whole =
-            Exchange::run(case, None).unwrap_or_else(|why| panic!("{case:?} without a cut:\n    {why}"));
-        let [up, down] = whole.passed;
+impl Sweep {
+    /// Runs a case with these cuts alone, and then with the next link cut after each of the bytes that passed on it.
+    fn over(&mut self, case: Case, before: &[Cut], fate: Fate) {
+        let whole = match Exchange::run(case, before) {
+            Ok(whole) => whole,
+            Err(why) => return self.failures.push(format!("{case:?} {before:?}:\n    {why}")),
+        };
+        let [up, down] = whole.links()[before.len()];
         for (direction, bytes, is_heard_out) in
             [(Direction::Up, up, false), (Direction::Up, up, true), (Direction::Down, down, false)]
         {
             for after in 0..bytes {
-                let cut = Cut { direction, after, is_heard_out };
-                runs += 1;
-                if let Err(why) = Exchange::run(case, Some(cut)) {
-                    failures.push(format!("{case:?} {cut:?}:\n    {why}"));
+                let mut cuts = before.to_vec();
+                cuts.push(Cut { fate, direction, after, is_heard_out });
+                self.runs += 1;
+                if let Err(why) = Exchange::run(case, &cuts) {
+                    self.failures.push(format!("{case:?} {cuts:?}:\n    {why}"));
                 }
             }
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} of {runs} runs:\n{}",
-        failures.len(),
-        failures[..failures.len().min(5)].join("\n")
-    );
-    eprintln!("{runs} cuts: {fate:?}");
+}
+
+/// Sweeps over some cases; every run has to end as it should.
+fn sweep(over: impl FnOnce(&mut Sweep)) {
+    let mut sweep = Sweep::default();
+    over(&mut sweep);
+    let Sweep { runs, failures } = sweep;
+    let first = failures[..failures.len().min(5)].join("\n");
+    assert!(failures.is_empty(), "{} of {runs} runs:\n{first}", failures.len());
+    eprintln!("{runs} runs");
 }
 
 #[test]
 fn the_exchange_has_every_packet_in_it() {
-    for case in cases(UNHARMED).into_iter().chain(cases(Case { durable: true, ..UNHARMED })) {
-        let whole = Exchange::run(case, None).unwrap_or_else(|why| panic!("{case:?}:\n    {why}"));
+    for case in cases(false).into_iter().chain(cases(true)) {
+        let whole = Exchange::run(case, &[]).unwrap_or_else(|why| panic!("{case:?}:\n    {why}"));
         for (kind, least) in [
             (PacketKind::Connect, 1),
             (PacketKind::Publish, 8),
@@ -75,36 +79,82 @@ fn the_exchange_has_every_packet_in_it() {
             let came = whole.broker.counters().received(kind);
             assert!(came >= least, "{case:?}: {came} of {kind}");
         }
-        assert_eq!(whole.links(), 1);
-        assert!(whole.passed.iter().all(|bytes| *bytes > 100), "{:?}", whole.passed);
+        let [[up, down]] = whole.links() else { panic!("{case:?}: {:?}", whole.links()) };
+        assert!(*up > 200 && *down > 100, "{case:?}: {up} and {down} bytes");
     }
 }
 
 #[test]
 fn a_link_cut_at_any_byte_loses_nothing_and_repeats_nothing() {
-    for durable in [false, true] {
-        sweep(Case { durable, ..UNHARMED });
-    }
+    sweep(|sweep| {
+        for case in cases(false).into_iter().chain(cases(true)) {
+            sweep.over(case, &[], UNHARMED);
+        }
+    });
 }
 
 #[test]
 fn a_session_lost_at_any_byte_is_made_good_or_owned_up_to() {
-    for durable in [false, true] {
-        sweep(Case { durable, session_lost: true, ..UNHARMED });
-    }
+    sweep(|sweep| {
+        for case in cases(false).into_iter().chain(cases(true)) {
+            sweep.over(case, &[], SESSION_LOST);
+        }
+    });
 }
 
 #[test]
 fn a_process_killed_at_any_byte_goes_on_from_its_store() {
-    for session_lost in [false, true] {
-        for left in [Left::Everything, Left::Reported] {
-            sweep(Case { durable: true, session_lost, killed: Some(left), ..UNHARMED });
+    sweep(|sweep| {
+        for case in cases(true) {
+            for session_lost in [false, true] {
+                for left in [Left::Everything, Left::Reported] {
+                    sweep.over(case, &[], Fate { session_lost, killed: Some(left) });
+                }
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_process_without_a_store_that_is_killed_has_confirmed_nothing_that_nobody_took() {
-    // The next one begins with a clean session, so that the old one ends with the process.
-    sweep(Case { session_lost: true, killed: Some(Left::Reported), ..UNHARMED });
+    sweep(|sweep| {
+        for case in cases(false) {
+            // The next one begins with a clean session, so that the old one ends with the process.
+            sweep.over(case, &[], Fate { session_lost: true, killed: Some(Left::Reported) });
+        }
+    });
+}
+
+/// Half-way through the first link: messages are in every state.
+fn half_way(case: Case, fate: Fate) -> Cut {
+    let whole = Exchange::run(case, &[]).unwrap_or_else(|why| panic!("{case:?}:\n    {why}"));
+    Cut { fate, direction: Direction::Up, after: whole.links()[0][0] / 2, is_heard_out: false }
+}
+
+#[test]
+fn the_link_that_comes_back_can_be_cut_at_any_byte_as_well() {
+    sweep(|sweep| {
+        for case in cases(false).into_iter().chain(cases(true)) {
+            for first in [UNHARMED, SESSION_LOST] {
+                sweep.over(case, &[half_way(case, first)], UNHARMED);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_process_killed_on_the_link_that_comes_back_goes_on_from_its_store() {
+    sweep(|sweep| {
+        for case in cases(true) {
+            for first in [UNHARMED, SESSION_LOST] {
+                for left in [Left::Everything, Left::Reported] {
+                    sweep.over(
+                        case,
+                        &[half_way(case, first)],
+                        Fate { session_lost: false, killed: Some(left) },
+                    );
+                }
+            }
+        }
+    });
 }

@@ -1,5 +1,5 @@
-//! One engine and the strict broker in memory and in virtual time, joined by a link whose first life can be cut after any
-//! byte. What is said between them is always the same, so that every cut can be tried.
+//! One engine and the strict broker in memory and in virtual time, joined by links that can be cut after any byte. What is
+//! said between them is always the same, so that every cut can be tried.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ const IDENTIFIERS: u16 = 6;
 const TURNS: usize = 5_000;
 const WALL_MS: u64 = 1_700_000_000_000;
 
-/// What is said, and what becomes of those who say it.
+/// What is said, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) version: VersionPolicy,
@@ -41,10 +41,6 @@ pub(crate) struct Case {
     /// The store and the application take longer than the network.
     pub(crate) is_slow: bool,
     pub(crate) durable: bool,
-    /// The broker loses its sessions with the link.
-    pub(crate) session_lost: bool,
-    /// The process dies with the link, and leaves this.
-    pub(crate) killed: Option<Left>,
 }
 
 /// What of the records that were handed out a killed process leaves on its store.
@@ -55,9 +51,19 @@ pub(crate) enum Left {
     Reported,
 }
 
-/// The end of the first link: so many bytes of one direction arrive.
+/// What ends with a link that is cut.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fate {
+    /// The broker loses its sessions.
+    pub(crate) session_lost: bool,
+    /// The process dies, and leaves this.
+    pub(crate) killed: Option<Left>,
+}
+
+/// The end of a link: so many bytes of one direction arrive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
+    pub(crate) fate: Fate,
     pub(crate) direction: Direction,
     pub(crate) after: usize,
     /// What the broker says to that still arrives, and then the client hears of the end.
@@ -100,7 +106,7 @@ enum Happening {
     UpEnd,
     Down(Bytes),
     DownEnd,
-    Severed,
+    Severed(Fate),
     Synced(Ticket),
     Loaded(Vec<(PublishId, Option<Publication>)>),
     Taken(MessageId),
@@ -116,7 +122,8 @@ impl Happening {
 /// The client's process, its store, the broker, and what is between them.
 pub(crate) struct Exchange {
     pub(crate) case: Case,
-    cut: Option<Cut>,
+    /// The first ends the first link, and so on.
+    cuts: Vec<Cut>,
     pub(crate) broker: Broker,
     entries: Arc<Mutex<Vec<LedgerEntry>>>,
     engine: Engine,
@@ -125,20 +132,23 @@ pub(crate) struct Exchange {
     link: Option<ConnectionId>,
     /// The client has not closed it.
     hears: bool,
-    links: usize,
-    /// Bytes that arrived on the first link, up and down.
-    pub(crate) passed: [usize; 2],
+    /// The bytes that arrived on each link, up and down.
+    links: Vec<[usize; 2]>,
     now: u64,
     underway: BTreeMap<(u64, u64), Happening>,
     last: u64,
     next_step: usize,
     probed: bool,
     last_publish: u64,
+    /// The application has asked for the end.
+    left: bool,
     stopped: bool,
-    /// The last byte of the first link has arrived.
+    /// The last byte of the present link has arrived.
     severed: bool,
-    /// There was a client left that has to open another link.
-    must_return: bool,
+    /// Every filter was granted on it.
+    was_ready: bool,
+    /// So many links there must be, because a client was left that has to open another one.
+    due: usize,
     pub(crate) account: Account,
 }
 
@@ -165,8 +175,8 @@ fn engine(case: &Case, kept: Recovered, life: u64, now: u64) -> Engine {
 }
 
 impl Exchange {
-    /// Runs it to its end, with the link cut there or nowhere.
-    pub(crate) fn run(case: Case, cut: Option<Cut>) -> Result<Self, String> {
+    /// Runs it to its end, with its links cut there.
+    pub(crate) fn run(case: Case, cuts: &[Cut]) -> Result<Self, String> {
         let entries = Arc::new(Mutex::new(Vec::new()));
         let mut manners = Manners { forwards_qos2: case.forwards_qos2, ..Manners::default() };
         if case.at_once {
@@ -176,7 +186,7 @@ impl Exchange {
         let book = Arc::clone(&entries);
         broker.add_ledger(Box::new(move |entry| book.lock().unwrap().push(entry.clone())));
         let mut exchange = Self {
-            cut,
+            cuts: cuts.to_vec(),
             broker,
             entries,
             engine: engine(&case, Recovered::default(), 1, 0),
@@ -184,24 +194,25 @@ impl Exchange {
             safe: Ticket::default(),
             link: None,
             hears: false,
-            links: 0,
-            passed: [0, 0],
+            links: Vec::new(),
             now: 0,
             underway: BTreeMap::new(),
             last: 0,
             next_step: 0,
             probed: false,
             last_publish: 0,
+            left: false,
             stopped: false,
             severed: false,
-            must_return: false,
+            was_ready: false,
+            due: 1,
             account: Account::default(),
             case,
         };
         exchange.begin();
         exchange.go_on()?;
-        if cut.is_some() && (!exchange.severed || exchange.must_return && exchange.links < 2) {
-            return Err(format!("after the cut there were {} links in all", exchange.links));
+        if exchange.links.len() < exchange.due {
+            return Err(format!("after the cut there were {} links in all", exchange.links.len()));
         }
         exchange.account.judge(&exchange)?;
         Ok(exchange)
@@ -229,7 +240,7 @@ impl Exchange {
                 self.happen(happening);
             } else if self.stopped {
                 return Ok(());
-            } else if self.engine.status().ready {
+            } else if !self.left && self.engine.status().ready {
                 self.step();
             } else {
                 self.wait();
@@ -253,7 +264,8 @@ impl Exchange {
             Happening::Opened => {
                 let id = self.broker.opened(moment(self.now).mono);
                 assert!(self.link.replace(id).is_none(), "two links at once");
-                (self.links, self.hears) = (self.links + 1, true);
+                self.links.push([0, 0]);
+                (self.hears, self.severed, self.was_ready) = (true, false, false);
                 self.tell(Input::Opened);
                 self.check_cut();
             }
@@ -277,7 +289,7 @@ impl Exchange {
                 self.hang_up();
                 self.tell(Input::Lost(TransportError::new(TransportErrorKind::Closed, String::new())));
             }
-            Happening::Severed => self.sever(),
+            Happening::Severed(fate) => self.sever(fate),
             Happening::Synced(ticket) => {
                 self.safe = ticket;
                 self.tell(Input::Persisted(ticket));
@@ -291,42 +303,44 @@ impl Exchange {
         }
     }
 
+    /// The end that the present link is to have.
+    fn cut(&self) -> Option<Cut> {
+        self.cuts.get(self.links.len().checked_sub(1)?).copied()
+    }
+
     /// What of these bytes arrives.
     fn pass(&mut self, direction: Direction, bytes: Bytes) -> Bytes {
-        if self.links > 1 {
-            return bytes;
-        }
-        let passed = &mut self.passed[usize::from(direction == Direction::Down)];
-        let room = match self.cut {
-            Some(cut) if cut.direction == direction => cut.after - *passed,
-            _ => usize::MAX,
-        };
-        let part = bytes.slice(..bytes.len().min(room));
+        let cut = self.cut().filter(|cut| cut.direction == direction);
+        let Some(link) = self.links.last_mut() else { return Bytes::new() };
+        let passed = &mut link[usize::from(direction == Direction::Down)];
+        let part = bytes.slice(..cut.map_or(bytes.len(), |cut| bytes.len().min(cut.after - *passed)));
         *passed += part.len();
         part
     }
 
     /// The link ends when its last byte has arrived.
     fn check_cut(&mut self) {
-        let Some(cut) = self.cut.filter(|_| self.links == 1 && !self.severed) else { return };
-        if self.passed[usize::from(cut.direction == Direction::Down)] < cut.after {
+        let (Some(cut), Some(link)) = (self.cut(), self.links.last()) else { return };
+        if self.severed || link[usize::from(cut.direction == Direction::Down)] < cut.after {
             return;
         }
         self.severed = true;
         if cut.is_heard_out {
-            self.plan(3 * LATENCY, Happening::Severed);
+            self.plan(3 * LATENCY, Happening::Severed(cut.fate));
         } else {
-            self.sever();
+            self.sever(cut.fate);
         }
     }
 
-    fn sever(&mut self) {
-        self.must_return = !self.stopped || self.case.killed.is_some();
+    fn sever(&mut self, fate: Fate) {
         self.hang_up();
-        if self.case.session_lost {
+        if fate.session_lost {
             self.broker.forget_sessions();
         }
-        match self.case.killed {
+        if fate.killed.is_some() || !self.stopped {
+            self.due = self.links.len() + 1;
+        }
+        match fate.killed {
             Some(left) => self.be_reborn(left),
             None if self.stopped => {}
             None => self.tell(Input::Lost(TransportError::new(TransportErrorKind::Reset, String::new()))),
@@ -350,8 +364,8 @@ impl Exchange {
         self.safe = Ticket::default();
         self.now += 1_000_000;
         self.last_publish = kept.last_publish.0;
-        (self.stopped, self.probed) = (false, false);
-        self.engine = engine(&self.case, kept, 2, self.now);
+        (self.stopped, self.left, self.probed) = (false, false, false);
+        self.engine = engine(&self.case, kept, self.last, self.now);
         self.begin();
     }
 
@@ -410,9 +424,13 @@ impl Exchange {
                 }
             }
             if written == 0 {
-                return;
+                break;
             }
             self.engine.handle(Input::Written(written), moment(self.now));
+        }
+        if !self.was_ready && self.engine.status().ready {
+            self.was_ready = true;
+            self.account.see_subscriptions(&self.broker, false);
         }
     }
 
@@ -466,12 +484,16 @@ impl Exchange {
             self.drain();
         } else if !self.probed {
             self.probed = true;
-            self.account.see_subscriptions(&self.broker, self.case.killed.is_some());
+            self.account.see_subscriptions(&self.broker, true);
             for (_, qos) in WISHES {
                 self.act(Step::Arrives(qos));
             }
         } else {
-            self.account.all_is_quiet();
+            self.left = true;
+            // What two links in a row died with is suspect, and waits until one without it has lived for a moment.
+            if self.cuts.len() < 2 {
+                self.account.all_is_quiet();
+            }
             assert_eq!(self.engine.status().link, LinkState::Open);
             self.engine.close(Duration::from_secs(30), moment(self.now));
             self.drain();
@@ -505,8 +527,29 @@ impl Exchange {
         self.entries.lock().unwrap()
     }
 
-    /// How many links there were.
-    pub(crate) const fn links(&self) -> usize {
-        self.links
+    /// The bytes that arrived on each link, up and down.
+    pub(crate) fn links(&self) -> &[[usize; 2]] {
+        &self.links
+    }
+
+    /// The last of them had not the end that the client wished for.
+    pub(crate) fn was_cut_at_the_end(&self) -> bool {
+        self.links.len() <= self.cuts.len()
+    }
+
+    /// The broker lost a session on the way.
+    pub(crate) fn lost_session(&self) -> bool {
+        self.cuts.iter().any(|cut| cut.fate.session_lost)
+    }
+
+    /// It did, or the client has to reckon with it: of a CONNECT without a CONNACK it cannot know whether the broker had the
+    /// session.
+    pub(crate) fn may_doubt_session(&self) -> bool {
+        self.lost_session() || self.cuts.len() > 1
+    }
+
+    /// A process was killed on the way, and left this.
+    pub(crate) fn killed(&self) -> Option<Left> {
+        self.cuts.iter().find_map(|cut| cut.fate.killed)
     }
 }
