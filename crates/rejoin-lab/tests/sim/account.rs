@@ -189,11 +189,11 @@ impl Account {
         let suspicions = exchange.broker.suspicions().filter(|_| !forgets);
         let objections = exchange.broker.violations().chain(suspicions);
         wrong.extend(objections.map(|violation| format!("the broker objects: {violation}")));
-        if exchange.broker.owed_to(CLIENT) > 0 {
+        if exchange.broker.owed_to(CLIENT) > 0 && !exchange.was_shut_down() {
             wrong.push(format!("{} messages for us never came to an end", exchange.broker.owed_to(CLIENT)));
         }
         let goodbyes = exchange.broker.counters().received(PacketKind::Disconnect);
-        if !exchange.was_cut_at_the_end() && goodbyes == 0 {
+        if (exchange.owes_goodbye || !exchange.was_cut_at_the_end()) && goodbyes == 0 {
             wrong.push("the last link ended without DISCONNECT".to_owned());
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
@@ -265,6 +265,7 @@ fn judge_answers(message: &Handed, exchange: &Exchange) -> Option<String> {
         // Those that stood behind the window when the link went were never sent.
         Outcome::Sent | Outcome::Dropped => !queued,
         Outcome::Delivered(_) => queued,
+        Outcome::Stopped { .. } => exchange.was_shut_down(),
         // What passed PUBREC and whose session is gone is not sent again.
         Outcome::Unknown { released } => lost && *released && message.qos == Qos::ExactlyOnce,
         _ => false,
@@ -292,8 +293,9 @@ fn judge_copies(message: &Handed, copies: usize, exchange: &Exchange) -> Option<
     if admitted && !may_repeat {
         return says("called possibly doubled, on a session that was kept");
     }
-    if copies > 0 && answers().any(|outcome| *outcome == Outcome::Dropped) {
-        return says("dropped");
+    let never_sent = [Outcome::Dropped, Outcome::Stopped { maybe_delivered: false }];
+    if copies > 0 && answers().any(|outcome| never_sent.contains(outcome)) {
+        return says("called never sent");
     }
     match message.qos {
         Qos::AtMostOnce if copies > 1 => says("at most once"),
@@ -314,7 +316,7 @@ fn judge_sent(sent: &Sent, exchange: &Exchange, entries: &[LedgerEntry]) -> Opti
     if confirmed && !sent.taken {
         return says("confirmed, and nobody took it");
     }
-    if !exchange.lost_session() && !confirmed {
+    if !exchange.lost_session() && !exchange.was_shut_down() && !confirmed {
         return says("the broker never had our word for it");
     }
     if sent.qos != Qos::ExactlyOnce {

@@ -5,8 +5,9 @@ use rejoin_lab::{Direction, Forward, PacketKind};
 
 use crate::exchange::{Case, Cut, Exchange, Fate, Left};
 
-const UNHARMED: Fate = Fate { session_lost: false, killed: None };
-const SESSION_LOST: Fate = Fate { session_lost: true, killed: None };
+const UNHARMED: Fate = Fate { shut_down: false, session_lost: false, killed: None };
+const SESSION_LOST: Fate = Fate { session_lost: true, ..UNHARMED };
+const SHUT_DOWN: Fate = Fate { shut_down: true, ..UNHARMED };
 
 /// Everything that is said, in every way to say it.
 fn cases(durable: bool) -> Vec<Case> {
@@ -103,12 +104,21 @@ fn a_session_lost_at_any_byte_is_made_good_or_owned_up_to() {
 }
 
 #[test]
+fn a_client_shut_down_at_any_byte_says_what_became_of_each_message() {
+    sweep(|sweep| {
+        for case in cases(false).into_iter().chain(cases(true)) {
+            sweep.over(case, &[], SHUT_DOWN);
+        }
+    });
+}
+
+#[test]
 fn a_process_killed_at_any_byte_goes_on_from_its_store() {
     sweep(|sweep| {
         for case in cases(true) {
             for session_lost in [false, true] {
                 for left in [Left::Everything, Left::Reported] {
-                    sweep.over(case, &[], Fate { session_lost, killed: Some(left) });
+                    sweep.over(case, &[], Fate { session_lost, killed: Some(left), ..UNHARMED });
                 }
             }
         }
@@ -120,7 +130,7 @@ fn a_process_without_a_store_that_is_killed_has_confirmed_nothing_that_nobody_to
     sweep(|sweep| {
         for case in cases(false) {
             // The next one begins with a clean session, so that the old one ends with the process.
-            sweep.over(case, &[], Fate { session_lost: true, killed: Some(Left::Reported) });
+            sweep.over(case, &[], Fate { session_lost: true, killed: Some(Left::Reported), ..UNHARMED });
         }
     });
 }
@@ -148,11 +158,7 @@ fn a_process_killed_on_the_link_that_comes_back_goes_on_from_its_store() {
         for case in cases(true) {
             for first in [UNHARMED, SESSION_LOST] {
                 for left in [Left::Everything, Left::Reported] {
-                    sweep.over(
-                        case,
-                        &[half_way(case, first)],
-                        Fate { session_lost: false, killed: Some(left) },
-                    );
+                    sweep.over(case, &[half_way(case, first)], Fate { killed: Some(left), ..UNHARMED });
                 }
             }
         }

@@ -51,9 +51,11 @@ pub(crate) enum Left {
     Reported,
 }
 
-/// What ends with a link that is cut.
+/// What happens at the end of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
+    /// Nobody cuts it: the application shuts down, and waits for nothing.
+    pub(crate) shut_down: bool,
     /// The broker loses its sessions.
     pub(crate) session_lost: bool,
     /// The process dies, and leaves this.
@@ -149,6 +151,8 @@ pub(crate) struct Exchange {
     was_ready: bool,
     /// So many links there must be, because a client was left that has to open another one.
     due: usize,
+    /// The link was open when the application shut down.
+    pub(crate) owes_goodbye: bool,
     pub(crate) account: Account,
 }
 
@@ -206,6 +210,7 @@ impl Exchange {
             severed: false,
             was_ready: false,
             due: 1,
+            owes_goodbye: false,
             account: Account::default(),
             case,
         };
@@ -270,15 +275,18 @@ impl Exchange {
                 self.check_cut();
             }
             Happening::Up(bytes) => {
-                let (Some(id), part) = (self.link, self.pass(Direction::Up, bytes)) else { return };
+                let (Some(id), (part, rest)) = (self.link, self.pass(Direction::Up, bytes)) else { return };
                 if !part.is_empty() {
                     self.broker.received(id, part, moment(self.now).mono);
                     self.collect();
                 }
                 self.check_cut();
+                if !rest.is_empty() {
+                    self.happen(Happening::Up(rest));
+                }
             }
             Happening::Down(bytes) => {
-                let part = self.pass(Direction::Down, bytes);
+                let (part, _) = self.pass(Direction::Down, bytes);
                 if !part.is_empty() {
                     self.tell(Input::Received(part));
                 }
@@ -308,14 +316,18 @@ impl Exchange {
         self.cuts.get(self.links.len().checked_sub(1)?).copied()
     }
 
-    /// What of these bytes arrives.
-    fn pass(&mut self, direction: Direction, bytes: Bytes) -> Bytes {
-        let cut = self.cut().filter(|cut| cut.direction == direction);
-        let Some(link) = self.links.last_mut() else { return Bytes::new() };
+    /// What of these bytes arrives before the end that the link is to have, and what arrives behind it.
+    fn pass(&mut self, direction: Direction, mut bytes: Bytes) -> (Bytes, Bytes) {
+        let severed = self.severed;
+        let cut = self.cut().filter(|cut| cut.direction == direction && !(severed && cut.fate.shut_down));
+        let Some(link) = self.links.last_mut() else { return (Bytes::new(), Bytes::new()) };
         let passed = &mut link[usize::from(direction == Direction::Down)];
-        let part = bytes.slice(..cut.map_or(bytes.len(), |cut| bytes.len().min(cut.after - *passed)));
+        let part = bytes.split_to(cut.map_or(bytes.len(), |cut| bytes.len().min(cut.after - *passed)));
         *passed += part.len();
-        part
+        if cut.is_none_or(|cut| !cut.fate.shut_down) {
+            bytes.clear();
+        }
+        (part, bytes)
     }
 
     /// The link ends when its last byte has arrived.
@@ -333,6 +345,11 @@ impl Exchange {
     }
 
     fn sever(&mut self, fate: Fate) {
+        if fate.shut_down {
+            self.owes_goodbye = self.engine.status().link == LinkState::Open;
+            self.engine.close(Duration::ZERO, moment(self.now));
+            return self.drain();
+        }
         self.hang_up();
         if fate.session_lost {
             self.broker.forget_sessions();
@@ -535,6 +552,11 @@ impl Exchange {
     /// The last of them had not the end that the client wished for.
     pub(crate) fn was_cut_at_the_end(&self) -> bool {
         self.links.len() <= self.cuts.len()
+    }
+
+    /// The application shut down in the middle.
+    pub(crate) fn was_shut_down(&self) -> bool {
+        self.cuts.iter().any(|cut| cut.fate.shut_down)
     }
 
     /// The broker lost a session on the way.
