@@ -32,6 +32,7 @@ struct Sweep {
 impl Sweep {
     /// Runs a case with these cuts alone, and then with the next link cut after each of the bytes that passed on it.
     fn over(&mut self, case: Case, before: &[Cut], fate: Fate) {
+        self.runs += 1;
         let whole = match Exchange::run(case, before) {
             Ok(whole) => whole,
             Err(why) => return self.failures.push(format!("{case:?} {before:?}:\n    {why}")),
