@@ -1,6 +1,12 @@
-//! The simulation itself: some seeds of it, and that a failure can be replayed and made smaller.
+//! The simulation itself: some seeds of it, and that a failure can be replayed and made smaller. `cargo xtask sim` runs many
+//! more, in a build that is made for it.
 //!
-//! `cargo xtask sim` runs many more, in a build that is made for it.
+//! And what no seed has to find by luck: one exchange, cut after each of its bytes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod account;
+mod every_byte;
+mod exchange;
 
 use rejoin_core::flight::replay;
 use rejoin_lab::flight::judge;

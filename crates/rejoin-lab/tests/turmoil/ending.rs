@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use rejoin::{Client, Link, Message, Qos, ShutdownReport, Stage, State};
+use rejoin::{Client, Link, Message, Qos, ShutdownReport, Stage, State, StopReason};
 use rejoin_lab::wire::PacketKind;
 use rejoin_lab::{Manners, Times};
 use tokio::time::{Instant, sleep, timeout};
@@ -13,15 +13,15 @@ use crate::broker::{self, HOST, Server};
 use crate::way;
 
 /// How long each shutdown may drain.
-const WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const WITHIN: Duration = Duration::from_secs(3);
 /// What it may take beyond that: the orderly end of the connection, and the turns of the hosts.
-const ENDING: Duration = Duration::from_secs(6);
+pub(crate) const ENDING: Duration = Duration::from_secs(6);
 /// How long a state may take to come.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The broker of a test, and how it and the network are when the client starts.
 #[derive(Default)]
-struct Scene {
+pub(crate) struct Scene {
     manners: Manners,
     tls: bool,
     /// Nobody says a word on the broker's port.
@@ -30,8 +30,23 @@ struct Scene {
     down: bool,
 }
 
+impl Scene {
+    /// A broker that behaves like this, on a healthy network.
+    pub(crate) fn with(manners: Manners) -> Self {
+        Self { manners, ..Self::default() }
+    }
+}
+
 /// Plays a client in a scene to its end, and gives how many connections are left ten seconds later.
 fn play<F: Future<Output = turmoil::Result> + 'static>(scene: Scene, client: F) -> usize {
+    play_before(scene, |_| client)
+}
+
+/// The same for a client whose test looks at the broker meanwhile.
+pub(crate) fn play_before<F: Future<Output = turmoil::Result> + 'static>(
+    scene: Scene,
+    client: impl FnOnce(Rc<Server>) -> F,
+) -> usize {
     let server = Server::new(scene.manners, way::acceptor(scene.tls), Vec::new());
     let mut sim = turmoil::Builder::new().rng_seed(1).simulation_duration(LIMIT * 4).build();
     let host = Rc::clone(&server);
@@ -43,7 +58,7 @@ fn play<F: Future<Output = turmoil::Result> + 'static>(scene: Scene, client: F) 
     if scene.down {
         sim.crash(HOST);
     }
-    sim.client("client", client);
+    sim.client("client", client(Rc::clone(&server)));
     sim.run().unwrap();
     let until = sim.elapsed() + Duration::from_secs(10);
     while sim.elapsed() < until && server.connections() > 0 {
@@ -60,7 +75,7 @@ fn start(tls: bool) -> turmoil::Result<Client> {
     Ok(way::to_broker(tls).client_id("client").start()?)
 }
 
-async fn reach(client: &Client, what: &str, wanted: impl Fn(&State) -> bool) {
+pub(crate) async fn reach(client: &Client, what: &str, wanted: impl Fn(&State) -> bool) {
     let mut states = client.state_watch();
     let reached = timeout(LIMIT, states.wait_for(|state| wanted(state))).await;
     assert!(matches!(reached, Ok(Some(_))), "{what} did not come: {:?}", client.state());
@@ -74,17 +89,18 @@ fn publish(client: &Client, messages: u64) -> turmoil::Result {
 }
 
 /// Shuts down and checks what is true of every end.
-async fn shut_down(client: &Client) -> ShutdownReport {
+pub(crate) async fn shut_down(client: &Client) -> ShutdownReport {
     let begun = Instant::now();
     let report = client.shutdown().within(WITHIN).await;
     assert!(begun.elapsed() <= WITHIN + ENDING, "took {:?}", begun.elapsed());
+    assert_eq!(client.link(), Link::Stopped { reason: StopReason::Shutdown });
     assert!(!client.is_connected() && !client.is_connection_open(), "{:?}", client.state());
     // Asking again gives the same report, at once.
     assert_eq!(client.shutdown().await, report);
     report
 }
 
-fn stage(state: &State) -> Option<Stage> {
+pub(crate) fn stage(state: &State) -> Option<Stage> {
     match state.link {
         Link::Connecting { stage, .. } => Some(stage),
         _ => None,
@@ -136,7 +152,7 @@ fn in_the_middle_of_a_tls_handshake() {
 #[test]
 fn while_connack_is_waited_for() {
     let manners = Manners { withhold_connack: Times::Always, ..Manners::default() };
-    let left = play(Scene { manners, ..Scene::default() }, async {
+    let left = play(Scene::with(manners), async {
         let client = start(false)?;
         publish(&client, 2)?;
         reach(&client, "CONNACK", |state| stage(state) == Some(Stage::Connack)).await;
@@ -166,7 +182,7 @@ fn on_an_open_link_over_tls_and_without() {
 fn with_messages_that_are_never_acknowledged() {
     let mut manners = Manners::default();
     manners.lose(PacketKind::PubAck, Times::Always);
-    let left = play(Scene { manners, ..Scene::default() }, async {
+    let left = play(Scene::with(manners), async {
         let client = start(false)?;
         reach(&client, "a link", State::is_connection_open).await;
         publish(&client, 7)?;
@@ -219,7 +235,7 @@ fn between_two_attempts() {
 fn a_shutdown_that_is_given_up_goes_on_by_itself() {
     let mut manners = Manners::default();
     manners.lose(PacketKind::PubAck, Times::Always);
-    let left = play(Scene { manners, ..Scene::default() }, async {
+    let left = play(Scene::with(manners), async {
         let client = start(false)?;
         reach(&client, "a link", State::is_connection_open).await;
         publish(&client, 2)?;

@@ -11,6 +11,7 @@ mod book;
 mod broker;
 mod course;
 mod ending;
+mod ending_held;
 mod inbound;
 mod setting;
 mod way;
