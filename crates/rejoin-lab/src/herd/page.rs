@@ -66,6 +66,11 @@ pub fn seconds(micros: u64) -> String {
     format!("{:.1}", micros as f64 / SECOND as f64)
 }
 
+/// Attempts of one client, on average.
+pub fn tries_each(outcome: &Outcome) -> String {
+    each(outcome.tries, outcome.clients)
+}
+
 fn each(total: u64, clients: usize) -> String {
     format!("{:.1}", total as f64 / clients.max(1) as f64)
 }
