@@ -1,6 +1,7 @@
 //! The herd, in full: `cargo xtask herd` runs this in release and keeps what it says.
 //!
-//! `herd FOLDER` writes `herd.md` and `herd.svg` there; `herd FOLDER quick` runs 10,000 clients only.
+//! `herd FOLDER` writes `herd.md` and `herd.svg` there; `herd FOLDER quick` runs 10,000 clients only, `herd FOLDER further`
+//! the smaller tables only, and both keep nothing.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 mod further;
@@ -30,8 +31,14 @@ fn main() -> ExitCode {
         println!("herd: name the folder for herd.md and herd.svg");
         return ExitCode::from(2);
     };
-    let quick = words.get(1).is_some_and(|word| word == "quick");
-    match report(Path::new(folder), quick) {
+    let said = |what| words.get(1).is_some_and(|word| word == what);
+    if said("further") {
+        let mut verdict = Verdict::default();
+        further::tables(&mut verdict);
+        println!("{}", verdict.text());
+        return if verdict.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    match report(Path::new(folder), said("quick")) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -157,6 +164,11 @@ impl Verdict {
         if outcome.all_back().is_none() {
             self.broken.push(format!("{what}: only {} came back", thousands(outcome.returns.len())));
         }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        self.broken.extend(other.broken);
     }
 
     fn within(&mut self, what: &str, outcome: &Outcome, most: u64) {
