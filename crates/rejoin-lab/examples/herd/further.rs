@@ -155,8 +155,8 @@ fn told_busy(verdict: &mut Verdict) -> String {
 fn all_wait(verdict: &mut Verdict) -> String {
     let mut page = String::from(
         "\n### A broker that loses nothing by those who leave, 100,000 clients, limit 1 s\n\n\
-         Its queue has no end, a place that was left costs nothing, and there is no round trip. This is what most simulations\n\
-         of back-off assume, and where most rules look alike.\n\n\
+         Its queue has no end, a place that was left costs nothing, and there is no round trip. Simulations of back-off often\n\
+         assume this; compare *full jitter* here and above.\n\n\
          | client | 50 / 99 / 100 % back | tries each |\n|---|---|---:|\n",
     );
     let scenario = Scenario { crowd: Crowd::AllWait, round_trip: 0, ..Scenario::default() };
