@@ -233,10 +233,11 @@ pub struct LinkConfig {
     /// ten minutes. What answers a message resets it, and what answers a subscription where no message waits.
     pub ack_timeout: Duration,
     /// Limit of one round of opening the transport, name look-up included. Default 10 s. A shorter one doubles on
-    /// each expiry, up to 10 s and sixfold, and halves after success.
+    /// each expiry, up to 10 s and tenfold, and halves after success.
     pub connect_timeout: Duration,
     /// Limit from the open transport to CONNACK. Default 30 s: from there the client is in the broker's queue
-    /// and leaving wastes a slot. Doubles on expiry like `connect_timeout`.
+    /// and leaving wastes a slot. Doubles on expiry like `connect_timeout`, up to 60 s and tenfold; and up to 30 s when
+    /// that expires, because an unanswered SYN says that the queue is full.
     pub connack_timeout: Duration,
     /// A link on which no PUBLISH came for this long is restarted, at most once per that time. Default off. Not while
     /// the application has `receive_maximum` messages above QoS 0 that it has not taken, or [`LinkConfig::SMALL_WINDOW`]:

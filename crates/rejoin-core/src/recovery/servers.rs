@@ -14,8 +14,10 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(60);
 /// The limit of opening grows no further than this: who waits for a SYN to be answered holds no place in the
 /// broker's queue, and the kernel's next repetition is eight seconds away.
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+/// An attempt that was not let into the queue makes the limit of waiting in it no longer than this.
+const LONGEST_UNSEEN: Duration = Duration::from_secs(30);
 /// Nor beyond this many times its setting, so that scaled-down settings stay scaled down.
-const LIMIT_GROWTH: u32 = 6;
+const LIMIT_GROWTH: u32 = 10;
 /// So many attempts closed straight after CONNECT, where 5.0 never worked, are worth a try with 3.1.1.
 const CLOSES_BEFORE_V311: u32 = 2;
 /// What is held against a server counts half after this time, and is forgotten when less than a half is left.
@@ -41,7 +43,11 @@ impl Limit {
     }
 
     fn expired(&mut self) {
-        self.now = self.now.saturating_mul(2).min(self.most);
+        self.expired_within(self.most);
+    }
+
+    fn expired_within(&mut self, most: Duration) {
+        self.now = self.now.saturating_mul(2).min(self.most).min(most.max(self.now));
     }
 
     fn held(&mut self) {
@@ -166,10 +172,10 @@ impl Server {
     /// An attempt failed. Returns how often in a row this server failed like this.
     pub(super) fn attempt_failed(&mut self, cause: &LossCause, version: Version) -> u32 {
         match cause {
-            LossCause::ConnectTimeout(_) => self.connect.expired(),
+            LossCause::ConnectTimeout(_) => self.not_let_in(),
             LossCause::ConnackTimeout(_) => self.connack.expired(),
             LossCause::Open { stage, error } if error.kind == TransportErrorKind::TimedOut => {
-                if stage.is_handshake() { self.connack.expired() } else { self.connect.expired() }
+                if stage.is_handshake() { self.connack.expired() } else { self.not_let_in() }
             }
             _ => {}
         }
@@ -180,6 +186,13 @@ impl Server {
             Version::V311 => self.v311_failed(cause),
         }
         self.refusals.count(cause)
+    }
+
+    /// A SYN without an answer says that the queue is full. Who gets into it next stands in all of it, and would waste
+    /// one place to learn that.
+    fn not_let_in(&mut self) {
+        self.connect.expired();
+        self.connack.expired_within(LONGEST_UNSEEN);
     }
 
     /// 3.1.1 did not help, so it was not the version: 5.0 again. Whoever answers in 3.1.1 speaks it, though.
@@ -527,13 +540,13 @@ mod tests {
     fn limits_grow_within_their_bounds() {
         let secs = Duration::from_secs;
         let mut limit = Limit::new(secs(3), secs(60));
-        let grown = [6, 12, 18, 18].map(|n| {
+        let grown = [6, 12, 24, 30].map(|n| {
             limit.expired();
             assert_eq!(limit.now, secs(n));
             n
         });
         assert_eq!(grown.len(), 4);
-        for n in [9000, 4500, 3000, 3000] {
+        for n in [15_000, 7500, 3750, 3000] {
             limit.held();
             assert_eq!(limit.now, Duration::from_millis(n));
         }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use rejoin_core::{Config, Engine, Input, Now, Output, Text, Timestamp, TransportError, TransportErrorKind};
 
-use super::rules::Rule;
+use super::rules::{Past, Rule};
 use super::{CUT_AT, SECOND};
 
 /// CONNACK with success: fresh, and with the session.
 const CONNACK_FRESH: [u8; 5] = [0x20, 0x03, 0x00, 0x00, 0x00];
 const CONNACK_PRESENT: [u8; 5] = [0x20, 0x03, 0x01, 0x00, 0x00];
+/// CONNACK with 0x9F, connection rate exceeded.
+const CONNACK_BUSY: [u8; 5] = [0x20, 0x03, 0x00, 0x9F, 0x00];
 const PINGREQ: u8 = 0xC0;
 const PINGRESP: [u8; 2] = [0xD0, 0x00];
 
@@ -26,6 +28,8 @@ pub enum News {
     Refused,
     /// The transport is open.
     Opened,
+    /// CONNACK with 0x9F.
+    Busy,
     /// CONNACK with success.
     Connack,
 }
@@ -105,6 +109,7 @@ impl Client for EngineClient {
                 error: error(TransportErrorKind::Refused),
             },
             News::Opened => Input::Opened,
+            News::Busy => Input::Received(Bytes::from_static(&CONNACK_BUSY)),
             News::Connack => Input::Received(Bytes::from_static(&CONNACK_PRESENT)),
         };
         self.drive(input, at)
@@ -125,8 +130,7 @@ pub struct RuleClient {
     rule: Rule,
     chance: fastrand::Rng,
     time_out: u64,
-    failures: u32,
-    started: u64,
+    past: Past,
     wake: Option<u64>,
     dialling: bool,
 }
@@ -136,15 +140,24 @@ impl RuleClient {
     pub fn connected(rule: Rule, time_out: Duration, seed: u64) -> Self {
         let time_out = u64::try_from(time_out.as_micros()).unwrap_or(u64::MAX);
         let chance = fastrand::Rng::with_seed(seed);
-        Self { rule, chance, time_out, failures: 0, started: CUT_AT, wake: None, dialling: false }
+        Self { rule, chance, time_out, past: Past::default(), wake: None, dialling: false }
     }
 
     fn wait(&mut self, at: u64) -> VecDeque<Want> {
         self.dialling = false;
-        let next = self.rule.next(self.failures, self.started, at, &mut self.chance);
-        self.failures = self.failures.saturating_add(1);
+        let next = self.rule.next(&self.past, at, &mut self.chance);
+        self.past.failures = self.past.failures.saturating_add(1);
+        self.past.waited = next.map_or(0, |next| next - at);
         self.wake = next;
         if next.is_none() { VecDeque::from([Want::Never]) } else { VecDeque::new() }
+    }
+
+    fn wait_for_the_overloaded(&mut self, at: u64) -> VecDeque<Want> {
+        self.past.overloads = self.past.overloads.saturating_add(1);
+        self.past.overloaded = true;
+        let wants = self.wait(at);
+        self.past.overloaded = false;
+        wants
     }
 }
 
@@ -152,14 +165,16 @@ impl Client for RuleClient {
     fn tell(&mut self, news: News, at: u64) -> VecDeque<Want> {
         match news {
             News::Cut | News::Refused => self.wait(at),
+            News::Busy => self.wait_for_the_overloaded(at),
             News::Wake if self.dialling => {
-                let mut wants = self.wait(at);
+                let mut wants = self.wait_for_the_overloaded(at);
+                self.time_out = self.rule.time_out_after(self.time_out);
                 wants.push_front(Want::HangUp);
                 wants
             }
             News::Wake => {
                 self.dialling = true;
-                self.started = at;
+                self.past.started = at;
                 self.wake = Some(at + self.time_out.min(GIVE_UP_DIALLING));
                 VecDeque::from([Want::Dial])
             }

@@ -6,6 +6,8 @@
 //! queue leaves its socket behind, and the broker spends a whole slot on it: this is what makes short time-outs
 //! dangerous, and why no client can be judged alone.
 //!
+//! That is the broker of the published tables; [`Crowd`] has two milder ones beside it.
+//!
 //! [`Client`] is one member: [`EngineClient`] is rejoin's real engine, [`RuleClient`] one of the [`rules`] that
 //! other clients document. [`run`] gives an [`Outcome`].
 //! [`SlowDoor`] is the same broker, in essence, for real sockets.
@@ -30,6 +32,19 @@ const SYN_REPEATS: [u64; 5] = [SECOND, 3 * SECOND, 7 * SECOND, 15 * SECOND, 31 *
 /// After this the rest of the herd counts as never coming back.
 pub const GIVE_UP_AFTER: u64 = 1800 * SECOND;
 
+/// What the broker does with those it has no time for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Crowd {
+    /// The accept queue has an end, beyond it SYNs are lost, and who left it still costs a slot.
+    #[default]
+    SynsLost,
+    /// The queue has no end, and who left it costs nothing. With time-outs shorter than the queue its head is always
+    /// somebody about to leave, so without a round trip of zero many answers find nobody.
+    AllWait,
+    /// Whom the queue does not hold is answered CONNACK 0x9F at once, which costs the broker nothing.
+    ToldBusy,
+}
+
 /// The broker and the network of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -41,11 +56,13 @@ pub struct Scenario {
     pub backlog: usize,
     /// Round trip between a client and the broker. 20 ms in the published tables.
     pub round_trip: u64,
+    /// What becomes of those for whom there is no time. [`Crowd::SynsLost`] where nothing else is said.
+    pub crowd: Crowd,
 }
 
 impl Default for Scenario {
     fn default() -> Self {
-        Self { down: 60 * SECOND, rate: 2_000, backlog: 4_096, round_trip: 20_000 }
+        Self { down: 60 * SECOND, rate: 2_000, backlog: 4_096, round_trip: 20_000, crowd: Crowd::default() }
     }
 }
 
@@ -106,6 +123,8 @@ enum Kind {
     Syn(u8),
     Refused,
     Opened,
+    /// CONNACK with 0x9F.
+    Busy,
     Connack,
 }
 
@@ -184,9 +203,13 @@ impl<C: Client> World<'_, C> {
     fn serve(&mut self) {
         let at = self.busy_until;
         let Some((who, attempt)) = self.queue.pop_front() else { return };
-        self.busy_until = at + SECOND / self.scenario.rate.max(1);
         let place = &self.places[who as usize];
-        if place.attempt != attempt {
+        let left = place.attempt != attempt;
+        if left && self.scenario.crowd == Crowd::AllWait {
+            return;
+        }
+        self.busy_until = at + SECOND / self.scenario.rate.max(1);
+        if left {
             self.outcome.wasted += 1;
             return;
         }
@@ -212,6 +235,7 @@ impl<C: Client> World<'_, C> {
             Kind::Syn(nth) => self.syn(at, who, attempt, nth),
             Kind::Refused => self.tell(who, News::Refused, at),
             Kind::Opened => self.tell(who, News::Opened, at),
+            Kind::Busy => self.tell(who, News::Busy, at),
             Kind::Connack => {
                 place.back = true;
                 self.left -= 1;
@@ -226,12 +250,15 @@ impl<C: Client> World<'_, C> {
         let half = self.scenario.round_trip / 2;
         if at < self.scenario.back_at() {
             self.events.push(Reverse((at + half, who, attempt, Kind::Refused)));
-        } else if self.queue.len() < self.scenario.backlog {
+        } else if self.queue.len() < self.scenario.backlog || self.scenario.crowd == Crowd::AllWait {
             if self.queue.is_empty() {
                 self.busy_until = self.busy_until.max(at + SECOND / self.scenario.rate.max(1));
             }
             self.queue.push_back((who, attempt));
             self.events.push(Reverse((at + half, who, attempt, Kind::Opened)));
+        } else if self.scenario.crowd == Crowd::ToldBusy {
+            self.events.push(Reverse((at + half, who, attempt, Kind::Opened)));
+            self.events.push(Reverse((at + 3 * half, who, attempt, Kind::Busy)));
         } else if let Some(repeat) = SYN_REPEATS.get(usize::from(nth)) {
             let again = self.places[who as usize].dialled + repeat + half;
             self.events.push(Reverse((again, who, attempt, Kind::Syn(nth + 1))));

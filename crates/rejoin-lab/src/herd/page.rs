@@ -66,6 +66,11 @@ pub fn seconds(micros: u64) -> String {
     format!("{:.1}", micros as f64 / SECOND as f64)
 }
 
+/// Attempts of one client, on average.
+pub fn tries_each(outcome: &Outcome) -> String {
+    each(outcome.tries, outcome.clients)
+}
+
 fn each(total: u64, clients: usize) -> String {
     format!("{:.1}", total as f64 / clients.max(1) as f64)
 }
@@ -90,6 +95,7 @@ const RIGHT: f64 = 210.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 48.0;
 const POINTS: usize = 160;
+const BOUND: &str = "#111827";
 const COLOURS: [&str; 8] =
     ["#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#0e7490", "#a16207", "#be185d", "#475569"];
 
@@ -103,19 +109,20 @@ pub fn curves(scenario: &Scenario, title: &str, rows: &[(&str, &Outcome)], until
     grid(&mut svg, until);
     let clients = rows.first().map_or(1, |(_, outcome)| outcome.clients);
     let bound = scenario.bound(clients);
-    let ideal = [(0, 0.0), (bound, 100.0), (until, 100.0)];
-    line(&mut svg, &ideal, until, "#9ca3af", "stroke-dasharray=\"5 4\"");
-    label(&mut svg, 0, "#6b7280", "the bound");
-    for (nth, (name, outcome)) in rows.iter().enumerate() {
+    // The first row is drawn over the others, and the bound over it: they nearly meet.
+    for (nth, (name, outcome)) in rows.iter().enumerate().rev() {
         let colour = COLOURS[nth % COLOURS.len()];
         let points: Vec<(u64, f64)> = (0..=POINTS)
             .map(|step| until * step as u64 / POINTS as u64)
             .map(|at| (at, outcome.back_by(at) as f64 * 100.0 / outcome.clients.max(1) as f64))
             .collect();
-        let width = if nth == 0 { "stroke-width=\"3\"" } else { "stroke-width=\"1.5\"" };
+        let width = if nth == 0 { "stroke-width=\"4\"" } else { "stroke-width=\"1.5\"" };
         line(&mut svg, &points, until, colour, width);
-        label(&mut svg, nth + 1, colour, name);
+        label(&mut svg, nth + 1, colour, &name.replace('`', ""));
     }
+    let ideal = [(0, 0.0), (bound, 100.0), (until, 100.0)];
+    line(&mut svg, &ideal, until, BOUND, "stroke-dasharray=\"5 4\"");
+    label(&mut svg, 0, BOUND, "the bound");
     svg.push_str("</svg>\n");
     svg
 }

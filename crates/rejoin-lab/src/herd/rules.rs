@@ -1,11 +1,13 @@
 //! How other clients space their attempts, from their sources and documents (November 2026).
 //!
-//! Each is the rule alone, in the herd's world; a client may do more. `failures` counts from zero for the first wait
-//! after the loss.
+//! Each is the rule alone, in the herd's world; a client may do more. Three are nobody's: two ways to draw a pause that a
+//! widely read article compares, and rejoin's own waits with one clock for an attempt, to show what the second is for.
+
+use std::time::Duration;
 
 use super::{CUT_AT, SECOND};
 
-/// One rule: given the failures so far, the start of the last attempt and now, when to try next.
+/// One rule: given the past and now, when to try next.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// Whose it is.
@@ -15,6 +17,31 @@ pub struct Rule {
     wait: Wait,
     /// After so many failures the client closes itself.
     tries_max: u32,
+    /// The limit of an attempt that the client has by default, in seconds, where its documents say.
+    own_limit: Option<u64>,
+    /// That limit doubles when it expires, to a minute.
+    limit_doubles: bool,
+}
+
+/// What a client remembers since the loss.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// Failures before this one: none at the loss itself.
+    pub(super) failures: u32,
+    /// Failures by which the broker showed that it is there and has too much to do.
+    pub(super) overloads: u32,
+    /// The last failure was one of these.
+    pub(super) overloaded: bool,
+    /// The start of the last attempt.
+    pub(super) started: u64,
+    /// The pause before it.
+    pub(super) waited: u64,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { failures: 0, overloads: 0, overloaded: false, started: CUT_AT, waited: 0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +64,19 @@ enum Wait {
     Polled,
     /// As `Exponential` up to ten failures, then exactly the cap.
     ThenExactly { base: u64, cap: u64, low: f64, high: f64 },
+    /// U(base, 3 × the last wait), up to the cap.
+    Decorrelated { base: u64, cap: u64 },
+    /// rejoin's: one window while the broker is absent, another while it is overloaded.
+    TwoSignals,
 }
 
 const MILLISECOND: u64 = SECOND / 1000;
 const NO_LIMIT: u32 = u32::MAX;
 const POLL: u64 = 3 * SECOND;
+const LONGEST_LIMIT: u64 = 60 * SECOND;
 
 const fn rule(name: &'static str, words: &'static str, wait: Wait) -> Rule {
-    Rule { name, words, wait, tries_max: NO_LIMIT }
+    Rule { name, words, wait, tries_max: NO_LIMIT, own_limit: None, limit_doubles: false }
 }
 
 const fn full_jitter(name: &'static str, words: &'static str, cap: u64) -> Rule {
@@ -63,8 +95,8 @@ const fn full_jitter(name: &'static str, words: &'static str, cap: u64) -> Rule 
 }
 
 /// All rules of the tables, in their order.
-pub const ALL: [Rule; 18] = [
-    rule("MQTT.js", "interval timer of 1 s, same phase for all", Wait::Grid(SECOND)),
+pub const ALL: [Rule; 21] = [
+    rule("MQTT.js", "interval timer of 1 s, same phase for all", Wait::Grid(SECOND)).limited_to(30),
     rule("libmosquitto", "1 s, no jitter", Wait::Steady { wait: SECOND, jitter: 0 }),
     rule(
         "libmosquitto (1, 30, exp)",
@@ -82,8 +114,10 @@ pub const ALL: [Rule; 18] = [
             high: 1.25,
             most: u64::MAX,
         },
-    ),
-    rule("Paho C", "whole seconds around 1 s doubling to 60 s, seen by a 3 s poll", Wait::Polled),
+    )
+    .limited_to(60),
+    rule("Paho C", "whole seconds around 1 s doubling to 60 s, seen by a 3 s poll", Wait::Polled)
+        .limited_to(30),
     rule(
         "Paho Java",
         "1 s doubling to 128 s, no jitter",
@@ -95,7 +129,8 @@ pub const ALL: [Rule; 18] = [
             high: 1.0,
             most: u64::MAX,
         },
-    ),
+    )
+    .limited_to(30),
     rule(
         "aws-c-mqtt",
         "min(U(0, 1 s × 2^n), 120 s)",
@@ -107,7 +142,8 @@ pub const ALL: [Rule; 18] = [
             high: 1.0,
             most: 120 * SECOND,
         },
-    ),
+    )
+    .limited_to(20),
     Rule {
         tries_max: 60,
         ..rule(
@@ -115,6 +151,7 @@ pub const ALL: [Rule; 18] = [
             "2 s + U(0, 0.1 s), before the first try too with one server; closed after 60 tries",
             Wait::Steady { wait: 2 * SECOND, jitter: 100 * MILLISECOND },
         )
+        .limited_to(2)
     },
     Rule {
         tries_max: 60,
@@ -123,12 +160,14 @@ pub const ALL: [Rule; 18] = [
             "2 s + U(0, 1 s), before the first try too with one server; closed after 60 tries",
             Wait::Steady { wait: 2 * SECOND, jitter: SECOND },
         )
+        .limited_to(2)
     },
     rule(
         "nats.rs",
         "at once, then 2 ms doubling to 4 s, no jitter",
         Wait::AtOnceThen { base: 2 * MILLISECOND, factor: 2.0, cap: 4 * SECOND, low: 1.0, high: 1.0 },
-    ),
+    )
+    .limited_to(5),
     rule(
         "gRPC",
         "1 s × 1.6^n up to 120 s, ±20 %, from the start of the attempt",
@@ -157,9 +196,34 @@ pub const ALL: [Rule; 18] = [
         "at once, then 2^(n+7) ms up to 60 s, × U(0.9, 1)",
         Wait::AtOnceThen { base: 256 * MILLISECOND, factor: 2.0, cap: 60 * SECOND, low: 0.9, high: 1.0 },
     ),
+    rule(
+        "decorrelated jitter, 120 s",
+        "min(120 s, U(1 s, 3 × the last wait))",
+        Wait::Decorrelated { base: SECOND, cap: 120 * SECOND },
+    ),
+    rule(
+        "equal jitter, 120 s",
+        "half of min(120 s, 1 s × 2^n), plus U(0, the same)",
+        Wait::Exponential {
+            base: SECOND,
+            factor: 2.0,
+            cap: 120 * SECOND,
+            low: 0.5,
+            high: 1.0,
+            most: u64::MAX,
+        },
+    ),
     full_jitter("full jitter, 5 s", "U(0, min(5 s, 1 s × 2^n))", 5),
     full_jitter("full jitter, 15 s", "U(0, min(15 s, 1 s × 2^n))", 15),
     full_jitter("full jitter, 30 s", "U(0, min(30 s, 1 s × 2^n))", 30),
+    Rule {
+        limit_doubles: true,
+        ..rule(
+            "rejoin's waits, one clock",
+            "U(0, 2 s), then as rejoin waits for the absent and for the overloaded; the limit doubles when it expires",
+            Wait::TwoSignals,
+        )
+    },
 ];
 
 impl Rule {
@@ -168,14 +232,24 @@ impl Rule {
         ALL.into_iter().find(|rule| rule.name == name)
     }
 
+    /// The limit of an attempt that this client has by default; `None` where it is not known to us.
+    pub fn own_limit(&self) -> Option<Duration> {
+        self.own_limit.map(Duration::from_secs)
+    }
+
+    const fn limited_to(mut self, seconds: u64) -> Self {
+        self.own_limit = Some(seconds);
+        self
+    }
+
+    /// The limit of the next attempt, where this one expired.
+    pub(super) fn time_out_after(&self, expired: u64) -> u64 {
+        if self.limit_doubles { (expired * 2).min(LONGEST_LIMIT).max(expired) } else { expired }
+    }
+
     /// When the next attempt comes; `None` when there is none any more.
-    pub(super) fn next(
-        &self,
-        failures: u32,
-        started: u64,
-        at: u64,
-        chance: &mut fastrand::Rng,
-    ) -> Option<u64> {
+    pub(super) fn next(&self, past: &Past, at: u64, chance: &mut fastrand::Rng) -> Option<u64> {
+        let failures = past.failures;
         if failures >= self.tries_max {
             return None;
         }
@@ -196,13 +270,17 @@ impl Rule {
                 at + drawn(base, factor, cap, (low, high), failures - 1, chance)
             }
             Wait::FromStart { base, factor, cap, low, high } => {
-                at.max(started + drawn(base, factor, cap, (low, high), failures, chance))
+                at.max(past.started + drawn(base, factor, cap, (low, high), failures, chance))
             }
             Wait::Polled => polled(failures, at, chance),
             Wait::ThenExactly { cap, .. } if failures >= 10 => at + cap,
             Wait::ThenExactly { base, cap, low, high } => {
                 at + drawn(base, 2.0, cap, (low, high), failures, chance)
             }
+            Wait::Decorrelated { base, cap } => {
+                at + chance.u64(base..=past.waited.max(base).saturating_mul(3)).min(cap)
+            }
+            Wait::TwoSignals => at + two_signals(past, at, chance),
         })
     }
 }
@@ -210,6 +288,15 @@ impl Rule {
 fn drawn(base: u64, factor: f64, cap: u64, range: (f64, f64), n: u32, chance: &mut fastrand::Rng) -> u64 {
     let window = (base as f64 * factor.powi(n.min(60).cast_signed())).min(cap as f64);
     (window * (range.0 + (range.1 - range.0) * chance.f64())) as u64
+}
+
+fn two_signals(past: &Past, at: u64, chance: &mut fastrand::Rng) -> u64 {
+    if past.overloaded {
+        return drawn(10 * SECOND, 1.5, 60 * SECOND, (0.5, 1.0), past.overloads - 1, chance);
+    }
+    let first = 2 * SECOND;
+    let cap = (15 * SECOND).min((at - CUT_AT).max(first));
+    drawn(first, 2.0, cap, (0.0, 1.0), past.failures.saturating_sub(past.overloads + 1), chance)
 }
 
 fn polled(failures: u32, at: u64, chance: &mut fastrand::Rng) -> u64 {
@@ -226,7 +313,8 @@ mod tests {
 
     #[test]
     fn who_waits_before_the_first_try_does() {
-        let first = |name| Rule::named(name)?.next(0, 0, CUT_AT, &mut fastrand::Rng::with_seed(1));
+        let first =
+            |name| Rule::named(name)?.next(&Past::default(), CUT_AT, &mut fastrand::Rng::with_seed(1));
         for (name, least, most) in [
             ("nats.go", 2 * SECOND, 2 * SECOND + 100 * MILLISECOND),
             ("nats.go TLS", 2 * SECOND, 3 * SECOND),

@@ -1,7 +1,10 @@
 //! The herd, in full: `cargo xtask herd` runs this in release and keeps what it says.
 //!
-//! `herd FOLDER` writes `herd.md` and `herd.svg` there; `herd FOLDER quick` runs 10,000 clients only.
+//! `herd FOLDER` writes `herd.md` and `herd.svg` there; `herd FOLDER quick` runs 10,000 clients only, `herd FOLDER further`
+//! the smaller tables only, and both keep nothing.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
+
+mod further;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,7 +20,7 @@ const PERCENT_OF_BOUND_MAX: u64 = 105;
 const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(10);
 /// At a million only those that are worth the minutes.
-const AT_A_MILLION: [&str; 2] = ["HiveMQ Java", "aws-c-mqtt"];
+const AT_A_MILLION: [&str; 3] = ["HiveMQ Java", "aws-c-mqtt", "rejoin's waits, one clock"];
 /// Beyond this the column of the short limit takes an hour and says nothing new.
 const SHORT_UP_TO: usize = 100_000;
 const IN_THE_PICTURE: [&str; 5] = ["HiveMQ Java", "aws-c-mqtt", "MQTT.js", "autopaho", "Paho Java"];
@@ -28,8 +31,14 @@ fn main() -> ExitCode {
         println!("herd: name the folder for herd.md and herd.svg");
         return ExitCode::from(2);
     };
-    let quick = words.get(1).is_some_and(|word| word == "quick");
-    match report(Path::new(folder), quick) {
+    let said = |what| words.get(1).is_some_and(|word| word == what);
+    if said("further") {
+        let mut verdict = Verdict::default();
+        further::tables(&mut verdict);
+        println!("{}", verdict.text());
+        return if verdict.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    match report(Path::new(folder), said("quick")) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -53,18 +62,18 @@ fn report(folder: &Path, quick: bool) -> std::io::Result<bool> {
         verdict.look_at(&scenario, clients, &rows);
         if clients == 100_000 {
             let wanted =
-                |row: &&Row| row.name.starts_with("rejoin") || IN_THE_PICTURE.contains(&row.name.as_str());
+                |row: &&Row| row.name.starts_with("rejoin,") || IN_THE_PICTURE.contains(&row.name.as_str());
             let shown: Vec<(&str, &Outcome)> =
                 rows.iter().filter(wanted).map(|row| (row.name.as_str(), &row.long)).collect();
             let title = "100,000 clients, broker down 60 s, then 2,000 handshakes a second";
             std::fs::write(folder.join("herd.svg"), curves(&scenario, title, &shown, 180 * SECOND))?;
         }
     }
-    let traps = if quick { String::new() } else { traps(&mut verdict) };
+    let further = if quick { String::new() } else { further::tables(&mut verdict) };
     let verdict_text = verdict.text();
-    println!("{traps}\n{verdict_text}");
+    println!("\n{verdict_text}");
     if !quick {
-        let whole = framed(&page, &traps, &verdict_text, begin.elapsed());
+        let whole = framed(&page, &further, &verdict_text, begin.elapsed());
         std::fs::write(folder.join("herd.md"), whole)?;
     }
     Ok(verdict.broken.is_empty())
@@ -76,10 +85,7 @@ fn rows(scenario: &Scenario, clients: usize) -> Vec<Row> {
         if clients > 100_000 && !AT_A_MILLION.contains(&rule.name) {
             continue;
         }
-        let herd = |limit| {
-            let member = |seed| RuleClient::connected(rule, limit, mixed(seed));
-            run(scenario, (0..clients as u64).map(member).collect())
-        };
+        let herd = |limit| ruled(scenario, clients, rule, limit);
         let row = Row {
             name: rule.name.to_owned(),
             words: rule.words.to_owned(),
@@ -110,6 +116,11 @@ fn engines(scenario: &Scenario, clients: usize, config: &Config) -> Outcome {
     run(scenario, (0..clients as u64).map(member).collect())
 }
 
+fn ruled(scenario: &Scenario, clients: usize, rule: rules::Rule, limit: Duration) -> Outcome {
+    let member = |seed| RuleClient::connected(rule, limit, mixed(seed));
+    run(scenario, (0..clients as u64).map(member).collect())
+}
+
 fn settings(fleet: bool, limits: Option<(Duration, Duration)>) -> Config {
     let mut config = Config::new(Text::from_static("herd"), Text::from_static("broker:1883"));
     config.recovery.fleet = fleet;
@@ -125,52 +136,6 @@ fn mixed(seed: u64) -> u64 {
     (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Short time-outs before long queues: where a herd can stay stuck for ever.
-fn traps(verdict: &mut Verdict) -> String {
-    let mut page = String::from(
-        "\n### Short time-outs before long queues: rejoin, `fleet`, 100,000 clients, time to 100 %\n\n\
-         | accept queue (wait in it) | 0.5 s | 1 s | 3 s | 10 s | default (10 s + 30 s) |\n|---|---:|---:|---:|---:|---:|\n",
-    );
-    for backlog in [512, 4_096, 16_384] {
-        let scenario = Scenario { backlog, ..Scenario::default() };
-        let wait = seconds(scenario.bound(backlog));
-        let _ = write!(page, "| {} ({wait} s) |", thousands(backlog));
-        for limit in [Some(500), Some(1_000), Some(3_000), Some(10_000), None] {
-            let limits = limit.map(Duration::from_millis).map(|limit| (limit, limit));
-            let outcome = engines(&scenario, 100_000, &settings(true, limits));
-            let back = outcome.all_back().map_or_else(|| "**never**".to_owned(), seconds);
-            let _ = write!(page, " {back} |");
-            verdict.never_stuck(&format!("limit {limit:?} ms, queue {backlog}"), &outcome);
-        }
-        page.push('\n');
-    }
-    page.push_str(&sizes(verdict));
-    page
-}
-
-/// Windows, repetitions of a SYN and the bound meet differently at other sizes; one good number may be luck.
-fn sizes(verdict: &mut Verdict) -> String {
-    let mut page = String::from(
-        "\n### Other sizes: rejoin, `fleet`, its own limits\n\n| clients | bound | 50 / 99 / 100 % back | times the bound |\n\
-         |---:|---:|---|---:|\n",
-    );
-    let scenario = Scenario::default();
-    for clients in [50_000, 80_000, 100_000, 120_000, 200_000] {
-        let outcome = engines(&scenario, clients, &settings(true, None));
-        let bound = scenario.bound(clients);
-        let ratio = outcome.all_back().map_or(f64::NAN, |back| back as f64 / bound as f64);
-        let _ = writeln!(
-            page,
-            "| {} | {} | {} | {ratio:.2} |",
-            thousands(clients),
-            seconds(bound),
-            returns(&outcome)
-        );
-        verdict.never_stuck(&thousands(clients), &outcome);
-    }
-    page
-}
-
 #[derive(Default)]
 struct Verdict {
     lines: Vec<String>,
@@ -179,7 +144,7 @@ struct Verdict {
 
 impl Verdict {
     fn look_at(&mut self, scenario: &Scenario, clients: usize, rows: &[Row]) {
-        for row in rows.iter().filter(|row| row.name.starts_with("rejoin")) {
+        for row in rows.iter().filter(|row| row.name.starts_with("rejoin,")) {
             if let Some(short) = &row.short {
                 self.never_stuck(&format!("{}, {} clients, limit 1 s", row.name, thousands(clients)), short);
             }
@@ -201,6 +166,20 @@ impl Verdict {
         }
     }
 
+    fn join(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        self.broken.extend(other.broken);
+    }
+
+    fn within(&mut self, what: &str, outcome: &Outcome, most: u64) {
+        let Some(back) = outcome.all_back() else { return };
+        let (took, most_seconds) = (seconds(back), seconds(most));
+        self.lines.push(format!("{what}: all back after {took} s, at most {most_seconds}"));
+        if back > most {
+            self.broken.push(format!("{what}: {took} s, at most {most_seconds}"));
+        }
+    }
+
     fn text(&self) -> String {
         let mut text = self.lines.iter().fold(String::new(), |text, line| text + "- " + line + "\n");
         if self.broken.is_empty() {
@@ -213,13 +192,13 @@ impl Verdict {
     }
 }
 
-fn framed(tables: &str, traps: &str, verdict: &str, took: Duration) -> String {
+fn framed(tables: &str, further: &str, verdict: &str, took: Duration) -> String {
     let mut page = String::from(HEAD);
     page.push_str("\n## Result\n\n");
     page.push_str(verdict);
     page.push_str("\n## Tables\n");
     page.push_str(tables);
-    page.push_str(traps);
+    page.push_str(further);
     page.push_str("\n## The rules beside it\n\n| client | rule |\n|---|---|\n");
     for rule in rules::ALL {
         let _ = writeln!(page, "| {} | {} |", rule.name, rule.words);
@@ -237,11 +216,12 @@ it after 1, 3, 7, 15 s. A client that gives up leaves its socket in the queue, a
 20 ms. Times are seconds after the broker is back; nobody can beat the *bound*, clients ÷ 2,000.
 
 The rows of rejoin are its real engine, one for each client, driven in virtual time; *default* differs from `fleet` only in that the first
-try after a stable link comes at once. The other rows are the back-off rules those clients document, alone: a client may do more. The limit
+try after a stable link comes at once. The other rows are the back-off rules those clients document, alone: a client may do more. Three are
+nobody's: *decorrelated* and *equal jitter*, and rejoin's own waits with one clock for an attempt, which show what the second clock is for. The limit
 of an attempt is 1 s or 10 s as the column says, one clock for TCP and CONNACK; in the last columns rejoin has its own two (10 s + 30 s), and
 in the 1 s column both are 1 s. *never*: not all were back 30 min later.
 
-The code is `crates/rejoin-lab/src/herd/`; with other numbers, start from `crates/rejoin-lab/examples/herd.rs`. The same over real sockets, small, is
+The code is `crates/rejoin-lab/src/herd/`; with other numbers, start from `crates/rejoin-lab/examples/herd/`. The same over real sockets, small, is
 `crates/rejoin-lab/tests/herd/main.rs`.
 
 ![share of the herd that is back](herd.svg)
