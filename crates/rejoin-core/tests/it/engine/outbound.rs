@@ -189,7 +189,7 @@ fn expiry_ends_what_was_never_sent_and_shortens_the_rest() {
     assert_eq!(*b.outcome(short), Outcome::Expired);
     b.connect(false);
     let sent = b.sent.iter().find_map(|p| match p {
-        codec::packet::Packet::Publish(p) => p.properties.as_ref().and_then(|p| p.message_expiry),
+        Packet::Publish(p) => p.properties.as_ref().and_then(|p| p.message_expiry),
         _ => None,
     });
     let left = 60 - b.at / 1_000_000;
@@ -220,8 +220,8 @@ fn topic_aliases_die_with_the_link() {
     b.publish(Qos::AtMostOnce);
     b.publish(Qos::AtMostOnce);
     let topics = |b: &mut Bench| {
-        let of = |p: &codec::packet::Packet| match p {
-            codec::packet::Packet::Publish(p) => Some(p.topic.as_str().to_owned()),
+        let of = |p: &Packet| match p {
+            Packet::Publish(p) => Some(p.topic.as_str().to_owned()),
             _ => None,
         };
         b.sent.drain(..).filter_map(|p| of(&p)).collect::<Vec<_>>()
