@@ -6,7 +6,7 @@ use rejoin_core::Input;
 use rejoin_core::error::{Stage, TransportError, TransportErrorKind as Kind};
 
 use super::client::Client;
-use super::setting::Setting;
+use super::setting::{self, Setting};
 use super::wire::Wire;
 use super::world::{Ruling, World};
 
@@ -70,7 +70,7 @@ impl World {
                 self.feed(c, Input::Reached(Stage::Tls))
             }
             Next::Ends(Err((stage, kind))) => {
-                let error = TransportError::new(kind, kind_words(kind));
+                let error = TransportError::new(kind, format!("{kind:?}"));
                 self.feed(c, Input::OpenFailed { stage, error })
             }
             Next::Ends(Ok(())) => {
@@ -95,7 +95,7 @@ impl World {
 }
 
 fn drawn(rng: &mut Rng, refused: bool, at: u64, latency: u64) -> Next {
-    // Half a minute is more than a handshake may take.
+    // One of 64 that fail does so by its time.
     let ends = (rng.u8(..64) > 0 || !refused).then(|| at + rng.u64(1..=latency * 4));
     if !refused {
         return Next::Handshake(ends, Ok(()));
@@ -104,15 +104,8 @@ fn drawn(rng: &mut Rng, refused: bool, at: u64, latency: u64) -> Next {
     if failure.0.is_handshake() { Next::Handshake(ends, Err(failure)) } else { Next::Ends(Err(failure)) }
 }
 
-const fn kind_words(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Refused => "refused",
-        _ => "as the seed has it",
-    }
-}
-
 /// The randomness of openings, where a seed has them in all their ways.
 pub(super) fn stream(seed: u64) -> Option<Rng> {
-    let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ super::setting::OPENS);
+    let mut rng = setting::stream(seed, setting::OPENS);
     (rng.u8(..8) == 0).then_some(rng)
 }

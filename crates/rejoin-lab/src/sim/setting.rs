@@ -11,6 +11,12 @@ use crate::{Forward, Manners};
 /// One second of the virtual clock.
 pub(super) const SECOND: u64 = 1_000_000;
 
+/// Names the first stream of draws, which the others must not move.
+const SEED: u64 = 0x5e77;
+
+/// Names the stream of draws that says which clients may lower QoS 2.
+const LOWERS: u64 = 0x10e5;
+
 /// Names the stream of draws that says which applications leave messages.
 const LEAVES: u64 = 0x2e1;
 
@@ -21,6 +27,11 @@ const FOLLOWS: u64 = 0x9_ef9a;
 /// Names the stream of draws that says in which seeds attempts to open a transport fail in all their ways: in none of those that
 /// were red before there was such a thing.
 pub(super) const OPENS: u64 = 0x65;
+
+/// One of the streams of draws of a seed: what is drawn from it moves no other.
+pub(super) fn stream(seed: u64, name: u64) -> Rng {
+    Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ name)
+}
 
 /// The world of one seed.
 #[derive(Clone, Debug)]
@@ -68,7 +79,7 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn draw(seed: u64) -> Self {
-        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5e77);
+        let mut rng = stream(seed, SEED);
         let mut config = config(&mut rng);
         let burst = [1, 10, 10, 40][rng.usize(..4)];
         let mean_gap = [4, 12, 30, 30, 60][rng.usize(..5)] * SECOND;
@@ -87,13 +98,13 @@ impl Setting {
         let credential_life = (rng.u8(..4) == 0).then(|| rng.u64(40..400) * SECOND);
         config.recovery.fresh_credentials = credential_life.is_some();
         // Of a stream of its own, so that it moves no other draw.
-        config.session.lower_qos = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x10e5).bool();
+        config.session.lower_qos = stream(seed, LOWERS).bool();
         // Likewise, and of one that moves no seed of those that were red once.
-        let leaves = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ LEAVES).u8(..4) == 0;
+        let leaves = stream(seed, LEAVES).u8(..4) == 0;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let mut faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
-        let mut follows = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ FOLLOWS);
+        let mut follows = stream(seed, FOLLOWS);
         if durable && follows.u8(..4) == 0 && FaultKind::Rollback.fits(&config) {
             Fault::kill_behind_rollbacks(&mut faults, &mut follows, faults_for, clients);
         }

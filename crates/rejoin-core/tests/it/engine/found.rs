@@ -158,14 +158,20 @@ fn an_identifier_held_for_a_session_that_may_be_another_one_does_not_swallow_a_m
     assert_eq!(b.messages().len(), 1);
 }
 
-#[test]
-fn an_acknowledgement_is_not_late_while_we_do_not_read() {
+/// A client of 3.1.1 that waits for an acknowledgement, and stops reading at each message.
+fn reading_one_at_a_time() -> Bench {
     let mut config = kept();
     config.version = VersionPolicy::Only311;
     config.link.receive_maximum = 1;
     let mut b = Bench::new(config);
     b.connect(false);
     b.publish(Qos::AtLeastOnce);
+    b
+}
+
+#[test]
+fn an_acknowledgement_is_not_late_while_we_do_not_read() {
+    let mut b = reading_one_at_a_time();
     b.deliver(Qos::AtLeastOnce, 1, false, "one");
     let slow = b.messages().remove(0).id.unwrap();
     assert!(!b.engine.wants_read());
@@ -181,12 +187,7 @@ fn an_acknowledgement_is_not_late_while_we_do_not_read() {
 
 #[test]
 fn bursts_that_are_taken_at_once_do_not_hide_that_nothing_is_acknowledged() {
-    let mut config = kept();
-    config.version = VersionPolicy::Only311;
-    config.link.receive_maximum = 1;
-    let mut b = Bench::new(config);
-    b.connect(false);
-    b.publish(Qos::AtLeastOnce);
+    let mut b = reading_one_at_a_time();
     for n in 1..=60 {
         b.deliver(Qos::AtLeastOnce, n, false, "one of many");
         assert!(!b.engine.wants_read());

@@ -9,7 +9,7 @@ use rejoin_core::{
 };
 
 use super::Alarm;
-use super::windows::{Windows, is_of_all, nth};
+use super::windows::{Windows, is_of_all};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
 
@@ -28,8 +28,6 @@ pub(crate) struct Watch {
     state: State,
     /// No attempt before that.
     due: u64,
-    /// Overloaded waits in a row since the last stable link.
-    overloaded: u32,
     windows: Windows,
     /// What the last wait was at least drawn from.
     window: Duration,
@@ -178,12 +176,13 @@ impl Watch {
             return Err(Alarm::new("O17", what));
         }
         if stable {
-            self.overloaded = 0;
             self.window = Duration::ZERO;
         }
         self.windows.lost(stable, doubtful, now);
-        self.windows.waits((verdict, cause), wait, held, config, now)?;
         let (least, mut most) = self.bounds(verdict, stable, config);
+        if verdict != Verdict::Quarantine || !stable {
+            self.windows.waits((verdict, cause), wait, held, config, now)?;
+        }
         if doubtful && verdict == Verdict::Quarantine {
             most = config.overload.cap;
         }
@@ -207,8 +206,7 @@ impl Watch {
             }
             Verdict::Quarantine if stable => (zero, zero),
             Verdict::Overloaded | Verdict::Quarantine => {
-                let width = nth(config.overload, self.overloaded);
-                self.overloaded = self.overloaded.saturating_add(1);
+                let width = self.windows.overloaded_at_least(config);
                 self.window = width;
                 (width / 2, config.overload.cap)
             }

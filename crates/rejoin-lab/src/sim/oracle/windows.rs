@@ -113,6 +113,11 @@ impl Windows {
         Ok(())
     }
 
+    /// The least that the window of *overloaded* may be.
+    pub(super) fn overloaded_at_least(&self, config: &RecoveryConfig) -> Duration {
+        nth(config.overload, self.overloaded.least)
+    }
+
     /// The widest that the window of *absent* may be, and whether it is just that.
     fn absent(&self, config: &RecoveryConfig, now: u64) -> (Duration, bool) {
         let Failures { least, most } = self.absent;
@@ -158,7 +163,7 @@ pub(super) fn is_of_all(cause: &LossCause) -> bool {
 }
 
 /// The window of the n-th failure, from 0.
-pub(super) fn nth(window: Window, n: u32) -> Duration {
+fn nth(window: Window, n: u32) -> Duration {
     let mut width = window.first;
     for _ in 0..n {
         if width >= window.cap {
