@@ -9,7 +9,7 @@ use rejoin_core::{
 };
 
 use super::Alarm;
-use super::windows::{Windows, is_of_all};
+use super::windows::{self, Windows};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
 
@@ -170,10 +170,8 @@ impl Watch {
         // One that waits was not stable for the client, or the budget holds it.
         let at_once = wait.is_zero() || held;
         let stable = stable && !(doubtful && verdict == Verdict::Quarantine && !at_once);
-        let is_herd = config.fleet && stable && !doubtful && is_of_all(cause);
-        if is_herd && verdict == Verdict::Now {
-            let what = format!("a fleet that lost its broker comes back together ({cause})");
-            return Err(Alarm::new("O17", what));
+        if stable && !doubtful {
+            windows::spreads(verdict, cause, config)?;
         }
         if stable {
             self.window = Duration::ZERO;

@@ -153,8 +153,16 @@ fn asked_nobody(cause: &LossCause) -> bool {
     matches!(cause, LossCause::Open { error, .. } if error.kind == TransportErrorKind::Credentials)
 }
 
+/// A fleet that lost its broker after a stable link does not come back all at once.
+pub(super) fn spreads(verdict: Verdict, cause: &LossCause, config: &RecoveryConfig) -> Ruling {
+    if config.fleet && verdict == Verdict::Now && is_of_all(cause) {
+        return Err(Alarm::new("O17", format!("a fleet that lost its broker comes back together ({cause})")));
+    }
+    Ok(())
+}
+
 /// Whether a loss may have struck everybody: the broker's end, not our own path or doing.
-pub(super) fn is_of_all(cause: &LossCause) -> bool {
+fn is_of_all(cause: &LossCause) -> bool {
     match cause {
         LossCause::PeerClosed | LossCause::ServerDisconnect { .. } => true,
         LossCause::Transport(error) => error.kind != TransportErrorKind::TimedOut,
