@@ -105,15 +105,18 @@ impl Wire {
         slice(bytes, self.slices, rng, |part| self.down.push_back((due, Down::Bytes(part))));
     }
 
-    /// The broker ends the connection. A reset destroys what is under way.
+    /// The broker ends the connection. A reset destroys what is under way. Where nothing passes to the broker, what the system
+    /// has taken it keeps: only an answer of the peer makes room.
     pub(super) fn end_down(&mut self, reset: bool, now: u64, rng: &mut Rng) {
         if reset {
             self.down.clear();
         }
         let due = self.arrival(self.down.back().map_or(0, |(at, _)| *at), now, rng);
         self.down.push_back((due, if reset { Down::Reset } else { Down::End }));
-        self.up.clear();
-        self.up_bytes = 0;
+        if !self.up_dead {
+            self.up.clear();
+            self.up_bytes = 0;
+        }
     }
 
     /// When bytes arrive at the broker next.
