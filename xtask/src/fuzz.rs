@@ -1,7 +1,10 @@
-//! The fuzz targets, one after another, with cargo-fuzz.
+//! The fuzz targets, as many at a time as there are cores, with cargo-fuzz.
 
 use crate::{run, say};
+use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 /// As in `fuzz/src/lib.rs`, which a test compares.
@@ -13,6 +16,12 @@ const GRACE: Duration = Duration::from_secs(60);
 const SECONDS: u64 = 60;
 /// Longer inputs only make each run slower.
 const LENGTH_MAX: u32 = 2048;
+/// What the targets say, a file for each.
+const LOGS: &str = "target/fuzz";
+/// Lines of it that are shown of a target that found something.
+const TAIL: usize = 30;
+/// How the line of libFuzzer's statistics begins that says how often the target ran.
+const EXECUTIONS: &str = "stat::number_of_executed_units:";
 
 /// What became of a round over all targets.
 pub(crate) enum Round {
@@ -61,19 +70,29 @@ pub(crate) fn round(root: &Path, seconds: u64) -> Round {
     if let Err(error) = run::within(&mut run::cargo(root, &build), BUILD_LIMIT) {
         return Round::Found(error);
     }
-    for target in TARGETS {
-        if let Err(error) = one(root, target, seconds) {
-            return Round::Found(format!("{error}; the input is in fuzz/artifacts/{target}"));
+    let at_a_time = thread::available_parallelism().map_or(1, usize::from);
+    for targets in TARGETS.chunks(at_a_time) {
+        say::line(&format!("{} for {seconds} s; what they say is in {LOGS}", targets.join(", ")));
+        let ends = thread::scope(|scope| {
+            let started: Vec<_> =
+                targets.iter().map(|target| scope.spawn(|| one(root, target, seconds))).collect();
+            started.into_iter().map(|run| run.join().expect("it does not panic")).collect::<Vec<_>>()
+        });
+        for (target, end) in targets.iter().zip(ends) {
+            match end {
+                Ok(executions) => say::line(&format!("{target}: {executions} executions, no finding")),
+                Err(error) => {
+                    return Round::Found(format!("{error}; the input is in fuzz/artifacts/{target}"));
+                }
+            }
         }
     }
     Round::Clean(format!("{} targets, {seconds} s each, no finding", TARGETS.len()))
 }
 
-/// New inputs go into `fuzz/found`, which is not committed; the corpora stay as small as they are.
-fn one(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
-    let found = format!("fuzz/found/{target}");
-    let corpus = format!("fuzz/corpus/{target}");
-    std::fs::create_dir_all(root.join(&found)).map_err(|error| format!("{found}: {error}"))?;
+/// New inputs go into `fuzz/found`, which is not committed; the corpora stay as small as they are. Gives how often it ran.
+fn one(root: &Path, target: &str, seconds: u64) -> Result<String, String> {
+    let (found, corpus) = (format!("fuzz/found/{target}"), format!("fuzz/corpus/{target}"));
     let (time, length) = (format!("-max_total_time={seconds}"), format!("-max_len={LENGTH_MAX}"));
     let arguments = [
         "fuzz",
@@ -91,7 +110,29 @@ fn one(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
         "-dict=fuzz/dict.txt",
         "-print_final_stats=1",
     ];
-    run::within(&mut run::cargo(root, &arguments), Duration::from_secs(seconds) + GRACE)
+    let log = root.join(LOGS).join(format!("{target}.log"));
+    let mut command = run::cargo(root, &arguments);
+    kept(&mut command, &log, &root.join(&found)).map_err(|error| format!("{}: {error}", log.display()))?;
+    let end = run::within(&mut command, Duration::from_secs(seconds) + GRACE);
+    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    if let Err(error) = end {
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].iter().for_each(|line| say::line(line));
+        return Err(error);
+    }
+    match said.lines().find_map(|line| line.strip_prefix(EXECUTIONS)).map(str::trim) {
+        Some("0") | None => Err(format!("{target} says of no execution")),
+        Some(number) => Ok(number.to_owned()),
+    }
+}
+
+/// Sends all it says to a file, as two that speak at once are not understood.
+fn kept(command: &mut Command, log: &Path, found: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(found)?;
+    log.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let file = File::create(log)?;
+    command.stdout(file.try_clone()?).stderr(file);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -101,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_target_is_run_and_has_a_corpus() {
-        let source = std::fs::read_to_string(tree::root().join("fuzz/src/lib.rs")).expect("it is there");
+        let source = fs::read_to_string(tree::root().join("fuzz/src/lib.rs")).expect("it is there");
         let named = source.matches("(\"").count();
         assert_eq!(named, TARGETS.len(), "a target is not run by xtask");
         for target in TARGETS {

@@ -1,5 +1,5 @@
 //! What the tests need from the system: a real broker, the tool that makes network namespaces; and, better than nothing,
-//! two proxies, a browser with what drives it, the judge of Prometheus rules, a counter of instructions.
+//! two proxies, a browser with what drives it, the judge of Prometheus rules, a counter of instructions, the fuzzer.
 
 use crate::{run, say, tree};
 use std::fs;
@@ -32,7 +32,7 @@ const fn need(program: &'static [&'static str], package: &'static str) -> Need {
     Need { programs: program, package, required: false, service: None, limit: SMALL }
 }
 
-const NEEDED: [Need; 12] = [
+const NEEDED: [Need; 13] = [
     Need { required: true, service: Some("mosquitto"), ..need(&["mosquitto"], "mosquitto") },
     Need { required: true, ..need(&["mosquitto_sub"], "mosquitto-clients") },
     Need { required: true, ..need(&["ip"], "iproute2") },
@@ -41,6 +41,8 @@ const NEEDED: [Need; 12] = [
     need(&["unshare"], "util-linux"),
     need(&["microsocks"], "microsocks"),
     need(&["valgrind"], "valgrind"),
+    // libFuzzer is built from source.
+    need(&["c++"], "g++"),
     Need { service: Some("tinyproxy"), ..need(&["tinyproxy"], "tinyproxy") },
     Need { limit: BIG, ..need(&browsers::BROWSERS, "chromium") },
     Need { limit: BIG, ..need(&["node"], "nodejs") },
@@ -49,6 +51,8 @@ const NEEDED: [Need; 12] = [
 /// The judge of our rules is one program of a package that is a server besides: it is taken out and not installed. 19 MB
 /// to fetch.
 const JUDGE: (&str, &str) = ("promtool", "prometheus");
+/// Runs the fuzz targets: a program of cargo's, and its version that was tried.
+const FUZZER: (&str, &str) = ("cargo-fuzz", "0.13.2");
 /// Asked by maintainer scripts before they start a daemon; 101 means "no". It does not ask before one is switched on for
 /// the next boot.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -92,14 +96,15 @@ pub(crate) fn what_tests_need() -> Result<Installed, String> {
             }
         }
     };
-    Ok(with_judge(end, bring_judge(&tools(), &mut lists, system)))
+    let end = with(end, JUDGE.0, bring_judge(&tools(), &mut lists, system));
+    Ok(with(end, FUZZER.0, bring_fuzzer()))
 }
 
-fn with_judge(end: Installed, judge: Result<(), String>) -> Installed {
-    match (end, judge) {
+fn with(end: Installed, program: &str, brought: Result<(), String>) -> Installed {
+    match (end, brought) {
         (end, Ok(())) => end,
         (Installed::Ready(text) | Installed::Without(text), Err(why)) => {
-            Installed::Without(format!("{text}; no {}: {why}", JUDGE.0))
+            Installed::Without(format!("{text}; no {program}: {why}"))
         }
     }
 }
@@ -197,6 +202,22 @@ fn bring_judge(tools: &Path, lists: &mut Lists, system: &mut System<'_>) -> Resu
     }
     say::line(&format!("taking {program} out of Debian's package {package} ({SWITCH}=no forbids this)"));
     take_judge(tools, lists, system)
+}
+
+/// Half a minute of two cores. It goes where the judge lies, and nowhere else.
+fn bring_fuzzer() -> Result<(), String> {
+    let (program, version) = FUZZER;
+    if run::find(program).is_some() {
+        return Ok(());
+    }
+    if std::env::var(SWITCH).is_ok_and(|answer| answer == "no") {
+        return Err(format!("{SWITCH}=no is set"));
+    }
+    say::line(&format!("building {program} {version} ({SWITCH}=no forbids this)"));
+    let place = tools();
+    let place = place.to_string_lossy();
+    let install = ["install", "--quiet", "--locked", "--root", &place, program, "--version", version];
+    run::within(&mut run::cargo(&tree::root(), &install), SMALL)
 }
 
 fn take_judge(tools: &Path, lists: &mut Lists, system: &mut System<'_>) -> Result<(), String> {
@@ -311,7 +332,7 @@ mod tests {
                 let brought = take_judge(&tools, &mut lists, system);
                 assert_eq!(brought.is_ok(), tools.join(JUDGE.0).exists());
                 let _ = fs::remove_dir_all(&tools);
-                with_judge(end, brought)
+                with(end, JUDGE.0, brought)
             }
         });
         (end, ran)
@@ -338,7 +359,7 @@ mod tests {
 
     #[test]
     fn no_service_is_left_on_for_the_next_boot() {
-        let rest = ["ip", "mosquitto_sub", "microsocks", "valgrind", "node", "npm", "promtool"];
+        let rest = ["ip", "mosquitto_sub", "microsocks", "valgrind", "c++", "node", "npm", "promtool"];
         let (end, ran) = installed(&[&rest[..], &["google-chrome"]].concat(), &[]);
         assert_eq!(end, Ok(Installed::Ready("installed mosquitto and tinyproxy".to_owned())));
         for service in ["mosquitto", "tinyproxy"] {

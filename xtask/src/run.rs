@@ -61,7 +61,8 @@ pub(crate) fn answer(command: &mut Command) -> Option<String> {
 fn search_path() -> OsString {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    for folder in SERVER_FOLDERS.map(PathBuf::from).into_iter().chain([install::tools()]) {
+    let tools = [install::tools(), install::tools().join("bin")];
+    for folder in SERVER_FOLDERS.map(PathBuf::from).into_iter().chain(tools) {
         if !folders.contains(&folder) {
             folders.push(folder);
         }
