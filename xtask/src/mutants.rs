@@ -12,10 +12,9 @@ const LIMIT: Duration = Duration::from_secs(3600);
 const HEAD: &str = "\
 # Planted defects
 
-The oracle of the [simulation](simulation.md) is proved by defects planted in the client, one at a time: one for each write-before-send barrier, for the rules
-about sessions that its world can break, and those that clients are known for. Its world has one server, names its clients and has the core alone: that a session
-belongs to its server, that an assigned client id is kept and that equal filters are counted is held by tests (`rejoin-core/tests/it/engine/session.rs`,
-`rejoin/tests/it/wishes.rs`). `cargo xtask mutants` makes a build that has them (`--cfg rejoin_defects`; in any other build the macro
+The oracle of the [simulation](simulation.md) is proved by defects planted in the client, one at a time: one for each write-before-send barrier and each rule
+about sessions, and those that clients are known for. Its world has the core alone: that equal filters are counted and that a dropped subscription detaches is
+the library's own, and held by its tests (`rejoin/tests/it/wishes.rs`). `cargo xtask mutants` makes a build that has them (`--cfg rejoin_defects`; in any other build the macro
 `defect!` is the word `false`), looks for each with seeds from 0 on, and writes this page. Each must be found within 200 seeds; without a defect there must be no alarm.
 The share says how many of the first seeds fail.
 

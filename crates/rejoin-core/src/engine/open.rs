@@ -114,7 +114,10 @@ impl Engine {
             clean_start: self.clean_start(link),
             keep_alive,
             // [MQTT-3.1.3-2]; empty, the server is to choose one [MQTT-3.1.3-6].
-            client_id: self.present.client_id.clone(),
+            client_id: match defect!(ChosenIdForgotten) {
+                true => self.config.client_id.clone(),
+                false => self.present.client_id.clone(),
+            },
             will: config.will.as_deref().cloned(),
             user_name: config.login.user_name.clone(),
             password: config.login.password.clone(),
@@ -126,6 +129,7 @@ impl Engine {
         let server = &self.config.servers[link.attempt.server];
         // A session belongs to the server that has it.
         let elsewhere = !self.config.session.clustered
+            && !defect!(SessionTakenElsewhere)
             && self.session.server.as_deref().is_some_and(|has| has != server.as_str());
         match link.version() {
             Version::V5 if defect!(CleanStartEachTime) => true,
@@ -158,7 +162,9 @@ impl Engine {
         if let Some(id) = &agreement.assigned_client_id {
             let id = id.clone();
             self.present.client_id = id.clone(); // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
-            self.journal.note(|| Record::ClientId { id });
+            if !defect!(ChosenIdNotStored) {
+                self.journal.note(|| Record::ClientId { id });
+            }
         }
         self.present.version = Some(agreement.version);
         self.present.maximum_packet_size = agreement.maximum_packet_size;

@@ -13,13 +13,15 @@ use rejoin_core::text::Text;
 use super::connection::Phase;
 use super::session::{Memory, Message, Session};
 use super::violation::Fault;
-use super::{Broker, ConnectionId, LedgerEntry};
+use super::{Address, Broker, ConnectionId, LedgerEntry};
 use crate::wire::{Ending, Times};
 
 /// What a CONNECT leads to besides a session.
 struct Welcome {
+    /// The name of the session.
     client: Text,
-    assigned: bool,
+    /// The client id, where the client left it to us.
+    assigned: Option<Text>,
     expiry: u32,
     keep_alive: u16,
     present: bool,
@@ -33,6 +35,7 @@ impl Broker {
             return Err(Fault::fatal("MQTT-3.1.0-2", ReasonCode::PROTOCOL_ERROR, detail));
         }
         connection.version = connect.version;
+        let address = connection.address;
         if self.turns_away(id, &connect) {
             return Ok(());
         }
@@ -40,7 +43,7 @@ impl Broker {
             self.refuse(id, reason, None, None);
             return fault.map_or(Ok(()), Err);
         }
-        let welcome = self.welcome(&connect);
+        let welcome = self.welcome(address, &connect);
         self.take_over(id, &connect, &welcome);
         self.greet(id, &connect, &welcome);
         Ok(())
@@ -111,14 +114,11 @@ impl Broker {
     }
 
     /// What the server makes of the client's wishes; ends the old session where it has to.
-    fn welcome(&mut self, connect: &Connect) -> Welcome {
+    fn welcome(&mut self, address: Address, connect: &Connect) -> Welcome {
         let v5 = connect.version == Version::V5;
-        let assigned = connect.client_id.is_empty();
-        let client = if assigned {
-            Text::try_from(format!("lab-{}", self.last_connection)).unwrap_or_default()
-        } else {
-            connect.client_id.clone()
-        };
+        let choose = || Text::try_from(format!("lab-{}", self.last_connection)).unwrap_or_default();
+        let assigned = connect.client_id.is_empty().then(choose);
+        let client = address.session_name(assigned.as_ref().unwrap_or(&connect.client_id));
         let mut expiry = match (v5, connect.clean_start) {
             (true, _) => connect.properties.session_expiry.unwrap_or(0),
             (false, true) => 0,
@@ -233,7 +233,7 @@ impl Broker {
             maximum_qos: (manners.maximum_qos != Qos::ExactlyOnce).then_some(manners.maximum_qos),
             retain_available: denied(manners.retain_available),
             maximum_packet_size: manners.maximum_packet_size,
-            assigned_client_id: welcome.assigned.then(|| welcome.client.clone()),
+            assigned_client_id: welcome.assigned.clone(),
             topic_alias_maximum: (manners.topic_alias_maximum > 0).then_some(manners.topic_alias_maximum),
             wildcard_available: denied(manners.wildcard_available),
             subscription_ids_available: denied(manners.subscription_ids_available),

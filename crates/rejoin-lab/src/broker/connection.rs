@@ -11,9 +11,9 @@ use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
 use rejoin_core::topic::PublishTopic;
 
-use super::ConnectionId;
 use super::owed::Owed;
 use super::session::{Exchange, Message};
+use super::{Address, ConnectionId};
 use crate::wire::Ending;
 
 /// Where a connection stands.
@@ -38,9 +38,11 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
+    pub(super) address: Address,
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
     pub(super) version: Version,
+    /// The name of its session.
     pub(super) client: Text,
     /// Whether CONNACK left, so that DISCONNECT may be sent [MQTT-3.14.0-1].
     pub(super) acknowledged: bool,
@@ -97,9 +99,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, limits: Limits, now: Timestamp) -> Self {
+    pub(super) fn new(id: ConnectionId, address: Address, limits: Limits, now: Timestamp) -> Self {
         Self {
             id,
+            address,
             decoder: Decoder::new(Version::V5, Sender::Client, limits),
             phase: Phase::Fresh,
             version: Version::V5,

@@ -55,6 +55,33 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// One of a broker's addresses. They share what is published; sessions belong to the address they began at, as they do where
+/// servers stand beside one another and are no cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address(pub u8);
+
+impl Address {
+    /// Under this name the broker keeps the session that a client id has here: what [`Broker::connection_of`],
+    /// [`Broker::owed_to`] and [`Broker::subscriptions`] are asked for, and what its account and its objections say. At the
+    /// first address it is the client id.
+    ///
+    /// ```
+    /// use rejoin_core::Text;
+    /// use rejoin_lab::Address;
+    ///
+    /// let id = Text::from_static("pump");
+    /// assert_eq!(Address(0).session_name(&id).as_str(), "pump");
+    /// assert_eq!(Address(1).session_name(&id).as_str(), "pump@1");
+    /// ```
+    pub fn session_name(self, client_id: &Text) -> Text {
+        match self.0 {
+            0 => client_id.clone(),
+            // Only the longest of names has no room for it.
+            other => Text::try_from(format!("{client_id}@{other}")).unwrap_or_else(|_| client_id.clone()),
+        }
+    }
+}
+
 /// What the broker wants done with a connection, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -180,8 +207,13 @@ impl Broker {
         }
     }
 
-    /// A client opened a network connection.
+    /// A client opened a network connection to the first address.
     pub fn opened(&mut self, now: Timestamp) -> ConnectionId {
+        self.opened_at(Address::default(), now)
+    }
+
+    /// A client opened a network connection to this address.
+    pub fn opened_at(&mut self, address: Address, now: Timestamp) -> ConnectionId {
         self.now = self.now.max(now);
         self.counters.opened += 1;
         self.last_connection += 1;
@@ -190,7 +222,7 @@ impl Broker {
             Some(max) => Limits { max_packet_size: max, ..Limits::default() },
             None => Limits { max_packet_size: u32::MAX, ..Limits::default() },
         };
-        self.connections.insert(id, Connection::new(id, limits, self.now));
+        self.connections.insert(id, Connection::new(id, address, limits, self.now));
         id
     }
 

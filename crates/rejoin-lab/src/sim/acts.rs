@@ -208,6 +208,7 @@ impl World {
             }
             Event::AttemptFailed { .. } => client.provider.link_down(),
             Event::Opened { session, .. } => {
+                client.names_session();
                 client.session_opened(*session);
                 if client.engine.held().waiting_packed > 0 {
                     marks.hit("packed messages unpacked");

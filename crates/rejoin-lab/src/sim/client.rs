@@ -1,7 +1,7 @@
 //! One client: a process that may die, a disk that outlives it, a wire, an application.
 
 use rejoin_core::flight::Flight;
-use rejoin_core::{Config, Publication, PublishId, SessionState, TopicName};
+use rejoin_core::{Config, Publication, PublishId, SessionState, Text, TopicName};
 
 use super::app::App;
 use super::disk::Disk;
@@ -25,6 +25,10 @@ pub(super) struct Client {
     pub(super) disk: Disk,
     pub(super) wire: Option<Wire>,
     pub(super) opening: Option<Opening>,
+    /// Which server the present attempt or link is to.
+    pub(super) server: usize,
+    /// The names its sessions have had at the broker, the present one last.
+    sessions: Vec<Text>,
     /// The attempt under way has come to a broker.
     pub(super) counted: bool,
     pub(super) app: App,
@@ -34,7 +38,8 @@ pub(super) struct Client {
     pub(super) next_burst: u64,
     /// A new process starts then.
     pub(super) reborn_at: Option<u64>,
-    pub(super) refused_until: u64,
+    /// A server whose port is closed, and until when.
+    refused: (usize, u64),
     pub(super) refuse_percent: u8,
     pub(super) dials_that_hang: u8,
     pub(super) wall_jump_ms: i64,
@@ -61,6 +66,8 @@ impl Client {
             disk: if setting.real_queue { Disk::with_queue(seed) } else { Disk::default() },
             wire: None,
             opening: None,
+            server: 0,
+            sessions: Vec::new(),
             counted: false,
             app: App::default(),
             tap: Tap::new(&config),
@@ -68,7 +75,7 @@ impl Client {
             topics: LANES.iter().filter_map(|lane| TopicName::try_from(*lane).ok()).collect(),
             next_burst: 0,
             reborn_at: None,
-            refused_until: 0,
+            refused: (0, 0),
             refuse_percent: setting.refuse_percent,
             dials_that_hang: 0,
             wall_jump_ms: 0,
@@ -152,6 +159,34 @@ impl Client {
         Ok(())
     }
 
+    /// The port of the server it speaks with is closed until then.
+    pub(super) const fn refuse_until(&mut self, until: u64) {
+        self.refused = (self.server, until);
+    }
+
+    pub(super) const fn refuses(&self, server: usize, now: u64) -> bool {
+        self.refused.0 == server && now < self.refused.1
+    }
+
+    /// The name of its present session at the broker; empty before there is one.
+    pub(super) fn session_name(&self) -> &str {
+        self.sessions.last().map_or("", Text::as_str)
+    }
+
+    /// Whether a session is or was its own.
+    pub(super) fn had_session(&self, name: &str) -> bool {
+        self.sessions.iter().any(|known| known == name)
+    }
+
+    /// It asked for a session, or knows by now what it is called.
+    pub(super) fn names_session(&mut self) {
+        let name = self.tap.address().session_name(self.tap.client_id());
+        if !name.is_empty() && name != self.session_name() {
+            self.sessions.retain(|known| *known != name);
+            self.sessions.push(name);
+        }
+    }
+
     /// A link opened. Where its session begins anew nothing is left of what an earlier process did without its disk.
     pub(super) fn session_opened(&mut self, session: SessionState) {
         self.is_out_of_date &= session == SessionState::Kept || self.disk.failed().is_some();
@@ -176,7 +211,7 @@ impl Client {
 
 /// Whether what the broker objects to is excused, by what happened to the client that did it.
 pub(super) fn is_excused(violation: &Violation, clients: &[Client]) -> bool {
-    let of = clients.iter().find(|client| client.config.client_id.as_str() == violation.client);
+    let of = clients.iter().find(|client| client.had_session(&violation.client));
     of.is_some_and(|client| client.may_break(violation.clause))
 }
 
@@ -189,7 +224,10 @@ mod tests {
     use rejoin_core::Timestamp;
 
     fn world_of_two() -> World {
-        World::new(1, Setting { clients: 2, ..Setting::draw(1) }, Trace::new(false, false), None)
+        let setting = Setting { clients: 2, unnamed: false, ..Setting::draw(1) };
+        let mut world = World::new(1, setting, Trace::new(false, false), None);
+        world.clients.iter_mut().for_each(Client::names_session);
+        world
     }
 
     #[test]
@@ -217,7 +255,7 @@ mod tests {
     fn a_session_that_ended_unseen_is_excused_until_the_client_begins_another() {
         let mut world = world_of_two();
         let setting = world.setting.clone();
-        let ended = crate::sim::oracle::account::Entry::SessionEnded { client: 1 };
+        let ended = crate::sim::oracle::account::Entry::SessionEnded { session: Text::from_static("c1") };
         crate::sim::oracle::books::book(ended, &mut world.clients, &setting, false).unwrap();
         assert!(!world.clients[0].session_ended && world.clients[1].session_ended);
         world.clients[1].session_opened(SessionState::Kept);

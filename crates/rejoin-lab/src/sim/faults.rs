@@ -181,7 +181,7 @@ impl World {
             FaultKind::HalfOpen | FaultKind::UpDead | FaultKind::DownDead | FaultKind::Freeze => {
                 self.hurt_wire(c, kind, &mut rng);
             }
-            FaultKind::Refused => self.clients[c].refused_until = self.at + rng.u64(..60) * SECOND,
+            FaultKind::Refused => self.clients[c].refuse_until(self.at + rng.u64(..60) * SECOND),
             FaultKind::DialHangs => self.clients[c].dials_that_hang = rng.u8(1..3),
             FaultKind::Intruder => self.intrude(c),
             FaultKind::DiskStuck => {
@@ -346,7 +346,7 @@ impl World {
         // A link that was to be cut in a moment would be cut when nothing is wrong any more.
         self.broker.call_off_closes();
         for client in &mut self.clients {
-            client.refused_until = 0;
+            client.refuse_until(0);
             client.refuse_percent = 0;
             client.dials_that_hang = 0;
             client.disk.stuck_until = 0;

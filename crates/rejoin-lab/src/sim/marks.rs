@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 85] = [
+const MUST: [&str; 87] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -106,6 +106,8 @@ const MUST: [&str; 85] = [
     "session new",
     "session kept",
     "session lost",
+    "session begun at another server",
+    "client id chosen by the server",
     "held by budget",
     "suspect and trusted again",
     "undecided",

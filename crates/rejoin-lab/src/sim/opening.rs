@@ -42,16 +42,17 @@ enum Next {
 }
 
 impl World {
-    pub(super) fn dial(&mut self, c: usize) {
+    pub(super) fn dial(&mut self, c: usize, server: usize) {
         self.bring_credentials(c);
         let after = self.rng.u64(1..=self.setting.latency);
         let client = &mut self.clients[c];
         client.counted = false;
+        client.server = server;
         if client.dials_that_hang > 0 {
             client.dials_that_hang -= 1;
             return;
         }
-        let refused = self.at < client.refused_until || self.rng.u8(..100) < client.refuse_percent;
+        let refused = client.refuses(server, self.at) || self.rng.u8(..100) < client.refuse_percent;
         let at = self.at + after;
         let next = match &mut self.openings {
             Some(rng) => drawn(rng, refused, at, self.setting.latency),
@@ -74,11 +75,15 @@ impl World {
                 self.feed(c, Input::OpenFailed { stage, error })
             }
             Next::Ends(Ok(())) => {
-                let id = self.broker.opened(self.mono());
+                let now = self.mono();
+                let Client { tap, server, .. } = &mut self.clients[c];
+                tap.opened(*server, self.at);
+                // What was under way at another server is given up.
+                self.sessions_lost |= tap.is_elsewhere();
+                let id = self.broker.opened_at(tap.address(), now);
                 let Setting { kernel, latency, slices, .. } = self.setting;
                 let latency = self.rng.u64(latency / 4..=latency);
                 self.clients[c].wire = Some(Wire::new(id, kernel, latency, slices));
-                self.clients[c].tap.opened(self.at);
                 self.feed(c, Input::Opened)
             }
         }

@@ -185,7 +185,7 @@ fn live(world: &mut World) -> Ruling {
 
 fn books_of_broker(world: &World, c: usize) -> Books {
     let client = &world.clients[c];
-    let name = client.config.client_id.as_str();
+    let name = client.session_name();
     let on_its_link =
         client.wire.as_ref().is_some_and(|wire| world.broker.connection_of(name) == Some(wire.id));
     let swapped = world.rolled_back
@@ -259,7 +259,7 @@ impl Bound {
         // budget may hold it for its period; then the link must stand.
         let budget = recovery.budget.map_or(0, |b| micros(b.period));
         let back = 2 * 60 * SECOND + micros(recovery.overload.cap) * 3 + budget;
-        let owed = |client: &super::client::Client| world.broker.owed_to(client.config.client_id.as_str());
+        let owed = |client: &super::client::Client| world.broker.owed_to(client.session_name());
         let backlog: usize = world.clients.iter().map(|c| c.app.open + c.app.open_qos0 + owed(c)).sum();
         // Messages go in windows of at least one, each with its handshakes, its syncs and the time of the application.
         let turn = world.setting.latency * 4 + world.setting.sync * 4 + world.setting.taking * 2;
@@ -292,7 +292,7 @@ fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> R
         world.ask_again(c)?;
     }
     let client = &world.clients[c];
-    let owed = world.broker.owed_to(client.config.client_id.as_str());
+    let owed = world.broker.owed_to(client.session_name());
     let idle = client.app.open == 0
         && client.app.open_qos0 == 0
         && client.engine.status().ready

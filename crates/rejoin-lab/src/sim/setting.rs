@@ -28,6 +28,12 @@ const FOLLOWS: u64 = 0x9_ef9a;
 /// were red before there was such a thing.
 pub(super) const OPENS: u64 = 0x65;
 
+/// Names the stream of draws that says in which seeds there is a second server: in none of those either.
+const SERVERS: u64 = 0x9d3;
+
+/// Names the stream of draws that says in which seeds the first client leaves its client id to the server: likewise.
+const UNNAMED: u64 = 0x2612;
+
 /// One of the streams of draws of a seed: what is drawn from it moves no other.
 pub(super) fn stream(seed: u64, name: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ name)
@@ -73,6 +79,8 @@ pub(super) struct Setting {
     pub(super) real_queue: bool,
     /// The application leaves messages for later, as it does with what no stream takes.
     pub(super) leaves: bool,
+    /// The first client has no client id of its own.
+    pub(super) unnamed: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
     pub(super) refuse_percent: u8,
 }
@@ -101,6 +109,12 @@ impl Setting {
         config.session.lower_qos = stream(seed, LOWERS).bool();
         // Likewise, and of one that moves no seed of those that were red once.
         let leaves = stream(seed, LEAVES).u8(..4) == 0;
+        let mut servers = stream(seed, SERVERS);
+        if servers.u8(..8) == 0 {
+            config.servers.push(Text::from_static("b"));
+            config.session.clustered = servers.u8(..4) == 0;
+        }
+        let unnamed = stream(seed, UNNAMED).u8(..8) == 0 && config.version == VersionPolicy::Only5;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let mut faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
@@ -129,6 +143,7 @@ impl Setting {
             refuses: kinds.contains(&FaultKind::RefusePublish),
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
             leaves,
+            unnamed,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,
             config,
@@ -147,8 +162,8 @@ impl Setting {
         }
     }
 
-    pub(super) fn client_id(index: usize) -> Text {
-        Text::from_static(["c0", "c1", "c2"][index % 3])
+    pub(super) fn client_id(&self, index: usize) -> Text {
+        Text::from_static([if self.unnamed { "" } else { "c0" }, "c1", "c2"][index % 3])
     }
 }
 

@@ -122,7 +122,7 @@ impl World {
         };
         for index in 0..world.setting.clients {
             let mut config = world.setting.config.clone();
-            config.client_id = Setting::client_id(index);
+            config.client_id = world.setting.client_id(index);
             let engine = world.engine(&config, Recovered::default(), index as u64);
             let mut client = Client::new(config, engine, &world.setting, seed ^ (index as u64) << 40);
             client.next_burst = index as u64 * 1_000;
@@ -415,7 +415,7 @@ impl World {
             let mut written = 0;
             while let Some(output) = self.clients[c].engine.poll() {
                 match output {
-                    Output::Open { .. } => self.dial(c),
+                    Output::Open { server, .. } => self.dial(c, server),
                     Output::Transmit(bytes) => written += self.transmit(c, bytes)?,
                     Output::Close { graceful } => self.client_closes(c, graceful),
                     Output::Persist { ticket, .. } if self.clients[c].disk.failed().is_some() => {
@@ -497,7 +497,7 @@ impl World {
     /// *Ready* means that the broker has every subscription, as long as it is this link it speaks of (O21).
     fn check_ready(&self, c: usize) -> Ruling {
         let client = &self.clients[c];
-        let name = client.config.client_id.as_str();
+        let name = client.session_name();
         let Some(wire) = &client.wire else { return Ok(()) };
         if self.broker.connection_of(name) != Some(wire.id) {
             return Ok(());
@@ -527,6 +527,7 @@ impl World {
         })?;
         let taken = wire.write(bytes, at, rng);
         if connects {
+            client.names_session();
             self.reaches(c)?;
         }
         Ok(taken)
@@ -584,8 +585,9 @@ impl World {
     /// A connection of somebody else under our client id.
     pub(super) fn intrude(&mut self, c: usize) {
         use rejoin_core::codec::packet::{Connect, ConnectProperties, Packet};
-        let name = self.clients[c].config.client_id.clone();
-        let client_has_session = self.broker.clients().iter().any(|client| *client == name.as_str());
+        let client = &self.clients[c];
+        let client_has_session = self.broker.clients().iter().any(|name| name == client.session_name());
+        let (name, address) = (client.tap.client_id().clone(), client.tap.address());
         if !client_has_session {
             return;
         }
@@ -613,7 +615,7 @@ impl World {
         if rejoin_core::codec::encode(&connect, version, &mut bytes).is_err() {
             return;
         }
-        let id = self.broker.opened(self.mono());
+        let id = self.broker.opened_at(address, self.mono());
         self.broker.received(id, bytes.freeze(), self.mono());
         let until = self.at + self.rng.u64(..5 * SECOND);
         self.strays.push(Stray { id, wire: None, until });

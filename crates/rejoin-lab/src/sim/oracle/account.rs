@@ -2,34 +2,41 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rejoin_core::Text;
+
 use crate::broker::LedgerEntry;
 use crate::sim::app::number;
 
 /// One line of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::sim) enum Entry {
     /// The broker took a message over.
     Accepted { number: u64, arrival: u64, qos: u8 },
     /// It gave a message to a session for the first time.
-    HandedOver { client: u8, number: u64 },
+    HandedOver { session: Text, number: u64 },
     /// A client confirmed one.
-    Confirmed { client: u8, number: u64, qos: u8 },
-    /// The session of a client ended, by its time or otherwise.
-    SessionEnded { client: u8 },
+    Confirmed { session: Text, number: u64, qos: u8 },
+    /// A session ended, by its time or otherwise.
+    SessionEnded { session: Text },
 }
 
 impl Entry {
     /// For the trace.
-    pub(in crate::sim) const fn fold(self) -> u64 {
+    pub(in crate::sim) fn fold(&self) -> u64 {
         match self {
             Self::Accepted { number, arrival, .. } => number ^ (arrival << 16),
-            Self::HandedOver { client, number } => number ^ ((client as u64) << 62) ^ 1,
-            Self::Confirmed { client, number, qos } => {
-                number ^ ((client as u64) << 62) ^ ((qos as u64) << 60) ^ 2
+            Self::HandedOver { session, number } => number ^ folded(session) ^ 1,
+            Self::Confirmed { session, number, qos } => {
+                number ^ folded(session) ^ (u64::from(*qos) << 60) ^ 2
             }
-            Self::SessionEnded { client } => ((client as u64) << 62) ^ 3,
+            Self::SessionEnded { session } => folded(session) ^ 3,
         }
     }
+}
+
+/// The end of its name tells it from the others.
+fn folded(session: &Text) -> u64 {
+    session.as_bytes().iter().fold(0, |all: u64, byte| all.rotate_left(8) ^ u64::from(*byte)) << 48
 }
 
 /// Written by the broker, read by the world after each call.
@@ -47,15 +54,15 @@ impl Account {
                     qos: a.qos as u8,
                 }),
                 LedgerEntry::Sent(d) if !d.dup => {
-                    number(&d.payload).map(|number| Entry::HandedOver { client: client(&d.client), number })
+                    number(&d.payload).map(|number| Entry::HandedOver { session: d.client.clone(), number })
                 }
                 LedgerEntry::Confirmed(d) => number(&d.payload).map(|number| Entry::Confirmed {
-                    client: client(&d.client),
+                    session: d.client.clone(),
                     number,
                     qos: d.qos as u8,
                 }),
-                LedgerEntry::SessionEnded { client: name, .. } => {
-                    Some(Entry::SessionEnded { client: client(name) })
+                LedgerEntry::SessionEnded { client, .. } => {
+                    Some(Entry::SessionEnded { session: client.clone() })
                 }
                 _ => None,
             };
@@ -69,9 +76,4 @@ impl Account {
     pub(in crate::sim) fn swap(&self, with: &mut Vec<Entry>) {
         std::mem::swap(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), with);
     }
-}
-
-/// Clients are called `c0`, `c1` and so on.
-fn client(name: &rejoin_core::text::Text) -> u8 {
-    name.as_bytes().get(1).map_or(u8::MAX, |digit| digit - b'0')
 }

@@ -33,19 +33,23 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             }
             message.copies += 1;
         }
-        Entry::HandedOver { client, number } => {
-            if let Some(client) = clients.get_mut(usize::from(client)) {
+        Entry::HandedOver { session, number } => {
+            if let Some(client) = clients.iter_mut().find(|client| client.had_session(&session)) {
                 let heard = client.app.heard.entry(number).or_default();
                 heard.handed_over += 1;
             }
         }
-        Entry::SessionEnded { client } => {
-            if let Some(of) = clients.get_mut(usize::from(client)) {
+        Entry::SessionEnded { session } => {
+            // One that was left behind, at another server or by a process that knew no name, is nobody's any more.
+            if let Some(of) = clients.iter_mut().find(|client| session == client.session_name()) {
                 of.session_ended = true;
             }
         }
-        Entry::Confirmed { client, number, qos } => {
-            let Some(of) = clients.get_mut(usize::from(client)) else { return Ok(()) };
+        Entry::Confirmed { session, number, qos } => {
+            let Some(client) = clients.iter().position(|client| client.had_session(&session)) else {
+                return Ok(());
+            };
+            let of = &mut clients[client];
             let heard = of.app.heard.entry(number).or_default();
             heard.confirmed = true;
             let in_memory = of.disk.failed() == Some(Failed::GoesOn) && !heard.on_disk;

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rejoin_core::codec::packet::{ConnAck, Packet, PacketId, Publish, Qos};
+use rejoin_core::codec::packet::{ConnAck, Connect, Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
-use rejoin_core::{Config, Event, MessageId, PublishId, Record, Ticket, Version};
+use rejoin_core::{Config, Event, MessageId, PublishId, Record, Text, Ticket, Version};
 
 use super::Alarm;
 use super::inbound::Inbound;
 use super::overruns::Overruns;
+use crate::Address;
 use crate::sim::app::{App, Published, number, whose};
 use crate::sim::marks::Marks;
 use crate::sim::world::Ruling;
@@ -67,6 +68,9 @@ struct OnLink {
     last_sent: u64,
     is_up: bool,
     maximum_qos: Qos,
+    address: Address,
+    /// The client id that CONNACK names.
+    chosen_id: Option<Text>,
 }
 
 /// Whose wire it is.
@@ -106,8 +110,15 @@ pub(in crate::sim) struct Tap {
     /// Of those, the ones whose PUBREL was sent.
     released: BTreeSet<u64>,
     crashed: bool,
-    /// This process has a session at 5.0, or the state of one.
-    has_session: bool,
+    /// Where this process has a session, or the state of one.
+    session_at: Option<Address>,
+    /// The servers of its list, and where each keeps its sessions.
+    servers: Vec<(Text, Address)>,
+    /// Its sessions end with their links at 3.1.1.
+    is_kept: bool,
+    /// The client id: the one of the settings, or the one the server chose.
+    client_id: Text,
+    given_id: Text,
 }
 
 impl Tap {
@@ -125,11 +136,15 @@ impl Tap {
             password: None,
             known: Known::default(),
             session_unsafe: None,
-            link: OnLink::new(0),
+            link: OnLink::new(Address::default(), 0),
             sent: BTreeMap::new(),
             released: BTreeSet::new(),
             crashed: false,
-            has_session: false,
+            session_at: None,
+            servers: servers(config),
+            is_kept: config.session.mode.is_kept(),
+            client_id: config.client_id.clone(),
+            given_id: config.client_id.clone(),
         }
     }
 
@@ -165,7 +180,14 @@ impl Tap {
         self.limits.new_process();
         self.inbound.crashed(self.known.held.keys().copied());
         self.crashed = true;
-        self.has_session = records.iter().any(|record| matches!(record, Record::SessionStarted { .. }));
+        self.session_at = records.iter().rev().find_map(|record| match record {
+            Record::SessionStarted { server, .. } => self.address_of(server),
+            _ => None,
+        });
+        if self.session_at.is_none() {
+            // Without the session there is nothing that its name would be good for.
+            self.client_id = self.given_id.clone();
+        }
         if !self.durable {
             self.sent.clear();
         }
@@ -201,7 +223,16 @@ impl Tap {
     /// The client says that a link opened, or why one ended.
     pub(in crate::sim) fn event(&mut self, event: &Event, marks: &mut Marks) -> Ruling {
         // One it found and had to end first is none of its own.
-        self.has_session |= matches!(event, Event::Opened { .. });
+        if let Event::Opened { .. } = event {
+            if self.is_elsewhere() {
+                marks.hit("session begun at another server");
+            }
+            self.session_at = Some(self.link.address);
+            if let Some(id) = self.link.chosen_id.take() {
+                marks.hit("client id chosen by the server");
+                self.client_id = id;
+            }
+        }
         self.limits.event(event, self.link.version, marks)
     }
 
@@ -210,11 +241,30 @@ impl Tap {
         self.limits.is_noticed(is_up, oversized)
     }
 
-    /// A transport opened.
-    pub(in crate::sim) fn opened(&mut self, now: u64) {
+    /// A transport to this server opened.
+    pub(in crate::sim) fn opened(&mut self, server: usize, now: u64) {
         self.limits.opened();
         self.inbound.opened();
-        self.link = OnLink::new(now);
+        self.link = OnLink::new(self.servers[server].1, now);
+    }
+
+    /// Where the present link leads, or the last.
+    pub(in crate::sim) const fn address(&self) -> Address {
+        self.link.address
+    }
+
+    /// The client id as it must be; empty while no server has chosen one.
+    pub(in crate::sim) const fn client_id(&self) -> &Text {
+        &self.client_id
+    }
+
+    /// Whether the client has its session elsewhere than where the present link leads.
+    pub(in crate::sim) fn is_elsewhere(&self) -> bool {
+        self.session_at.is_some_and(|at| at != self.link.address)
+    }
+
+    fn address_of(&self, server: &str) -> Option<Address> {
+        self.servers.iter().find(|(name, _)| name == server).map(|(_, address)| *address)
     }
 
     /// The client handed bytes to its transport. Gives whether CONNECT is among them.
@@ -263,14 +313,7 @@ impl Tap {
                 self.link.version = connect.version;
                 self.link.keep_alive = u64::from(connect.keep_alive) * 1_000_000;
                 self.link.down = Decoder::new(connect.version, Sender::Server, ANY_SIZE);
-                // A session begins once for a process, and one without state begins none of another's [rules 4 and 5].
-                if connect.version == Version::V5 && connect.clean_start == self.has_session {
-                    let what = format!(
-                        "CONNECT with Clean Start {}: has a session {}",
-                        connect.clean_start, self.has_session
-                    );
-                    return Err(Alarm::new("O3", what));
-                }
+                self.is_of_its_session(connect)?;
                 if self.password.as_ref().is_some_and(|newest| connect.password.as_ref() != Some(newest)) {
                     return Err(Alarm::new("O26", "CONNECT does not carry the newest credentials"));
                 }
@@ -299,6 +342,26 @@ impl Tap {
         if self.session_unsafe.is_some() && !matches!(packet, Packet::Disconnect(_) | Packet::PingReq) {
             let what = format!("{} leaves before the disk knows of its session", packet.name());
             return Err(Alarm::new("O14", what));
+        }
+        Ok(())
+    }
+
+    /// A session begins once for a process, and one without state begins none of another's [rules 4 and 5]; it belongs to the
+    /// server it began at [rule 6] and to the client id it was given [rule 8].
+    fn is_of_its_session(&self, connect: &Connect) -> Ruling {
+        let here = self.session_at == Some(self.link.address);
+        let is_right = match connect.version {
+            Version::V5 => connect.clean_start != here,
+            Version::V311 => connect.clean_start || !(self.is_kept && self.is_elsewhere()),
+        };
+        if !is_right {
+            let what = format!("CONNECT with Clean Start {}: has a session here {here}", connect.clean_start);
+            return Err(Alarm::new("O3", what));
+        }
+        if connect.client_id != self.client_id {
+            let what =
+                format!("CONNECT names `{}`; the session is of `{}`", connect.client_id, self.client_id);
+            return Err(Alarm::new("O3", what));
         }
         Ok(())
     }
@@ -432,8 +495,10 @@ impl Tap {
 }
 
 impl OnLink {
-    fn new(now: u64) -> Self {
+    fn new(address: Address, now: u64) -> Self {
         Self {
+            address,
+            chosen_id: None,
             up: Decoder::new(Version::V5, Sender::Client, Limits::default()),
             down: Decoder::new(Version::V5, Sender::Server, ANY_SIZE),
             version: Version::V5,
@@ -448,6 +513,7 @@ impl OnLink {
 
     fn connack(&mut self, connack: &ConnAck) {
         self.is_up = !connack.reason.is_error();
+        self.chosen_id.clone_from(&connack.properties.assigned_client_id);
         self.maximum_qos = connack.properties.maximum_qos.unwrap_or(Qos::ExactlyOnce);
         if let Some(most) = connack.properties.receive_maximum {
             self.window = usize::from(most.get());
@@ -456,6 +522,12 @@ impl OnLink {
             self.keep_alive = u64::from(seconds) * 1_000_000;
         }
     }
+}
+
+/// The servers of a list, and where each keeps its sessions.
+fn servers(config: &Config) -> Vec<(Text, Address)> {
+    let address = |n: usize| if config.session.clustered { Address(0) } else { Address(n as u8) };
+    config.servers.iter().enumerate().map(|(n, name)| (name.clone(), address(n))).collect()
 }
 
 fn app_forgot(app: &mut App, k: u64) -> bool {
