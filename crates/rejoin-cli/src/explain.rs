@@ -54,7 +54,7 @@ const CAUSES: &[(&str, &str)] = &[
     ("protocol-error", "what came was no valid MQTT; check that an MQTT broker listens on this port"),
     ("shutdown", "we ended the link ourselves"),
     ("restart", "we restarted the link ourselves"),
-    ("foreign-session", "the broker kept a session this process does not know; it is ended first"),
+    ("foreign-session", "the broker kept a session that is not ours to go on with; it is ended first"),
     ("renewal", "the credentials were about to end; the next link opens with new ones"),
 ];
 

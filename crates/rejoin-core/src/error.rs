@@ -312,7 +312,7 @@ impl fmt::Display for LossCause {
             Self::Local(LocalCause::Restart) => f.write_str("restart asked for"),
             Self::Local(LocalCause::Renewal) => f.write_str("the credentials were about to end"),
             Self::Local(LocalCause::ForeignSession) => {
-                f.write_str("the broker kept a session this process does not know; it is ended first")
+                f.write_str("the broker kept a session that is not ours to go on with; it is ended first")
             }
         }
     }

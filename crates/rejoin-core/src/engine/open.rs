@@ -126,37 +126,45 @@ impl Engine {
     }
 
     fn clean_start(&self, link: &Link) -> bool {
-        let server = &self.config.servers[link.attempt.server];
-        // A session belongs to the server that has it.
-        let elsewhere = !self.config.session.clustered
-            && !defect!(SessionTakenElsewhere)
-            && self.session.server.as_deref().is_some_and(|has| has != server.as_str());
+        let server = link.attempt.server;
         match link.version() {
             Version::V5 if defect!(CleanStartEachTime) => true,
             Version::V5 if defect!(StaleSessionKept) => false,
-            Version::V5 => elsewhere || !(self.begun || self.config.session.adopt),
+            Version::V5 => self.is_elsewhere(server) || !(self.begun || self.config.session.adopt),
             Version::V311 => {
-                // [MQTT311-3.1.2-4] [MQTT311-3.1.2-6]
+                // A clean session ends with its link [MQTT311-3.1.2-6]: where one is to be kept it is asked for
+                // [MQTT311-3.1.2-4], and what is there and not ours to go on with is ended first.
                 let kept = self.config.session.mode.is_kept() || self.config.session.adopt;
+                let ours = self.session.exists() && !self.is_elsewhere(server);
                 // An empty client id needs a clean session there [MQTT311-3.1.3-7].
-                !kept || elsewhere || self.purging || self.present.client_id.is_empty()
+                !kept || self.purging && !ours || self.present.client_id.is_empty()
             }
         }
+    }
+
+    /// A session belongs to the server that has it.
+    fn is_elsewhere(&self, server: usize) -> bool {
+        let here = self.config.servers[server].as_str();
+        !self.config.session.clustered
+            && !defect!(SessionTakenElsewhere)
+            && self.session.server.as_deref().is_some_and(|has| has != here)
     }
 
     /// CONNACK with success came.
     pub(super) fn connected(&mut self, connack: &ConnAck) {
         let now = self.now.mono;
         self.session.connack_unseen = false;
-        let foreign = connack.session_present && !self.session.exists() && !self.config.session.adopt;
-        if foreign || self.purging {
-            // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
-            self.purging = foreign;
+        let Some(mut link) = self.link.take() else { return };
+        let unknown = !self.session.exists() && !self.config.session.adopt;
+        let foreign = connack.session_present && (unknown || self.is_elsewhere(link.attempt.server));
+        // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
+        let ended = std::mem::replace(&mut self.purging, foreign) && link.clean_start;
+        if foreign || ended {
+            self.link = Some(link);
             self.disconnect(Disconnect::new(ReasonCode::SUCCESS));
             self.lose(LossCause::Local(LocalCause::ForeignSession));
             return;
         }
-        let Some(mut link) = self.link.take() else { return };
         let keep_alive = u16::try_from(self.config.link.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let agreement = Agreement::new(link.version(), keep_alive, connack);
         if let Some(id) = &agreement.assigned_client_id {

@@ -214,7 +214,10 @@ impl World {
             wire.freeze(now + rng.u64(..15 * SECOND));
             return;
         }
-        wire.up_dead |= kind != FaultKind::DownDead;
+        if kind != FaultKind::DownDead && !wire.up_dead {
+            wire.up_dead = true;
+            wire.mute_since = Some(now);
+        }
         if kind != FaultKind::UpDead && !wire.down_dead {
             wire.down_dead = true;
             wire.deaf_since = Some(now);

@@ -37,6 +37,8 @@ pub(super) struct Wire {
     pub(super) over: bool,
     /// Since when the client cannot hear, for good.
     pub(super) deaf_since: Option<u64>,
+    /// Since when nothing arrives at the broker.
+    pub(super) mute_since: Option<u64>,
     /// Something was done to it: what looks like silence may be that.
     pub(super) hurt: bool,
     latency: u64,
@@ -57,6 +59,7 @@ impl Wire {
             frozen_until: 0,
             over: false,
             deaf_since: None,
+            mute_since: None,
             hurt: false,
             latency,
             slices,

@@ -1,6 +1,7 @@
 //! The world: one clock, one broker, a few clients; it lets the next thing happen until nothing is left to happen.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -298,6 +299,7 @@ impl World {
         let Some(wire) = self.clients[c].wire.as_mut() else { return Ok(()) };
         if !reads {
             wire.deaf_since = wire.deaf_since.map(|_| at);
+            self.clients[c].tap.pauses(at);
             return Ok(());
         }
         self.must_notice(c)?;
@@ -312,7 +314,7 @@ impl World {
                 let Self { clients, trace, .. } = self;
                 clients[c]
                     .tap
-                    .receives(&bytes, |packet| trace.say(at, c, || format!("<- {}", words(packet))));
+                    .receives(&bytes, at, |packet| trace.say(at, c, || format!("<- {}", words(packet))));
                 Input::Received(bytes)
             }
             Some(Down::End) => {
@@ -329,21 +331,29 @@ impl World {
         client.tap.is_noticed(client.watch.is_up(), client.engine.stats().oversized)
     }
 
-    /// A link on which nothing can be heard any more is not called open for long (O16).
+    /// A link on which nothing can be heard any more, or on which nothing that was said is heard, is not called open for long
+    /// (O16).
     fn must_notice(&self, c: usize) -> Ruling {
         let client = &self.clients[c];
-        let Some(wire) = &client.wire else { return Ok(()) };
-        let Some(since) = wire.deaf_since.filter(|_| client.watch.is_up() && !wire.was_frozen()) else {
+        let Some(wire) = client.wire.as_ref().filter(|wire| client.watch.is_up() && !wire.was_frozen())
+        else {
             return Ok(());
         };
         let link = &client.config.link;
         // Patience is scaled by the round trip and its variance.
-        let trip = self.setting.latency * 42 + 2 * SECOND;
-        let bound =
-            link.ping_after + link.ping_timeout + link.write_timeout + std::time::Duration::from_micros(trip);
-        let silent = std::time::Duration::from_micros(self.at - since);
-        if silent > bound {
-            return Err(Alarm::new("O16", format!("c{c} is called open {silent:?} after its link died")));
+        let trip = Duration::from_micros(self.setting.latency * 42 + 2 * SECOND);
+        let bound = link.ping_after + link.ping_timeout + link.write_timeout + trip;
+        let silent = |since| Duration::from_micros(self.at - since);
+        if let Some(since) = wire.deaf_since.filter(|since| silent(*since) > bound) {
+            let what = format!("c{c} is called open {:?} after its link died", silent(since));
+            return Err(Alarm::new("O16", what));
+        }
+        // The broker may go on talking: only what is missing tells.
+        let Some((mute, (waits, patience))) = wire.mute_since.zip(client.tap.waits()) else { return Ok(()) };
+        let waiting = silent(mute.max(waits));
+        if waiting > patience + link.write_timeout + trip {
+            let what = format!("c{c} is called open though nothing is answered for {waiting:?}");
+            return Err(Alarm::new("O16", what));
         }
         Ok(())
     }

@@ -156,10 +156,7 @@ fn a_session_belongs_to_its_server() {
         b.connect(false);
         b.lose();
         // The first server refuses; the next one is another.
-        b.until_open();
-        let error = TransportError::new(TransportErrorKind::Refused, "refused");
-        b.opening = false;
-        b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+        refuse_once(&mut b);
         let connect = b.open();
         assert_eq!(b.engine.status().server, 1);
         assert_eq!(connect.clean_start, clean, "clustered: {clustered}");
@@ -183,6 +180,80 @@ fn at_3_1_1_a_session_of_another_life_is_ended_first() {
     assert!(matches!(b.engine.status().link, LinkState::Open));
 }
 
+/// A kept session at 3.1.1 on the first of two servers, whose link is lost and whose port is closed then: the next CONNECT is
+/// for the other one.
+fn moved_at_3_1_1() -> Bench {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.recovery.budget = None;
+    config.servers.push(Text::from_static("b"));
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.lose();
+    refuse_once(&mut b);
+    b
+}
+
+/// The port that is tried next is closed.
+fn refuse_once(b: &mut Bench) {
+    b.until_open();
+    b.opening = false;
+    let error = TransportError::new(TransportErrorKind::Refused, "refused");
+    b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+}
+
+fn sessions(b: &Bench) -> Vec<SessionState> {
+    let of = |event: &Event| match event {
+        Event::Opened { session, .. } => Some(*session),
+        _ => None,
+    };
+    b.events.iter().filter_map(of).collect()
+}
+
+/// A clean session ends with its link there: what the user wants kept would be lost with the next cut.
+#[test]
+fn at_3_1_1_a_session_that_begins_at_another_server_is_kept_there() {
+    let mut b = moved_at_3_1_1();
+    assert!(!b.open().clean_start); // [MQTT311-3.1.2-6]
+    assert_eq!(b.engine.status().server, 1);
+    b.connack(false, ConnAckProperties::default());
+    let lost = SessionState::Lost(SessionLoss::default());
+    assert_eq!(sessions(&b), [SessionState::New, lost]);
+    b.lose();
+    assert!(!b.open().clean_start);
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, lost, SessionState::Kept]);
+}
+
+#[test]
+fn at_3_1_1_a_session_that_another_server_still_has_is_ended_first() {
+    let mut b = moved_at_3_1_1();
+    assert!(!b.open().clean_start);
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.last_words(), ["DISCONNECT 0x00"]);
+    assert!(b.open().clean_start);
+    assert_eq!(b.engine.status().server, 1);
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(b.last_words(), ["DISCONNECT 0x00"]);
+    assert!(!b.open().clean_start);
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, SessionState::Lost(SessionLoss::default())]);
+}
+
+#[test]
+fn at_3_1_1_ending_what_another_server_has_leaves_our_own_session_alone() {
+    let mut b = moved_at_3_1_1();
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    refuse_once(&mut b);
+    assert!(!b.open().clean_start, "the first server has our session");
+    assert_eq!(b.engine.status().server, 0);
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, SessionState::Kept]);
+    b.lose();
+    assert!(!b.open().clean_start);
+}
+
 #[test]
 fn at_3_1_1_qos_2_on_a_session_of_one_link_is_warned_about_once() {
     for (mut config, warnings) in [(config(), 1), (kept(), 0)] {
@@ -201,13 +272,6 @@ fn a_session_that_was_asked_to_be_new_is_not_lost() {
     let mut config = config();
     config.version = VersionPolicy::Only311;
     let mut b = Bench::new(config);
-    let sessions = |b: &Bench| {
-        let of = |event: &Event| match event {
-            Event::Opened { session, .. } => Some(*session),
-            _ => None,
-        };
-        b.events.iter().filter_map(of).collect::<Vec<_>>()
-    };
     b.connect(false);
     let id = b.publish(Qos::AtLeastOnce);
     b.lose();
@@ -220,17 +284,8 @@ fn a_session_that_was_asked_to_be_new_is_not_lost() {
     b.puback(2, ReasonCode::SUCCESS);
     assert!(matches!(b.outcome(id), Outcome::Delivered(receipt) if receipt.possible_duplicate));
     // What another server has is left behind, and that is a loss.
-    let mut config = kept();
-    config.version = VersionPolicy::Only311;
-    config.servers.push(Text::from_static("b"));
-    let mut b = Bench::new(config);
-    b.connect(false);
-    b.lose();
-    b.until_open();
-    b.opening = false;
-    let error = TransportError::new(TransportErrorKind::Refused, "refused");
-    b.input(Input::OpenFailed { stage: Stage::Tcp, error });
-    assert!(b.open().clean_start);
+    let mut b = moved_at_3_1_1();
+    b.open();
     b.connack(false, ConnAckProperties::default());
     assert_eq!(sessions(&b), [SessionState::New, SessionState::Lost(SessionLoss::default())]);
     assert_eq!(b.engine.stats().sessions_lost, 1);

@@ -2,11 +2,14 @@
 //! its PUBREL, no silence is longer than the keep-alive (O9, O11, O13, O14, O16).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::{ConnAck, Connect, Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
-use rejoin_core::{Config, Event, MessageId, PublishId, Record, Text, Ticket, Version};
+use rejoin_core::{
+    Config, Event, LossCause, MessageId, PublishId, Record, SessionState, Text, Ticket, Version,
+};
 
 use super::Alarm;
 use super::inbound::Inbound;
@@ -64,11 +67,15 @@ struct OnLink {
     version: Version,
     window: usize,
     unanswered: BTreeSet<PacketId>,
+    /// Since when a message waits for an answer and no answer came, whoever it was for.
+    waits_since: Option<u64>,
     keep_alive: u64,
     last_sent: u64,
     is_up: bool,
     maximum_qos: Qos,
     address: Address,
+    /// It is there to end a session that is not the client's own, which goes on.
+    ends_another: bool,
     /// The client id that CONNACK names.
     chosen_id: Option<Text>,
 }
@@ -119,6 +126,9 @@ pub(in crate::sim) struct Tap {
     /// The client id: the one of the settings, or the one the server chose.
     client_id: Text,
     given_id: Text,
+    ack_timeout: Duration,
+    /// The same as far as it has grown.
+    ack_patience: Duration,
 }
 
 impl Tap {
@@ -145,6 +155,8 @@ impl Tap {
             is_kept: config.session.mode.is_kept(),
             client_id: config.client_id.clone(),
             given_id: config.client_id.clone(),
+            ack_timeout: config.link.ack_timeout,
+            ack_patience: config.link.ack_timeout,
         }
     }
 
@@ -178,6 +190,7 @@ impl Tap {
         }
         (self.durable, self.store_failed) = (self.has_store, false);
         self.limits.new_process();
+        self.ack_patience = self.ack_timeout;
         self.inbound.crashed(self.known.held.keys().copied());
         self.crashed = true;
         self.session_at = records.iter().rev().find_map(|record| match record {
@@ -223,7 +236,10 @@ impl Tap {
     /// The client says that a link opened, or why one ended.
     pub(in crate::sim) fn event(&mut self, event: &Event, marks: &mut Marks) -> Ruling {
         // One it found and had to end first is none of its own.
-        if let Event::Opened { .. } = event {
+        if let Event::Opened { session, .. } = event {
+            if self.is_elsewhere() && *session == SessionState::Kept {
+                return Err(Alarm::new("O3", "a session is gone on with at a server that does not have it"));
+            }
             if self.is_elsewhere() {
                 marks.hit("session begun at another server");
             }
@@ -232,6 +248,10 @@ impl Tap {
                 marks.hit("client id chosen by the server");
                 self.client_id = id;
             }
+        }
+        if let Event::Closed { cause: LossCause::AckTimeout(after), .. } = event {
+            // It doubles until an answer comes.
+            self.ack_patience = after.saturating_mul(2).max(self.ack_patience);
         }
         self.limits.event(event, self.link.version, marks)
     }
@@ -348,11 +368,13 @@ impl Tap {
 
     /// A session begins once for a process, and one without state begins none of another's [rules 4 and 5]; it belongs to the
     /// server it began at [rule 6] and to the client id it was given [rule 8].
-    fn is_of_its_session(&self, connect: &Connect) -> Ruling {
+    fn is_of_its_session(&mut self, connect: &Connect) -> Ruling {
+        self.link.ends_another = connect.version == Version::V311 && connect.clean_start && self.is_kept;
         let here = self.session_at == Some(self.link.address);
         let is_right = match connect.version {
             Version::V5 => connect.clean_start != here,
-            Version::V311 => connect.clean_start || !(self.is_kept && self.is_elsewhere()),
+            // A clean session ends with its link: one that is kept is begun clean only to end what is there.
+            Version::V311 => !connect.clean_start || !self.is_kept || !here,
         };
         if !is_right {
             let what = format!("CONNECT with Clean Start {}: has a session here {here}", connect.clean_start);
@@ -367,7 +389,7 @@ impl Tap {
     }
 
     fn publish(&mut self, publish: &Publish, of: &mut Listener<'_>) -> Ruling {
-        let Listener { client, app, marks, .. } = of;
+        let Listener { now, client, app, marks, .. } = of;
         let life = app.lives + 1;
         let Some(n) = number(&publish.payload) else {
             return Err(Alarm::new("O2", "the client published what nobody gave it"));
@@ -420,6 +442,7 @@ impl Tap {
             return Err(Alarm::new("O14", format!("PUBLISH {k} leaves under {id} before the disk knows")));
         }
         self.link.unanswered.insert(id);
+        self.link.waits_since.get_or_insert(*now);
         let own = self.own_window.unwrap_or(if self.link.version == Version::V5 { 1000 } else { 100 });
         let window = self.link.window.min(usize::from(own));
         if self.link.unanswered.len() > window {
@@ -469,25 +492,43 @@ impl Tap {
         Ok(())
     }
 
+    fn answered(&mut self, now: u64) {
+        self.link.waits_since =
+            self.link.waits_since.filter(|_| !self.link.unanswered.is_empty()).map(|_| now);
+        self.ack_patience = self.ack_timeout;
+    }
+
+    /// Since when a message waits for an answer, and how long that may last until the link is called dead: twice the time-out
+    /// in force, as an answer may stand behind what was not read.
+    pub(in crate::sim) fn waits(&self) -> Option<(u64, Duration)> {
+        Some((self.link.waits_since?, self.ack_patience * 2))
+    }
+
+    /// The client does not read for now: an answer may be there.
+    pub(in crate::sim) fn pauses(&mut self, now: u64) {
+        self.link.waits_since = self.link.waits_since.map(|_| now);
+    }
+
     /// Bytes reach the client.
-    pub(in crate::sim) fn receives(&mut self, bytes: &Bytes, mut say: impl FnMut(&Packet)) {
+    pub(in crate::sim) fn receives(&mut self, bytes: &Bytes, now: u64, mut say: impl FnMut(&Packet)) {
         self.link.down.push(bytes.clone());
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
-            self.inbound.receives(&packet);
+            if !(self.link.ends_another && matches!(packet, Packet::ConnAck(_))) {
+                self.inbound.receives(&packet);
+            }
             if self.link.is_up {
                 self.limits.receives(&packet, self.link.version);
             }
             match &packet {
-                Packet::ConnAck(connack) => {
-                    self.link.connack(connack);
+                Packet::ConnAck(connack) => self.link.connack(connack),
+                Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
+                    if !matches!(packet, Packet::PubRec(_)) || ack.reason.is_error() {
+                        self.link.unanswered.remove(&ack.packet_id);
+                    }
+                    self.answered(now);
                 }
-                Packet::PubAck(ack) | Packet::PubComp(ack) => {
-                    self.link.unanswered.remove(&ack.packet_id);
-                }
-                Packet::PubRec(ack) if ack.reason.is_error() => {
-                    self.link.unanswered.remove(&ack.packet_id);
-                }
+                Packet::SubAck(_) | Packet::UnsubAck(_) => self.answered(now),
                 _ => {}
             }
         }
@@ -498,12 +539,14 @@ impl OnLink {
     fn new(address: Address, now: u64) -> Self {
         Self {
             address,
+            ends_another: false,
             chosen_id: None,
             up: Decoder::new(Version::V5, Sender::Client, Limits::default()),
             down: Decoder::new(Version::V5, Sender::Server, ANY_SIZE),
             version: Version::V5,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),
+            waits_since: None,
             keep_alive: 0,
             last_sent: now,
             is_up: false,
