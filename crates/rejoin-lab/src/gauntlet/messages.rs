@@ -1,5 +1,6 @@
 //! Messages that are refused, early, late or never answered: rows 6, 10, 13, 14, 15 and 24.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use rejoin_core::ReasonCode;
 use rejoin_core::codec::packet::{ConnAckProperties, Packet};
 use tokio::time::Instant;
 
-use super::{Finding, KEPT, PATIENCE, RowResult, Stage, number, serve};
+use super::{Finding, KEPT, PATIENCE, RowResult, Said, Stage, number, serve};
+use crate::Peer;
 
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -60,11 +62,11 @@ pub(super) async fn before_the_first_link(stage: &mut Stage) -> RowResult {
     let mut port = super::closed_port()?;
     stage.connect_to(port.addr().port(), KEPT);
     stage.publish(0..3, 1);
+    stage.publish(3..6, 0);
     tokio::time::sleep(Duration::from_secs(2)).await;
     stage.listen(&mut port)?;
-    let mut peer = stage.accept_session(false, PATIENCE).await?;
-    let came = serve(&mut peer, QUIET, |came| came.len() == 3).await;
-    Ok(Finding::new(came.len() == 3, format!("{} of 3", came.len())))
+    let peer = stage.accept_session(false, PATIENCE).await?;
+    answered_for(stage, peer).await
 }
 
 pub(super) async fn while_reconnecting(stage: &mut Stage) -> RowResult {
@@ -74,9 +76,26 @@ pub(super) async fn while_reconnecting(stage: &mut Stage) -> RowResult {
     peer.reset();
     stage.subject.hear("down", QUIET).await;
     stage.publish(0..3, 1);
-    let mut peer = stage.accept_session(true, PATIENCE).await?;
-    let came = serve(&mut peer, QUIET, |came| came.len() == 3).await;
-    Ok(Finding::new(came.len() == 3, format!("{} of 3", came.len())))
+    stage.publish(3..6, 0);
+    let peer = stage.accept_session(true, PATIENCE).await?;
+    answered_for(stage, peer).await
+}
+
+/// Three at QoS 1 have to come. Each of three at QoS 0 comes too, or is told to have failed.
+async fn answered_for(stage: &mut Stage, mut peer: Peer) -> RowResult {
+    let came = serve(&mut peer, QUIET, |came| came.len() == 6).await;
+    let came: BTreeSet<u64> = came.iter().map(number).collect();
+    let silent = |said: &Said| {
+        let told = |number: &u64| said.answers.get(number).is_some_and(|answer| answer != "acked");
+        (3..6).filter(|number| !came.contains(number) && !told(number)).count()
+    };
+    stage.subject.until(QUIET, |said| silent(said) == 0).await;
+    let (delivered, silent) = (came.range(..3).count(), silent(stage.subject.said()));
+    let figure = match silent {
+        0 => format!("{delivered} of 3"),
+        _ => format!("{delivered} of 3, {silent} of 3 at QoS 0 lost silently"),
+    };
+    Ok(Finding::new(delivered == 3 && silent == 0, figure))
 }
 
 pub(super) async fn never_acknowledged(stage: &mut Stage) -> RowResult {
