@@ -153,13 +153,13 @@ impl Engine {
     /// CONNACK with success came.
     pub(super) fn connected(&mut self, connack: &ConnAck) {
         let now = self.now.mono;
-        self.session.connack_unseen = false;
         let Some(mut link) = self.link.take() else { return };
         let unknown = !self.session.exists() && !self.config.session.adopt;
         let foreign = connack.session_present && (unknown || self.is_elsewhere(link.attempt.server));
         // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
         let ended = std::mem::replace(&mut self.purging, foreign) && link.clean_start;
         if foreign || ended {
+            self.doubt_as_before(link.doubted);
             self.link = Some(link);
             self.disconnect(Disconnect::new(ReasonCode::SUCCESS));
             self.lose(LossCause::Local(LocalCause::ForeignSession));
@@ -216,6 +216,15 @@ impl Engine {
         self.session.connack_unseen = false;
         if !self.session.is_in_doubt() {
             self.journal.note(|| Record::ConnackSeen);
+        }
+    }
+
+    /// The broker answered a CONNECT that did not touch our session: what was in doubt before it still is.
+    fn doubt_as_before(&mut self, doubted: bool) {
+        if doubted {
+            self.session.connack_unseen = true;
+        } else {
+            self.note_connack();
         }
     }
 
@@ -304,12 +313,8 @@ impl Engine {
         // [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT311-4.8.0-1]
         self.outputs.push_back(Output::Close { graceful: said_goodbye });
         if matches!(cause, LossCause::Refused { .. }) {
-            // The broker answered, so this CONNECT did not touch the session, clean or not.
-            if link.doubted {
-                self.session.connack_unseen = true;
-            } else {
-                self.note_connack();
-            }
+            // Clean or not.
+            self.doubt_as_before(link.doubted);
         }
         let unacked = self.session.outbox.in_flight.awaiting();
         let context = LossContext {

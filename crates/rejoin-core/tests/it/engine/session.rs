@@ -254,6 +254,41 @@ fn at_3_1_1_ending_what_another_server_has_leaves_our_own_session_alone() {
     assert!(!b.open().clean_start);
 }
 
+/// Seed 538,459: a CONNACK that was never seen may have spoken of a new session, whatever became of another server's.
+#[test]
+fn at_3_1_1_ending_what_another_server_has_takes_no_doubt_away() {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.recovery.budget = None;
+    config.session.resubscribe = Resubscribe::WhenAbsent;
+    config.servers.push(Text::from_static("b"));
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.subscribe(1, "t");
+    b.suback(1, ReasonCode::SUCCESS);
+    b.lose();
+    assert_eq!((b.open().clean_start, b.engine.status().server), (false, 0));
+    b.lose();
+    refuse_until(&mut b, 1);
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.last_words(), ["DISCONNECT 0x00"]);
+    refuse_until(&mut b, 0);
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(sessions(&b), [SessionState::New, SessionState::Kept]);
+    assert!(b.words().iter().any(|word| word.starts_with("SUBSCRIBE")), "the session may be a new one");
+}
+
+/// Ports are closed until this server is tried next.
+fn refuse_until(b: &mut Bench, server: usize) {
+    b.until_open();
+    while b.engine.status().server != server {
+        refuse_once(b);
+        b.until_open();
+    }
+}
+
 #[test]
 fn at_3_1_1_qos_2_on_a_session_of_one_link_is_warned_about_once() {
     for (mut config, warnings) in [(config(), 1), (kept(), 0)] {
