@@ -187,7 +187,7 @@ impl Connection {
     /// Whether what is sent again here should have been before what was.
     pub(super) fn sends_again_late(&mut self, exchange: &Exchange) -> bool {
         // Of what first arrived as a copy it is not known how long before it was sent.
-        let may_be_older = |latest: (u64, u64)| exchange.amid_copies && latest.1 > 0;
+        let may_be_older = |latest: (u64, u64)| exchange.may_be_younger && latest.1 > 0;
         let late = self.resent_up_to.is_some_and(|latest| exchange.sent < latest && !may_be_older(latest));
         self.resent_up_to = self.resent_up_to.max(Some(exchange.sent));
         late

@@ -219,7 +219,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&connection.client) else { return };
         for earlier in connection.new_here.drain(..) {
             if let Some(exchange) = session.inbound.get_mut(&earlier) {
-                exchange.amid_copies = true;
+                exchange.may_be_younger = true;
             }
         }
     }
@@ -228,7 +228,10 @@ impl Broker {
         self.last_arrival += 1;
         let newest = self.last_arrival;
         let qos = publish.qos;
-        let before = self.connections.get(&id).map_or(0, |connection| connection.arrivals_before);
+        let (before, resumed) =
+            self.connections.get(&id).map_or((0, false), |c| (c.arrivals_before, c.resumed));
+        // Where QoS 2 is not offered a message may begin anew at QoS 1. What it waited before may be lost with the link.
+        let lowers = self.manners.maximum_qos == Qos::AtLeastOnce;
         let Some(session) = self.session_of(id) else { return };
         // A resend of what was answered in vain keeps its place: the client still counts it by its first send.
         let resent = session
@@ -244,7 +247,7 @@ impl Broker {
             digest,
             order,
             sent,
-            amid_copies: false,
+            may_be_younger: resumed && lowers && !publish.dup,
             seen_on: id,
             released_on: None,
             refused: false,

@@ -82,9 +82,9 @@ pub(super) struct Exchange {
     /// Position in the order of first sendings, as far as this broker knows it: what arrived first as a copy was sent before
     /// whatever its connection brought for the first time.
     pub(super) sent: (u64, u64),
-    /// It came as a new one, and copies came behind it on the same connection: it began anew while others still waited to be
-    /// sent again, and was sent after those of them that had never arrived.
-    pub(super) amid_copies: bool,
+    /// It came as a new one, and copies came behind it on the same connection, or may have been about to: it began anew while
+    /// others still waited to be sent again, and was sent after those of them that had never arrived.
+    pub(super) may_be_younger: bool,
     /// The connection its PUBLISH last came on.
     pub(super) seen_on: ConnectionId,
     /// The connection its PUBREL last came on.

@@ -430,6 +430,25 @@ const GOOD: &[(&str, Script)] = &[
         world.send(&peer, &publish(Q1, 3, true, "c"));
         world.send(&peer, &publish(Q1, 9, true, "a"));
     }),
+    // Likewise, but the link went with 3, which should have come again behind it.
+    (
+        "what began anew where QoS 2 is not offered may be younger than what comes as a copy later",
+        |world, peer| {
+            world.broker.manners_mut().maximum_qos = Q1;
+            world.send(&peer, &publish(Q1, 1, false, "z"));
+            let peer = again(world, peer);
+            lose(world, PacketKind::PubAck);
+            world.send(&peer, &publish(Q1, 9, false, "a"));
+            let peer = again(world, peer);
+            lose(world, PacketKind::PubAck);
+            lose(world, PacketKind::PubAck);
+            world.send(&peer, &publish(Q1, 3, true, "c"));
+            world.send(&peer, &publish(Q1, 9, true, "a"));
+            let peer = again(world, peer);
+            world.send(&peer, &publish(Q1, 3, true, "c"));
+            world.send(&peer, &publish(Q1, 9, true, "a"));
+        },
+    ),
     ("PUBREL again after a lost PUBCOMP, and its PUBLISH never", |world, peer| {
         world.send(&peer, &publish(Q2, 1, false, "a"));
         world.send(&peer, &Packet::PubRel(ack(1)));
