@@ -357,12 +357,13 @@ pub enum Resubscribe {
 pub struct SessionConfig {
     /// Kept or fresh. Default: fresh, 5 min.
     pub mode: SessionMode,
-    /// Take up a session the server has though this process knows nothing of it. Default off: the first CONNECT
-    /// of a process without stored session state starts clean. With it on, messages the server kept arrive, but
-    /// a QoS 2 message sent under an id the former process left open may be taken for its copy and lost.
+    /// Take up a session the server has though this process knows nothing of it. Default off: a process without
+    /// stored session state begins anew, at 5.0 with a clean start, at 3.1.1 by ending what is there. With it on,
+    /// messages the server kept arrive, but a QoS 2 message sent under an id the former process left open may be taken
+    /// for its copy and lost.
     pub adopt: bool,
     /// Several addresses share their sessions. Default off: a session belongs to one server, and on another
-    /// one the client starts clean.
+    /// one the client begins anew: at 5.0 with a clean start, at 3.1.1 by ending what is there.
     pub clustered: bool,
     /// A message of QoS 2 is sent as one of QoS 1 where the server offers no more (Maximum QoS 1): it may arrive twice,
     /// and its receipt says `downgraded`, or after a restart of a process with a store perhaps only `possible_duplicate`. Default

@@ -84,6 +84,8 @@ mod planted {
         CleanStartEachTime "each CONNECT asks for a clean start",
         StaleSessionKept "a new process without state goes on with the session of the old one",
         SessionTakenElsewhere "a session that another server has is gone on with",
+        BegunCleanElsewhere "at 3.1.1 a kept session is begun clean at another server, and ends with its link",
+        HomeForgotten "a new process does not begin at the server that has its session",
         ChosenIdForgotten "the client id that the server chose is not named on the next link",
         ChosenIdNotStored "the client id that the server chose is forgotten with the process",
         NoAnswerAtShutdown "messages have no answer when the client stops",

@@ -149,7 +149,7 @@ pub enum LocalCause {
     Shutdown,
     /// The application asked for a new link (`restart_link`).
     Restart,
-    /// A session nobody here knows was found and had to be ended first (3.1.1, rule of [MQTT-3.2.2-4]).
+    /// A session that is not ours to go on with was found and had to be ended first (3.1.1, rule of [MQTT-3.2.2-4]).
     ForeignSession,
     /// The credentials were about to end: the next link opens with new ones.
     Renewal,

@@ -213,7 +213,7 @@ impl Builder {
     }
 
     /// Takes up a session the broker has though this process knows nothing of it, see
-    /// [`rejoin_core::SessionConfig::adopt`]. Default: the first connection starts clean.
+    /// [`rejoin_core::SessionConfig::adopt`]. Default: a new session begins.
     pub fn adopt_session(self) -> Self {
         self.set(|config| config.session.adopt = true)
     }

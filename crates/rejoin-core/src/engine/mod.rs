@@ -77,8 +77,8 @@ pub struct Engine {
     barrier: Ticket,
     /// That a CONNECT leaves must be on the store before it does.
     connect_barrier: Ticket,
-    /// 3.1.1: a session nobody here knows is ended by one clean connection.
-    purging: bool,
+    /// 3.1.1: this server has a session that is not ours to go on with: one clean connection ends it.
+    purging: Option<usize>,
     /// A clean start was made in this process, or the state to go on with is known.
     begun: bool,
     ack_timeout: Duration,
@@ -162,6 +162,12 @@ impl Journal {
     }
 }
 
+/// Where in the list the server is that has the session.
+fn server_of(session: &Session, config: &Config) -> Option<usize> {
+    let has = session.server.as_deref()?;
+    config.servers.iter().position(|server| server.as_str() == has)
+}
+
 impl Engine {
     /// An engine with the state a store kept (the default: none). Nothing happens before the first
     /// [`Input::Tick`]. `seed` feeds all jitter: two clients of one fleet must not share it.
@@ -178,6 +184,9 @@ impl Engine {
         }
         let client_id = kept.client_id.clone().filter(|_| config.client_id.is_empty());
         let restored = session.restore(kept, &config.session, now);
+        if let Some(server) = server_of(&session, &config).filter(|_| !defect!(HomeForgotten)) {
+            recovery.begin_at(server);
+        }
         let present = Present {
             revision: 1,
             since: now.mono,
@@ -191,7 +200,7 @@ impl Engine {
             last_loss: None,
             ready: false,
             resubscribed: false,
-            server: 0,
+            server: recovery.server(),
             version: None,
             session: None,
             client_id: client_id.unwrap_or_else(|| config.client_id.clone()),
@@ -211,7 +220,7 @@ impl Engine {
             now,
             barrier: Ticket::default(),
             connect_barrier: Ticket::default(),
-            purging: false,
+            purging: None,
             accepted: PublishId(0),
             outage: Outage::default(),
             closing: None,

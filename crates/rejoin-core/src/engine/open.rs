@@ -135,9 +135,9 @@ impl Engine {
                 // A clean session ends with its link [MQTT311-3.1.2-6]: where one is to be kept it is asked for
                 // [MQTT311-3.1.2-4], and what is there and not ours to go on with is ended first.
                 let kept = self.config.session.mode.is_kept() || self.config.session.adopt;
-                let ours = self.session.exists() && !self.is_elsewhere(server);
                 // An empty client id needs a clean session there [MQTT311-3.1.3-7].
-                !kept || self.purging && !ours || self.present.client_id.is_empty()
+                let begun_clean = defect!(BegunCleanElsewhere) && self.is_elsewhere(server);
+                !kept || begun_clean || self.purging == Some(server) || self.present.client_id.is_empty()
             }
         }
     }
@@ -154,10 +154,12 @@ impl Engine {
     pub(super) fn connected(&mut self, connack: &ConnAck) {
         let now = self.now.mono;
         let Some(mut link) = self.link.take() else { return };
+        let server = link.attempt.server;
         let unknown = !self.session.exists() && !self.config.session.adopt;
-        let foreign = connack.session_present && (unknown || self.is_elsewhere(link.attempt.server));
+        let foreign = connack.session_present && (unknown || self.is_elsewhere(server));
         // A session without our half of its state is ended by one clean connection [MQTT-3.2.2-4].
-        let ended = std::mem::replace(&mut self.purging, foreign) && link.clean_start;
+        let ended = self.purging.take() == Some(server) && link.version() == Version::V311;
+        self.purging = foreign.then_some(server);
         if foreign || ended {
             self.doubt_as_before(link.doubted);
             self.link = Some(link);
@@ -236,7 +238,7 @@ impl Engine {
     /// Session Present is 1 or 0 [MQTT-3.2.2-3]: both are believed, if for a good reason.
     fn go_on_with_session(&mut self, unproven: bool, server: usize) -> (SessionState, usize) {
         if !self.session.exists() {
-            self.session.server = Some(self.config.servers[server].as_str().to_owned()); // adopted
+            self.adopt_session(server);
         }
         let again = self.config.session.resubscribe == Resubscribe::Always || unproven;
         let resending = self.session.resume(unproven, again); // [MQTT-3.1.2-5]
@@ -245,6 +247,14 @@ impl Engine {
             self.note_what_repeats();
         }
         (SessionState::Kept, resending)
+    }
+
+    /// The session is ours from here on, and the next process must know at which server.
+    fn adopt_session(&mut self, server: usize) {
+        let name = self.config.servers[server].as_str().to_owned();
+        self.session.adopt(&name);
+        let epoch = self.session.epoch;
+        self.barrier = self.journal.note(|| Record::SessionStarted { epoch, server: name });
     }
 
     /// What goes out again at QoS 2 is on the store before, as it goes out now. A process that dies behind it would else

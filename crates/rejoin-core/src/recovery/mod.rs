@@ -150,6 +150,12 @@ impl Recovery {
         }
     }
 
+    /// The last link of an earlier process was to this server: its session lives there. To be called before
+    /// [`Recovery::start`].
+    pub fn begin_at(&mut self, server: usize) {
+        self.servers.begin_at(server);
+    }
+
     /// Begins: the first attempt is due at once.
     pub fn start(&mut self, now: Timestamp) -> Plan {
         self.outage_since = now;
@@ -385,8 +391,12 @@ impl Recovery {
     /// The table's verdict under the settings that overrule it.
     fn allowed(&self, verdict: Verdict, cause: &LossCause) -> Verdict {
         // Another version, and ending a foreign session, are the second half of opening; a restart was asked for.
-        let goes_on = matches!(cause, LossCause::Local(LocalCause::Restart | LocalCause::ForeignSession))
-            || verdict == Verdict::Adapt(Adapt::SpeakV311);
+        let goes_on = match cause {
+            LossCause::Local(LocalCause::Restart) => true,
+            // Not for ever: somebody else makes it anew each time.
+            LossCause::Local(LocalCause::ForeignSession) => verdict == Verdict::Now,
+            _ => verdict == Verdict::Adapt(Adapt::SpeakV311),
+        };
         if !self.config.reconnect && !goes_on || self.config.give_up && verdict == Verdict::SlowLane {
             return Verdict::Stop;
         }
@@ -502,8 +512,8 @@ impl Recovery {
         if matches!(cause, LossCause::Local(LocalCause::ForeignSession)) {
             return (nth >= verdict::FOREIGN_AGAIN).then(|| {
                 format!(
-                    "the broker has a session that is not ours though we ended it, {nth} times in a row: it may be \
-                     another client with the same id; give each client its own"
+                    "the broker has a session that is not ours again and again though we end it ({nth} attempts in a \
+                     row): it may be another client with the same id; give each client its own"
                 )
             });
         }

@@ -284,6 +284,12 @@ impl Servers {
         Self { list: order.iter().map(|_| Server::new(link)).collect(), order, current, policy, home: None }
     }
 
+    /// The last link was on this server.
+    pub(super) fn begin_at(&mut self, server: usize) {
+        self.home = Some(server);
+        self.go_home();
+    }
+
     /// Index of the server in use or tried next.
     pub(super) const fn current(&self) -> usize {
         self.current

@@ -129,6 +129,12 @@ impl Session {
         Aftermath { loss, ended, undecided, unsubscribed }
     }
 
+    /// One that this server has and nobody here knew is taken up.
+    pub(crate) fn adopt(&mut self, server: &str) {
+        self.epoch += 1;
+        self.server = Some(server.to_owned());
+    }
+
     /// Takes up what a store kept. Gives the messages that the application never took, and those it must decide on.
     pub(crate) fn restore(&mut self, kept: Recovered, config: &SessionConfig, now: Now) -> Restored {
         // QoS 1 needs no durable identifier, so it may have been sent before without a trace. With the option, QoS 2 may

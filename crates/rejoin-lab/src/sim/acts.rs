@@ -134,6 +134,7 @@ impl World {
         let client = &mut clients[c];
         client.watch.event(&event, &client.config.recovery, at, marks)?;
         trace.say(at, c, || format!("   {event:?}"));
+        client.moved |= matches!(event, Event::Opened { .. }) && client.tap.is_elsewhere();
         client.tap.event(&event, marks)?;
         match event {
             Event::Message(message) => {

@@ -54,6 +54,8 @@ pub(super) struct Client {
     /// A process went on without its store, so that the next one began with a session that had moved on; until a session
     /// begins anew.
     pub(super) is_out_of_date: bool,
+    /// It left a session behind at another server, for good: what was under way there is under way here again.
+    pub(super) moved: bool,
     /// The broker's session ended, by its time perhaps, and no link of this client has begun another one that it knows of:
     /// the CONNACK that would have said so may be lost.
     pub(super) session_ended: bool,
@@ -85,6 +87,7 @@ impl Client {
             operator_at: None,
             closing: false,
             is_out_of_date: false,
+            moved: false,
             session_ended: false,
             config,
         }
@@ -221,7 +224,7 @@ mod tests {
     use crate::sim::disk::Failed;
     use crate::sim::trace::Trace;
     use crate::sim::world::World;
-    use rejoin_core::Timestamp;
+    use rejoin_core::{Record, Timestamp};
 
     fn world_of_two() -> World {
         let setting = Setting { clients: 2, unnamed: false, ..Setting::draw(1) };
@@ -255,6 +258,9 @@ mod tests {
     fn a_session_that_ended_unseen_is_excused_until_the_client_begins_another() {
         let mut world = world_of_two();
         let setting = world.setting.clone();
+        for client in &mut world.clients {
+            client.tap.crashed(&[Record::SessionStarted { epoch: 1, server: "a".to_owned() }]);
+        }
         let ended = crate::sim::oracle::account::Entry::SessionEnded { session: Text::from_static("c1") };
         crate::sim::oracle::books::book(ended, &mut world.clients, &setting, false).unwrap();
         assert!(!world.clients[0].session_ended && world.clients[1].session_ended);

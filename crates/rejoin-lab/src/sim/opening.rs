@@ -78,8 +78,6 @@ impl World {
                 let now = self.mono();
                 let Client { tap, server, .. } = &mut self.clients[c];
                 tap.opened(*server, self.at);
-                // What was under way at another server is given up.
-                self.sessions_lost |= tap.is_elsewhere();
                 let id = self.broker.opened_at(tap.address(), now);
                 let Setting { kernel, latency, slices, .. } = self.setting;
                 let latency = self.rng.u64(latency / 4..=latency);

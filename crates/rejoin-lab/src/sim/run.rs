@@ -191,6 +191,7 @@ fn books_of_broker(world: &World, c: usize) -> Books {
     let swapped = world.rolled_back
         || world.sessions_lost
         || world.setting.loses_packets
+        || client.moved
         || client.is_out_of_date
         || client.session_ended;
     let owed = (on_its_link && client.watch.is_up()).then(|| world.broker.owed_to(name));
@@ -370,7 +371,12 @@ fn nothing_left(world: &World, c: usize) -> Ruling {
     let client = &world.clients[c];
     // Of a retained message that came with the last link the newest record may be on its way.
     let mut left = client.disk.recover_all();
-    if world.rolled_back || world.sessions_lost || client.is_out_of_date || client.session_ended {
+    if world.rolled_back
+        || world.sessions_lost
+        || client.moved
+        || client.is_out_of_date
+        || client.session_ended
+    {
         // A broker that lost its memory never releases them.
         left.held.retain(|held| held.message.is_some());
     }

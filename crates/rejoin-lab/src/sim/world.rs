@@ -496,7 +496,7 @@ impl World {
             let what = format!("c{c} stopped, and {} messages have no answer", client.app.open);
             return Err(Alarm::new("O6", what));
         }
-        let mixed_up = self.sessions_lost || self.rolled_back;
+        let mixed_up = self.sessions_lost || self.rolled_back || client.moved;
         client
             .forget_what_was_not_stored(mixed_up)
             .map_err(|what| Alarm::new("O14", format!("c{c}: {what}")))?;
@@ -643,7 +643,7 @@ impl World {
         client.opening = None;
         self.client_closes(c, false);
         let client = &mut self.clients[c];
-        let mixed_up = self.sessions_lost || self.rolled_back;
+        let mixed_up = self.sessions_lost || self.rolled_back || client.moved;
         client
             .forget_what_was_not_stored(mixed_up)
             .map_err(|what| Alarm::new("O14", format!("c{c}: {what}")))?;

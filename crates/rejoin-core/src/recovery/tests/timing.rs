@@ -322,6 +322,18 @@ fn a_foreign_session_that_comes_back_each_time_is_a_duel_and_slows_down() {
 }
 
 #[test]
+fn who_asked_for_no_reconnect_ends_a_foreign_session_once() {
+    let config = RecoveryConfig { budget: None, reconnect: false, ..defaults() };
+    let mut world = World::new(&config, 4);
+    let foreign = LossCause::Local(LocalCause::ForeignSession);
+    for _ in 0..2 {
+        let plan = world.turned_down(&foreign);
+        assert_eq!((plan.verdict, world.wait(&plan)), (Verdict::Now, Duration::ZERO));
+    }
+    assert_eq!(world.turned_down(&foreign).retry_at, None);
+}
+
+#[test]
 fn an_announced_shutdown_and_a_fleet_are_spread_over_two_seconds() {
     let announced = |seed| {
         let mut world = World::new(&defaults(), seed);

@@ -107,3 +107,57 @@ fn refuse_while_open(b: &mut Bench) {
     b.receive(&Packet::PingResp);
     b.receive(&Packet::Disconnect(goodbye));
 }
+
+fn durable_on_two() -> Config {
+    let mut config = kept();
+    config.session.durable = true;
+    config.recovery.budget = None;
+    config.servers.push(Text::from_static("second"));
+    config
+}
+
+fn first_is_closed(b: &mut Bench) {
+    b.until_open();
+    assert_eq!(b.engine.status().server, 0);
+    b.opening = false;
+    let error = TransportError::new(TransportErrorKind::Refused, "refused");
+    b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+}
+
+#[test]
+fn a_new_process_begins_where_its_session_is() {
+    let mut b = Bench::new(durable_on_two());
+    first_is_closed(&mut b);
+    b.connect(false);
+    assert_eq!(b.engine.status().server, 1);
+    for policy in [ServerPolicy::Sticky, ServerPolicy::Shuffled, ServerPolicy::Ordered] {
+        let mut config = durable_on_two();
+        config.recovery.servers = policy;
+        let mut next = Bench::restored(config, b.records.clone());
+        let clean_start = next.open().clean_start;
+        let expected = if policy == ServerPolicy::Ordered { (0, true) } else { (1, false) };
+        assert_eq!((next.engine.status().server, clean_start), expected, "{policy:?}");
+    }
+    // A list that no longer has it begins at its top.
+    let mut config = durable_on_two();
+    config.servers.pop();
+    let mut next = Bench::restored(config, b.records);
+    assert!(next.open().clean_start);
+}
+
+#[test]
+fn a_session_that_was_adopted_belongs_to_its_server_in_the_next_process_too() {
+    let adopts = || {
+        let mut config = durable_on_two();
+        config.session.adopt = true;
+        config
+    };
+    let mut b = Bench::new(adopts());
+    b.connect(true);
+    b.publish(Qos::ExactlyOnce);
+    b.pubrec(1, ReasonCode::SUCCESS);
+    let mut next = Bench::restored(adopts(), b.records);
+    first_is_closed(&mut next);
+    assert!(next.open().clean_start, "the other server never had that message");
+    assert_eq!(next.engine.status().server, 1);
+}

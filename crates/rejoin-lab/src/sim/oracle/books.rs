@@ -41,7 +41,9 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
         }
         Entry::SessionEnded { session } => {
             // One that was left behind, at another server or by a process that knew no name, is nobody's any more.
-            if let Some(of) = clients.iter_mut().find(|client| session == client.session_name()) {
+            if let Some(of) =
+                clients.iter_mut().find(|client| client.tap.session_name().as_ref() == Some(&session))
+            {
                 of.session_ended = true;
             }
         }
@@ -54,7 +56,7 @@ pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Settin
             heard.confirmed = true;
             let in_memory = of.disk.failed() == Some(Failed::GoesOn) && !heard.on_disk;
             let durable = setting.config.session.durable && qos == 2 && !in_memory;
-            let doubt = of.app.lives > 0 && mixed_up;
+            let doubt = of.app.lives > 0 && (mixed_up || of.moved);
             if !heard.ever {
                 let what = format!("c{client} confirmed {number:#x}, which its application never heard");
                 return Err(Alarm::new("O1", what));

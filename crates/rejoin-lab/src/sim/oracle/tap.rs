@@ -121,8 +121,10 @@ pub(in crate::sim) struct Tap {
     session_at: Option<Address>,
     /// The servers of its list, and where each keeps its sessions.
     servers: Vec<(Text, Address)>,
-    /// Its sessions end with their links at 3.1.1.
+    /// Its sessions outlive their links, at 3.1.1 too.
     is_kept: bool,
+    /// A process that has the state of a session goes where it is first, unless the list says otherwise.
+    goes_home: bool,
     /// The client id: the one of the settings, or the one the server chose.
     client_id: Text,
     given_id: Text,
@@ -153,6 +155,7 @@ impl Tap {
             session_at: None,
             servers: servers(config),
             is_kept: config.session.mode.is_kept(),
+            goes_home: false,
             client_id: config.client_id.clone(),
             given_id: config.client_id.clone(),
             ack_timeout: config.link.ack_timeout,
@@ -197,6 +200,7 @@ impl Tap {
             Record::SessionStarted { server, .. } => self.address_of(server),
             _ => None,
         });
+        self.goes_home = true;
         if self.session_at.is_none() {
             // Without the session there is nothing that its name would be good for.
             self.client_id = self.given_id.clone();
@@ -236,9 +240,22 @@ impl Tap {
     /// The client says that a link opened, or why one ended.
     pub(in crate::sim) fn event(&mut self, event: &Event, marks: &mut Marks) -> Ruling {
         // One it found and had to end first is none of its own.
+        if let Event::Attempt { server, .. } = event
+            && std::mem::take(&mut self.goes_home)
+            && self.session_at.is_some_and(|at| at != self.servers[*server].1)
+        {
+            let what = format!(
+                "a new process goes to server {server} first, and its session is at {:?}",
+                self.session_at
+            );
+            return Err(Alarm::new("O3", what));
+        }
         if let Event::Opened { session, .. } = event {
             if self.is_elsewhere() && *session == SessionState::Kept {
                 return Err(Alarm::new("O3", "a session is gone on with at a server that does not have it"));
+            }
+            if self.link.ends_another {
+                return Err(Alarm::new("O3", "a session that is to be kept begins clean at 3.1.1"));
             }
             if self.is_elsewhere() {
                 marks.hit("session begun at another server");
@@ -276,6 +293,11 @@ impl Tap {
     /// The client id as it must be; empty while no server has chosen one.
     pub(in crate::sim) const fn client_id(&self) -> &Text {
         &self.client_id
+    }
+
+    /// The name its session has at the broker, where it has one.
+    pub(in crate::sim) fn session_name(&self) -> Option<Text> {
+        self.session_at.map(|at| at.session_name(&self.client_id))
     }
 
     /// Whether the client has its session elsewhere than where the present link leads.
@@ -504,7 +526,7 @@ impl Tap {
         Some((self.link.waits_since?, self.ack_patience * 2))
     }
 
-    /// The client does not read for now: an answer may be there.
+    /// The client does not read for now, so that an answer may be there; or one came that is of no message.
     pub(in crate::sim) fn pauses(&mut self, now: u64) {
         self.link.waits_since = self.link.waits_since.map(|_| now);
     }
@@ -528,7 +550,7 @@ impl Tap {
                     }
                     self.answered(now);
                 }
-                Packet::SubAck(_) | Packet::UnsubAck(_) => self.answered(now),
+                Packet::SubAck(_) | Packet::UnsubAck(_) => self.pauses(now),
                 _ => {}
             }
         }
