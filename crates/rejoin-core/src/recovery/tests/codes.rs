@@ -194,6 +194,15 @@ fn two_silent_closes_where_5_0_never_worked_try_3_1_1() {
 }
 
 #[test]
+fn missing_credentials_between_two_silent_closes_do_not_put_off_3_1_1() {
+    let mut world = World::new(&defaults(), 1);
+    world.turned_down(&LossCause::ClosedBeforeConnack);
+    world.attempt(&open_failed(TransportErrorKind::Credentials));
+    let plan = world.turned_down(&LossCause::ClosedBeforeConnack);
+    assert_eq!(plan.adapt, Some(Adapt::SpeakV311), "no server was asked in between");
+}
+
+#[test]
 fn where_3_1_1_is_closed_as_well_5_0_is_spoken_again() {
     let mut world = World::new(&defaults(), 1);
     let mut spoken = Vec::new();
@@ -272,6 +281,18 @@ fn at_3_1_1_closes_soon_after_connack_name_a_suspicion_and_stop_nothing() {
             None,
             "at 5.0 the broker would say so"
         );
+    }
+}
+
+#[test]
+fn at_3_1_1_only_links_of_less_than_five_seconds_name_a_suspicion() {
+    for (life, suspicious) in [(millis(4_999), true), (secs(5), false)] {
+        let mut world = World::with(&defaults(), VersionPolicy::Only311, 1, 1);
+        for _ in 0..2 {
+            world.link(life, &LossCause::PeerClosed);
+        }
+        let plan = world.link(life, &LossCause::PeerClosed);
+        assert_eq!(plan.conflict.is_some(), suspicious, "{life:?}");
     }
 }
 

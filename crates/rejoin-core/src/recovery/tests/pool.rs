@@ -1,5 +1,6 @@
 //! Where: rounds over several servers.
 
+use super::super::Adapt;
 use super::*;
 use crate::config::ServerPolicy;
 use crate::error::LocalCause;
@@ -31,6 +32,33 @@ fn a_server_that_is_down_behind_its_listener_is_passed_over_too() {
     assert_eq!((plan.verdict, plan.server), (Verdict::NextServer, 1));
     let plan = world.turned_down(&refused(ReasonCode::SERVER_UNAVAILABLE));
     assert_eq!((plan.verdict, plan.window), (Verdict::Overloaded, secs(10)));
+}
+
+#[test]
+fn a_try_at_once_at_the_same_server_begins_no_new_round() {
+    for (code, verdict) in [
+        (ReasonCode::MALFORMED_PACKET, Verdict::Now),
+        (ReasonCode::BAD_USER_NAME_OR_PASSWORD, Verdict::Credentials),
+        (ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, Verdict::Adapt(Adapt::SpeakV311)),
+    ] {
+        let config = RecoveryConfig { fresh_credentials: true, ..RecoveryConfig::default() };
+        let mut world = World::with(&config, VersionPolicy::Prefer5, 2, 1);
+        world.attempt(&nobody_listens());
+        let plan = world.turned_down(&refused(code));
+        assert_eq!((plan.verdict, plan.server), (verdict, 1));
+        let plan = world.attempt(&nobody_listens());
+        assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 0), "{code}: both were asked, so it waits");
+    }
+}
+
+#[test]
+fn missing_credentials_leave_the_round_where_it_is() {
+    let mut world = pool(2, 1);
+    world.attempt(&nobody_listens());
+    let plan = world.attempt(&open_failed(TransportErrorKind::Credentials));
+    assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 1), "it was not asked yet");
+    let plan = world.attempt(&nobody_listens());
+    assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 0), "now both were");
 }
 
 #[test]
@@ -258,6 +286,15 @@ fn an_ordered_pool_begins_each_round_with_the_first_choice() {
 }
 
 #[test]
+fn an_ordered_pool_goes_back_to_the_session_after_a_goodbye_it_does_not_understand() {
+    let config = RecoveryConfig { servers: ServerPolicy::Ordered, ..RecoveryConfig::default() };
+    let mut world = World::with(&config, VersionPolicy::Prefer5, 2, 1);
+    world.attempt(&nobody_listens());
+    let plan = world.link(secs(100), &disconnected(ReasonCode::UNSPECIFIED_ERROR));
+    assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 1), "the session is there");
+}
+
+#[test]
 fn a_server_in_trouble_is_tried_after_the_healthy_ones_until_that_is_forgotten() {
     let mut world = pool(3, 1);
     // The second server turned us down, the third gave us a link.
@@ -272,6 +309,31 @@ fn a_server_in_trouble_is_tried_after_the_healthy_ones_until_that_is_forgotten()
     world.turned_down(&LossCause::ConnackTimeout(secs(30)));
     world.link(secs(31), &disconnected(ReasonCode::SERVER_BUSY));
     assert_ne!(world.recovery.server(), 0, "it was just busy");
+}
+
+#[test]
+fn a_server_that_failed_is_asked_after_one_whose_link_held() {
+    let mut world = pool(3, 1);
+    let busy = LossCause::ConnackTimeout(secs(30));
+    assert_eq!(world.turned_down(&busy).server, 1);
+    assert_eq!(world.link(secs(30), &disconnected(ReasonCode::SERVER_BUSY)).server, 2);
+    assert_eq!(world.turned_down(&busy).server, 1, "the first one failed less than a minute ago");
+}
+
+#[test]
+fn what_we_did_ourselves_speaks_against_no_server() {
+    let restart = |world: &mut World| world.link(secs(1), &LossCause::Local(LocalCause::Restart));
+    let no_login = |world: &mut World| world.attempt(&open_failed(TransportErrorKind::Credentials));
+    let ours: [&dyn Fn(&mut World) -> Plan; 2] = [&restart, &no_login];
+    for (n, ours) in ours.iter().enumerate() {
+        let mut world = pool(3, 1);
+        assert_eq!(ours(&mut world).server, 0);
+        for next in [1, 2, 0] {
+            world.recovery.nudge(world.now); // soon enough for all that is held against them to count in full
+            let plan = world.turned_down(&LossCause::ConnackTimeout(secs(30)));
+            assert_eq!(plan.server, next, "case {n}: each failed once");
+        }
+    }
 }
 
 #[test]
@@ -303,4 +365,15 @@ fn a_server_that_moved_for_good_becomes_the_first_choice() {
     assert_eq!(world.attempt(&nobody_listens()).server, 0, "the old one is still asked");
     let plan = world.attempt(&nobody_listens());
     assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 1), "the next round begins with the new one");
+}
+
+#[test]
+fn a_server_named_for_a_while_does_not_become_the_first_choice() {
+    let mut world = pool(2, 1);
+    world.recovery.name_server(1);
+    let plan = world.turned_down(&refused(ReasonCode::USE_ANOTHER_SERVER));
+    assert_eq!((plan.verdict, plan.server), (Verdict::Redirected, 1));
+    assert_eq!(world.attempt(&nobody_listens()).server, 0);
+    let plan = world.attempt(&nobody_listens());
+    assert_eq!((plan.verdict, plan.server), (Verdict::Absent, 0), "the next round begins as ever");
 }

@@ -219,6 +219,30 @@ fn the_budget_of_another_kind_is_kept_as_well() {
 }
 
 #[test]
+fn a_program_restarted_in_a_loop_keeps_the_budget_too() {
+    let now = Timestamp::from_micros(77_000_000);
+    for (tries, wait) in [(0, 0), (1, 700), (11, 700), (12, 48_700)] {
+        let mut recovery =
+            Recovery::new(&defaults().into(), &LinkConfig::default(), VersionPolicy::Prefer5, 1, 1);
+        for n in (0..tries).rev() {
+            recovery.recall_attempt(millis(300 + 1_000 * n), now);
+        }
+        let plan = recovery.start(now);
+        assert_eq!(plan.retry_at, Some(now + millis(wait)), "{tries} tries of earlier processes");
+        assert_eq!(plan.held_by_budget, wait > 0);
+    }
+}
+
+#[test]
+fn the_budget_is_not_blamed_for_an_attempt_it_does_not_delay() {
+    for (life, held) in [(millis(999), true), (secs(1), false)] {
+        let mut world = World::new(&defaults(), 1);
+        let plan = world.link(life, &LossCause::Local(LocalCause::Restart));
+        assert_eq!((plan.held_by_budget, world.wait(&plan).is_zero()), (held, !held), "{life:?}");
+    }
+}
+
+#[test]
 fn a_nudge_comes_at_once_or_says_when_the_budget_lets_it() {
     let mut world = World::new(&defaults(), 4);
     assert_eq!(world.recovery.nudge(world.now), Some(world.now));
@@ -407,6 +431,25 @@ fn a_short_limit_of_opening_grows_to_ten_seconds_and_no_further() {
 }
 
 #[test]
+fn a_limit_of_opening_that_grew_comes_down_as_brokers_are_reached() {
+    let link = LinkConfig { connect_timeout: secs(2), ..LinkConfig::default() };
+    let mut recovery = Recovery::new(&defaults().into(), &link, VersionPolicy::Prefer5, 1, 1);
+    recovery.start(Timestamp::ZERO);
+    let mut limits = Vec::new();
+    for reached in [false, false, false, true, true, true, true] {
+        let now = recovery.due().expect("an attempt is planned");
+        limits.push(recovery.begin_attempt(now).connect_limit);
+        if reached {
+            recovery.reached_broker(now);
+            recovery.lost(&refused(ReasonCode::SERVER_BUSY), NEVER_OPEN, now);
+        } else {
+            recovery.lost(&LossCause::ConnectTimeout(secs(2)), NEVER_OPEN, now);
+        }
+    }
+    assert_eq!(limits, [2_000, 4_000, 8_000, 10_000, 5_000, 2_500, 2_000].map(millis));
+}
+
+#[test]
 fn who_was_not_let_into_the_queue_stays_longer_in_it_next_time() {
     // The rest of the limit's way is for those who stood in the queue and saw for themselves.
     let kernel = open_failed(TransportErrorKind::TimedOut);
@@ -458,12 +501,12 @@ fn attempts_are_numbered_from_the_last_link() {
 }
 
 #[test]
-fn out_of_descriptors_waits_at_least_a_second() {
+fn out_of_descriptors_waits_one_to_two_seconds() {
     for seed in 0..200 {
         let mut world = World::new(&defaults(), seed);
         let plan = world.attempt(&open_failed(TransportErrorKind::Resources));
         assert_eq!(plan.verdict, Verdict::Absent);
-        assert!(world.wait(&plan) >= secs(1));
+        assert!(world.wait(&plan) >= secs(1) && world.wait(&plan) <= secs(2), "{plan:?}");
     }
 }
 
@@ -506,6 +549,28 @@ fn a_handshake_that_runs_out_gets_a_longer_limit() {
     let attempt = world.begin();
     let limits = (attempt.connect_limit, attempt.connack_limit);
     assert_eq!(limits, (secs(10), secs(60)), "an unanswered SYN holds no place in the broker");
+}
+
+#[test]
+fn a_limit_that_did_not_run_out_stays_as_it_is() {
+    use TransportErrorKind as T;
+    for (stage, kind) in [
+        (Stage::Tcp, T::Refused),
+        (Stage::Tcp, T::Reset),
+        (Stage::Tls, T::Handshake),
+        (Stage::Tls, T::Certificate),
+        (Stage::WebSocket, T::Closed),
+    ] {
+        let link = LinkConfig { connect_timeout: secs(2), ..LinkConfig::default() };
+        let mut recovery = Recovery::new(&defaults().into(), &link, VersionPolicy::Prefer5, 1, 1);
+        let now = Timestamp::ZERO;
+        recovery.start(now);
+        recovery.begin_attempt(now);
+        let error = TransportError::new(kind, "scripted");
+        recovery.lost(&LossCause::Open { stage, error }, NEVER_OPEN, now);
+        let next = recovery.begin_attempt(now);
+        assert_eq!((next.connect_limit, next.connack_limit), (secs(2), secs(30)), "{kind:?}");
+    }
 }
 
 #[test]
