@@ -315,13 +315,6 @@ impl Recovery {
         }
     }
 
-    /// Remembers that this server speaks 3.1.1, for [`VersionPolicy::Prefer5`].
-    pub fn speaks_v311(&mut self, server: usize) {
-        if let Some(known) = self.servers.at_mut(server) {
-            known.fall_back(true);
-        }
-    }
-
     /// The attempt under way must speak 5.0 whatever was learnt of this server: its login cannot be sent at 3.1.1.
     pub fn must_speak_v5(&mut self) {
         self.servers.now().forget_version();

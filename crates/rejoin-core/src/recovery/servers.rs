@@ -304,10 +304,6 @@ impl Servers {
         self.list.get(index)
     }
 
-    pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut Server> {
-        self.list.get_mut(index)
-    }
-
     fn after_current(&self) -> impl Iterator<Item = usize> {
         let here = self.order.iter().position(|&s| s == self.current).unwrap_or(0);
         self.order.iter().cycle().skip(here + 1).take(self.order.len() - 1).copied()

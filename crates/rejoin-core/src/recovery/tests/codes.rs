@@ -249,15 +249,6 @@ fn where_5_0_worked_once_a_close_is_never_taken_for_the_version() {
 }
 
 #[test]
-fn a_server_known_to_speak_3_1_1_is_spoken_to_like_that() {
-    let mut world = World::with(&defaults(), VersionPolicy::Prefer5, 2, 1);
-    world.recovery.speaks_v311(1);
-    world.recovery.speaks_v311(7);
-    assert_eq!(world.recovery.version_for(0), Version::V5);
-    assert_eq!(world.recovery.version_for(1), Version::V311);
-}
-
-#[test]
 fn at_3_1_1_closes_soon_after_connack_name_a_suspicion_and_stop_nothing() {
     // [MQTT311-3.1.4-2]
     let mut world = World::with(&defaults(), VersionPolicy::Only311, 1, 1);

@@ -295,23 +295,6 @@ fn an_ordered_pool_goes_back_to_the_session_after_a_goodbye_it_does_not_understa
 }
 
 #[test]
-fn a_server_in_trouble_is_tried_after_the_healthy_ones_until_that_is_forgotten() {
-    let mut world = pool(3, 1);
-    // The second server turned us down, the third gave us a link.
-    world.attempt(&nobody_listens());
-    world.turned_down(&refused(ReasonCode::SERVER_UNAVAILABLE));
-    assert_eq!(world.recovery.server(), 2);
-    world.link(secs(40), &disconnected(ReasonCode::SERVER_BUSY));
-    assert_eq!(world.recovery.server(), 0, "40 s later both have half a failure, in their order");
-    let mut world = pool(3, 1);
-    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
-    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
-    world.turned_down(&LossCause::ConnackTimeout(secs(30)));
-    world.link(secs(31), &disconnected(ReasonCode::SERVER_BUSY));
-    assert_ne!(world.recovery.server(), 0, "it was just busy");
-}
-
-#[test]
 fn a_server_that_failed_is_asked_after_one_whose_link_held() {
     let mut world = pool(3, 1);
     let busy = LossCause::ConnackTimeout(secs(30));
