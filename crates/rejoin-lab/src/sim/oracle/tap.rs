@@ -67,7 +67,9 @@ struct OnLink {
     version: Version,
     window: usize,
     unanswered: BTreeSet<PacketId>,
-    /// Since when a message waits for an answer and no answer came, whoever it was for.
+    /// Of PUBLISH or PUBREL sent under these no answer came.
+    awaited: BTreeSet<PacketId>,
+    /// Since when there are some and no answer came, whoever it was for.
     waits_since: Option<u64>,
     keep_alive: u64,
     last_sent: u64,
@@ -378,7 +380,10 @@ impl Tap {
                 return Err(Alarm::new("O14", what));
             }
             Packet::Publish(publish) => self.publish(publish, of)?,
-            Packet::PubRel(ack) => self.pubrel(ack.packet_id, of.marks)?,
+            Packet::PubRel(ack) => {
+                self.link.awaits(ack.packet_id, of.now);
+                self.pubrel(ack.packet_id, of.marks)?;
+            }
             _ => {}
         }
         if self.session_unsafe.is_some() && !matches!(packet, Packet::Disconnect(_) | Packet::PingReq) {
@@ -464,7 +469,7 @@ impl Tap {
             return Err(Alarm::new("O14", format!("PUBLISH {k} leaves under {id} before the disk knows")));
         }
         self.link.unanswered.insert(id);
-        self.link.waits_since.get_or_insert(*now);
+        self.link.awaits(id, *now);
         let own = self.own_window.unwrap_or(if self.link.version == Version::V5 { 1000 } else { 100 });
         let window = self.link.window.min(usize::from(own));
         if self.link.unanswered.len() > window {
@@ -515,8 +520,7 @@ impl Tap {
     }
 
     fn answered(&mut self, now: u64) {
-        self.link.waits_since =
-            self.link.waits_since.filter(|_| !self.link.unanswered.is_empty()).map(|_| now);
+        self.link.waits_since = (!self.link.awaited.is_empty()).then_some(now);
         self.ack_patience = self.ack_timeout;
     }
 
@@ -548,6 +552,7 @@ impl Tap {
                     if !matches!(packet, Packet::PubRec(_)) || ack.reason.is_error() {
                         self.link.unanswered.remove(&ack.packet_id);
                     }
+                    self.link.awaited.remove(&ack.packet_id);
                     self.answered(now);
                 }
                 Packet::SubAck(_) | Packet::UnsubAck(_) => self.pauses(now),
@@ -568,12 +573,18 @@ impl OnLink {
             version: Version::V5,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             waits_since: None,
             keep_alive: 0,
             last_sent: now,
             is_up: false,
             maximum_qos: Qos::ExactlyOnce,
         }
+    }
+
+    fn awaits(&mut self, id: PacketId, now: u64) {
+        self.awaited.insert(id);
+        self.waits_since.get_or_insert(now);
     }
 
     fn connack(&mut self, connack: &ConnAck) {
