@@ -218,14 +218,3 @@ fn what_only_a_client_sends_ends_the_link() {
         b.until_open();
     }
 }
-
-#[test]
-fn what_is_too_large_to_take_may_not_come_before_connack_either() {
-    let mut config = v311();
-    config.link.maximum_packet_size = 64;
-    let mut b = Bench::new(config);
-    b.open();
-    b.receive(&message("t", 0, 100));
-    assert!(matches!(loss(&b), LossCause::Protocol(_)), "{:?}", loss(&b));
-    assert!(!b.events.iter().any(|event| matches!(event, Event::Oversized { .. })));
-}
