@@ -623,4 +623,19 @@ mod tests {
         liveness.written(2, at(19_000));
         assert_eq!(rings(&mut liveness, at(21_000), TimerKind::Suspect), Alarm::Suspect);
     }
+
+    #[test]
+    fn the_health_watch_counts_from_when_the_application_went_on() {
+        let mut liveness = liveness(|config| {
+            config.ping_after = Duration::MAX;
+            config.health_watch = Some(millis(15_000));
+        });
+        liveness.withhold(false, at(1000));
+        assert_eq!(liveness.deadline(), Some((at(15_000), TimerKind::HealthWatch)), "nothing was withheld");
+        liveness.withhold(true, at(2000));
+        assert_eq!(liveness.deadline(), None);
+        liveness.withhold(true, at(3000));
+        liveness.withhold(false, at(20_000));
+        assert_eq!(liveness.deadline(), Some((at(35_000), TimerKind::HealthWatch)));
+    }
 }

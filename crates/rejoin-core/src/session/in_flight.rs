@@ -550,4 +550,38 @@ mod tests {
         }
         assert!(all.by_id.len() == 0 && all.slots.is_empty());
     }
+
+    #[test]
+    fn what_begins_anew_goes_behind_what_was_published_before_it_and_has_not_left() {
+        let mut all = InFlight::default();
+        let id = |n| PacketId::new(n).unwrap();
+        all.push(exchange(2));
+        all.push(Exchange { on_wire: false, charged: false, ..exchange(1) });
+        if let Some(Exchange { stage: Stage::Published(entry), .. }) = all.exchange(id(2)) {
+            entry.sent = true;
+        }
+        all.link_down();
+        all.resume(false);
+        all.move_to(id(2), id(12)).unwrap().sent = false;
+        all.link_down();
+        all.resume(false);
+        let next = |all: &mut InFlight| {
+            let next = all.peek_resend().map(|exchange| exchange.packet_id);
+            all.resent();
+            next
+        };
+        assert_eq!((next(&mut all), next(&mut all)), (Some(id(1)), Some(id(12))));
+    }
+
+    #[test]
+    fn what_the_store_has_up_to_its_last_ticket_passes_what_waits_for_a_later_one() {
+        let mut all = InFlight::default();
+        for n in [2, 1] {
+            let needs = Ticket(u64::from(n));
+            all.push(Exchange { on_wire: false, charged: false, needs, ..exchange(n) });
+        }
+        assert!(!all.let_ready_pass(Ticket(0)));
+        assert!(all.let_ready_pass(Ticket(1)));
+        assert_eq!(all.peek_resend().map(|exchange| exchange.packet_id.get()), Some(1));
+    }
 }

@@ -510,3 +510,24 @@ fn what_is_packed_stays_packed_until_its_turn_comes() {
         assert_eq!((waiting.near.len(), waiting.packed.len()), (UNPACK_MOST, 2 * UNPACK_MOST));
     }
 }
+
+#[test]
+fn only_the_message_that_was_named_is_withdrawn() {
+    let mut waiting = Waiting::new(None);
+    for n in 1..=3 {
+        waiting.accept(stored(n), true);
+    }
+    assert!(!waiting.cancel(PublishId(9)));
+    assert!(waiting.cancel(PublishId(2)));
+    assert_eq!(numbers(&mut waiting), [1, 3]);
+}
+
+#[test]
+fn of_a_topic_whose_latest_message_was_withdrawn_on_the_store_nothing_is_kept() {
+    let mut waiting = Waiting::new(Some(1));
+    waiting.accept(stored(1), true);
+    waiting.accept(latest(2, "a", "1"), true);
+    assert_eq!((waiting.far.len(), waiting.latest.places.len()), (1, 1));
+    assert!(waiting.cancel(PublishId(2)));
+    assert!(waiting.latest.places.is_empty() && waiting.latest.topics.is_empty());
+}

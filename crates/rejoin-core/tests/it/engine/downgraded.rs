@@ -616,3 +616,32 @@ fn doubt_ends_with_the_message_it_was_about() {
     connect_offering(&mut b, Qos::ExactlyOnce, true);
     assert!(!Recovered::replay(b.records).connack_unseen, "and nothing else is in doubt");
 }
+
+#[test]
+fn doubt_about_a_message_stays_with_it_when_it_begins_anew() {
+    let mut b = Bench::new(lowering_with_a_store());
+    connect_offering(&mut b, Qos::ExactlyOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.lose();
+    // A CONNACK that nobody saw may have begun another session.
+    b.open();
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    b.lose();
+    connect_offering(&mut b, Qos::AtLeastOnce, true);
+    assert!(Recovered::replay(b.records).connack_unseen);
+}
+
+#[test]
+fn noted_again_under_its_identifier_it_keeps_its_place_and_under_another_it_has_a_new_one() {
+    let mut b = Bench::new(lowering_with_a_store());
+    connect_offering(&mut b, Qos::AtLeastOnce, false);
+    b.publish(Qos::ExactlyOnce);
+    b.publish(Qos::ExactlyOnce);
+    for (packet_id, order) in [(1, [1, 2]), (3, [2, 1])] {
+        let again = Record::Assigned { id: PublishId(1), packet_id: super::bench::id(packet_id) };
+        let kept = Recovered::replay(b.records.iter().cloned().chain([again]));
+        assert_eq!(kept.sent.iter().map(|sent| sent.id.0).collect::<Vec<_>>(), order);
+    }
+}

@@ -140,3 +140,20 @@ fn who_rests_forgets_nothing() {
     b.deliver(Qos::ExactlyOnce, 7, true, "once");
     assert_eq!(b.messages().len(), 1, "the second is a copy");
 }
+
+#[test]
+fn each_answer_is_counted_once_until_the_transport_took_it() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for n in 1..=3 {
+        b.deliver(Qos::AtLeastOnce, n, false, "m");
+    }
+    b.fast_socket = false;
+    // All three leave together.
+    for message in b.messages().iter().rev() {
+        b.ack(message.id.unwrap());
+    }
+    assert_eq!(b.engine.held().unwritten_bytes, 3 * 4);
+    b.input(Input::Written(12));
+    assert_eq!(b.engine.held().unwritten_bytes, 0);
+}

@@ -406,3 +406,93 @@ fn what_nobody_keeps_is_new_when_it_comes_again() {
         }
     }
 }
+
+/// Three messages of these QoS under 1, 2 and 3, not taken yet.
+fn three(qos: [Qos; 3]) -> (Bench, Vec<MessageId>) {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    for (n, qos) in (1..).zip(qos) {
+        b.deliver(qos, n, false, "m");
+    }
+    let names = b.messages().iter().filter_map(|message| message.id).collect();
+    (b, names)
+}
+
+#[test]
+fn who_takes_a_message_of_one_qos_answers_none_of_the_other() {
+    let (mut b, names) = three([Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::AtLeastOnce]);
+    b.ack(names[1]);
+    assert_eq!(b.words(), ["PUBREC 2"]);
+    b.ack(names[0]);
+    assert_eq!(b.words(), ["PUBACK 1"], "3 is not taken");
+}
+
+#[test]
+fn an_acknowledgement_that_comes_too_late_takes_no_other_message() {
+    let (mut b, names) = three([Qos::ExactlyOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 1, true, "m");
+    b.deliver(Qos::ExactlyOnce, 3, true, "m");
+    b.ack(names[1]);
+    assert_eq!((b.engine.held().untaken, b.engine.stats().stale_acks), (2, 1));
+    b.ack(names[0]);
+    b.ack(names[2]);
+    assert_eq!(b.words(), ["PUBREC 1", "PUBREC 3"]);
+}
+
+#[test]
+fn a_copy_of_what_is_still_to_be_taken_holds_back_what_came_behind_it() {
+    let mut b = Bench::new(kept());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 1, false, "m");
+    b.lose();
+    b.connect(true);
+    b.deliver(Qos::ExactlyOnce, 1, true, "m");
+    b.deliver(Qos::ExactlyOnce, 2, false, "other");
+    let messages = b.messages();
+    b.ack(messages[1].id.unwrap());
+    assert!(b.words().is_empty(), "somebody is there for the first"); // [MQTT-4.6.0-3]
+    b.ack(messages[0].id.unwrap());
+    assert_eq!(b.words(), ["PUBREC 1", "PUBREC 2"]);
+}
+
+#[test]
+fn what_is_left_behind_all_that_is_answered_can_still_be_answered() {
+    for (qos, answer) in [(Qos::AtLeastOnce, "PUBACK"), (Qos::ExactlyOnce, "PUBREC")] {
+        let (mut b, names) = three([qos; 3]);
+        b.engine.leave(names[2], false, b.now());
+        b.ack(names[1]);
+        assert!(b.words().is_empty());
+        b.ack(names[0]);
+        assert_eq!(b.words(), [format!("{answer} 1"), format!("{answer} 2")]);
+        b.ack(names[2]);
+        assert_eq!(b.words(), [format!("{answer} 3")]);
+    }
+}
+
+#[test]
+fn what_nobody_keeps_holds_up_no_answer_and_what_is_answered_is_kept() {
+    for (qos, answer) in [(Qos::AtLeastOnce, "PUBACK"), (Qos::ExactlyOnce, "PUBREC")] {
+        let (mut b, names) = three([qos; 3]);
+        b.ack(names[2]);
+        assert!(!b.engine.leave(names[2], true, b.now()), "its answer waits for those before it");
+        assert!(b.engine.leave(names[0], true, b.now()));
+        b.ack(names[1]);
+        assert_eq!(b.words(), [format!("{answer} 2"), format!("{answer} 3")]);
+    }
+}
+
+#[test]
+fn at_3_1_1_what_was_left_and_is_kept_by_nobody_then_makes_room_once() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let mut b = old_with_window(2);
+        b.deliver(qos, 1, false, "m");
+        let message = b.messages().remove(0);
+        assert!(!leave(&mut b, &message, false) && leave(&mut b, &message, true));
+        b.deliver(qos, 2, false, "m");
+        assert!(b.engine.wants_read());
+        b.deliver(qos, 3, false, "m");
+        assert!(!b.engine.wants_read(), "two wait");
+    }
+}

@@ -142,3 +142,17 @@ fn but_not_of_one_that_went_on_under_another_and_is_under_way_under_the_first_ag
     third.publish(Qos::ExactlyOnce);
     assert_eq!(third.words(), ["PUBLISH 1 q2 1", "PUBLISH 2 q2 2"]);
 }
+
+#[test]
+fn until_the_server_ends_the_exchange_with_the_next_process() {
+    let mut b = answered_for();
+    let waits = b.publish(Qos::ExactlyOnce);
+    let mut next = Bench::restored(config(), b.records);
+    next.connect(true);
+    next.pubcomp(1);
+    next.publish(Qos::ExactlyOnce);
+    assert_eq!(next.words(), ["PUBLISH 2 q2 dup 2", "PUBLISH 1 q2 1"]);
+    next.pubrec(2, ReasonCode::SUCCESS);
+    next.pubcomp(2);
+    assert!(next.is_delivered(waits));
+}

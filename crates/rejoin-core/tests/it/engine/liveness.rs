@@ -505,3 +505,35 @@ fn the_health_watch_waits_at_the_windows_end_and_at_that_of_a_small_one() {
         assert_eq!(b.closed, 0, "{unanswered} of {window}, left: {leaves}");
     }
 }
+
+#[test]
+fn the_health_watch_goes_on_while_answers_wait_for_the_store() {
+    let mut config = config();
+    config.session.mode = SessionMode::Kept(secs(3600));
+    config.session.durable = true;
+    config.link.health_watch = Some(secs(60));
+    (config.link.receive_maximum, config.link.receive_overrun) = (2, 1);
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.fast_disk = false;
+    // The third waits for the application, which has two already.
+    for n in 1..=3 {
+        b.deliver(Qos::ExactlyOnce, n, false, "m");
+    }
+    b.live(61);
+    assert_eq!((b.closed, b.last_closed()), (1, &LossCause::HealthWatch(secs(60))));
+}
+
+#[test]
+fn one_clock_runs_from_the_look_up_of_the_name_to_the_first_handshake() {
+    let mut b = Bench::new(config());
+    b.input(Input::Tick);
+    b.input(Input::Reached(Stage::Dns));
+    b.pass(secs(6));
+    b.input(Input::Reached(Stage::Tcp));
+    b.pass(secs(3));
+    b.input(Input::Reached(Stage::Proxy));
+    assert_eq!(b.closed, 0);
+    b.pass(secs(1));
+    assert_eq!(b.engine.status().last_loss, Some(LossCause::ConnectTimeout(secs(10))));
+}

@@ -615,3 +615,29 @@ fn the_answer_to_a_wish_that_was_replaced_is_none_to_the_new_one() {
     assert_eq!(result_of(&b, 1).len(), 1);
     assert!(b.engine.status().ready);
 }
+
+#[test]
+fn a_filter_the_server_cut_the_link_over_is_ended_on_the_wire_only_if_it_has_it() {
+    let mut config = kept();
+    config.session.resubscribe = Resubscribe::Always;
+    for was_granted in [true, false] {
+        let mut b = Bench::new(config.clone());
+        b.subscribe(1, "bad");
+        b.connect(false);
+        if was_granted {
+            b.suback(1, ReasonCode::GRANTED_QOS_1);
+            b.lose();
+            b.connect(true);
+        }
+        cut(&mut b);
+        b.connack(true, ConnAckProperties::default());
+        assert!(b.words().is_empty(), "it is barred");
+        unsubscribe(&mut b, 1);
+        let (word, ends): (&[&str], &[ReasonCode]) =
+            if was_granted { (&["UNSUBSCRIBE 3 bad"], &[]) } else { (&[], &[ReasonCode::SUCCESS]) };
+        assert_eq!(
+            (b.words(), ends_of(&b, 1)),
+            (word.iter().map(|w| (*w).to_owned()).collect(), ends.to_vec())
+        );
+    }
+}
