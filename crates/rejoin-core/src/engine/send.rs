@@ -129,6 +129,7 @@ impl Engine {
             return false;
         }
         let (now, durable) = (self.now.mono, self.journal.durable);
+        let ever = if self.journal.waits_for_ever() { durable } else { Ticket(u64::MAX) };
         let Some(link) = self.link.as_mut() else { return false };
         let Some(exchange) = self.session.outbox.in_flight.peek_resend() else { return true };
         if exchange.needs > durable {
@@ -138,7 +139,7 @@ impl Engine {
         let Stage::Published(entry) = &mut exchange.stage else { return false };
         let lowered = self.config.session.lower_qos && is_beyond(entry, link);
         if lowered && entry.sent && !exchange.lowered && !defect!(LoweredUnderItsIdentifier) {
-            return self.session.outbox.in_flight.let_earlier_pass() || self.begin_anew(packet_id);
+            return self.session.outbox.in_flight.let_earlier_pass(ever) || self.begin_anew(packet_id);
         }
         if lowered {
             entry.lower();

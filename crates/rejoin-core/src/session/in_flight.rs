@@ -293,11 +293,14 @@ impl InFlight {
     }
 
     /// Puts the next to be sent again behind those that were published before it and still wait to be, for it is about to
-    /// begin anew and those that began anew before it are among them. `false`: there is none.
-    pub(crate) fn let_earlier_pass(&mut self) -> bool {
+    /// begin anew and those that began anew before it are among them. What needs more than `ever` leaves in no case while
+    /// this process lives: nobody waits for that. `false`: there is none.
+    pub(crate) fn let_earlier_pass(&mut self, ever: Ticket) -> bool {
         let Some(seq) = self.resend.front().copied() else { return false };
         let name = self.published(seq);
-        let is_earlier = |waiting: &u64| self.published(*waiting).is_some_and(|other| Some(other) < name);
+        let is_earlier = |waiting: &u64| {
+            self.published(*waiting).is_some_and(|other| Some(other) < name) && self.needs(*waiting) <= ever
+        };
         let Some(last) = self.resend.iter().rposition(is_earlier) else { return false };
         self.resend.pop_front();
         self.resend.insert(last, seq);
@@ -306,14 +309,16 @@ impl InFlight {
 
     /// Puts the first to be sent again that waits for no store before those that do. `false`: there is none.
     pub(crate) fn let_ready_pass(&mut self, durable: Ticket) -> bool {
-        let waits = |seq: &u64| {
-            let index = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
-            self.slots.get(index).is_some_and(|slot| slot.needs > durable)
-        };
-        let first = self.resend.iter().position(|seq| !waits(seq));
+        let first = self.resend.iter().position(|seq| self.needs(*seq) <= durable);
         let Some(ready) = first.and_then(|at| self.resend.remove(at)) else { return false };
         self.resend.push_front(ready);
         true
+    }
+
+    /// What the store must have before what is in this place leaves.
+    fn needs(&self, seq: u64) -> Ticket {
+        let index = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.slots.get(index).map_or(Ticket::default(), |slot| slot.needs)
     }
 
     /// The name of what waits for its answer in this place.
