@@ -318,7 +318,7 @@ impl InFlight {
     /// What the store must have before what is in this place leaves.
     fn needs(&self, seq: u64) -> Ticket {
         let index = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        self.slots.get(index).map_or(Ticket::default(), |slot| slot.needs)
+        self.slots.get(index).map_or_else(Ticket::default, |slot| slot.needs)
     }
 
     /// The name of what waits for its answer in this place.
