@@ -161,3 +161,15 @@ fn a_session_that_was_adopted_belongs_to_its_server_in_the_next_process_too() {
     assert!(next.open().clean_start, "the other server never had that message");
     assert_eq!(next.engine.status().server, 1);
 }
+
+#[test]
+fn a_session_that_was_adopted_belongs_to_its_server() {
+    let mut config = durable_on_two();
+    config.session.adopt = true;
+    let mut b = Bench::new(config);
+    b.connect(true);
+    b.lose();
+    first_is_closed(&mut b);
+    assert!(b.open().clean_start);
+    assert_eq!(b.engine.status().server, 1);
+}
