@@ -280,6 +280,24 @@ fn at_3_1_1_ending_what_another_server_has_takes_no_doubt_away() {
     assert!(b.words().iter().any(|word| word.starts_with("SUBSCRIBE")), "the session may be a new one");
 }
 
+#[test]
+fn at_3_1_1_what_was_found_at_one_server_is_not_ended_at_the_next() {
+    let mut config = kept();
+    config.version = VersionPolicy::Only311;
+    config.recovery.budget = None;
+    config.servers.extend([Text::from_static("b"), Text::from_static("third")]);
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.lose();
+    refuse_until(&mut b, 1);
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    refuse_until(&mut b, 2);
+    assert!(!b.open().clean_start, "nothing was found here");
+    b.connack(false, ConnAckProperties::default());
+    assert_eq!(sessions(&b).len(), 2, "and nothing is in the way");
+}
+
 /// Ports are closed until this server is tried next.
 fn refuse_until(b: &mut Bench, server: usize) {
     b.until_open();
