@@ -112,7 +112,7 @@ fn one(root: &Path, target: &str, seconds: u64) -> Result<String, String> {
     ];
     let log = root.join(LOGS).join(format!("{target}.log"));
     let mut command = run::cargo(root, &arguments);
-    kept(&mut command, &log, &root.join(&found)).map_err(|error| format!("{}: {error}", log.display()))?;
+    to_log(&mut command, &log, &root.join(&found)).map_err(|error| format!("{}: {error}", log.display()))?;
     let end = run::within(&mut command, Duration::from_secs(seconds) + GRACE);
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     if let Err(error) = end {
@@ -127,7 +127,7 @@ fn one(root: &Path, target: &str, seconds: u64) -> Result<String, String> {
 }
 
 /// Sends all it says to a file, as two that speak at once are not understood.
-fn kept(command: &mut Command, log: &Path, found: &Path) -> std::io::Result<()> {
+fn to_log(command: &mut Command, log: &Path, found: &Path) -> std::io::Result<()> {
     fs::create_dir_all(found)?;
     log.parent().map_or(Ok(()), fs::create_dir_all)?;
     let file = File::create(log)?;

@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// The broker answered a CONNECT that did not touch our session: what was in doubt before it still is.
+    /// The broker answered a CONNECT that did not touch our session, clean or not: what was in doubt before it still is.
     fn doubt_as_before(&mut self, doubted: bool) {
         if doubted {
             self.session.connack_unseen = true;
@@ -252,9 +252,14 @@ impl Engine {
     /// The session is ours from here on, and the next process must know at which server.
     fn adopt_session(&mut self, server: usize) {
         let name = self.config.servers[server].as_str().to_owned();
-        self.session.adopt(&name);
+        self.session.is_at(&name);
+        self.note_session(name);
+    }
+
+    /// What an earlier session's identifiers meant must be forgotten for good before one is used again.
+    fn note_session(&mut self, server: String) {
         let epoch = self.session.epoch;
-        self.barrier = self.journal.note(|| Record::SessionStarted { epoch, server: name });
+        self.barrier = self.journal.note(|| Record::SessionStarted { epoch, server });
     }
 
     /// What goes out again at QoS 2 is on the store before, as it goes out now. A process that dies behind it would else
@@ -279,7 +284,6 @@ impl Engine {
         // [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-5]
         let Aftermath { loss, ended, undecided, unsubscribed } =
             self.session.begin(&name, &self.config.session);
-        let epoch = self.session.epoch;
         for (id, outcome) in ended {
             self.finish(id, outcome);
         }
@@ -293,9 +297,7 @@ impl Engine {
         if defect!(SessionLossForgotten) && existed {
             return SessionState::Lost(loss);
         }
-        let ticket = self.journal.note(|| Record::SessionStarted { epoch, server: name });
-        // What the old session's identifiers meant must be forgotten for good before one is used again.
-        self.barrier = ticket;
+        self.note_session(name);
         if !existed || given_up {
             return SessionState::New;
         }
@@ -323,7 +325,6 @@ impl Engine {
         // [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT311-4.8.0-1]
         self.outputs.push_back(Output::Close { graceful: said_goodbye });
         if matches!(cause, LossCause::Refused { .. }) {
-            // Clean or not.
             self.doubt_as_before(link.doubted);
         }
         let unacked = self.session.outbox.in_flight.awaiting();

@@ -317,14 +317,16 @@ impl InFlight {
 
     /// What the store must have before what is in this place leaves.
     fn needs(&self, seq: u64) -> Ticket {
-        let index = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        self.slots.get(index).map_or_else(Ticket::default, |slot| slot.needs)
+        self.in_place(seq).map_or_else(Ticket::default, |exchange| exchange.needs)
+    }
+
+    fn in_place(&self, seq: u64) -> Option<&Exchange> {
+        self.slots.get(usize::try_from(seq.checked_sub(self.base)?).ok()?)
     }
 
     /// The name of what waits for its answer in this place.
     fn published(&self, seq: u64) -> Option<PublishId> {
-        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
-        match &self.slots.get(index)?.stage {
+        match &self.in_place(seq)?.stage {
             Stage::Published(entry) => Some(entry.id),
             _ => None,
         }

@@ -124,13 +124,12 @@ impl Session {
         self.ids.clear();
         self.inbox.session_lost(config.durable);
         let unsubscribed = self.subscriptions.session_lost();
-        self.epoch += 1;
-        self.server = Some(server.to_owned());
+        self.is_at(server);
         Aftermath { loss, ended, undecided, unsubscribed }
     }
 
-    /// One that this server has and nobody here knew is taken up.
-    pub(crate) fn adopt(&mut self, server: &str) {
+    /// Another session is ours from here on, which this server has.
+    pub(crate) fn is_at(&mut self, server: &str) {
         self.epoch += 1;
         self.server = Some(server.to_owned());
     }
