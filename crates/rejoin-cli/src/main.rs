@@ -38,7 +38,7 @@ use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -190,7 +190,7 @@ fn at_once(result: Result<Exit, Failure>) -> ExitCode {
 }
 
 fn plainly(failure: &Failure) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "error: {}", failure.message);
+    let _ = writeln!(std::io::stderr().lock(), "error: {}", hidden(&failure.message));
     failure.exit.into()
 }
 
@@ -230,6 +230,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
         }
         _ => {}
     }
+    let line = misplaced(error).map_or_else(|| hidden(&in_one_line(error)), |hint| format!("error: {hint}"));
+    let _ = writeln!(std::io::stderr().lock(), "{line} (see --help)");
+    Exit::Usage.into()
+}
+
+/// What clap says, in one line.
+fn in_one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let parts: Vec<&str> = text
         .lines()
@@ -237,7 +244,28 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = parts.join("; ").replace(":; ", ": ");
-    let _ = writeln!(std::io::stderr().lock(), "{line} (see --help)");
-    Exit::Usage.into()
+    parts.join("; ").replace(":; ", ": ")
+}
+
+/// Where a word stands without a flag, how to write what was most likely meant. A URL is not quoted: a password may be in it.
+fn misplaced(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || word.starts_with('-') {
+        return None;
+    }
+    Some(if word.contains("://") {
+        "a URL without a flag: every server is given with -L, as in -L mqtt://a -L mqtt://b".to_owned()
+    } else {
+        format!(
+            "unexpected argument '{word}': a host is given with -h, and what has spaces in it goes in quotes"
+        )
+    })
+}
+
+/// Without the login of a URL that is quoted: a password never prints, not even in the wrong place.
+fn hidden(line: &str) -> String {
+    match line.split_once("://").map(|(before, rest)| (before, rest.rsplit_once('@'))) {
+        Some((before, Some((_, after)))) => format!("{before}://***@{after}"),
+        _ => line.to_owned(),
+    }
 }

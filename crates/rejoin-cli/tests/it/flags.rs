@@ -44,6 +44,13 @@ fn a_wrong_flag_is_one_line_and_exit_2() {
         (&["sub"], "no topic filter"),
         (&["sub", "-t", "a", "-F", "%z"], "unknown sequence `%z`"),
         (&["sub", "-t", "a", "-C", "0"], "--count"),
+        (&["sub", "-t", "a", "-L", "mqtt://h", "mqtt://i"], "every server is given with -L"),
+        (&["watch", "mqtt://h", "mqtt://i"], "every server is given with -L"),
+        (
+            &["pub", "-t", "a", "-m", "two", "words"],
+            "'words': a host is given with -h, and what has spaces in it goes in quotes",
+        ),
+        (&["pub", "-t", "a", "-m", "x", "--frob"], "--frob"),
         (&["frobnicate"], "frobnicate"),
         (&["explain", "frobnicate"], "frobnicate"),
     ] {
@@ -52,6 +59,32 @@ fn a_wrong_flag_is_one_line_and_exit_2() {
         assert_eq!(ended.stderr.lines().count(), 1, "{words:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(part), "{words:?}: {}", ended.stderr);
         assert!(ended.stderr.starts_with("error: ") && ended.stdout.is_empty(), "{words:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_shown() {
+    for words in [
+        &["sub", "-t", "a", "mqtt://u:pa@ss@h"][..],
+        &["sub", "-t", "a", "-p", "mqtt://u:pa@ss@h"],
+        &["sub", "-t", "a", "--deadline", "mqtt://u:pa@ss@h"],
+        &["sub", "-t", "a", "-h", "mqtt://u:pa@ss@h"],
+        &["sub", "-t", "a", "--mqtt://u:pa@ss@h"],
+        &["mqtt://u:pa@ss@h"],
+        &["explain", "mqtt://u:pa@ss@h"],
+        &["report", "mqtt://u:pa@ss@h"],
+        &["queue", "ls", "mqtt://u:pa@ss@h"],
+        &["sub", "-t", "mqtt://u:pa@ss@h/#/x"],
+        &["sub", "-t", "a", "-A", "mqtt://u:pa@ss@h"],
+        &["sub", "-t", "a", "--proxy", "mqtt://u:pa@ss@h"],
+    ] {
+        let ended = run(words);
+        assert_ne!(ended.code, Some(0), "{words:?}: {ended:?}");
+        assert!(
+            !ended.stderr.contains("ss@") && !ended.stderr.contains("pa@"),
+            "{words:?}: {}",
+            ended.stderr
+        );
     }
 }
 
