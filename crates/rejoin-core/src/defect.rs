@@ -121,6 +121,9 @@ mod planted {
         WindowNotGrowing "the window of waits does not grow with the failures",
         WindowWideAtOnce "the first wait is drawn from the widest window",
         HeldDigestForgotten "what was taken of an inbound QoS 2 exchange is forgotten with the process",
+        CopyAnsweredApart "a copy of a QoS 1 message that has no PUBACK yet is a message of its own",
+        AliasOfAnotherTopic "a PUBLISH leaves with the topic alias of another topic",
+        AliasTakenForAnother "a topic alias of the server is taken for another topic",
     }
 
     thread_local! {

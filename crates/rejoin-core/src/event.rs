@@ -583,9 +583,9 @@ pub struct Stats {
     pub failed: u64,
     /// PUBLISH packets sent again.
     pub resent: u64,
-    /// Messages received, copies of QoS 2 not counted.
+    /// Messages received, without the copies that were recognised.
     pub received: u64,
-    /// Copies of QoS 2 messages recognised and not handed over again.
+    /// Copies recognised and not handed over again: of QoS 2, and of QoS 1 before their PUBACK.
     pub duplicates_suppressed: u64,
     /// Acknowledgements of the application that came too late to be sent.
     pub stale_acks: u64,

@@ -24,7 +24,11 @@ impl Engine {
         while let Some(link) = self.link.as_mut() {
             let mut next = link.next();
             let admitted = match &mut next {
-                Ok(Some(came)) => link.admit(came, now),
+                Ok(Some(came)) => {
+                    let is_copy = matches!(came, Decoded::Packet(Packet::Publish(publish))
+                        if self.session.inbox.is_under_way(publish));
+                    link.admit(came, is_copy, now)
+                }
                 Ok(None) => break,
                 Err(error) => Err(malformed(*error)),
             };

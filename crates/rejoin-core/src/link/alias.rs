@@ -30,7 +30,10 @@ impl Outgoing {
         if self.maximum == 0 {
             return;
         }
-        if let Some(alias) = self.table.get(&publish.topic).copied() {
+        if let Some(mut alias) = self.table.get(&publish.topic).copied() {
+            if defect!(AliasOfAnotherTopic) {
+                alias = NonZeroU16::MIN;
+            }
             publish.properties.get_or_insert_default().topic_alias = Some(alias);
             publish.topic = PublishTopic::default();
             return;
@@ -76,6 +79,7 @@ impl Incoming {
             return Ok(());
         }
         // [u5-3.3.2.3.4-a]
+        let alias = if defect!(AliasTakenForAnother) { NonZeroU16::MIN } else { alias };
         let Some(topic) = self.table.get(&alias) else {
             let detail = format!("PUBLISH with topic alias {alias}, which was never set on this link");
             return Err(ProtocolError::new(ReasonCode::PROTOCOL_ERROR, detail));

@@ -231,7 +231,13 @@ impl Link {
     }
 
     /// Checks what came against what a server may send in this phase, and gives a PUBLISH the topic its alias stands for.
-    pub(crate) fn admit(&mut self, came: &mut Decoded, now: Timestamp) -> Result<(), LossCause> {
+    /// `is_copy`: of a message that came on this link and is under way, so that it counts already.
+    pub(crate) fn admit(
+        &mut self,
+        came: &mut Decoded,
+        is_copy: bool,
+        now: Timestamp,
+    ) -> Result<(), LossCause> {
         if self.phase == Phase::Opening {
             // Only a client may begin [MQTT-3.1.0-1]; a CONNACK to no CONNECT of ours answers somebody else's.
             return Err(unexpected("a packet", "before CONNECT was sent"));
@@ -252,7 +258,9 @@ impl Link {
         match packet {
             Packet::Publish(publish) => {
                 self.aliases_in.resolve(publish).map_err(LossCause::Protocol)?;
-                self.count_inbound(publish.qos)?;
+                if !is_copy {
+                    self.count_inbound(publish.qos)?;
+                }
                 self.liveness.publish_received(&publish.topic, now);
                 Ok(())
             }

@@ -127,10 +127,11 @@ pub(crate) enum Arrival {
         id: Option<MessageId>,
         /// The identifier belonged to this message until now.
         instead_of: Option<MessageId>,
-        /// The server sends this one again: it came on an earlier link, and its answer was lost or never given.
+        /// The server sends this one again: it came on an earlier link, and its answer was lost or never given; or it was
+        /// left.
         again: Option<MessageId>,
     },
-    /// A copy of a QoS 2 message that was handed over before.
+    /// A copy of a message that was handed over before: of QoS 2, or of QoS 1 before its PUBACK.
     Copy,
 }
 
@@ -203,7 +204,17 @@ impl Inbox {
             return Arrival::New { id: None, instead_of: None, again: None };
         };
         if publish.qos == Qos::AtLeastOnce {
-            // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5].
+            // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5]. Before it a copy is
+            // the same one, and a second PUBACK might confirm the next message under the identifier.
+            let mut left = None;
+            if let Some(at) = self.owed_under(publish) {
+                if !self.pubacks[at].left {
+                    return Arrival::Copy;
+                }
+                // Nobody had it, so the copy takes its place.
+                left = self.pubacks.remove(at).map(|owed| owed.message);
+                self.left -= 1;
+            }
             let message = self.name();
             self.pubacks.push_back(Owed {
                 message,
@@ -213,7 +224,7 @@ impl Inbox {
                 needs: Ticket::default(),
             });
             // Without DUP the identifier has a new meaning.
-            let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup);
+            let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup).or(left);
             let instead_of = self.end_of_exchange_under(packet_id, stored);
             return Arrival::New { id: Some(message), instead_of, again };
         }
@@ -264,6 +275,27 @@ impl Inbox {
             self.pass_left();
         }
         Arrival::New { id: Some(message), instead_of, again: None }
+    }
+
+    /// Whether this PUBLISH is a copy of one that came on this link and is not over: some servers send what is not answered
+    /// again on a live link. It is no further message under way.
+    #[inline]
+    pub(crate) fn is_under_way(&self, publish: &Publish) -> bool {
+        match publish.qos {
+            Qos::AtMostOnce => false,
+            Qos::AtLeastOnce => self.owed_under(publish).is_some(),
+            Qos::ExactlyOnce => {
+                publish.packet_id.and_then(|id| self.held.get(id)).is_some_and(|held| !held.earlier)
+            }
+        }
+    }
+
+    /// The place of the QoS 1 message that this one is a copy of. Copies are rare, so a search will do.
+    fn owed_under(&self, publish: &Publish) -> Option<usize> {
+        if !publish.dup || defect!(CopyAnsweredApart) {
+            return None;
+        }
+        self.pubacks.iter().position(|owed| Some(owed.packet_id) == publish.packet_id)
     }
 
     /// The server uses an identifier for a message of QoS 1, so it has no QoS 2 exchange under it: one of an earlier link,

@@ -16,6 +16,7 @@ mod liveness;
 mod login;
 mod outbound;
 mod quarantine;
+mod redelivered;
 mod refusals;
 mod renewal;
 mod servers;
