@@ -54,6 +54,8 @@ struct Held {
     answered: bool,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
+    /// A copy came behind it, so another is owed.
+    owed_again: bool,
     /// Nobody is there to take it, so nothing waits for its answer.
     left: bool,
     /// It came on an earlier link, and not again on this one. A server that still has the exchange sends it again
@@ -239,6 +241,7 @@ impl Inbox {
                 let (message, answered) = (held.message, held.answered);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
+                    held.owed_again = held.recorded;
                     let (answer, left) = (answered.then_some(ReasonCode::SUCCESS), held.left && !answered);
                     self.left += usize::from(left);
                     self.pubrecs.push_back(Owed { message, packet_id, answer, left, needs });
@@ -261,6 +264,7 @@ impl Inbox {
                 message,
                 answered,
                 recorded: false,
+                owed_again: false,
                 left: false,
                 earlier: false,
                 doubtful: false,
@@ -370,8 +374,17 @@ impl Inbox {
         let content = was.message.as_ref().map(whole).or(digest);
         if let Some(packet_id) = packet_id.filter(|_| !defect!(InboundIdsForgottenOnRestart)) {
             let needs = Ticket::default();
-            let (answered, recorded, left, earlier, doubtful) = (true, true, false, true, false);
-            let held = Held { message, answered, recorded, left, earlier, doubtful, needs, content };
+            let held = Held {
+                message,
+                answered: true,
+                recorded: true,
+                owed_again: false,
+                left: false,
+                earlier: true,
+                doubtful: false,
+                needs,
+                content,
+            };
             self.held.insert(packet_id, held);
         }
         if !taken && let Err(at) = self.find_untaken(message) {
@@ -492,7 +505,14 @@ impl Inbox {
         // A PUBREL may only follow our PUBREC; one that overtakes it would free an identifier we still owe.
         self.held.get_mut(packet_id).filter(|held| held.recorded)?;
         // [MQTT-4.3.3-12]
-        let message = self.held.remove(packet_id)?.message;
+        let Held { message, owed_again, .. } = self.held.remove(packet_id)?;
+        if owed_again {
+            // The server has one PUBREC already. After our PUBCOMP another would confirm the next message under the
+            // identifier, which nobody has.
+            let is_of_it = |owed: &Owed| owed.packet_id == packet_id && owed.message == message;
+            self.left -= self.pubrecs.iter().filter(|owed| is_of_it(owed) && owed.left).count();
+            self.pubrecs.retain(|owed| !is_of_it(owed));
+        }
         self.orphan(message, stored);
         Some(message)
     }
@@ -560,6 +580,7 @@ impl Inbox {
         self.left = self.pubacks.iter().filter(|owed| owed.left).count();
         for held in self.held.values_mut() {
             held.earlier = true;
+            held.owed_again = false;
         }
     }
 

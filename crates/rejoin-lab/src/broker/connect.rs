@@ -9,6 +9,7 @@ use rejoin_core::codec::packet::{
 };
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::text::Text;
+use rejoin_core::time::Timestamp;
 
 use super::connection::Phase;
 use super::session::{Memory, Message, Session};
@@ -179,6 +180,8 @@ impl Broker {
             }
         }
         connection.quota = connection.window_out;
+        connection.sends_again_at =
+            self.manners.sends_again_after.map_or(Timestamp::NEVER, |after| self.now + after);
         connection.to_resend = session.inflight.iter().map(|entry| entry.id).collect();
         self.deadline_moved = true;
     }

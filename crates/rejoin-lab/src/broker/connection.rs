@@ -96,6 +96,10 @@ pub(super) struct Connection {
     pub(super) pubrecs_owed: Owed,
     /// Exchanges of the session to be sent again, in order.
     pub(super) to_resend: VecDeque<PacketId>,
+    /// When what was sent here and is not answered is sent again, because the manners say so.
+    pub(super) sends_again_at: Timestamp,
+    /// What was sent more than once here: an answer too many may be on its way.
+    pub(super) sent_again: BTreeSet<PacketId>,
 }
 
 impl Connection {
@@ -137,6 +141,8 @@ impl Connection {
             pubacks_owed: Owed::default(),
             pubrecs_owed: Owed::default(),
             to_resend: VecDeque::new(),
+            sends_again_at: Timestamp::NEVER,
+            sent_again: BTreeSet::new(),
         }
     }
 
@@ -199,6 +205,7 @@ impl Connection {
             return Timestamp::NEVER;
         }
         let mut deadline = self.close_at.unwrap_or(Timestamp::NEVER);
+        deadline = deadline.min(self.sends_again_at);
         if let Some(held) = self.held.front() {
             deadline = deadline.min(held.due);
         }

@@ -215,6 +215,15 @@ impl Broker {
         self.session(client).map_or(0, |session| session.queue.len() + session.inflight.len())
     }
 
+    /// Answers a client may give beyond one for each message, because [`Manners::sends_again_after`](super::Manners) had some
+    /// sent more than once on its connection.
+    pub fn answers_to_copies(&self, client: &str) -> usize {
+        let connection = self.session(client).and_then(|session| self.connections.get(&session.connection?));
+        connection
+            .filter(|c| !c.sent_again.is_empty())
+            .map_or(0, |c| c.pubacks_owed.len() + c.pubrecs_owed.len())
+    }
+
     /// The payload retained for a topic.
     pub fn retained(&self, topic: &str) -> Option<Bytes> {
         self.retained.iter().find(|(name, _)| name.as_str() == topic).map(|(_, m)| m.payload.clone())

@@ -247,7 +247,8 @@ impl Broker {
             digest,
             order,
             sent,
-            may_be_younger: resumed && lowers && !publish.dup,
+            may_be_younger: resent.is_some_and(|known| known.may_be_younger)
+                || resumed && lowers && !publish.dup,
             seen_on: id,
             released_on: None,
             refused: false,

@@ -84,6 +84,9 @@ pub struct Manners {
     pub ack_delay: Duration,
     /// Acknowledgements of PUBLISH and PUBREL leave in swapped pairs.
     pub swap_acks: bool,
+    /// Send each PUBLISH that has no PUBACK or PUBREC again, with DUP, on the connection it was sent on, whenever this long
+    /// has passed. 5.0 forbids it [MQTT-4.4.0-1], 3.1.1 does not. Default never.
+    pub sends_again_after: Option<Duration>,
     /// Close the connection on each PUBLISH to such a topic, without taking it.
     pub poison: Option<TopicFilter>,
     /// Never close for keep-alive.
@@ -129,6 +132,7 @@ impl Default for Manners {
             unsuback: None,
             ack_delay: Duration::ZERO,
             swap_acks: false,
+            sends_again_after: None,
             poison: None,
             ignores_keep_alive: false,
             path_loses_packets: false,

@@ -287,6 +287,7 @@ impl Broker {
             self.connections.values().filter(|c| c.deadline(ignores) <= now).map(|c| c.id).collect();
         for id in due {
             self.release_held(id);
+            self.send_again(id);
             let Some(connection) = self.connections.get(&id) else { continue };
             if connection.phase == Phase::Over {
                 continue;

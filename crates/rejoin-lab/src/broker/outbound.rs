@@ -88,7 +88,7 @@ impl Broker {
             self.counters.dropped_expired += 1;
             return true;
         }
-        let Some(packet_id) = session.unused_id() else {
+        let Some(packet_id) = session.unused_id(&connection.sent_again) else {
             session.queue.push_front(outgoing);
             return false;
         };
@@ -97,6 +97,35 @@ impl Broker {
         connection.quota -= 1;
         self.deliver(id, client, &outgoing, packet_id, false, now);
         true
+    }
+
+    /// Sends again what was sent on this connection and has no PUBACK or PUBREC, where the manners say so.
+    pub(super) fn send_again(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.sends_again_at > now || connection.phase != Phase::Up {
+            return;
+        }
+        let after = self.manners.sends_again_after;
+        connection.sends_again_at = after.map_or(Timestamp::NEVER, |after| now + after);
+        let client = connection.client.clone();
+        let Some(session) = self.sessions.get(&client).filter(|_| after.is_some()) else { return };
+        let unanswered: Vec<(PacketId, Outgoing)> = session
+            .inflight
+            .iter()
+            .filter(|entry| entry.stage == OutboundStage::Published && entry.sent_on == id)
+            .map(|entry| (entry.id, entry.outgoing.clone()))
+            .collect();
+        for (packet_id, outgoing) in unanswered {
+            if self.write_publish(id, &outgoing, Some(packet_id), true, now) != Fate::Written {
+                continue;
+            }
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.sent_again.insert(packet_id);
+                owe(connection, outgoing.qos, packet_id);
+            }
+            self.record(id, &outgoing, Some(packet_id), true, LedgerEntry::Sent);
+        }
     }
 
     fn deliver(
@@ -186,7 +215,6 @@ impl Broker {
             self.note(id, "MQTT-4.3.2-4", detail);
             return Ok(());
         };
-        connection.quota = connection.quota.saturating_add(1).min(connection.window_out);
         if !in_order {
             let detail = format!("PUBACK {packet_id} leaves behind that of a later PUBLISH");
             self.note_order(id, "MQTT-4.6.0-2", detail);
@@ -213,7 +241,6 @@ impl Broker {
             self.note_order(id, "MQTT-4.6.0-3", detail);
         }
         if ack.reason.is_error() {
-            self.give_back(id);
             self.settle(id, &client, packet_id, ack.reason);
             self.pump(&client);
             return Ok(());
@@ -223,6 +250,10 @@ impl Broker {
             .get_mut(&client)
             .and_then(|session| session.inflight.iter_mut().find(|entry| entry.id == packet_id));
         if let Some(entry) = entry {
+            if entry.stage == OutboundStage::Released && entry.sent_on == id {
+                // Its PUBREL left for the first of two copies.
+                return Ok(());
+            }
             entry.stage = OutboundStage::Released;
             entry.sent_on = id;
             let outgoing = entry.outgoing.clone();
@@ -243,7 +274,8 @@ impl Broker {
         });
         let Some(place) = place else {
             // An answer to the PUBREL that ended an unknown exchange is in order.
-            if ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND {
+            let sent_again = self.connections.get(&id).is_some_and(|c| c.sent_again.contains(&packet_id));
+            if ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND && !sent_again {
                 let detail = format!("PUBCOMP {packet_id} though no PUBREL awaits it on this connection");
                 self.note(id, "MQTT-4.3.3-11", detail);
             }
@@ -263,11 +295,18 @@ impl Broker {
         }
     }
 
-    /// Takes a settled exchange out of the session.
+    /// Takes a settled exchange out of the session, and gives its place in the window back; the answer to a copy that
+    /// crossed the first one settles nothing.
     fn settle(&mut self, id: ConnectionId, client: &Text, packet_id: PacketId, reason: ReasonCode) {
-        let Some(session) = self.sessions.get_mut(client) else { return };
-        let Some(place) = session.inflight.iter().position(|entry| entry.id == packet_id) else { return };
-        let Some(entry) = session.inflight.remove(place) else { return };
+        let settled = self.sessions.get_mut(client).and_then(|session| {
+            let place = session.inflight.iter().position(|entry| entry.id == packet_id)?;
+            session.inflight.remove(place)
+        });
+        let crossed = self.connections.get(&id).is_some_and(|c| c.sent_again.contains(&packet_id));
+        if settled.is_some() || !crossed {
+            self.give_back(id);
+        }
+        let Some(entry) = settled else { return };
         if !reason.is_error() {
             self.counters.confirmed += 1;
             self.record(id, &entry.outgoing, Some(packet_id), false, LedgerEntry::Confirmed);

@@ -22,9 +22,18 @@ impl Owed {
         self.waiting.push_back((packet_id, self.sent));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The answer came. `None`: no such message waits for one; else whether it is in order.
     pub(super) fn answered(&mut self, packet_id: PacketId) -> Option<bool> {
-        let at = self.waiting.iter().position(|(id, _)| *id == packet_id)?;
+        let place = |late: bool| {
+            let fits = |(id, number): &(PacketId, u64)| *id == packet_id && (late || *number > self.answered);
+            self.waiting.iter().position(fits)
+        };
+        // Of one that was sent twice either may be meant: it is late only where it is for both.
+        let at = place(false).or_else(|| place(true))?;
         let (_, number) = self.waiting.remove(at)?;
         let in_order = number > self.answered;
         self.answered = self.answered.max(number);

@@ -1,6 +1,6 @@
 //! What the broker keeps for a client across connections, with the judge's memory of what the client did.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use rejoin_core::codec::packet::{PacketId, Publish, PublishProperties, Qos, SubscriptionOptions};
@@ -143,8 +143,9 @@ impl Session {
     }
 
     /// A packet id that no exchange of ours uses, or `None` when all 65,535 are taken.
-    pub(super) fn unused_id(&mut self) -> Option<PacketId> {
-        if self.inflight.len() >= usize::from(u16::MAX) {
+    /// `spoilt`: not to be used, because answers to an earlier message under them may be on their way.
+    pub(super) fn unused_id(&mut self, spoilt: &BTreeSet<PacketId>) -> Option<PacketId> {
+        if self.inflight.len() + spoilt.len() >= usize::from(u16::MAX) {
             return None;
         }
         loop {
@@ -155,7 +156,8 @@ impl Session {
                 oldest.id.get() >= self.next_id
                     || self.inflight.back().is_some_and(|b| b.id.get() >= self.next_id)
             });
-            if !collides || !self.inflight.iter().any(|entry| entry.id == id) {
+            let is_free = !collides || !self.inflight.iter().any(|entry| entry.id == id);
+            if is_free && !spoilt.contains(&id) {
                 return Some(id);
             }
         }

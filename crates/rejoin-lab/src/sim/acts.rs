@@ -72,6 +72,8 @@ impl World {
             latest_only: publication.latest_only,
             expires: publication.expires_after.is_some(),
             payload_len,
+            retain: publication.retain,
+            born: self.clients[c].app.lives,
             on_disk: publication.is_queued(),
             // The broker may take it for a copy of what the last process sent under its identifier.
             nobody_knows: qos == 2 && out_of_date,
@@ -156,8 +158,10 @@ impl World {
                 let (from, k) = app::whose(number);
                 books::heard(&mut client.app, number, message.id, message.qos as u8, marks)?;
                 let known = clients.get_mut(from).and_then(|of| of.app.message(k));
-                if known.is_none_or(|m| usize::from(m.payload_len) != message.payload.len()) {
-                    return Err(Alarm::new("O2", format!("c{c} heard {number:#x}, which nobody published")));
+                if known.is_none_or(|m| !m.is_as_given(&message.topic, &message.payload)) {
+                    let what =
+                        format!("c{c} heard {number:#x} to {}, which nobody published so", message.topic);
+                    return Err(Alarm::new("O2", what));
                 }
             }
             Event::Finished { id, outcome } => {

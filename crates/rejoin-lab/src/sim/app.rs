@@ -6,6 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fastrand::Rng;
 use rejoin_core::{MessageId, Outcome as Answer, Qos, SubscriptionId};
 
+use super::client::LANES;
+
 /// Names of one client's messages lie below this; above it is the number of the client.
 const CLIENT_SHIFT: u32 = 40;
 
@@ -18,6 +20,9 @@ pub(super) struct Published {
     pub(super) latest_only: bool,
     pub(super) expires: bool,
     pub(super) payload_len: u16,
+    pub(super) retain: bool,
+    /// Processes before the one that was given it.
+    pub(super) born: u32,
     /// Final answers. More than one is right only after a crash.
     pub(super) answers: u8,
     /// The client may have forgotten the answer: the process died since.
@@ -50,6 +55,16 @@ pub(super) struct Published {
     pub(super) arrival: u64,
     /// The QoS that copy came with.
     pub(super) arrived_qos: u8,
+}
+
+impl Published {
+    /// Whether this is the topic it was given for and, to the byte, the payload.
+    pub(super) fn is_as_given(&self, topic: &str, payload: &[u8]) -> bool {
+        let Some((number, rest)) = payload.split_first_chunk::<8>() else { return false };
+        topic == LANES[usize::from(self.lane)]
+            && payload.len() == usize::from(self.payload_len)
+            && pattern(u64::from_be_bytes(*number)).zip(rest).all(|(right, byte)| right == *byte)
+    }
 }
 
 /// A message heard.
@@ -172,9 +187,16 @@ impl App {
 pub(super) fn payload(client: usize, k: u64, rng: &mut Rng) -> Bytes {
     let padding = if rng.u8(..4) == 0 { rng.usize(..200) } else { 0 };
     let mut payload = BytesMut::with_capacity(8 + padding);
-    payload.put_u64((client as u64) << CLIENT_SHIFT | k);
-    payload.put_bytes(b'.', padding);
+    let number = (client as u64) << CLIENT_SHIFT | k;
+    payload.put_u64(number);
+    payload.extend(pattern(number).take(padding));
     payload.freeze()
+}
+
+/// What stands behind the number: for each message something else.
+fn pattern(number: u64) -> impl Iterator<Item = u8> {
+    let mut rng = Rng::with_seed(number);
+    std::iter::repeat_with(move || rng.u8(..))
 }
 
 /// The number a payload names; `None` for one the world made itself.

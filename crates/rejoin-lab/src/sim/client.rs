@@ -54,6 +54,8 @@ pub(super) struct Client {
     /// A process went on without its store, so that the next one began with a session that had moved on; until a session
     /// begins anew.
     pub(super) is_out_of_date: bool,
+    /// Its session goes on from an earlier process; until one begins anew.
+    inherits: bool,
     /// It left a session behind at another server, for good: what was under way there is under way here again.
     pub(super) moved: bool,
     /// The broker's session ended, by its time perhaps, and no link of this client has begun another one that it knows of:
@@ -87,6 +89,7 @@ impl Client {
             operator_at: None,
             closing: false,
             is_out_of_date: false,
+            inherits: false,
             moved: false,
             session_ended: false,
             config,
@@ -194,14 +197,22 @@ impl Client {
     pub(super) fn session_opened(&mut self, session: SessionState) {
         self.is_out_of_date &= session == SessionState::Kept || self.disk.failed().is_some();
         self.session_ended &= session == SessionState::Kept;
+        self.inherits &= session == SessionState::Kept;
     }
 
-    /// Whether a broken rule that the broker names may be owed to what a crash took along. An identifier of a QoS 1 message
-    /// need not be on the disk, so a new process may use one again, even for the same; and one that went on without its
-    /// store leaves exchanges the next one knows otherwise, or not at all.
+    /// Another process begins.
+    pub(super) const fn begins_again(&mut self) {
+        self.app.lives += 1;
+        self.inherits = true;
+    }
+
+    /// Whether a broken rule that the broker names may be owed to what a crash took along, as long as the session goes on
+    /// that the earlier process had. An identifier of a QoS 1 message need not be on the disk, so a new process may use one
+    /// again, even for the same; and one that went on without its store leaves exchanges the next one knows otherwise, or
+    /// not at all.
     fn may_break(&self, clause: &str) -> bool {
         match clause {
-            "MQTT-2.2.1-3" | "MQTT-3.3.1-1" | "MQTT-4.3.3-4" | "MQTT-4.6.0-1" => self.app.lives > 0,
+            "MQTT-2.2.1-3" | "MQTT-3.3.1-1" | "MQTT-4.3.3-4" | "MQTT-4.6.0-1" => self.inherits,
             "MQTT-4.3.3-6" => self.is_out_of_date,
             _ => false,
         }
@@ -244,7 +255,7 @@ mod tests {
             detail: String::new(),
             suspicion: false,
         };
-        world.clients[1].app.lives = 1;
+        world.clients[1].begins_again();
         world.clients[1].is_out_of_date = true;
         for clause in ["MQTT-2.2.1-3", "MQTT-3.3.1-1", "MQTT-4.3.3-4", "MQTT-4.6.0-1", "MQTT-4.3.3-6"] {
             assert!(is_excused(&by("c1", clause), &world.clients), "{clause}");
@@ -252,6 +263,13 @@ mod tests {
             assert!(!is_excused(&by("", clause), &world.clients), "{clause}");
         }
         assert!(!is_excused(&by("c1", "MQTT-3.1.0-2"), &world.clients));
+        world.clients[1].session_opened(SessionState::Kept);
+        assert!(is_excused(&by("c1", "MQTT-2.2.1-3"), &world.clients));
+        world.clients[1].session_opened(SessionState::New);
+        assert!(
+            !is_excused(&by("c1", "MQTT-2.2.1-3"), &world.clients),
+            "the broker has forgotten that process"
+        );
     }
 
     #[test]

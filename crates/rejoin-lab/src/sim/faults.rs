@@ -344,6 +344,7 @@ impl World {
             retain_available: limits.retain_available,
             topic_alias_maximum: limits.topic_alias_maximum,
             maximum_qos: limits.maximum_qos,
+            sends_again_after: None,
             ..self.setting.manners()
         };
         // A link that was to be cut in a moment would be cut when nothing is wrong any more.

@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 87] = [
+const MUST: [&str; 89] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -103,6 +103,8 @@ const MUST: [&str; 87] = [
     "QoS 2 sent as QoS 1",
     "QoS 2 begun anew as QoS 1",
     "QoS 2 sent again as QoS 1",
+    "PUBLISH comes again on its link",
+    "topic alias in place of a topic, to the broker",
     "session new",
     "session kept",
     "session lost",

@@ -191,10 +191,13 @@ fn books_of_broker(world: &World, c: usize) -> Books {
     let swapped = world.rolled_back
         || world.sessions_lost
         || world.setting.loses_packets
+        // A copy that crosses a refusal is a new message, of which the broker will know nothing on the next link.
+        || world.setting.sends_again.is_some()
         || client.moved
         || client.is_out_of_date
         || client.session_ended;
-    let owed = (on_its_link && client.watch.is_up()).then(|| world.broker.owed_to(name));
+    let owed = (on_its_link && client.watch.is_up())
+        .then(|| world.broker.owed_to(name) + world.broker.answers_to_copies(name));
     Books { owed, certain: !swapped }
 }
 

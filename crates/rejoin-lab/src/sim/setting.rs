@@ -34,6 +34,9 @@ const SERVERS: u64 = 0x9d3;
 /// Names the stream of draws that says in which seeds the first client leaves its client id to the server: likewise.
 const UNNAMED: u64 = 0x2612;
 
+/// Names the stream from which it is drawn whether the broker sends again on a live link.
+const AGAIN: u64 = 0xa9a1;
+
 /// One of the streams of draws of a seed: what is drawn from it moves no other.
 pub(super) fn stream(seed: u64, name: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ name)
@@ -79,6 +82,8 @@ pub(super) struct Setting {
     pub(super) real_queue: bool,
     /// The application leaves messages for later, as it does with what no stream takes.
     pub(super) leaves: bool,
+    /// While faults come, the broker sends again on a live link what has no answer for so long.
+    pub(super) sends_again: Option<Duration>,
     /// The first client has no client id of its own.
     pub(super) unnamed: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
@@ -114,6 +119,10 @@ impl Setting {
             config.servers.push(Text::from_static("b"));
             config.session.clustered = servers.u8(..4) == 0;
         }
+        let mut again = stream(seed, AGAIN);
+        let sends_again = (again.u8(..8) == 0).then(|| Duration::from_millis(again.u64(200..20_000)));
+        // At 5.0 nobody may do it: what was left counts a second time then.
+        let sends_again = sends_again.filter(|_| !leaves || config.version == VersionPolicy::Only311);
         let unnamed = stream(seed, UNNAMED).u8(..8) == 0 && config.version == VersionPolicy::Only5;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
@@ -143,6 +152,7 @@ impl Setting {
             refuses: kinds.contains(&FaultKind::RefusePublish),
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
             leaves,
+            sends_again,
             unnamed,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,
@@ -158,6 +168,7 @@ impl Setting {
             receive_maximum: Some(self.receive_maximum),
             path_loses_packets: self.loses_packets,
             downgrades_qos2: self.downgrades,
+            sends_again_after: self.sends_again,
             ..Manners::default()
         }
     }

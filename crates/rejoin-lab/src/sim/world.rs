@@ -311,10 +311,10 @@ impl World {
             None => return Ok(()),
             Some(Down::Bytes(bytes)) => {
                 self.trace.bytes(at, &bytes);
-                let Self { clients, trace, .. } = self;
-                clients[c]
-                    .tap
-                    .receives(&bytes, at, |packet| trace.say(at, c, || format!("<- {}", words(packet))));
+                let Self { clients, trace, marks, .. } = self;
+                clients[c].tap.receives(&bytes, at, marks, |packet| {
+                    trace.say(at, c, || format!("<- {}", words(packet)));
+                });
                 Input::Received(bytes)
             }
             Some(Down::End) => {
@@ -656,7 +656,7 @@ impl World {
         let now = self.now(c);
         let client = &mut self.clients[c];
         client.reborn_at = None;
-        client.app.lives += 1;
+        client.begins_again();
         client.disk.set_clock(now);
         let kept = client.disk.reopen();
         if let Some(flaw) = client.disk.take_flaw() {
@@ -687,8 +687,8 @@ impl World {
         self.account.swap(&mut lines);
         for line in lines.drain(..) {
             self.trace.fold(line.fold());
-            if let Entry::Accepted { number, arrival, .. } = line {
-                let (client, k) = super::app::whose(number);
+            if let Entry::Accepted { number, arrival, .. } = &line {
+                let (client, k) = super::app::whose(*number);
                 self.trace.say(self.at, client, || format!("== broker has {k}, arrival {arrival}"));
             }
             books::book(line, &mut self.clients, &self.setting, self.sessions_lost || self.rolled_back)?;

@@ -276,6 +276,44 @@ fn a_message_expires_while_it_waits() {
 }
 
 #[test]
+fn a_broker_may_send_again_on_a_live_link_and_takes_the_answer_to_a_copy_for_no_other_message() {
+    let manners = Manners {
+        sends_again_after: Some(Duration::from_secs(5)),
+        receive_maximum: None,
+        ..Manners::default()
+    };
+    let mut world = World::new(manners);
+    let mut wish = connect("c", Version::V5, true, 3600);
+    wish.properties.receive_maximum = std::num::NonZeroU16::new(1);
+    let (mut reader, _) = world.connect(wish);
+    world.ask(&mut reader, &subscribe(1, "t", Qos::AtLeastOnce));
+    let (writer, _) = world.connect(connect("w", Version::V5, true, 0));
+    for n in 1..=3 {
+        world.send(&writer, &publish(Qos::AtLeastOnce, n, false, "m"));
+    }
+    let sent = |packets: Vec<Packet>| -> Vec<(u16, bool)> {
+        let of = |packet: Packet| match packet {
+            Packet::Publish(publish) => Some((publish.packet_id?.get(), publish.dup)),
+            _ => None,
+        };
+        packets.into_iter().filter_map(of).collect()
+    };
+    assert_eq!(sent(world.read(&mut reader)), [(1, false)], "the window is one");
+    world.pass(Duration::from_secs(5));
+    assert_eq!(sent(world.read(&mut reader)), [(1, true)]);
+    let ack = Packet::PubAck(rejoin_core::codec::packet::Ack::new(
+        rejoin_core::codec::packet::PacketId::MIN,
+        ReasonCode::SUCCESS,
+    ));
+    assert_eq!(sent(world.ask(&mut reader, &ack)), [(2, false)]);
+    assert_eq!(sent(world.ask(&mut reader, &ack)), [], "it crossed the copy, and is no place in the window");
+    world.assert_clean();
+    world.broker.manners_mut().sends_again_after = None;
+    world.pass(Duration::from_secs(6));
+    assert_eq!(sent(world.read(&mut reader)), []);
+}
+
+#[test]
 fn manners_refuse_lose_delay_and_close() {
     let manners = Manners {
         refuse_connect: Some(Refusal::new(ReasonCode::SERVER_BUSY).times(1)),

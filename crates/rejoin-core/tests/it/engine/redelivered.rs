@@ -91,6 +91,24 @@ fn copies_take_no_place_of_our_receive_maximum() {
 }
 
 #[test]
+fn pubrel_ends_what_a_copy_asked_for() {
+    let mut b = Bench::new(config());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 2, false, "m");
+    let name = b.messages().remove(0).id.unwrap();
+    b.ack(name);
+    assert_eq!(b.words(), ["PUBREC 2"]);
+    b.deliver(Qos::ExactlyOnce, 1, false, "slow");
+    let slow = b.messages().remove(0).id.unwrap();
+    b.deliver(Qos::ExactlyOnce, 2, true, "m");
+    b.pubrel(2);
+    assert_eq!(b.words(), ["PUBCOMP 2"]);
+    b.deliver(Qos::ExactlyOnce, 2, false, "next");
+    b.ack(slow);
+    assert_eq!(b.words(), ["PUBREC 1"], "a second PUBREC would confirm the next one, which nobody has");
+}
+
+#[test]
 fn on_a_later_link_a_copy_counts_once() {
     let mut config = strict(VersionPolicy::Only5);
     config.session = kept().session;

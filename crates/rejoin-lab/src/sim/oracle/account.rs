@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use rejoin_core::Text;
 
 use crate::broker::LedgerEntry;
@@ -11,7 +12,7 @@ use crate::sim::app::number;
 #[derive(Clone, Debug)]
 pub(in crate::sim) enum Entry {
     /// The broker took a message over.
-    Accepted { number: u64, arrival: u64, qos: u8 },
+    Accepted { number: u64, arrival: u64, qos: u8, retain: bool, topic: Text, payload: Bytes },
     /// It gave a message to a session for the first time.
     HandedOver { session: Text, number: u64 },
     /// A client confirmed one.
@@ -52,6 +53,9 @@ impl Account {
                     number,
                     arrival: a.arrival,
                     qos: a.qos as u8,
+                    retain: a.retain,
+                    topic: a.topic.clone(),
+                    payload: a.payload.clone(),
                 }),
                 LedgerEntry::Sent(d) if !d.dup => {
                     number(&d.payload).map(|number| Entry::HandedOver { session: d.client.clone(), number })

@@ -17,13 +17,18 @@ use crate::sim::world::Ruling;
 /// there; what a new process holds without its content it cannot tell from that.
 pub(in crate::sim) fn book(line: Entry, clients: &mut [Client], setting: &Setting, mixed_up: bool) -> Ruling {
     match line {
-        Entry::Accepted { number, arrival, qos } => {
+        Entry::Accepted { number, arrival, qos, retain, topic, payload } => {
             let (client, k) = whose(number);
             let nobody = || Alarm::new("O2", format!("the broker took {number:#x}, which nobody published"));
             let of = clients.get_mut(client).ok_or_else(nobody)?;
             let (out_of_date, newest) = (of.is_out_of_date, of.app.last_arrival);
             of.app.last_arrival = newest.max(arrival);
             let message = of.app.message(k).ok_or_else(nobody)?;
+            if !message.is_as_given(&topic, &payload) || message.retain != retain {
+                let what =
+                    format!("the broker took {number:#x} to {topic}, RETAIN {retain}: not as it was given");
+                return Err(Alarm::new("O2", what));
+            }
             if message.copies == 0 {
                 (message.arrival, message.arrived_qos) = (arrival, qos);
                 // Under an identifier whose exchange a process without its store left open, it has the place of that one, or

@@ -1,7 +1,9 @@
 //! A server that overruns what we announced is told so and left, and no other is (O10).
 
+use std::collections::BTreeSet;
+
 use rejoin_core::codec::encoded_len;
-use rejoin_core::codec::packet::{Packet, Qos};
+use rejoin_core::codec::packet::{Packet, PacketId, Qos};
 use rejoin_core::{Event, LinkConfig, LossCause, ReasonCode, Verdict, Version};
 
 use super::Alarm;
@@ -17,6 +19,8 @@ pub(super) struct Overruns {
     aliases: u16,
     /// Messages of the server without an answer of ours on this link; a release of an earlier one counts as well.
     unanswered: i64,
+    /// The identifiers of those that came on this link: a copy is no further one.
+    under_way: BTreeSet<PacketId>,
     /// The limit it overran first on this link.
     overrun: Option<ReasonCode>,
     /// What DISCONNECT said on this link.
@@ -34,6 +38,7 @@ impl Overruns {
             packet_size: link.maximum_packet_size as usize,
             aliases: link.topic_alias_maximum,
             unanswered: 0,
+            under_way: BTreeSet::new(),
             overrun: None,
             said: None,
             large: false,
@@ -41,8 +46,9 @@ impl Overruns {
         }
     }
 
-    pub(super) const fn opened(&mut self) {
+    pub(super) fn opened(&mut self) {
         self.unanswered = 0;
+        self.under_way.clear();
         self.overrun = None;
         self.said = None;
         self.large = false;
@@ -57,15 +63,20 @@ impl Overruns {
         self.large = true;
     }
 
+    /// Whether this packet is answered unseen.
+    pub(super) fn skips(&self, packet: &Packet, version: Version) -> bool {
+        version == Version::V311 && encoded_len(packet, version) > self.packet_size
+    }
+
     /// A packet of the server reached the client.
     pub(super) fn receives(&mut self, packet: &Packet, version: Version) {
         let Packet::Publish(publish) = packet else { return };
+        if self.skips(packet, version) {
+            self.skipped += 1;
+            return;
+        }
         if encoded_len(packet, version) > self.packet_size {
-            if version == Version::V311 {
-                self.skipped += 1;
-            } else {
-                self.overrun.get_or_insert(ReasonCode::PACKET_TOO_LARGE);
-            }
+            self.overrun.get_or_insert(ReasonCode::PACKET_TOO_LARGE);
             return;
         }
         if version == Version::V311 {
@@ -75,7 +86,12 @@ impl Overruns {
         if alias.is_some_and(|alias| alias.get() > self.aliases) {
             self.overrun.get_or_insert(ReasonCode::TOPIC_ALIAS_INVALID);
         }
-        self.unanswered += i64::from(publish.qos != Qos::AtMostOnce);
+        let Some(id) = publish.packet_id else { return };
+        // At QoS 1 only DUP tells a copy from a new message.
+        if !self.under_way.insert(id) && (publish.dup || publish.qos == Qos::ExactlyOnce) {
+            return;
+        }
+        self.unanswered += 1;
         if self.unanswered > self.receive_maximum {
             self.overrun.get_or_insert(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
         }
@@ -84,11 +100,16 @@ impl Overruns {
     /// A packet of the client leaves.
     pub(super) fn answers(&mut self, packet: &Packet) {
         match packet {
-            Packet::PubAck(_) | Packet::PubComp(_) => self.unanswered -= 1,
-            Packet::PubRec(ack) if ack.reason.is_error() => self.unanswered -= 1,
+            Packet::PubAck(ack) | Packet::PubComp(ack) => self.answered(ack.packet_id),
+            Packet::PubRec(ack) if ack.reason.is_error() => self.answered(ack.packet_id),
             Packet::Disconnect(disconnect) => self.said = Some(disconnect.reason),
             _ => {}
         }
+    }
+
+    fn answered(&mut self, id: PacketId) {
+        self.unanswered -= 1;
+        self.under_way.remove(&id);
     }
 
     /// The client took what came. `oversized`: what it counted at 3.1.1 and above.

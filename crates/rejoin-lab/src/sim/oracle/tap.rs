@@ -67,6 +67,8 @@ struct OnLink {
     version: Version,
     window: usize,
     unanswered: BTreeSet<PacketId>,
+    /// How many PUBACK the client owes under each.
+    pubacks: BTreeMap<PacketId, u32>,
     /// Of PUBLISH or PUBREL sent under these no answer came.
     awaited: BTreeSet<PacketId>,
     /// Since when there are some and no answer came, whoever it was for.
@@ -380,6 +382,11 @@ impl Tap {
                 return Err(Alarm::new("O14", what));
             }
             Packet::Publish(publish) => self.publish(publish, of)?,
+            Packet::PubAck(ack) if !self.link.owes(ack.packet_id) => {
+                let what =
+                    format!("PUBACK {} for nothing that came: it may confirm another message", ack.packet_id);
+                return Err(Alarm::new("O1", what));
+            }
             Packet::PubRel(ack) => {
                 self.link.awaits(ack.packet_id, of.now);
                 self.pubrel(ack.packet_id, of.marks)?;
@@ -428,6 +435,7 @@ impl Tap {
         };
         message.transmitted = message.transmitted.saturating_add(1);
         message.sent_by = life;
+        let born = message.born;
         let under = publish.packet_id.map_or(0, PacketId::get);
         // What was lowered once goes at QoS 1 ever after, as far as its process lives.
         let lowered = self.lowers && message.qos == 2 && publish.qos == Qos::AtLeastOnce;
@@ -453,11 +461,18 @@ impl Tap {
             return Err(Alarm::new("O13", format!("PUBLISH {k} leaves again after its PUBREL")));
         }
         let before = self.sent.insert(id, k);
-        if publish.dup && before != Some(k) && !self.crashed {
+        // What an earlier process was given it may have sent.
+        let may_have_left = self.crashed && born < app.lives;
+        if publish.dup && before != Some(k) && !may_have_left {
             return Err(Alarm::new(
                 "O11",
                 format!("PUBLISH {k} has DUP under {id} and is sent for the first time"),
             ));
+        }
+        if publish.properties.as_ref().is_some_and(|set| set.topic_alias.is_some())
+            && publish.topic.is_empty()
+        {
+            marks.hit("topic alias in place of a topic, to the broker");
         }
         if publish.dup {
             marks.hit(if self.crashed { "PUBLISH resent after a crash" } else { "PUBLISH resent with DUP" });
@@ -536,7 +551,13 @@ impl Tap {
     }
 
     /// Bytes reach the client.
-    pub(in crate::sim) fn receives(&mut self, bytes: &Bytes, now: u64, mut say: impl FnMut(&Packet)) {
+    pub(in crate::sim) fn receives(
+        &mut self,
+        bytes: &Bytes,
+        now: u64,
+        marks: &mut Marks,
+        mut say: impl FnMut(&Packet),
+    ) {
         self.link.down.push(bytes.clone());
         while let Ok(Some(Decoded::Packet(packet))) = self.link.down.next() {
             say(&packet);
@@ -556,6 +577,10 @@ impl Tap {
                     self.answered(now);
                 }
                 Packet::SubAck(_) | Packet::UnsubAck(_) => self.pauses(now),
+                Packet::Publish(publish) => {
+                    let skipped = self.limits.skips(&packet, self.link.version);
+                    self.link.owe(publish, skipped, marks);
+                }
                 _ => {}
             }
         }
@@ -563,6 +588,25 @@ impl Tap {
 }
 
 impl OnLink {
+    /// A PUBLISH of QoS 1 came. A copy is owed no answer of its own while the first has none; what is skipped unseen is not
+    /// told from one.
+    fn owe(&mut self, publish: &Publish, skipped: bool, marks: &mut Marks) {
+        let (Some(id), Qos::AtLeastOnce) = (publish.packet_id, publish.qos) else { return };
+        let owed = self.pubacks.entry(id).or_default();
+        if publish.dup && !skipped && *owed > 0 {
+            marks.hit("PUBLISH comes again on its link");
+            return;
+        }
+        *owed += 1;
+    }
+
+    /// Whether a PUBACK is owed, which leaves now.
+    fn owes(&mut self, id: PacketId) -> bool {
+        let Some(owed) = self.pubacks.get_mut(&id).filter(|owed| **owed > 0) else { return false };
+        *owed -= 1;
+        true
+    }
+
     fn new(address: Address, now: u64) -> Self {
         Self {
             address,
@@ -573,6 +617,7 @@ impl OnLink {
             version: Version::V5,
             window: usize::from(u16::MAX),
             unanswered: BTreeSet::new(),
+            pubacks: BTreeMap::new(),
             awaited: BTreeSet::new(),
             waits_since: None,
             keep_alive: 0,
