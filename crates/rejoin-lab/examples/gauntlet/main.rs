@@ -149,11 +149,11 @@ impl Client {
 
     async fn one(&self, row: &Row) -> Finding {
         if self.terms.version == Version::V311 && row.v5_only {
-            return Finding { passed: true, figure: NO_SUCH_PACKET.to_owned() };
+            return Finding::new(true, NO_SUCH_PACKET);
         }
         let finding = match run(row, &self.program, &self.terms).await {
             Ok(finding) => finding,
-            Err(error) => Finding { passed: false, figure: format!("did not start: {error}") },
+            Err(error) => Finding::new(false, format!("did not start: {error}")),
         };
         let word = if finding.passed { "pass" } else { "FAIL" };
         println!("{:<18} {:>2} {word}  {}", self.name, row.number, finding.figure);
@@ -195,7 +195,7 @@ async fn ended(one: JoinHandle<Finding>) -> Finding {
     one.await.unwrap_or_else(|error| {
         let figure = format!("the script itself failed: {error}");
         println!("{figure}");
-        Finding { passed: false, figure }
+        Finding::new(false, figure)
     })
 }
 

@@ -1,24 +1,35 @@
-//! Many messages over links that do not last, and while there is none: rows 26, 27 and 28.
+//! Many messages over links that do not last, and while there is none: rows 26, 27, 28 and 32.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use rejoin_core::Qos;
 use rejoin_core::codec::packet::{Packet, PacketId, Publish};
 use tokio::time::Instant;
 
-use super::{FAST, Finding, KEPT, PATIENCE, RowResult, Stage, number, seconds, serve};
+use super::busy::Waits;
+use super::{FAST, Finding, How, KEPT, PATIENCE, RowResult, Said, Stage, gather, number, seconds, strain};
 use crate::{Peer, ScriptResult};
 
 const MESSAGES: u64 = 20_000;
 const RATE: u64 = 5_000;
 const LIFE: Duration = Duration::from_millis(300);
 const ACKS_HELD: Duration = Duration::from_millis(10);
-/// The rate alone takes four seconds; a client that is not done by then is not going to be.
+/// A client that is not done by then is not going to be.
 const FLOOD_LIMIT: Duration = Duration::from_secs(60);
+/// The rate alone takes four seconds.
+const DONE_QOS_1: Duration = Duration::from_millis(6500);
+/// Each message goes back and forth twice, and 10 ms are waited each time.
+const DONE_QOS_2: Duration = Duration::from_secs(13);
+/// With pauses that grow to a minute the links that are needed take a minute or two.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(200);
+/// A link that lives this long after the last message shows what comes twice.
+const LAST_LIFE: Duration = Duration::from_secs(2);
 const OFFLINE: u64 = 100_000;
-/// At 100,000 a second it is one.
+/// What a client is given whose rate is too low, to say how low.
 const OFFLINE_LIMIT: Duration = Duration::from_secs(60);
+/// Messages in a second.
+const DRAINED_AT: u64 = 100_000;
 /// A call that takes longer for each of them than 10 µs waits for something.
 const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 /// In bytes, for a message of 256 and its topic.
@@ -39,6 +50,8 @@ pub struct Books {
     pub held: HashMap<PacketId, u64>,
     /// QoS 2: messages whose PUBREL came. The others a broker passes on to nobody, and forgets with their identifier.
     pub released: BTreeSet<u64>,
+    /// When a message came for the first time last; at QoS 2, when one was released last.
+    last: Option<Instant>,
 }
 
 impl Books {
@@ -52,13 +65,17 @@ impl Books {
         }
         if self.seen.insert(number) {
             self.order.push(number);
+            self.last = Some(Instant::now());
         } else if publish.qos == Qos::ExactlyOnce {
             self.duplicates += 1;
         }
     }
 
     fn release(&mut self, id: PacketId) {
-        self.released.extend(self.held.remove(&id));
+        if let Some(number) = self.held.remove(&id) {
+            self.released.insert(number);
+            self.last = Some(Instant::now());
+        }
     }
 
     /// The messages that go on to subscribers.
@@ -67,13 +84,12 @@ impl Books {
     }
 
     /// How a flood of so many messages went, by what the client said of each and what the broker has.
-    fn judged(&self, messages: u64, qos: u8, answers: &BTreeMap<u64, String>, took: Duration) -> Finding {
+    fn judged(&self, messages: u64, qos: u8, said: &Said, (took, limit): (Duration, Duration)) -> Finding {
         let delivered = self.delivered(qos);
         let lost = messages - delivered.len() as u64;
-        let acked = answers.iter().filter(|(_, answer)| *answer == "acked");
-        let falsely = acked.filter(|(number, _)| !delivered.contains(number)).count();
+        let falsely = said.acked_numbers().filter(|number| !delivered.contains(number)).count();
         let ordered = self.order.is_sorted();
-        let passed = lost == 0 && falsely == 0 && self.duplicates == 0 && ordered;
+        let clean = lost == 0 && falsely == 0 && self.duplicates == 0 && ordered;
         let mut figure = format!("{lost} lost, ");
         if qos == 2 {
             figure += &format!("{} duplicates, ", self.duplicates);
@@ -84,42 +100,51 @@ impl Books {
         if !ordered {
             figure += "out of order, ";
         }
-        Finding::new(passed, figure + &seconds(took))
+        Finding::new(clean && took <= limit, figure + &seconds(took)).strained(strain(took, limit))
     }
 }
 
 pub(super) async fn at_least_once(stage: &mut Stage) -> RowResult {
-    flood(stage, 1).await
+    flood(stage, FAST, 1, (FLOOD_LIMIT, DONE_QOS_1)).await
 }
 
 pub(super) async fn exactly_once(stage: &mut Stage) -> RowResult {
-    flood(stage, 2).await
+    flood(stage, FAST, 2, (FLOOD_LIMIT, DONE_QOS_2)).await
 }
 
-async fn flood(stage: &mut Stage, qos: u8) -> RowResult {
-    stage.connect(FAST);
+pub(super) async fn by_default(stage: &mut Stage) -> RowResult {
+    flood(stage, KEPT, 1, (DEFAULT_LIMIT, DEFAULT_LIMIT)).await
+}
+
+/// Given up after the first limit, and passed within the second.
+async fn flood(stage: &mut Stage, how: How, qos: u8, limits: (Duration, Duration)) -> RowResult {
+    stage.connect(how);
+    let mut peer = stage.accept_session(false, PATIENCE).await?;
     let mut books = Books::default();
-    let mut present = false;
-    let begin = Instant::now();
-    let mut told = false;
-    while begin.elapsed() < FLOOD_LIMIT {
-        let left = FLOOD_LIMIT.saturating_sub(begin.elapsed());
-        let Ok(mut peer) = stage.accept_session(present, left).await else { break };
-        present = true;
-        if !told {
-            stage.subject.tell(&format!("burst 0 {MESSAGES} {qos} 32 {RATE}"));
-            told = true;
-        }
+    let (begin, (limit, done_within)) = (Instant::now(), limits);
+    let left = || limit.saturating_sub(begin.elapsed());
+    stage.subject.tell(&format!("burst 0 {MESSAGES} {qos} 32 {RATE}"));
+    loop {
+        let _ = one_link(&mut peer, &mut books, LIFE).await;
+        peer.reset();
         let over = books.delivered(qos).len() as u64 == MESSAGES && books.held.is_empty();
-        let life = if over { Duration::from_secs(2) } else { LIFE };
-        let _ = one_link(&mut peer, &mut books, life).await;
+        let patience = if over { PATIENCE } else { left() };
+        match stage.accept_session(true, patience).await {
+            Ok(next) => peer = next,
+            Err(_) => break,
+        }
         if over {
+            let _ = one_link(&mut peer, &mut books, LAST_LIFE).await;
             break;
         }
-        peer.reset();
+        if left().is_zero() {
+            break;
+        }
     }
-    let took = begin.elapsed();
-    Ok(books.judged(MESSAGES, qos, &stage.subject.said().answers, took))
+    let all = books.delivered(qos).len() as u64 == MESSAGES;
+    let last = books.last.filter(|_| all).map(|last| last.saturating_duration_since(begin));
+    let took = last.unwrap_or_else(|| begin.elapsed());
+    Ok(books.judged(MESSAGES, qos, stage.subject.said(), (took, done_within)))
 }
 
 /// Answers each packet after it was held for 10 ms, for as long as the link lives.
@@ -171,39 +196,52 @@ pub(super) async fn offline(stage: &mut Stage) -> RowResult {
     let grown = stage.subject.memory().zip(before).map(|(after, before)| after.saturating_sub(before));
     let each = grown.map(|grown| grown / OFFLINE);
     let burst = stage.subject.said().burst.filter(|_| taken);
-    let mut peer = stage.accept_session(true, PATIENCE).await?;
-    let begin = Instant::now();
-    let mut came = BTreeSet::new();
-    loop {
-        let mut looked = 0;
-        serve(&mut peer, OFFLINE_LIMIT.saturating_sub(begin.elapsed()), |all| {
-            came.extend(all[looked..].iter().map(number));
-            looked = all.len();
-            came.len() as u64 == OFFLINE
-        })
-        .await;
-        let left = OFFLINE_LIMIT.saturating_sub(begin.elapsed());
-        if came.len() as u64 == OFFLINE || left.is_zero() {
-            break;
-        }
-        // Connections that were given up meanwhile come first.
-        let Ok(next) = stage.accept_session(true, left).await else { break };
-        peer = next;
-    }
-    let rate = came.len() as f64 / begin.elapsed().as_secs_f64() / 1000.0;
-    let refused = stage.subject.said().failed();
-    let (small, how) = handed_over(burst, each);
-    let passed = small && refused == 0 && came.len() as u64 == OFFLINE;
-    let figure = format!("taken: {how}; {} came at {rate:.0}k/s, {refused} refused", came.len());
-    Ok(Finding::new(passed, figure))
+    let peer = stage.accept_session(true, PATIENCE).await?;
+    let (begin, ours, theirs) = (Instant::now(), Waits::of("self"), stage.subject.waits());
+    let (came, _peer) = gather(stage, peer, OFFLINE as usize, OFFLINE_LIMIT).await;
+    let took = begin.elapsed();
+    let waited = Waits::of("self").most_since(&ours).max(stage.subject.waits().most_since(&theirs));
+    let drained = Drained { came: came.len() as u64, took, waited };
+    Ok(backlog(burst, each, drained, stage.subject.said().failed()))
 }
 
-/// Whether the messages were taken in time, and are small, in bytes each. Memory that could not be read is not small.
-fn handed_over(burst: Option<Duration>, each: Option<u64>) -> (bool, String) {
-    let Some(burst) = burst else { return (false, "blocks".to_owned()) };
-    let passed = burst < TAKEN_WITHIN && each.is_some_and(|each| each <= EACH_MAX);
-    let size = each.map_or_else(|| "memory not measured".to_owned(), |each| format!("{each} B each"));
-    (passed, format!("{} ms, {size}", burst.as_millis()))
+/// What came of a backlog, and how long it took from the CONNACK to the last message.
+#[derive(Clone, Copy, Debug)]
+struct Drained {
+    came: u64,
+    took: Duration,
+    /// Of it, how long the broker or the client had no core, because other programs had them.
+    waited: Duration,
+}
+
+impl Drained {
+    /// Messages in a second in which both had one.
+    fn rate(self) -> u64 {
+        let had_cores = self.took.saturating_sub(self.waited).max(Duration::from_micros(1));
+        (self.came as f64 / had_cores.as_secs_f64()) as u64
+    }
+}
+
+/// Whether the messages were taken in time, are small, in bytes each, and came at the rate. Memory that could not be read
+/// is not small.
+fn backlog(burst: Option<Duration>, each: Option<u64>, drained: Drained, refused: usize) -> Finding {
+    let (came, rate) = (drained.came, drained.rate());
+    let taken = burst.map_or_else(|| "blocks".to_owned(), |burst| format!("{} ms", burst.as_millis()));
+    let size = match (burst, each) {
+        (None, _) => String::new(),
+        (_, None) => ", memory not measured".to_owned(),
+        (_, Some(each)) => format!(", {each} B each"),
+    };
+    let in_time = burst.is_some_and(|burst| burst < TAKEN_WITHIN);
+    let small = each.is_some_and(|each| each <= EACH_MAX);
+    let all = refused == 0 && came == OFFLINE && rate >= DRAINED_AT;
+    let used = [
+        strain(burst.unwrap_or_default(), TAKEN_WITHIN),
+        each.unwrap_or_default() * 1000 / EACH_MAX,
+        DRAINED_AT * 1000 / rate.max(1),
+    ];
+    let figure = format!("taken: {taken}{size}; {came} came at {}k/s, {refused} refused", rate / 1000);
+    Finding::new(in_time && small && all, figure).strained(used.into_iter().max().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -227,18 +265,28 @@ mod tests {
         books.release(PacketId::new(id).expect("not zero"));
     }
 
+    fn said(acked: &[u64]) -> Said {
+        let mut said = Said::default();
+        acked.iter().for_each(|number| said.note(Instant::now(), &format!("acked {number}")));
+        said
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn a_qos_2_message_that_is_never_released_is_lost() {
-        let acked = |numbers: [u64; 2]| numbers.map(|number| (number, "acked".to_owned())).into();
-        let judged = |books: &Books| books.judged(2, 2, &acked([0, 1]), Duration::ZERO);
+        let judged = |books: &Books| {
+            let found = books.judged(2, 2, &said(&[0, 1]), (SECOND, SECOND));
+            (found.passed, found.figure)
+        };
         let mut books = Books::default();
         taken(&mut books, 1, 0);
         taken(&mut books, 2, 1);
         released(&mut books, 1);
-        let held = Finding::new(false, "1 lost, 0 duplicates, 1 falsely acknowledged, 0.0 s");
+        let held = (false, "1 lost, 0 duplicates, 1 falsely acknowledged, 1.0 s".to_owned());
         assert_eq!(judged(&books), held, "the client calls it delivered all the same");
         released(&mut books, 2);
-        assert_eq!(judged(&books), Finding::new(true, "0 lost, 0 duplicates, 0.0 s"));
+        assert_eq!(judged(&books), (true, "0 lost, 0 duplicates, 1.0 s".to_owned()));
 
         let mut books = Books::default();
         taken(&mut books, 1, 0);
@@ -248,12 +296,42 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_measured_did_not_pass() {
+    fn a_flood_that_is_late_did_not_pass() {
+        let mut books = Books::default();
+        taken(&mut books, 1, 0);
+        released(&mut books, 1);
+        let judged = |took| books.judged(1, 2, &said(&[0]), (took, DONE_QOS_2)).passed;
+        assert!(judged(DONE_QOS_2) && !judged(DONE_QOS_2 + SECOND / 10));
+        let lossless = books.judged(1, 1, &said(&[0]), (DONE_QOS_1 + SECOND / 10, DONE_QOS_1));
+        assert_eq!(
+            (lossless.passed, lossless.figure.as_str()),
+            (false, "0 lost, 0 falsely acknowledged, 6.6 s")
+        );
+    }
+
+    #[test]
+    fn a_backlog_is_taken_in_time_small_and_drained_at_the_rate() {
         let quick = Some(Duration::from_millis(93));
-        assert_eq!(handed_over(quick, None), (false, "93 ms, memory not measured".to_owned()));
-        assert_eq!(handed_over(quick, Some(EACH_MAX)), (true, "93 ms, 400 B each".to_owned()));
-        assert!(!handed_over(quick, Some(EACH_MAX + 1)).0);
-        assert!(!handed_over(Some(TAKEN_WITHIN), Some(1)).0);
-        assert_eq!(handed_over(None, Some(1)), (false, "blocks".to_owned()));
+        let second = Drained { came: OFFLINE, took: SECOND, waited: Duration::ZERO };
+        let judged = |burst, each, drained, refused| {
+            let found = backlog(burst, each, drained, refused);
+            (found.passed, found.figure)
+        };
+        let passed = (true, "taken: 93 ms, 400 B each; 100000 came at 100k/s, 0 refused".to_owned());
+        assert_eq!(judged(quick, Some(EACH_MAX), second, 0), passed);
+        let unmeasured =
+            (false, "taken: 93 ms, memory not measured; 100000 came at 100k/s, 0 refused".to_owned());
+        assert_eq!(judged(quick, None, second, 0), unmeasured);
+        let slow = judged(quick, Some(1), Drained { took: SECOND * 2, ..second }, 0);
+        assert_eq!(slow, (false, "taken: 93 ms, 1 B each; 100000 came at 50k/s, 0 refused".to_owned()));
+        assert!(judged(quick, Some(1), Drained { took: SECOND * 2, waited: SECOND, ..second }, 0).0);
+        assert!(!judged(quick, Some(1), Drained { took: SECOND * 2, waited: SECOND / 2, ..second }, 0).0);
+        let blocks = judged(None, Some(1), second, 0);
+        assert_eq!(blocks, (false, "taken: blocks; 100000 came at 100k/s, 0 refused".to_owned()));
+        assert!(!judged(quick, Some(EACH_MAX + 1), second, 0).0);
+        assert!(!judged(Some(TAKEN_WITHIN), Some(1), second, 0).0);
+        assert!(!judged(quick, Some(1), second, 1).0);
+        let short = Drained { came: OFFLINE - 1, took: SECOND / 2, waited: Duration::ZERO };
+        assert!(!judged(quick, Some(1), short, 0).0);
     }
 }

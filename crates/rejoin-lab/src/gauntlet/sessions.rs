@@ -8,12 +8,14 @@ use rejoin_core::ReasonCode;
 use rejoin_core::codec::packet::{ConnAckProperties, Packet};
 use tokio::time::Instant;
 
-use super::{CLEAN, Finding, How, KEPT, PATIENCE, RowResult, Stage, number, serve};
+use super::{CLEAN, Finding, How, KEPT, PATIENCE, RowResult, Said, Stage, number, serve};
 use crate::{Peer, ScriptResult};
 
 const QUIET: Duration = Duration::from_secs(3);
 /// What a client sends again after a cut it sends at once, and behind its PUBREL it would be seen by then.
 const WATCHED: Duration = Duration::from_secs(2);
+/// What a client still has to say by then it would have said.
+const SETTLED: Duration = Duration::from_millis(500);
 const FILTERS: [&str; 3] = ["a/#", "b/+", "c"];
 
 pub(super) async fn lost_session(stage: &mut Stage) -> RowResult {
@@ -37,20 +39,45 @@ async fn forty(stage: &mut Stage, how: How) -> RowResult {
     }
     let mut reached: BTreeSet<u64> = first.iter().map(number).collect();
     peer.reset();
-    for _ in 0..2 {
+    let mut early = 0;
+    for link in 0..2 {
         let Ok(mut peer) = stage.accept_session(false, PATIENCE).await else { break };
+        if link == 0 {
+            // Nothing was acknowledged since.
+            early = stage.subject.said().acked_numbers().filter(|number| !reached.contains(number)).count();
+        }
         let limit = Duration::from_secs(8);
-        let came = serve(&mut peer, limit, |came| reached.len() + came.len() >= 40).await;
-        reached.extend(came.iter().map(number));
+        serve(&mut peer, limit, |came| {
+            reached.extend(came.iter().map(number));
+            reached.len() >= 40
+        })
+        .await;
         if reached.len() >= 40 {
+            stage.subject.until(QUIET, |said| said.answers.len() >= 40).await;
+            // A second answer would come as soon as the first.
+            serve(&mut peer, SETTLED, |_| false).await;
             break;
         }
     }
-    let failed = stage.subject.said().failed();
-    let lost = 40 - reached.len();
-    let silent = lost.saturating_sub(failed);
-    let figure = if lost == 0 { "40 of 40".to_owned() } else { format!("{lost} lost, {silent} silently") };
-    Ok(Finding::new(lost == 0, figure))
+    Ok(forty_answered(&reached, early, stage.subject.said()))
+}
+
+/// Each of the 40 has to reach the broker, and to be said to have: once, and not before it did. `early` were said to have
+/// while the broker had acknowledged nothing of the kind.
+fn forty_answered(reached: &BTreeSet<u64>, early: usize, said: &Said) -> Finding {
+    let (lost, failed, acked) = (40 - reached.len(), said.failed(), said.acked());
+    if lost > 0 {
+        let silent = lost.saturating_sub(failed);
+        return Finding::new(false, format!("{lost} lost, {silent} silently"));
+    }
+    let mut figure = format!("40 of 40, {acked} acknowledged");
+    if early > 0 {
+        figure += &format!(", {early} of them falsely");
+    }
+    if failed > 0 {
+        figure += &format!(", {failed} said to have failed");
+    }
+    Finding::new(acked == 40 && early == 0, figure)
 }
 
 pub(super) async fn smaller_window(stage: &mut Stage) -> RowResult {
@@ -220,6 +247,29 @@ mod tests {
         let (finding, client) = tokio::join!(cut_after_pubrel(&mut stage), client);
         drop(client);
         finding.unwrap()
+    }
+
+    #[test]
+    fn each_of_forty_has_to_be_answered_for_with_the_truth() {
+        let judged = |messages: u64, early, word: &dyn Fn(u64) -> Option<&'static str>| {
+            let mut said = Said::default();
+            for number in 0..40 {
+                if let Some(word) = word(number) {
+                    said.note(Instant::now(), &format!("{word} {number}"));
+                }
+            }
+            let found = forty_answered(&(0..messages).collect(), early, &said);
+            (found.passed, found.figure)
+        };
+        let acked = |_| Some("acked");
+        assert_eq!(judged(40, 0, &acked), (true, "40 of 40, 40 acknowledged".to_owned()));
+        let falsely = "40 of 40, 40 acknowledged, 3 of them falsely".to_owned();
+        assert_eq!(judged(40, 3, &acked), (false, falsely));
+        let silent = judged(40, 0, &|number| (number < 30).then_some("acked"));
+        assert_eq!(silent, (false, "40 of 40, 30 acknowledged".to_owned()));
+        let untrue = judged(40, 0, &|number| Some(if number < 30 { "acked" } else { "failed" }));
+        assert_eq!(untrue, (false, "40 of 40, 30 acknowledged, 10 said to have failed".to_owned()));
+        assert_eq!(judged(25, 0, &|_| None), (false, "15 lost, 15 silently".to_owned()));
     }
 
     #[tokio::test]
