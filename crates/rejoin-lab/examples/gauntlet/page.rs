@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_run_that_failed_speaks_for_its_row() {
-        let finding = rejoin_lab::gauntlet::Finding::new::<&str>;
+        let finding = |passed, figure: &str| rejoin_lab::gauntlet::Finding::new(passed, figure);
         let findings = vec![finding(true, "1 s"), finding(false, "a | b"), finding(true, "2 s")];
         assert_eq!(cell(&findings), "**✗** 2/3 a / b");
         assert_eq!(cell(&vec![finding(true, "1 s"), finding(true, "2 s")]), "✓ 2/2 2 s");

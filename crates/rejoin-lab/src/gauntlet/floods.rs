@@ -1,4 +1,4 @@
-//! Many messages over links that do not last, and while there is none: rows 26, 27, 28 and 32.
+//! Many messages over links that do not last, and while there is none: rows 26, 27 and 28.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rejoin_core::codec::packet::{Packet, PacketId, Publish};
 use tokio::time::Instant;
 
 use super::busy::Waits;
-use super::{FAST, Finding, How, KEPT, PATIENCE, RowResult, Said, Stage, gather, number, seconds, strain};
+use super::{FAST, Finding, KEPT, PATIENCE, RowResult, Said, Stage, gather, number, seconds, strain};
 use crate::{Peer, ScriptResult};
 
 const MESSAGES: u64 = 20_000;
@@ -21,8 +21,6 @@ const FLOOD_LIMIT: Duration = Duration::from_secs(60);
 const DONE_QOS_1: Duration = Duration::from_millis(6500);
 /// Each message goes back and forth twice, and 10 ms are waited each time.
 const DONE_QOS_2: Duration = Duration::from_secs(13);
-/// With pauses that grow to a minute the links that are needed take a minute or two.
-const DEFAULT_LIMIT: Duration = Duration::from_secs(200);
 /// A link that lives this long after the last message shows what comes twice.
 const LAST_LIFE: Duration = Duration::from_secs(2);
 const OFFLINE: u64 = 100_000;
@@ -105,24 +103,19 @@ impl Books {
 }
 
 pub(super) async fn at_least_once(stage: &mut Stage) -> RowResult {
-    flood(stage, FAST, 1, (FLOOD_LIMIT, DONE_QOS_1)).await
+    flood(stage, 1, DONE_QOS_1).await
 }
 
 pub(super) async fn exactly_once(stage: &mut Stage) -> RowResult {
-    flood(stage, FAST, 2, (FLOOD_LIMIT, DONE_QOS_2)).await
+    flood(stage, 2, DONE_QOS_2).await
 }
 
-pub(super) async fn by_default(stage: &mut Stage) -> RowResult {
-    flood(stage, KEPT, 1, (DEFAULT_LIMIT, DEFAULT_LIMIT)).await
-}
-
-/// Given up after the first limit, and passed within the second.
-async fn flood(stage: &mut Stage, how: How, qos: u8, limits: (Duration, Duration)) -> RowResult {
-    stage.connect(how);
+async fn flood(stage: &mut Stage, qos: u8, done_within: Duration) -> RowResult {
+    stage.connect(FAST);
     let mut peer = stage.accept_session(false, PATIENCE).await?;
     let mut books = Books::default();
-    let (begin, (limit, done_within)) = (Instant::now(), limits);
-    let left = || limit.saturating_sub(begin.elapsed());
+    let begin = Instant::now();
+    let left = || FLOOD_LIMIT.saturating_sub(begin.elapsed());
     stage.subject.tell(&format!("burst 0 {MESSAGES} {qos} 32 {RATE}"));
     loop {
         let _ = one_link(&mut peer, &mut books, LIFE).await;

@@ -134,7 +134,6 @@ rows! {
     29 both "FIN after a stable link, accepted again at once: CONNACK within 2 ms (median of 5)" liveness::fin;
     30 both "CONNACK lost, then Session Present for an empty session: filters asked again" sessions::connack_lost;
     31 both "an older session, Session Present: filters asked again" sessions::older_session;
-    32 both "26 with the pauses a client has by default: it ends, too" floods::by_default;
 }
 
 /// How a client connects.

@@ -79,9 +79,8 @@ impl Said {
             ("up", _) => self.ups += 1,
             ("down", _) => self.downs.push(at),
             ("acked" | "failed" | "refused", Some(number)) => {
-                if self.answers.insert(number, word.to_owned()).is_some() {
-                    self.answered_again.insert(number);
-                }
+                let again = self.answers.insert(number, word.to_owned()).is_some();
+                self.answered_again.extend(again.then_some(number));
             }
             ("message", Some(number)) => self.received.push(number),
             ("burst-taken", _) => {
