@@ -53,8 +53,9 @@ const HEAD: &str = "\
 
 cargo-mutants changes one expression of `session`, `link` and `recovery` at a time: a condition turned round, a function that returns at once, an arm
 deleted. The tests of the core must see it, by a failure or because they hang; what none of them sees goes before 48 seeds of the
-[simulation](simulation.md). `cargo xtask line-mutants --minutes N` goes on with the files that were not tried as they are now, and writes this
-page; `--again` tries only the survivors, after new tests, where the file is still the one that was tried; `--changed` says which are not. What was
+[simulation](simulation.md). On 2026-11-27 all 69 there were went there in one build, each switched on at run time, after changes that tests see had
+shown that the switch works; one was seen, and a test sees it since. `cargo xtask line-mutants --minutes N` goes on with the files that were not
+tried as they are now, and writes this page; `--again` tries only the survivors, after new tests, where the file is still the one that was tried; `--changed` says which are not. What was
 found is in `line-mutants.tsv`, with the reason for each survivor.
 
 ";
@@ -254,10 +255,12 @@ impl State {
     /// What all tests said of these. Who was not tried is where it was.
     fn all_said(&mut self, file: &str, names: &[String], lists: &Lists) -> Result<(), String> {
         lists.tell_of(names)?;
+        // A field taken out is tried by cargo-mutants in each call, asked for or not, and was counted when its file was.
+        let asked = |list: &[String]| list.iter().filter(|name| names.contains(name)).count();
         if let Some(tried) = self.files.get_mut(file) {
-            tried.caught += lists.caught.len();
-            tried.hung += lists.hung.len();
-            tried.unviable += lists.unviable.len();
+            tried.caught += asked(&lists.caught);
+            tried.hung += asked(&lists.hung);
+            tried.unviable += asked(&lists.unviable);
         }
         self.survivors.retain(|one| !names.contains(&one.name) || lists.missed.contains(&one.name));
         for one in self.survivors.iter_mut().filter(|one| names.contains(&one.name)) {
@@ -590,6 +593,17 @@ mod tests {
         let lists = Lists { caught: names.clone(), ..Lists::default() };
         assert_eq!(state.all_said("a.rs", &names, &lists), Ok(()));
         assert!(state.survivors.is_empty() && state.files["a.rs"].caught == 4);
+    }
+
+    #[test]
+    fn what_was_tried_unasked_is_not_counted_twice() {
+        let (mut state, names) = one_lives("lives");
+        let unasked = || vec!["a.rs:2:1: delete field b from struct C expression in f".to_owned()];
+        let missed = names.clone();
+        let lists = Lists { caught: unasked(), hung: unasked(), unviable: unasked(), missed };
+        assert_eq!(state.all_said("a.rs", &names, &lists), Ok(()));
+        let tried = &state.files["a.rs"];
+        assert_eq!((tried.caught, tried.hung, tried.unviable, state.survivors.len()), (3, 0, 0, 1));
     }
 
     #[test]

@@ -559,6 +559,20 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_keeps_no_places_whatever_the_number_of_those_that_were_sent() {
+        for sent in [200, 201] {
+            let mut all = InFlight::default();
+            (1..=sent).for_each(|n| all.push(exchange(n)));
+            // The first has no answer yet.
+            for n in 2..=sent {
+                all.remove(PacketId::new(n).unwrap());
+                let most = 2 * all.by_id.len() + SPARE_SLOTS;
+                assert!(all.slots.len() <= most, "{} of {sent}, at most {most}", all.slots.len());
+            }
+        }
+    }
+
+    #[test]
     fn what_begins_anew_goes_behind_what_was_published_before_it_and_has_not_left() {
         let mut all = InFlight::default();
         let id = |n| PacketId::new(n).unwrap();
