@@ -5,16 +5,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::TransportError;
 use rejoin_core::text::Text;
-use tokio::task::JoinHandle;
 
 use crate::credentials::no_credentials;
+use crate::renewal::{Asked, ask_beside_a_link};
 use crate::secret::Secret;
+use crate::transport::Dial;
 
 /// Characters of an error that are shown.
 const SHOWN: usize = 256;
@@ -122,37 +123,22 @@ type Answered = Result<Option<Bytes>, TransportError>;
 /// An answer under way. Dropping it withdraws it.
 pub(crate) struct Step {
     purpose: For,
-    task: JoinHandle<Answered>,
+    asked: Asked<Option<Bytes>>,
 }
 
 impl Step {
-    pub(crate) fn begin(by: &Authentication, step: AuthStep, limit: Duration) -> Self {
+    pub(crate) fn begin(dial: &Dial, by: &Authentication, step: AuthStep) -> Self {
         let purpose = match &step {
             AuthStep::Begin { .. } => For::Again,
             AuthStep::Challenge(_) => For::Challenge,
             AuthStep::Proof { again, .. } => For::Proof { again: *again },
         };
         let by = by.clone();
-        let task = tokio::spawn(async move {
-            match tokio::time::timeout(limit, by.step(step)).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    Err(no_credentials(format!("enhanced authentication gave no answer within {limit:?}")))
-                }
-            }
-        });
-        Self { purpose, task }
+        let question = async move { by.step(step).await };
+        Self { purpose, asked: ask_beside_a_link(dial, "enhanced authentication", question) }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(For, Answered)> {
-        let answered = ready!(Pin::new(&mut self.task).poll(cx));
-        let broke = |error| Err(no_credentials(format!("enhanced authentication broke off: {error}")));
-        Poll::Ready((self.purpose, answered.unwrap_or_else(broke)))
-    }
-}
-
-impl Drop for Step {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.asked.as_mut().poll(cx).map(|answered| (self.purpose, answered))
     }
 }

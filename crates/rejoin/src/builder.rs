@@ -393,7 +393,8 @@ impl Builder {
     }
 
     /// Runs the driver on a thread of its own instead of a task of this runtime: for programs on a
-    /// current-thread runtime whose tasks block now and then.
+    /// current-thread runtime whose tasks block now and then. Handlers, credential providers and the function of enhanced
+    /// authentication go on running on this runtime: one that blocks holds up no ping.
     pub const fn own_thread(mut self) -> Self {
         self.own_thread = true;
         self
@@ -494,7 +495,8 @@ impl Builder {
             self.resolve()?;
         let servers = config.servers.clone();
         let unverified = ways.is_unverified();
-        let dial = ways.dial(&config, targets.iter().any(|target| target.scheme.is_secure()))?;
+        let secure = targets.iter().any(|target| target.scheme.is_secure());
+        let dial = ways.dial(&config, secure, runtime.clone())?;
         let session_kept = config.session.mode.is_kept();
         let clock = Clock::start();
         let mut opened = storage::open(store, &queue, clock.now().mono)?;

@@ -34,7 +34,7 @@ use crate::events::Event;
 use crate::health::Gaps;
 use crate::metrics::Recorder;
 use crate::pending::{Entry, Kept, Pending};
-use crate::renewal::{self, Renewing};
+use crate::renewal::{self, Asked, Identity};
 use crate::reservation::cost;
 use crate::routes::{Parting, Routes, Told};
 use crate::secret::Secret;
@@ -72,7 +72,7 @@ pub(crate) struct Driver {
     /// A step of enhanced authentication under way.
     step: Option<Step>,
     /// New credentials being asked for, before the old ones end.
-    renewing: Option<Renewing>,
+    renewing: Option<Asked<Identity>>,
     wire: Wire,
     pub(crate) routes: Routes,
     pub(crate) gaps: Gaps,
@@ -372,7 +372,7 @@ impl Driver {
 
     fn begin_step(&mut self, step: AuthStep) {
         if let Some(by) = &self.dial.authentication {
-            self.step = Some(Step::begin(by, step, self.dial.limits.credentials));
+            self.step = Some(Step::begin(&self.dial, by, step));
         }
     }
 
@@ -398,7 +398,7 @@ impl Driver {
 
     fn poll_renewing(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(renewing) = &mut self.renewing else { return false };
-        let Poll::Ready(answered) = renewing.poll(cx) else { return false };
+        let Poll::Ready(answered) = renewing.as_mut().poll(cx) else { return false };
         self.renewing = None;
         renewal::answered(answered, &mut self.engine, self.now);
         self.drain();

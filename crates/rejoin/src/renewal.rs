@@ -1,7 +1,6 @@
 //! Who we are and for how long: what is asked for an attempt, and again before it ends.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,6 +11,9 @@ use tokio::task::JoinHandle;
 use crate::credentials::{CredentialSource, no_credentials};
 use crate::translate;
 use crate::transport::Dial;
+
+/// Who is asked for credentials.
+pub(crate) const PROVIDER: &str = "the credential provider";
 
 /// What an attempt proves its identity with.
 #[derive(Debug, Default)]
@@ -31,51 +33,57 @@ impl Identity {
     }
 }
 
-type Answered = Result<Identity, TransportError>;
+type Answer<T> = Result<T, TransportError>;
 
-/// New credentials being asked for while the link is open. Dropping it withdraws the question.
-pub(crate) struct Renewing {
-    task: JoinHandle<Answered>,
-}
+/// What the application was asked and has not answered. Holds none of its code: polling it blocks nobody.
+pub(crate) type Asked<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
 
-impl Renewing {
-    /// Asks, in a task of its own and within the limit of the credentials stage.
-    fn begin(source: CredentialSource, limit: Duration) -> Self {
-        let task = tokio::spawn(async move {
-            match tokio::time::timeout(limit, source.renew()).await {
-                Ok(asked) => asked,
-                Err(_) => {
-                    Err(no_credentials(format!("the credential provider gave no answer within {limit:?}")))
-                }
-            }
-        });
-        Self { task }
-    }
+struct Asking<T>(JoinHandle<T>);
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
-        let answered = ready!(Pin::new(&mut self.task).poll(cx));
-        let broke = |error| Err(no_credentials(format!("the credential provider broke off: {error}")));
-        Poll::Ready(answered.unwrap_or_else(broke))
-    }
-}
-
-impl Drop for Renewing {
+impl<T> Drop for Asking<T> {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
+}
+
+/// Asks the application, in a task on the runtime of its own code: where the driver has a thread of its own, an answer that
+/// blocks must not stop pings and timers. Dropping what this gives withdraws the question.
+pub(crate) fn ask<T: Send + 'static>(
+    dial: &Dial,
+    whom: &'static str,
+    question: impl Future<Output = Answer<T>> + Send + 'static,
+) -> Asked<T> {
+    let mut asking = Asking(dial.runtime.spawn(question));
+    Box::pin(async move {
+        let broke = |error| Err(no_credentials(format!("{whom} broke off: {error}")));
+        (&mut asking.0).await.unwrap_or_else(broke)
+    })
+}
+
+/// The same on an open link, within the limit of the credentials stage.
+pub(crate) fn ask_beside_a_link<T: Send + 'static>(
+    dial: &Dial,
+    whom: &'static str,
+    question: impl Future<Output = Answer<T>> + Send + 'static,
+) -> Asked<T> {
+    let (limit, asked) = (dial.limits.credentials, ask(dial, whom, question));
+    Box::pin(async move {
+        let late = |_| Err(no_credentials(format!("{whom} gave no answer within {limit:?}")));
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(late)
+    })
 }
 
 /// New credentials are due. Where nobody gives any, there is only the method of enhanced authentication.
-pub(crate) fn begin(dial: &Dial, engine: &mut Flight, now: Now) -> Option<Renewing> {
+pub(crate) fn begin(dial: &Dial, engine: &mut Flight, now: Now) -> Option<Asked<Identity>> {
     let Some(source) = dial.login.clone() else {
         engine.renewed(None, None, now);
         return None;
     };
-    Some(Renewing::begin(source, dial.limits.credentials))
+    Some(ask_beside_a_link(dial, PROVIDER, async move { source.renew().await }))
 }
 
 /// The provider answered, or could not.
-pub(crate) fn answered(answered: Answered, engine: &mut Flight, now: Now) {
+pub(crate) fn answered(answered: Answer<Identity>, engine: &mut Flight, now: Now) {
     match answered {
         Ok(identity) => {
             let good_for = identity.good_for();

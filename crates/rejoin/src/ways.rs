@@ -9,6 +9,7 @@ use rejoin_core::Config;
 #[cfg(any(feature = "tls", feature = "ws"))]
 use rejoin_core::ConfigError;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use crate::authentication::Authentication;
 use crate::builder::Builder;
@@ -64,7 +65,7 @@ impl Ways {
 
     /// What the transport needs. Reads certificates once, so that a wrong file is told before the start; `secure` says
     /// whether any server needs them.
-    pub(crate) fn dial(self, config: &Config, secure: bool) -> Result<Dial, BuildError> {
+    pub(crate) fn dial(self, config: &Config, secure: bool, runtime: Handle) -> Result<Dial, BuildError> {
         let proxies = match self.proxy {
             None => Proxies::from_environment(|name| std::env::var(name).ok()),
             Some(None) => Proxies::default(),
@@ -96,6 +97,7 @@ impl Ways {
             limits: self.limits.shared(),
             resolver: Resolver::default(),
             proxies,
+            runtime,
             connector: self.connector,
             bind: self.bind,
             login: self.login,
@@ -139,7 +141,8 @@ impl Builder {
 
     /// Opens byte streams by a function of the application instead of DNS, TCP and proxy: a serial line, a tunnel, a
     /// pipe of a test. TLS and WebSocket come on top where the URL says so. Asked for every attempt, within
-    /// [`Builder::connect_timeout`].
+    /// [`Builder::connect_timeout`]. With [`Builder::own_thread`] it is called on that thread, which serves what it opens:
+    /// it must not block.
     ///
     /// ```
     /// # fn example() {

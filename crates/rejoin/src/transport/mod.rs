@@ -35,6 +35,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use rejoin_core::{Stage, TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 pub(crate) use classify::transport_error;
@@ -47,7 +48,7 @@ pub(crate) use trip::Trip;
 
 use crate::authentication::{AuthStep, Authentication};
 use crate::credentials::{CredentialSource, no_credentials};
-use crate::renewal::Identity;
+use crate::renewal::{Identity, PROVIDER, ask};
 use crate::url::{Scheme, ServerUrl};
 use limits::{StageLimits, from_now};
 
@@ -69,6 +70,8 @@ pub(crate) struct Dial {
     pub(crate) login: Option<CredentialSource>,
     pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) connector: Option<Connector>,
+    /// Where the application's code runs.
+    pub(crate) runtime: Handle,
     /// The address of ours to connect from.
     pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
@@ -134,21 +137,23 @@ pub(crate) async fn credentials(dial: &Dial, trip: &mut Trip) -> Result<Identity
         return Ok(Identity::default());
     }
     let until = from_now(dial.limits.credentials);
-    let asking = async {
-        let mut identity = match &dial.login {
+    let (login, authentication) = (dial.login.clone(), dial.authentication.clone());
+    let question = async move {
+        let mut identity = match login {
             Some(source) => source.login().await?,
             None => Identity::default(),
         };
-        if let Some(authentication) = &dial.authentication {
+        if let Some(authentication) = authentication {
             identity.data = authentication.step(AuthStep::Begin { again: false }).await?;
             let ends = authentication.good_for.map(|life| SystemTime::now() + life);
             identity.ends = identity.ends.into_iter().chain(ends).min();
         }
         Ok(identity)
     };
-    trip.within(Stage::Credentials, until, asking).await.map_err(|failed| OpenError {
+    let asked = ask(dial, PROVIDER, question);
+    trip.within(Stage::Credentials, until, asked).await.map_err(|failed| OpenError {
         error: no_credentials(match failed.error.kind {
-            TransportErrorKind::TimedOut => format!("the credential provider gave {}", failed.error.detail),
+            TransportErrorKind::TimedOut => format!("{PROVIDER} gave {}", failed.error.detail),
             _ => failed.error.detail,
         }),
         ..failed

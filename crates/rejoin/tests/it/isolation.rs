@@ -1,15 +1,16 @@
 //! User code, however slow or panicking, delays neither keep-alive nor recovery.
 
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant, SystemTime};
 
-use rejoin::{Message, OnError, Qos};
+use rejoin::{AuthStep, Authentication, Credentials, Event, Message, OnError, Qos};
 use rejoin_core::codec::packet::{Ack, Packet, PacketId};
 use rejoin_core::codec::reason::ReasonCode;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::links::event;
-use crate::peer::{LIMIT, Listener, Peer, limited, message};
+use crate::peer::{LIMIT, Listener, Peer, connack, limited, message};
 use crate::secrets::Log;
 
 /// Pings must go on coming, each soon after the last.
@@ -213,6 +214,100 @@ async fn a_failing_handler_may_ask_for_the_message_again() {
 
 #[tokio::test]
 async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it_over_once() {
+/// A function that blocks its thread until the first of these is dropped; the second tells that it does.
+fn blocking() -> (mpsc::Sender<()>, mpsc::Receiver<()>, impl Fn() + Send + Sync + 'static) {
+    let (release, blocked) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    let blocked = Mutex::new(blocked);
+    let block = move || {
+        let _ = entered.send(());
+        let _ = blocked.lock().unwrap().recv();
+    };
+    (release, inside, block)
+}
+
+async fn begins(inside: mpsc::Receiver<()>) {
+    tokio::task::spawn_blocking(move || inside.recv_timeout(LIMIT)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_method_of_authentication_that_blocks_its_thread() {
+    let listener = Listener::bind().await;
+    let (release, inside, block) = blocking();
+    let method = Authentication::new("M", move |step| {
+        if matches!(step, AuthStep::Begin { again: true }) {
+            block();
+        }
+        async { Ok(None) }
+    });
+    let builder = listener.client().own_thread().authentication(method);
+    let client = builder.ping_after(Duration::from_millis(50)).start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.accept().await;
+    assert!(matches!(peer.next().await, Packet::Connect(_)));
+    let Packet::ConnAck(mut welcome) = connack(false, ReasonCode::SUCCESS) else { unreachable!() };
+    welcome.properties.authentication_method = Some(rejoin::Text::from_static("M"));
+    peer.send(Packet::ConnAck(welcome)).await;
+    event(&mut events, "authenticated").await;
+    client.reauthenticate();
+    begins(inside).await;
+    pings_go_on(&mut peer).await;
+    drop(release);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_credential_provider_that_blocks_its_thread_while_a_link_is_open() {
+    let listener = Listener::bind().await;
+    let (release, inside, block) = blocking();
+    let is_second = AtomicBool::new(false);
+    let builder = listener.client().own_thread().ping_after(Duration::from_millis(50));
+    let _client = builder
+        .login_with(move || {
+            if is_second.swap(true, Ordering::Relaxed) {
+                block();
+            }
+            async {
+                let soon = SystemTime::now() + Duration::from_secs(1);
+                Ok(Credentials::token("t").expires_at(soon))
+            }
+        })
+        .start()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    let asked = tokio::spawn(begins(inside));
+    while !asked.is_finished() {
+        pings_go_on(&mut peer).await;
+    }
+    asked.await.unwrap();
+    pings_go_on(&mut peer).await;
+    drop(release);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_credential_provider_that_blocks_its_thread_before_the_first_link() {
+    let listener = Listener::bind().await;
+    let (release, inside, block) = blocking();
+    let client = listener
+        .client()
+        .own_thread()
+        .stage_limits(|limits| limits.credentials = Duration::from_millis(50))
+        .login_with(move || {
+            block();
+            async { Ok(Credentials::token("t")) }
+        })
+        .start()
+        .unwrap();
+    let mut events = client.events();
+    begins(inside).await;
+    let Event::AttemptFailed { cause, .. } = event(&mut events, "attempt-failed").await else {
+        unreachable!()
+    };
+    assert!(cause.to_string().contains("gave no answer within"), "{cause}");
+    let report = limited(client.shutdown().within(Duration::from_millis(50)).into_future()).await;
+    assert_eq!(report.lost, 0);
+    drop(release);
+}
+
     let listener = Listener::bind().await;
     let client = listener.client().receive_maximum(1).start().unwrap();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
