@@ -110,6 +110,11 @@ pub(crate) struct Clock {
 /// Farther than any wait of this crate, near enough that no clock overflows.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
+/// The moment this long from now; a limit beyond all clocks is none.
+pub(crate) fn from_now(limit: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + limit.min(FAR)
+}
+
 impl Clock {
     pub(crate) fn start() -> Self {
         Self { origin: tokio::time::Instant::now() }

@@ -86,7 +86,10 @@ impl Resolver {
                 let old =
                     lock(&self.memory().names).get(&(host.to_owned(), port)).map(|known| known.good.clone());
                 match old.filter(|old| !old.is_empty()) {
-                    Some(old) => (old, Some(error)),
+                    Some(old) => {
+                        tracing::debug!(target: "rejoin", host, %error, "using the addresses that worked before");
+                        (old, Some(error))
+                    }
                     None => return Err(error),
                 }
             }

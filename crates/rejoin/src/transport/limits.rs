@@ -3,16 +3,6 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-/// Farther than any wait of this crate, near enough that no clock overflows.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-
-/// The moment this long from now.
-pub(super) fn from_now(limit: Duration) -> Instant {
-    Instant::now() + limit.min(FAR)
-}
-
 /// How long each stage of opening a link may take. All stand under the two clocks of the attempt,
 /// [`crate::Builder::connect_timeout`] up to the first handshake and [`crate::Builder::connack_timeout`] from there, but
 /// for the credentials: while the application is asked, no clock of a server runs.

@@ -47,10 +47,11 @@ pub use proxy::{Proxy, ProxyError};
 pub(crate) use trip::Trip;
 
 use crate::authentication::{AuthStep, Authentication};
+use crate::command::from_now;
 use crate::credentials::{CredentialSource, no_credentials};
 use crate::renewal::{Identity, PROVIDER, ask};
 use crate::url::{Scheme, ServerUrl};
-use limits::{StageLimits, from_now};
+use limits::StageLimits;
 
 /// A connected byte stream.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}

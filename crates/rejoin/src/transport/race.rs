@@ -10,8 +10,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::limits::from_now;
 use super::transport_error;
+use crate::command::from_now;
 
 /// The limits of a race.
 #[derive(Clone, Copy, Debug)]

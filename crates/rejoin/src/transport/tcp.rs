@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::dns::Found;
-use super::limits::from_now;
 use super::race::{self, Rules};
 use super::{Dial, OpenError, Trip};
+use crate::command::from_now;
 
 /// The race keeps its limits itself; this is for the case that it does not.
 const LATE: Duration = Duration::from_millis(100);
@@ -43,10 +43,7 @@ pub(super) async fn open(
             trip.within(Stage::Dns, until + LATE, dial.resolver.look_up(host, port, names_until)).await?
         }
     };
-    if let Some(error) = found.instead_of {
-        tracing::debug!(target: "rejoin", host, %error, "using the addresses that worked before");
-        trip.stages.addresses_are_old = true;
-    }
+    trip.stages.addresses_are_old |= found.instead_of.is_some();
     if trip.stages.get(Stage::Dns).is_some() {
         trip.stages.addresses = found.addresses.len();
     }

@@ -11,6 +11,7 @@ use rejoin_core::{Stage, TransportError};
 use tokio::time::Instant;
 
 use super::{BoxStream, Dial, OpenError, Resolver, Trip};
+use crate::command::from_now;
 use crate::secret::Secret;
 use crate::url::ServerUrl;
 use environment::Exceptions;
@@ -176,37 +177,47 @@ pub(super) async fn tunnel(
     let (host, port) = (target.host.as_str(), target.port);
     let work = async {
         match proxy.kind {
-            Kind::Http => http::connect(proxy, &mut stream, host, port).await,
-            Kind::Socks5Names => socks::connect(proxy, &mut stream, &socks::Where::Name(host, port)).await,
-            Kind::Socks5 => by_address(&dial.resolver, proxy, &mut stream, (host, port), until).await,
+            Kind::Http => http::connect(proxy, &mut stream, host, port).await.map(|()| false),
+            Kind::Socks5Names => {
+                let name = socks::Where::Name(host, port);
+                socks::connect(proxy, &mut stream, &name).await.map(|()| false)
+            }
+            Kind::Socks5 => {
+                // What the name service leaves of the stage must be enough for an address that worked before.
+                let names_until = until.min(from_now(dial.limits.dns));
+                by_address(&dial.resolver, proxy, &mut stream, (host, port), names_until).await
+            }
         }
         .map_err(|error| TransportError { detail: format!("{proxy}: {}", error.detail), ..error })
     };
-    trip.within(Stage::Proxy, until, work).await?;
+    let addresses_are_old = trip.within(Stage::Proxy, until, work).await?;
+    trip.stages.addresses_are_old |= addresses_are_old;
     Ok(stream)
 }
 
-/// To the first of the server's addresses. A proxy that refuses ends the stream: the others are for the next attempts.
+/// To the first of the server's addresses: new ones by `names_until`, or those that worked before; true if it was one of
+/// these. A proxy that refuses ends the stream: the others are for the next attempts.
 async fn by_address(
     resolver: &Resolver,
     proxy: &Proxy,
     stream: &mut BoxStream,
     (host, port): (&str, u16),
-    until: Instant,
-) -> Result<(), TransportError> {
-    let found = resolver.look_up(host, port, until).await?;
+    names_until: Instant,
+) -> Result<bool, TransportError> {
+    let found = resolver.look_up(host, port, names_until).await?;
     let address = found.addresses[0];
     // Noted before it is tried: a proxy that never answers is left at its limit, and this with it.
     resolver.failed(address);
     socks::connect(proxy, stream, &socks::Where::Address(address)).await?;
     resolver.worked(host, port, address, &found.addresses);
-    Ok(())
+    Ok(found.instead_of.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use rejoin_core::{Config, Text};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -223,7 +234,7 @@ mod tests {
         drop(stream);
         let mut asked = Vec::new();
         far.read_to_end(&mut asked).await.unwrap();
-        (matches!(done, Ok(Ok(()))), asked[6])
+        (matches!(done, Ok(Ok(_))), asked[6])
     }
 
     #[tokio::test]
@@ -241,6 +252,36 @@ mod tests {
             assert_eq!(asked_for(&resolver, &granted).await, (true, V4), "the one that worked stays");
             assert_eq!(asked_for(&resolver, fault).await, (false, V4));
         }
+    }
+
+    /// With the true limits, in virtual time.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_service_that_hangs_leaves_the_proxy_time_for_the_address_that_worked_before() {
+        let config = Config::new(Text::default(), Text::default());
+        let dial =
+            crate::ways::Ways::default().dial(&config, false, tokio::runtime::Handle::current()).unwrap();
+        let good = ["192.0.2.1:1883".parse().unwrap()];
+        let _asked = dial.resolver.hangs("broker.example", 1883, &good);
+        let (near, mut far) = tokio::io::duplex(1024);
+        let server = tokio::spawn(async move {
+            let mut asked = vec![0; 3];
+            far.read_exact(&mut asked).await.unwrap();
+            far.write_all(&[5, 0]).await.unwrap();
+            asked.resize(10, 0);
+            far.read_exact(&mut asked).await.unwrap();
+            // waits: a proxy takes a moment to connect
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            far.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            asked
+        });
+        let proxy = Proxy::parse("socks5://p").unwrap();
+        let target = ServerUrl::parse("mqtt://broker.example").unwrap();
+        let mut trip = Trip::new(tokio::sync::mpsc::unbounded_channel().0);
+        let until = Instant::now() + dial.limits.proxy;
+        let opened = tunnel(&dial, &proxy, Box::new(near), &target, until, &mut trip).await;
+        assert!(opened.is_ok(), "{:?}", opened.err());
+        assert!(trip.stages.addresses_are_old);
+        assert_eq!(server.await.unwrap()[4..8], [192, 0, 2, 1]);
     }
 
     #[test]
