@@ -16,7 +16,7 @@ use rejoin_core::{SubscribeResult, TopicError, TopicFilter};
 use tokio::sync::{oneshot, watch};
 
 use crate::client::Owner;
-use crate::command::{Command, Leave, Leaving, Shared, Wish, Wishes};
+use crate::command::{Command, Leave, Leaving, Shared, Wish, Wishes, from_now};
 use crate::error::SubscribeError;
 use crate::message::Message;
 use crate::route::{DEFAULT_CAPACITY, Route};
@@ -292,7 +292,7 @@ impl Subscription {
     /// # Errors
     /// A refusal, no answer within the limit, or a stopped client.
     pub async fn wait_granted(&mut self, within: Duration) -> Result<(), SubscribeError> {
-        let until = tokio::time::Instant::now() + within;
+        let until = from_now(within);
         for (filter, answer) in &mut self.granted {
             let waited = tokio::time::timeout_at(until, answer.wait_for(Option::is_some)).await;
             let filter = || filter.as_str().to_owned();

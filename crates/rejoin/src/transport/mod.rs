@@ -70,9 +70,9 @@ pub(crate) struct Dial {
     pub(crate) proxies: Proxies,
     pub(crate) login: Option<CredentialSource>,
     pub(crate) authentication: Option<Box<Authentication>>,
-    pub(crate) connector: Option<Connector>,
     /// Where the application's code runs.
     pub(crate) runtime: Handle,
+    pub(crate) connector: Option<Connector>,
     /// The address of ours to connect from.
     pub(crate) bind: Option<IpAddr>,
     #[cfg(feature = "tls")]
@@ -146,7 +146,8 @@ pub(crate) async fn credentials(dial: &Dial, trip: &mut Trip) -> Result<Identity
         };
         if let Some(authentication) = authentication {
             identity.data = authentication.step(AuthStep::Begin { again: false }).await?;
-            let ends = authentication.good_for.map(|life| SystemTime::now() + life);
+            // An end beyond all clocks is none.
+            let ends = authentication.good_for.and_then(|life| SystemTime::now().checked_add(life));
             identity.ends = identity.ends.into_iter().chain(ends).min();
         }
         Ok(identity)

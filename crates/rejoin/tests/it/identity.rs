@@ -49,6 +49,23 @@ async fn credentials_are_asked_for_before_each_attempt_and_after_a_refusal() {
 }
 
 #[tokio::test]
+async fn what_is_good_for_longer_than_any_clock_runs_has_no_end() {
+    let listener = Listener::bind().await;
+    let authentication = counting().good_for(Duration::MAX);
+    let client = listener.client().authentication(authentication).start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.accept().await;
+    connect(&mut peer).await;
+    peer.send(welcome(b"yes")).await;
+    event(&mut events, "authenticated").await;
+    client.reauthenticate();
+    assert_eq!(answer(&mut peer).await, (ReasonCode::REAUTHENTICATE, "again".into()));
+    peer.send(auth(ReasonCode::SUCCESS, b"yes")).await;
+    event(&mut events, "authenticated").await;
+    assert!(client.is_connection_open());
+}
+
+#[tokio::test]
 async fn a_token_may_come_without_a_user_name() {
     let listener = Listener::bind().await;
     let _client = listener.client().token("the token").start().unwrap();

@@ -33,6 +33,17 @@ async fn dropping_on_a_kept_session_leaves_the_broker_collecting() {
 }
 
 #[tokio::test]
+async fn a_subscription_may_wait_for_its_answer_without_an_end() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let asked = client.subscribe("a", Qos::AtLeastOnce).within(Duration::MAX).into_future();
+    let asked = tokio::spawn(asked);
+    listener.open(false).await.grant().await;
+    let granted = limited(asked).await.unwrap();
+    assert_eq!(granted.unwrap().granted(), Some(Qos::AtLeastOnce));
+}
+
+#[tokio::test]
 async fn a_message_in_the_hands_of_a_panic_is_not_acknowledged_at_once() {
     let listener = Listener::bind().await;
     let builder = listener.client().client_id("k").session(Session::kept_for(LIMIT));
