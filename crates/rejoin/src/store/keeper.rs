@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rejoin_core::{Publication, PublishId, Record, Ticket};
 
+use super::guarded::Guarded;
 use super::{Store, StoreError, StoreStats};
 use crate::metrics::Cells;
 use crate::sync::lock;
@@ -104,7 +105,7 @@ impl Keeper {
         std::thread::Builder::new().name("rejoin-store".to_owned()).spawn(move || {
             Thread {
                 desk: ours,
-                store,
+                store: Guarded::new(store),
                 group: Vec::new(),
                 ticket: None,
                 unread: Vec::new(),
@@ -182,7 +183,7 @@ impl Drop for Keeper {
 
 struct Thread {
     desk: Arc<Desk>,
-    store: Box<dyn Store>,
+    store: Guarded,
     /// Records taken and not yet committed.
     group: Vec<Record>,
     /// The ticket of the last of them.
@@ -418,7 +419,7 @@ impl Thread {
         })
     }
 
-    fn report(&self, reports: Vec<Report>) {
+    fn report(&mut self, reports: Vec<Report>) {
         let stats = self.store.stats();
         let driver = {
             let mut state = lock(&self.desk.state);
@@ -599,7 +600,7 @@ mod tests {
         let desk = Arc::new(Desk::default());
         let thread = Thread {
             desk: Arc::clone(&desk),
-            store: Box::new(MemoryStore::default()),
+            store: Guarded::new(Box::new(MemoryStore::default())),
             group: Vec::new(),
             ticket: None,
             unread: Vec::new(),
@@ -616,7 +617,8 @@ mod tests {
     #[test]
     fn the_end_of_a_message_that_met_a_full_disk_is_tried_once_more_before_the_store_is_closed() {
         let (told, mut thread) = thread();
-        (thread.store, thread.space_pause) = (Box::new(Full { commits: 1, ..Full::default() }), HOUR);
+        let full = Full { commits: 1, ..Full::default() };
+        (thread.store, thread.space_pause) = (Guarded::new(Box::new(full)), HOUR);
         thread.add(Ticket(1), &mut done(1));
         thread.commit();
         lock(&told.state).closing = true;

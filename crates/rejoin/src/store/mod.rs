@@ -10,6 +10,7 @@
 mod door;
 #[cfg(feature = "store-redb")]
 mod folder;
+mod guarded;
 pub(crate) mod keeper;
 mod memory;
 pub mod tools;
@@ -177,6 +178,12 @@ pub enum StoreError {
         /// The folder.
         place: String,
         /// Why, and what to do.
+        what: String,
+    },
+    /// The code of the store panicked. What was not on the store before may or may not be; nothing more is asked of it.
+    #[error("the store of the queue panicked: {what}; it takes nothing more until it is opened anew")]
+    Panicked {
+        /// What the panic said.
         what: String,
     },
     /// The operating system could not read or write. What was not on the store before is not.

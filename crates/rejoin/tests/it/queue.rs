@@ -23,6 +23,7 @@ pub(crate) struct Disk {
 struct Inner {
     records: Vec<Record>,
     stalled: bool,
+    panics: bool,
     error: Option<StoreError>,
     loads: usize,
     /// Commits that began.
@@ -37,6 +38,10 @@ impl Disk {
 
     fn fail(&self, error: Option<StoreError>) {
         self.inner.0.lock().unwrap().error = error;
+    }
+
+    fn panic(&self) {
+        self.inner.0.lock().unwrap().panics = true;
     }
 
     async fn has_begun(&self, commits: usize) {
@@ -68,6 +73,10 @@ impl Store for Disk {
         let (inner, bell) = &*self.inner;
         inner.lock().unwrap().begun += 1;
         let mut inner = bell.wait_while(inner.lock().unwrap(), |inner| inner.stalled).unwrap();
+        if inner.panics {
+            drop(inner);
+            panic!("on purpose");
+        }
         match &inner.error {
             Some(error) => Err(error.clone()),
             None => {
@@ -335,6 +344,39 @@ async fn a_broken_disk_stops_acceptance_and_not_the_link() {
         peer.ack(&publish).await;
     }
     limited(unstored).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_a_broken_one_and_everything_is_answered_for() {
+    for policy in [WhenStoreFails::Refuse, WhenStoreFails::GoOnInMemory] {
+        let (listener, disk) = (Listener::bind().await, Disk::default());
+        let queue = Queue::in_store(disk.clone()).when_store_fails(policy);
+        let client = listener.client().client_id("q").queue(queue).start().unwrap();
+        let mut events = client.events();
+        let mut peer = listener.open(false).await;
+        disk.panic();
+        let (mine, exact) = (Qos::AtLeastOnce, Qos::ExactlyOnce);
+        let unstored = client.publish("a", "1").qos(mine).enqueue().unwrap();
+        assert_eq!(limited(unstored.stored()).await.unwrap(), Stored::InMemory);
+        let Event::StoreTrouble { error, refusing } = told(&mut events, "store-trouble").await else {
+            unreachable!()
+        };
+        assert!(error.is_fatal() && error.to_string().contains("panicked: on purpose"), "{error}");
+        let state = client.state();
+        assert!(!state.durable && state.refusing == refusing, "{state:?}");
+        let publish = peer.publish().await;
+        peer.ack(&publish).await;
+        limited(unstored).await.unwrap();
+        let next = client.publish("a", "2").qos(exact).enqueue();
+        assert_eq!(next.is_err(), policy == WhenStoreFails::Refuse);
+        if let Ok(next) = next {
+            let publish = peer.publish().await;
+            release(&mut peer, &publish).await;
+            limited(next).await.unwrap();
+        }
+        let report = limited(client.shutdown().into_future()).await;
+        assert_eq!((report.lost, report.still_queued), (0, 0), "{report:?}");
+    }
 }
 
 /// The driver hears of the broken disk between two looks at what was accepted.
