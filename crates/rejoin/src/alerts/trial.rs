@@ -260,7 +260,7 @@ fn ill_links() -> [Series; 4] {
 
 fn watcher(start: Instant) -> Watcher {
     let Alerts { rules, learning, .. } = Alerts::default();
-    Watcher::new(rules, PatternRules::default(), learning, None, start)
+    Watcher::new(rules, PatternRules::default(), learning, start)
 }
 
 /// The alerts that fired: when, and which.
@@ -389,7 +389,7 @@ fn what_is_taken_as_the_new_normal_is_learned_while_another_rule_goes_on_firing(
         Rule::times_baseline(Signal::AckLatency, 4.0),
         Rule::times_baseline(Signal::AckLatency, 15.0),
     ];
-    let mut watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), None, start);
+    let mut watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), start);
     for tick in 0..(26.0 * HOUR) as u32 / TICK {
         let at = start + Duration::from_secs(u64::from(tick * TICK));
         let t = f64::from(tick * TICK);

@@ -103,17 +103,11 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    pub(crate) fn new(
-        rules: Vec<Rule>,
-        patterns: PatternRules,
-        learning: Learning,
-        baselines: Option<[Baseline; 6]>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(rules: Vec<Rule>, patterns: PatternRules, learning: Learning, now: Instant) -> Self {
         Self {
             learning,
             patterns,
-            baselines: baselines.unwrap_or_else(|| Signal::ALL.map(|signal| Baseline::new(signal, learning))),
+            baselines: Signal::ALL.map(|signal| Baseline::new(signal, learning)),
             recent: Default::default(),
             guards: guards(rules, now),
             losses: Losses::new(),
@@ -128,6 +122,11 @@ impl Watcher {
             open: false,
             subscribed: false,
         }
+    }
+
+    /// Goes on with what an earlier process learned.
+    pub(crate) fn recall(&mut self, baselines: [Baseline; 6]) {
+        self.baselines = baselines;
     }
 
     /// A link was lost.
@@ -495,7 +494,7 @@ mod tests {
     fn after_the_last(signal: Signal, then: Look) -> Vec<AlertState> {
         let start = Instant::now();
         let rule = Rule::over(signal, SECOND / 2);
-        let mut watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
+        let mut watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), start);
         let slow = Look { open: true, ping: Some(SECOND), ack: Some(SECOND), ..Look::default() };
         let mut states = Vec::new();
         for look in 0..12 * 15 {
@@ -535,7 +534,7 @@ mod tests {
         fn begin() -> Self {
             let start = Instant::now();
             let rule = Rule::over(Signal::MessageSilence, SECOND * 60);
-            let watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), None, start);
+            let watcher = Watcher::new(vec![rule], PatternRules::default(), Learning::default(), start);
             let seen = Look { open: true, subscribed: true, ..Look::default() };
             Self { watcher, start, at: Duration::ZERO, seen }
         }
@@ -651,7 +650,7 @@ mod tests {
     fn rules_in_the_same_words_have_names_of_their_own() {
         let rule = Rule::times_baseline(Signal::AckLatency, 4.0);
         let rules = vec![rule.clone(), rule.clone().at_least(SECOND), rule.spreads(9.0)];
-        let watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), None, Instant::now());
+        let watcher = Watcher::new(rules, PatternRules::default(), Learning::default(), Instant::now());
         let names: Vec<_> = watcher.alerts().into_iter().map(|alert| alert.rule).collect();
         let words = "ack latency over 4 times its baseline";
         assert_eq!(names, [words.to_owned(), format!("{words} (2)"), format!("{words} (3)")]);

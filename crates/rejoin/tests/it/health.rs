@@ -409,6 +409,31 @@ async fn what_was_learned_is_kept_over_a_restart_and_a_broken_file_is_learned_an
     assert!(state == BaselineState::Learning && samples < 20, "learned anew: {state:?} {samples}");
 }
 
+/// Opening it waits for somebody who writes into it: a disk that hangs.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_disk_that_hangs_at_the_start_keeps_nobody_from_looking() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let file = folder.0.join("baselines");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let listener = Listener::bind().await;
+    let alerts = Alerts::none().every(Duration::from_millis(10)).keep_in(&folder.0);
+    let client = listener.client().alerts(alerts).start().unwrap();
+    let mut watch = client.health_watch();
+    let peer = listener.open(false).await;
+    let is = |wanted| move |health: &rejoin::health::Health| health.status == wanted;
+    let well = tokio::time::timeout(LIMIT, watch.wait_for(is(HealthStatus::Healthy))).await.is_ok();
+    peer.reset();
+    let hangs = listener.accept().await;
+    let ill = tokio::time::timeout(LIMIT, watch.wait_for(is(HealthStatus::Degraded))).await.is_ok();
+    let learns = client.baselines().len() > 4;
+    // The thread that reads is let go, or the runtime waits for it.
+    drop(std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap());
+    assert_eq!((well, ill, learns), (true, true, true));
+    drop(hangs);
+}
+
 #[tokio::test]
 async fn a_queue_that_fills_is_told_high_before_it_is_full() {
     let listener = Listener::bind().await;
