@@ -664,6 +664,7 @@ impl Shared {
         state.durable = inbox.store.durable;
         state.store_error.clone_from(&inbox.store.error);
         state.refusing = inbox.store.refusing;
+        state.closing = inbox.closed;
         state
     }
 

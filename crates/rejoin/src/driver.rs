@@ -280,6 +280,8 @@ impl Driver {
         }
     }
 
+                // Since the inbox was closed the outlook is another one.
+                self.state_changed();
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, accepted: Timestamp) {
         self.last_publish = id;
         let queued = publication.is_queued();
@@ -689,7 +691,7 @@ impl Driver {
             let since = status.since;
             let mut state = State::from_status(status, &self.shared.clock, |server| self.server_name(server));
             self.recorder.state(state.link.name(), since, &self.shared.meters);
-            state.revision += self.storage.as_deref().map_or(0, Storage::changes);
+            state.revision += self.storage.as_deref().map_or(0, Storage::changes) + u64::from(self.closing);
             self.shared.state.show(self.shared.complete(state));
         }
         self.shared.ward.waits_twice(self.routes.waits_twice());

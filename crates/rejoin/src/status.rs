@@ -90,7 +90,7 @@ pub enum Outlook {
         /// What stands in the way.
         why: Obstacle,
     },
-    /// The client stopped for good.
+    /// The client stopped for good, or is shutting down: what is handed over is given back.
     Never {
         /// Why.
         why: StopReason,
@@ -126,6 +126,7 @@ pub enum Obstacle {
 /// | `Connecting` | true | false | `Later` | false |
 /// | `Waiting` | true | false | `Later` | false |
 /// | `Waiting` in the slow lane | true | false | `Blocked` | false |
+/// | any of these, while it shuts down | true | as above | `Never` | as above |
 /// | any of these, queue full or its disk in trouble | true | as above | `Blocked` | as above |
 /// | `Stopped` | false | false | `Never` | false |
 ///
@@ -162,6 +163,8 @@ pub struct State {
     pub store_error: Option<Box<StoreError>>,
     /// Nothing is accepted because of it.
     pub refusing: bool,
+    /// Nothing more is accepted: the client is shutting down, and only sends what it has, or it has stopped.
+    pub closing: bool,
     /// Why the last link or attempt ended.
     pub last_loss: Option<LossCause>,
     /// Index of the server in use or last tried.
@@ -212,6 +215,7 @@ impl State {
     pub fn outlook(&self) -> Outlook {
         match &self.link {
             Link::Stopped { reason } => Outlook::Never { why: reason.clone() },
+            _ if self.closing => Outlook::Never { why: StopReason::Shutdown },
             _ if self.refusing => match &self.store_error {
                 Some(error) => Outlook::Blocked { why: Obstacle::Store(StoreError::clone(error)) },
                 None => Outlook::Blocked { why: Obstacle::QueueFull },
@@ -258,6 +262,7 @@ impl State {
             durable: false,
             store_error: None,
             refusing: false,
+            closing: false,
             last_loss: status.last_loss,
             server: status.server,
             server_name: name(status.server),
@@ -298,6 +303,7 @@ mod tests {
                 durable: false,
                 store_error: None,
                 refusing: false,
+                closing: false,
                 last_loss: None,
                 server: 0,
                 server_name: Text::default(),
@@ -345,14 +351,18 @@ mod tests {
             (suspect, true, true, false, full.clone()),
             (connecting, true, true, false, full.clone()),
             (waiting(true), true, true, false, full),
-            (stopped, true, false, false, never),
+            (stopped, true, false, false, never.clone()),
         ];
         for (link, queue_full, connected, is_open, outlook) in rows {
             for granted in [false, true] {
-                let state = state(link.clone(), granted, queue_full);
+                let mut state = state(link.clone(), granted, queue_full);
                 assert_eq!(state.is_connected(), connected, "{link:?}");
                 assert_eq!(state.is_connection_open(), is_open, "{link:?}");
                 assert_eq!(state.outlook(), outlook, "{link:?} full={queue_full}");
+                assert_eq!(state.ready(), granted && is_open, "{link:?}");
+                state.closing = true;
+                assert_eq!(state.outlook(), never, "{link:?}");
+                assert_eq!((state.is_connected(), state.is_connection_open()), (connected, is_open));
                 assert_eq!(state.ready(), granted && is_open, "{link:?}");
             }
         }

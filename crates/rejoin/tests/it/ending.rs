@@ -3,7 +3,8 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use rejoin::{EnqueueError, Error, NotAccepted, PublishError, Qos, StopReason, WaitError};
+use rejoin::health::{Ready, readyz};
+use rejoin::{EnqueueError, Error, NotAccepted, Outlook, PublishError, Qos, StopReason, WaitError};
 use rejoin_core::codec::packet::Packet;
 
 use crate::peer::{LIMIT, Listener, limited};
@@ -53,6 +54,32 @@ async fn the_report_tells_what_was_delivered_and_what_is_lost() {
     assert_eq!(ends, ["delivered", "perhaps", "perhaps", "never sent"]);
     limited(states.wait_for(|state| !state.is_connected())).await.unwrap();
     assert_eq!(limited(client.shutdown().into_future()).await, report, "asking again gives the same report");
+}
+
+#[tokio::test]
+async fn while_a_shutdown_drains_nothing_more_is_said_to_be_delivered() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let mut peer = listener.open(false).await;
+    limited(client.wait_open(LIMIT)).await.unwrap();
+    let last = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    let publish = peer.publish().await;
+    let mut states = client.state_watch();
+    let before = states.state();
+    assert!(before.outlook().will_deliver() && !before.closing);
+    let shutdown = tokio::spawn(client.shutdown().into_future());
+    let closing = limited(states.wait_for(|state| state.closing)).await.unwrap();
+    let never = Outlook::Never { why: StopReason::Shutdown };
+    assert_eq!(closing.outlook(), never);
+    assert!(closing.revision > before.revision && closing.is_connection_open(), "{closing:?}");
+    assert!(client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().is_err());
+    assert_eq!(client.outlook(), never);
+    let answer = readyz(&client, Ready::WillDeliver, false);
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    peer.ack(&publish).await;
+    limited(last).await.unwrap();
+    drop(peer);
+    assert_eq!(limited(shutdown).await.unwrap().delivered, 1);
 }
 
 #[tokio::test]
