@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Instant;
 
 use crate::command::Shared;
 use crate::error::BuildError;
 use crate::events::{Event, Events};
+use crate::seldom::Seldom;
 
 /// A function called with each event it cares about.
 pub(crate) type Callback = Box<dyn FnMut(&Event) + Send>;
@@ -35,12 +37,15 @@ pub(crate) fn start(
 fn run(shared: &Shared, mut events: Events, mut callbacks: Vec<Callback>) {
     // Callbacks may spawn tasks.
     let _runtime = shared.runtime.enter();
+    let mut log = Seldom::default();
     while let Some(event) = block_on(events.next()) {
         for callback in &mut callbacks {
             // A callback that panicked is called again with the next event; what it captured is its own affair.
             if catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
                 shared.counters.handler_panics.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(target: "rejoin", event = event.name(), "a callback panicked");
+                if let Some(untold) = log.turn(Instant::now()) {
+                    tracing::warn!(target: "rejoin", event = event.name(), untold, "a callback panicked");
+                }
             }
         }
     }

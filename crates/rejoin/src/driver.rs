@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rejoin_core::flight::Flight;
 use rejoin_core::text::Text;
@@ -38,6 +38,7 @@ use crate::renewal::{self, Asked, Identity};
 use crate::reservation::cost;
 use crate::routes::{Parting, Routes, Told};
 use crate::secret::Secret;
+use crate::seldom::Seldom;
 use crate::shutdown::ShutdownReport;
 use crate::stages::Stages;
 use crate::status::State;
@@ -91,6 +92,8 @@ pub(crate) struct Driver {
     flushes: Vec<(PublishId, oneshot::Sender<()>)>,
     revision: Option<u64>,
     repeats: Repeats,
+    /// The line of the log about messages that are too large.
+    oversized: Seldom,
     recorder: Recorder,
     closing: bool,
     /// When the shutdown asked for is to be over.
@@ -148,6 +151,7 @@ impl Driver {
             flushes: Vec::new(),
             revision: None,
             repeats: Repeats::default(),
+            oversized: Seldom::default(),
             recorder: Recorder::default(),
             closing: false,
             close_by: None,
@@ -276,12 +280,12 @@ impl Driver {
                 let by = now.mono + within;
                 self.close_by = Some(self.close_by.map_or(by, |earlier| earlier.min(by)));
                 self.engine.close(within, now);
+                // Since the inbox was closed the outlook is another one.
+                self.state_changed();
             }
         }
     }
 
-                // Since the inbox was closed the outlook is another one.
-                self.state_changed();
     fn publish(&mut self, id: PublishId, publication: Publication, cell: Arc<Cell>, accepted: Timestamp) {
         self.last_publish = id;
         let queued = publication.is_queued();
@@ -656,7 +660,14 @@ impl Driver {
         self.publish_state();
         self.recorder.event(event, &self.shared.meters);
         self.shared.ward.note(event, &self.engine.stats());
-        translate::log(&self.shared.client_id(), event);
+        match event {
+            Event::Oversized { size, .. } => {
+                if let Some(untold) = self.oversized.turn(Instant::now()) {
+                    translate::oversized(&self.shared.client_id(), *size, untold);
+                }
+            }
+            event => translate::log(&self.shared.client_id(), event),
+        }
         self.rest_due |= matches!(event, Event::Opened { .. });
         if matches!(event, Event::Stopped { .. }) {
             // Told when everything is answered for: it is the last.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::command::{Command, Shared};
 use crate::error::SubscribeError;
 use crate::message::Message;
+use crate::seldom::Seldom;
 use crate::status::State;
 use crate::subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscription};
 
@@ -32,8 +33,8 @@ use crate::subscription::{DEFAULT_SUBSCRIBE_LIMIT, SubscribeBuilder, Subscriptio
 /// # Ok(()) }
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Deals with one message; false when it failed.
-    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+    /// Deals with one message; the words of the error when it failed.
+    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
 impl<F, Fut, E> Handler for F
@@ -42,11 +43,9 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display,
 {
-    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn call(&self, message: Message) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         let answer = self(message);
-        Box::pin(async move {
-            answer.await.map_err(|error| tracing::warn!(target: "rejoin", %error, "a handler failed")).is_ok()
-        })
+        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
     }
 }
 
@@ -195,16 +194,17 @@ async fn serve<H: Handler>(
         }
     });
     let mut again: Option<Message> = None;
+    let mut log = Seldom::default();
     loop {
         let message =
             std::future::poll_fn(|cx| poll_task(&mut subscription, &mut again, stopped.as_mut(), cx));
         let Some(message) = message.await else { return };
         let mut receipt = message.clone();
-        if attempt(&shared, &handler, message, time_limit).await {
+        let Err(failure) = attempt(&handler, message, time_limit).await else {
             receipt.ack();
             continue;
-        }
-        shared.counters.handler_errors.fetch_add(1, Ordering::Relaxed);
+        };
+        failure.note(&shared, &mut log);
         match on_error {
             OnError::Ack => receipt.ack(),
             OnError::Reconnect => {
@@ -279,44 +279,51 @@ async fn next_try(
     .await
 }
 
-async fn attempt<H: Handler>(
-    shared: &Shared,
-    handler: &H,
-    message: Message,
-    limit: Option<Duration>,
-) -> bool {
+async fn attempt<H: Handler>(handler: &H, message: Message, limit: Option<Duration>) -> Result<(), Failure> {
     let call = CatchPanic(Box::pin(async move { handler.call(message).await }));
-    let answer = match limit {
+    match limit {
         None => call.await,
-        Some(limit) => match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                tracing::warn!(target: "rejoin", ?limit, "a handler took too long and was dropped");
-                return false;
-            }
-        },
-    };
-    answer.unwrap_or_else(|Panicked| {
-        shared.counters.handler_panics.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(target: "rejoin", "a handler panicked");
-        false
-    })
+        Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Failure::TookTooLong(limit))),
+    }
 }
 
-struct Panicked;
+/// Why a handler did not deal with a message.
+enum Failure {
+    Error(String),
+    TookTooLong(Duration),
+    Panicked,
+}
+
+impl Failure {
+    /// Counts it, and tells it unless the log is to stay quiet: a handler that always fails does so with every message.
+    fn note(&self, shared: &Shared, log: &mut Seldom) {
+        let counters = &shared.counters;
+        counters.handler_errors.fetch_add(1, Ordering::Relaxed);
+        if matches!(self, Self::Panicked) {
+            counters.handler_panics.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(untold) = log.turn(Instant::now()) else { return };
+        match self {
+            Self::Error(error) => tracing::warn!(target: "rejoin", %error, untold, "a handler failed"),
+            Self::TookTooLong(limit) => {
+                tracing::warn!(target: "rejoin", ?limit, untold, "a handler took too long and was dropped");
+            }
+            Self::Panicked => tracing::warn!(target: "rejoin", untold, "a handler panicked"),
+        }
+    }
+}
 
 /// Turns a panic of a future into a value: user code must not end the task that serves it.
-struct CatchPanic<'a>(Pin<Box<dyn Future<Output = bool> + Send + 'a>>);
+struct CatchPanic<'a>(Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>);
 
 impl Future for CatchPanic<'_> {
-    type Output = Result<bool, Panicked>;
+    type Output = Result<(), Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // The future is not polled again after a panic, so nothing sees a value it left half changed.
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(_) => Poll::Ready(Err(Panicked)),
+            Ok(answer) => answer.map_err(Failure::Error),
+            Err(_) => Poll::Ready(Err(Failure::Panicked)),
         }
     }
 }

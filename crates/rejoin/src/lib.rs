@@ -73,6 +73,7 @@ mod reservation;
 mod route;
 mod routes;
 mod secret;
+mod seldom;
 mod servers;
 mod shutdown;
 mod stages;

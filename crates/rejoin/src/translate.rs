@@ -102,6 +102,11 @@ pub(crate) fn not_renewed(error: &TransportError) {
     tracing::warn!(target: "rejoin", %error, "no new credentials; they are asked for again");
 }
 
+/// The broker may send nothing but such messages, so not each has its line.
+pub(crate) fn oversized(client: &str, size: u32, untold: u64) {
+    tracing::warn!(target: "rejoin", client, size, untold, "a message above our size limit was skipped");
+}
+
 /// Link up, link down and gave up are info; refusals debug; surprising but survived warn.
 pub(crate) fn log(client: &str, event: &Event) {
     let seconds = |time: &Duration| time.as_secs_f64();
@@ -148,9 +153,6 @@ pub(crate) fn log(client: &str, event: &Event) {
         Event::Qos2MayRepeat => tracing::warn!(
             target: "rejoin", client, "QoS 2 may repeat after a cut: MQTT 3.1.1 without a kept session"
         ),
-        Event::Oversized { size, .. } => {
-            tracing::warn!(target: "rejoin", client, size, "a message above our size limit was skipped");
-        }
         Event::Retrying { reason, .. } => {
             tracing::debug!(target: "rejoin", client, %reason, "the broker refused a message for now");
         }

@@ -79,12 +79,67 @@ async fn a_handler_that_fails_is_told_in_the_log_and_its_message_is_acknowledged
     client.handle("a", Qos::AtLeastOnce, fails).declare().unwrap();
     let mut peer = listener.open(false).await;
     peer.grant().await;
-    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
-    assert_eq!(peer.puback().await.packet_id.get(), 1);
-    assert_eq!(client.stats().handler_errors, 1);
+    for id in 1..=20 {
+        peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, id))).await;
+        assert_eq!(peer.puback().await.packet_id.get(), id);
+    }
+    assert_eq!(client.stats().handler_errors, 20);
     let log = log.0.lock().unwrap().clone();
-    let told = log.lines().find(|line| line.contains("no such table"));
-    assert!(told.is_some_and(|told| told.starts_with("WARN")), "{told:?}");
+    let told: Vec<_> = log.lines().filter(|line| line.contains("no such table")).collect();
+    assert_eq!(told.len(), 1, "not one line for each message: {told:?}");
+    assert!(told[0].starts_with("WARN"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_handlers_do_wrong_with_every_message_does_not_fill_the_log() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let panics = |_: Message| async move {
+        assert!(std::hint::black_box(false), "on purpose");
+        Ok::<(), std::fmt::Error>(())
+    };
+    let hangs = |_: Message| std::future::pending::<Result<(), std::fmt::Error>>();
+    client.handle("panics", Qos::AtLeastOnce, panics).declare().unwrap();
+    let hangs = client.handle("hangs", Qos::AtLeastOnce, hangs).time_limit(Duration::from_millis(1));
+    hangs.declare().unwrap();
+    let mut peer = listener.open(false).await;
+    let mut granted = 0;
+    while granted < 2 {
+        granted += peer.grant().await.0.len();
+    }
+    for id in 1..=20 {
+        let topic = if id % 2 == 0 { "panics" } else { "hangs" };
+        peer.send(Packet::Publish(message(topic, "1", Qos::AtLeastOnce, id))).await;
+        assert_eq!(peer.puback().await.packet_id.get(), id);
+    }
+    let log = log.0.lock().unwrap().clone();
+    for words in ["a handler panicked", "a handler took too long"] {
+        let told = log.lines().filter(|line| line.starts_with("WARN") && line.contains(words)).count();
+        assert_eq!(told, 1, "{words}");
+    }
+}
+
+/// At 3.1.1 a client cannot tell the broker how large a message may be.
+#[tokio::test]
+async fn messages_above_the_limit_do_not_fill_the_log() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let listener = Listener::bind_311().await;
+    let builder = listener.client().version(rejoin::VersionPolicy::Only311);
+    let client = builder.maximum_packet_size(200).start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.open(false).await;
+    for id in 1..=20 {
+        let mut large = message("a", "", Qos::AtLeastOnce, id);
+        large.payload = vec![b'x'; 300].into();
+        peer.send(Packet::Publish(large)).await;
+        event(&mut events, "oversized").await;
+    }
+    let log = log.0.lock().unwrap().clone();
+    let told = log.lines().filter(|line| line.contains("above our size limit")).count();
+    assert_eq!(told, 1, "not one line for each message");
 }
 
 #[tokio::test]
@@ -159,61 +214,6 @@ async fn a_callback_that_blocks_its_thread() {
     drop(release);
 }
 
-/// On this runtime of one thread a blocked task blocks all tasks; the driver has a thread of its own.
-#[tokio::test]
-async fn a_task_that_blocks_the_only_thread() {
-    let listener = Listener::bind().await;
-    let url = listener.url.clone();
-    let user = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (done, wait) = mpsc::channel::<()>();
-        let client = runtime.block_on(async {
-            rejoin::Client::builder(&url).ping_after(Duration::from_millis(50)).own_thread().start().unwrap()
-        });
-        // From here on nobody runs this runtime's tasks.
-        (client, runtime, done, wait)
-    });
-    let (client, runtime, _done, _wait) = tokio::task::spawn_blocking(|| user.join().unwrap()).await.unwrap();
-    let mut peer = listener.open(false).await;
-    pings_go_on(&mut peer).await;
-    drop(client);
-    tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_failing_handler_may_ask_for_the_message_again() {
-    let listener = Listener::bind().await;
-    let client = listener.client().start().unwrap();
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    client
-        .handle("a", Qos::AtLeastOnce, move |message: Message| {
-            let tell = tell.clone();
-            async move {
-                let _ = tell.send(message.dup);
-                if message.dup { Ok(()) } else { Err("not yet") }
-            }
-        })
-        .on_error(OnError::Reconnect)
-        .declare()
-        .unwrap();
-    let mut peer = listener.open(false).await;
-    peer.grant().await;
-    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
-    assert_eq!(limited(told.recv()).await, Some(false));
-    while let Some(packet) = peer.next_or_end().await {
-        assert!(matches!(packet, Packet::Disconnect(_)), "{packet:?}");
-    }
-    let mut peer = listener.open(true).await;
-    peer.grant().await;
-    let mut again = message("a", "1", Qos::AtLeastOnce, 1);
-    again.dup = true;
-    peer.send(Packet::Publish(again)).await;
-    assert_eq!(limited(told.recv()).await, Some(true));
-    assert_eq!(peer.puback().await.packet_id.get(), 1);
-}
-
-#[tokio::test]
-async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it_over_once() {
 /// A function that blocks its thread until the first of these is dropped; the second tells that it does.
 fn blocking() -> (mpsc::Sender<()>, mpsc::Receiver<()>, impl Fn() + Send + Sync + 'static) {
     let (release, blocked) = mpsc::channel::<()>();
@@ -308,6 +308,61 @@ async fn a_credential_provider_that_blocks_its_thread_before_the_first_link() {
     drop(release);
 }
 
+/// On this runtime of one thread a blocked task blocks all tasks; the driver has a thread of its own.
+#[tokio::test]
+async fn a_task_that_blocks_the_only_thread() {
+    let listener = Listener::bind().await;
+    let url = listener.url.clone();
+    let user = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (done, wait) = mpsc::channel::<()>();
+        let client = runtime.block_on(async {
+            rejoin::Client::builder(&url).ping_after(Duration::from_millis(50)).own_thread().start().unwrap()
+        });
+        // From here on nobody runs this runtime's tasks.
+        (client, runtime, done, wait)
+    });
+    let (client, runtime, _done, _wait) = tokio::task::spawn_blocking(|| user.join().unwrap()).await.unwrap();
+    let mut peer = listener.open(false).await;
+    pings_go_on(&mut peer).await;
+    drop(client);
+    tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failing_handler_may_ask_for_the_message_again() {
+    let listener = Listener::bind().await;
+    let client = listener.client().start().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    client
+        .handle("a", Qos::AtLeastOnce, move |message: Message| {
+            let tell = tell.clone();
+            async move {
+                let _ = tell.send(message.dup);
+                if message.dup { Ok(()) } else { Err("not yet") }
+            }
+        })
+        .on_error(OnError::Reconnect)
+        .declare()
+        .unwrap();
+    let mut peer = listener.open(false).await;
+    peer.grant().await;
+    peer.send(Packet::Publish(message("a", "1", Qos::AtLeastOnce, 1))).await;
+    assert_eq!(limited(told.recv()).await, Some(false));
+    while let Some(packet) = peer.next_or_end().await {
+        assert!(matches!(packet, Packet::Disconnect(_)), "{packet:?}");
+    }
+    let mut peer = listener.open(true).await;
+    peer.grant().await;
+    let mut again = message("a", "1", Qos::AtLeastOnce, 1);
+    again.dup = true;
+    peer.send(Packet::Publish(again)).await;
+    assert_eq!(limited(told.recv()).await, Some(true));
+    assert_eq!(peer.puback().await.packet_id.get(), 1);
+}
+
+#[tokio::test]
+async fn a_failing_handler_gets_a_qos_2_message_again_though_the_broker_hands_it_over_once() {
     let listener = Listener::bind().await;
     let client = listener.client().receive_maximum(1).start().unwrap();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
