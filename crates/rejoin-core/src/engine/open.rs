@@ -10,7 +10,7 @@ use crate::error::{LocalCause, LossCause, Stage, TransportError, TransportErrorK
 use crate::event::{AuthData, Event, Outcome, PublishId, SessionState, StopReason};
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
-use crate::recovery::{Adapt, LossContext, Plan, Verdict};
+use crate::recovery::{Adapt, LossContext, Plan, Verdict, is_by_peer};
 use crate::session::{Aftermath, Cut, Parking, Record};
 
 /// In-flight cap of our own where the server sets none [decisions: 1,000 at 5.0, 100 at 3.1.1].
@@ -441,14 +441,10 @@ impl Engine {
                         | ReasonCode::NOT_AUTHORIZED
                 )
         });
-        let ended_by_peer = matches!(
-            cause,
-            LossCause::PeerClosed | LossCause::Transport(_) | LossCause::ServerDisconnect { .. }
-        );
         let sole = self.session.outbox.in_flight.sole_on_wire().map(|(packet, e)| (packet, e.id));
         let alone = self.session.subscriptions.awaiting() == 0;
         let cut = Cut {
-            by_peer: ended_by_peer && doubtful_code && plan.verdict != Verdict::Credentials,
+            by_peer: is_by_peer(cause) && doubtful_code && plan.verdict != Verdict::Credentials,
             names_publish,
             unacknowledged: unacked,
             sole: sole.filter(|_| alone).map(|(_, id)| id),

@@ -27,6 +27,7 @@ use servers::Servers;
 use verdict::{Facts, Life};
 
 pub use crate::attempt::Attempt;
+pub(crate) use verdict::is_by_peer;
 pub use verdict::{Adapt, Verdict, why};
 
 /// Refusals of fresh credentials in a row that are worth another try; then it is not the token's age.
@@ -338,7 +339,7 @@ impl Recovery {
     fn remember(&mut self, cause: &LossCause, context: &LossContext, life: Life, now: Timestamp) -> u32 {
         if life != Life::Never {
             self.attempts = 0;
-            self.cut_by_peer = life == Life::Stable && verdict::is_by_peer(cause);
+            self.cut_by_peer = life == Life::Stable && is_by_peer(cause);
         }
         if life == Life::Stable {
             self.outage_since = now;

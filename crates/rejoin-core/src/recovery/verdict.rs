@@ -456,8 +456,8 @@ pub(super) const fn is_closed(cause: &LossCause) -> bool {
     }
 }
 
-/// The other side ended an open link.
-pub(super) const fn is_by_peer(cause: &LossCause) -> bool {
+/// The other side ended an open link. A transport that broke in another way speaks of the path or of this machine.
+pub(crate) const fn is_by_peer(cause: &LossCause) -> bool {
     is_closed(cause) || matches!(cause, LossCause::ServerDisconnect { .. })
 }
 

@@ -209,7 +209,11 @@ impl Bench {
     }
 
     pub(crate) fn lose(&mut self) {
-        self.input(Input::Lost(TransportError::new(TransportErrorKind::Reset, "reset")));
+        self.lose_by(TransportErrorKind::Reset);
+    }
+
+    pub(crate) fn lose_by(&mut self, kind: TransportErrorKind) {
+        self.input(Input::Lost(TransportError::new(kind, "scripted")));
     }
 
     pub(crate) fn publish(&mut self, qos: Qos) -> u64 {

@@ -9,6 +9,11 @@ use super::bench::{Bench, kept};
 
 /// A broker that acknowledges everything but closes on the payload `poison`.
 pub(super) fn serve(b: &mut Bench, poison: &str, seconds: u64) {
+    serve_until_it_breaks(b, poison, seconds, TransportErrorKind::Reset);
+}
+
+/// The same, where the link breaks in this way.
+fn serve_until_it_breaks(b: &mut Bench, poison: &str, seconds: u64, how: TransportErrorKind) {
     let mut connected = false;
     for _ in 0..seconds * 10 {
         if b.opening {
@@ -23,7 +28,7 @@ pub(super) fn serve(b: &mut Bench, poison: &str, seconds: u64) {
         for packet in sent {
             match packet {
                 Packet::Publish(p) if p.payload == poison.as_bytes() => {
-                    b.lose();
+                    b.lose_by(how);
                     connected = false;
                     break;
                 }
@@ -91,6 +96,22 @@ fn time_outs_raise_no_suspicion() {
         assert!(b.words().iter().any(|w| w.starts_with("PUBLISH 1")), "sent at once on every link");
     }
     assert!(b.outcomes.is_empty());
+}
+
+#[test]
+fn a_link_that_breaks_without_an_end_of_the_peer_speaks_against_no_message() {
+    use TransportErrorKind as Kind;
+    for how in [Kind::TimedOut, Kind::Unreachable, Kind::Resources, Kind::Other] {
+        let mut config = kept();
+        config.recovery = config.recovery.divided_by(10);
+        let mut b = Bench::new(config);
+        b.publish(Qos::AtLeastOnce);
+        b.input(Input::Tick);
+        // A path that lets small packets through and swallows this one: the kernel gives up on it each time.
+        serve_until_it_breaks(&mut b, "1", 240, how);
+        assert!(b.outcomes.is_empty(), "{how:?}: {:?}", b.outcomes);
+        assert!(b.engine.stats().losses > 10, "{how:?}");
+    }
 }
 
 #[test]
