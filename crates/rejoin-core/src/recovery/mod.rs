@@ -337,6 +337,10 @@ impl Recovery {
 
     /// Books the end and returns how often in a row it came to this.
     fn remember(&mut self, cause: &LossCause, context: &LossContext, life: Life, now: Timestamp) -> u32 {
+        // One duel as long as no link lives longer than that: waiting in the slow lane ends no duel.
+        if context.lasted.is_some_and(|lasted| lasted >= self.config.takeover_memory) {
+            self.takeovers = 0;
+        }
         if life != Life::Never {
             self.attempts = 0;
             self.cut_by_peer = life == Life::Stable && is_by_peer(cause);
@@ -367,10 +371,8 @@ impl Recovery {
             return nth;
         }
         // Who was never in cannot be put out.
-        let Some(lasted) = context.lasted else { return 1 };
-        // One duel as long as no link of it lives longer than that: waiting in the slow lane ends no duel.
-        if lasted >= self.config.takeover_memory {
-            self.takeovers = 0;
+        if context.lasted.is_none() {
+            return 1;
         }
         self.takeovers = self.takeovers.saturating_add(1);
         self.takeovers

@@ -59,6 +59,22 @@ fn a_link_that_outlives_the_memory_ends_the_duel() {
 }
 
 #[test]
+fn it_does_so_whatever_ended_it() {
+    for cause in [LossCause::PeerClosed, reset(), LossCause::PingTimeout(secs(5))] {
+        let third_after = |life| {
+            let mut world = World::new(&defaults(), 11);
+            for _ in 0..2 {
+                world.link(secs(1), &taken_over());
+            }
+            world.link(life, &cause);
+            world.link(secs(1), &taken_over()).verdict
+        };
+        assert_eq!(third_after(secs(299)), Verdict::SlowLane, "{cause:?}");
+        assert_eq!(third_after(secs(300)), Verdict::Takeover, "{cause:?}: hours later, it is another duel");
+    }
+}
+
+#[test]
 fn a_takeover_of_an_attempt_is_not_counted() {
     let mut world = World::new(&defaults(), 11);
     for _ in 0..4 {
