@@ -82,7 +82,7 @@ pub struct Engine {
     /// A clean start was made in this process, or the state to go on with is known.
     begun: bool,
     ack_timeout: Duration,
-    window: u16,
+    /// The highest name of a message ever accepted, by an earlier process too.
     accepted: PublishId,
     outage: Outage,
     closing: Option<Timestamp>,
@@ -183,6 +183,7 @@ impl Engine {
             recovery.recall_attempt(Duration::from_millis(now.wall_ms.saturating_sub(*at)), now.mono);
         }
         let client_id = kept.client_id.clone().filter(|_| config.client_id.is_empty());
+        let accepted = kept.last_publish;
         let restored = session.restore(kept, &config.session, now);
         if let Some(server) = server_of(&session, &config).filter(|_| !defect!(HomeForgotten)) {
             recovery.begin_at(server);
@@ -221,7 +222,7 @@ impl Engine {
             barrier: Ticket::default(),
             connect_barrier: Ticket::default(),
             purging: None,
-            accepted: PublishId(0),
+            accepted,
             outage: Outage::default(),
             closing: None,
             stopped: None,

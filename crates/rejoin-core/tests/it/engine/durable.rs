@@ -113,6 +113,28 @@ fn a_crash_is_one_more_reconnect() {
 }
 
 #[test]
+fn an_outage_ends_with_its_bill_though_all_that_waited_is_of_an_earlier_process() {
+    let mut first = Bench::new(durable());
+    for _ in 0..2 {
+        first.publish(Qos::AtLeastOnce);
+    }
+    let mut b = Bench::restored(durable(), first.records);
+    b.connect(false);
+    b.lose();
+    b.connect(true);
+    let drained = |b: &Bench| {
+        b.events.iter().find_map(|event| match event {
+            Event::Recovered { drained, .. } => Some(*drained),
+            _ => None,
+        })
+    };
+    b.puback(1, ReasonCode::SUCCESS);
+    assert_eq!(drained(&b), None);
+    b.puback(2, ReasonCode::SUCCESS);
+    assert_eq!(drained(&b), Some(2));
+}
+
+#[test]
 fn a_crash_does_not_turn_doubt_into_certainty() {
     let mut b = Bench::new(durable());
     b.connect(false);
