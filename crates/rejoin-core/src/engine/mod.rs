@@ -316,13 +316,12 @@ impl Engine {
         self.dirty = true;
     }
 
-    /// The application took a message, or refuses it with a code of 0x80 or above (5.0; at 3.1.1 it is
-    /// acknowledged all the same). An acknowledgement that comes too late is counted and dropped.
+    /// The application took a message, or refuses it with a code of 0x80 or above (5.0; where the answer leaves at 3.1.1
+    /// the message is acknowledged all the same). An acknowledgement that comes too late is counted and dropped. Of QoS 2,
+    /// what a store confirmed already is not refused any more; a refusal that could not leave yet does so on a later link,
+    /// and counts as taken in a later process.
     pub fn ack(&mut self, id: MessageId, reason: ReasonCode, now: Now) {
         self.advance(now);
-        // 3.1.1 has no word for a refusal, and what is not answered would hold up all that follows.
-        let can_refuse = self.link.as_ref().is_some_and(|link| link.version() == Version::V5);
-        let reason = if can_refuse { reason } else { ReasonCode::SUCCESS };
         match self.session.inbox.ack(id, reason) {
             Ok(Taken::AtQos1) => {}
             Ok(Taken::AtQos2(held_under)) => {

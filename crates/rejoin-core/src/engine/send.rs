@@ -52,7 +52,8 @@ impl Engine {
     fn send_answers(&mut self) {
         let now = self.now.mono;
         let Some(link) = self.link.as_mut() else { return };
-        while let Some(answer) = self.session.inbox.next_answer(self.journal.durable) {
+        let can_refuse = link.version() == Version::V5;
+        while let Some(answer) = self.session.inbox.next_answer(self.journal.durable, can_refuse) {
             link.send_ack(answer.kind, &answer.ack, &mut self.wire, now);
             if answer.frees_window {
                 link.inbound_answered();

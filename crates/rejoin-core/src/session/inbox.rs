@@ -50,8 +50,8 @@ struct Owed {
 #[derive(Debug)]
 struct Held {
     message: MessageId,
-    /// PUBREC may be sent, or sent again.
-    answered: bool,
+    /// What PUBREC says, or says again; `None` while the application has not taken it and no store has it.
+    answer: Option<ReasonCode>,
     /// PUBREC was sent, so PUBREL may come.
     recorded: bool,
     /// A copy came behind it, so another is owed.
@@ -238,11 +238,11 @@ impl Inbox {
                 if let Some(content @ Content::Digest(_)) = &mut held.content {
                     *content = Content::of(publish);
                 }
-                let (message, answered) = (held.message, held.answered);
+                let (message, answer) = (held.message, held.answer);
                 let needs = if defect!(PubrecAgainBeforeDurable) { Ticket::default() } else { held.needs };
                 if !self.pubrecs.iter().any(|o| o.packet_id == packet_id) {
                     held.owed_again = held.recorded;
-                    let (answer, left) = (answered.then_some(ReasonCode::SUCCESS), held.left && !answered);
+                    let left = held.left && answer.is_none();
                     self.left += usize::from(left);
                     self.pubrecs.push_back(Owed { message, packet_id, answer, left, needs });
                     self.pass_left();
@@ -256,13 +256,13 @@ impl Inbox {
         let message = self.name();
         let content = Some(Content::of(publish));
         let answer_at_once = stored && self.untaken.len() < most_untaken || defect!(PubrecBeforeTaken);
-        let answered = answer_at_once;
+        let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         let needs = Ticket::default();
         self.held.insert(
             packet_id,
             Held {
                 message,
-                answered,
+                answer,
                 recorded: false,
                 owed_again: false,
                 left: false,
@@ -273,7 +273,6 @@ impl Inbox {
             },
         );
         self.untaken.push_back((message, Some(packet_id)));
-        let answer = answer_at_once.then_some(ReasonCode::SUCCESS);
         self.pubrecs.push_back(Owed { message, packet_id, answer, left: false, needs });
         if answer_at_once {
             self.pass_left();
@@ -357,7 +356,9 @@ impl Inbox {
             }
         }
         for held in self.held.values_mut() {
-            held.answered &= held.needs <= durable || !is_untaken(held.message);
+            if held.needs > durable && is_untaken(held.message) {
+                held.answer = None;
+            }
         }
     }
 
@@ -376,7 +377,8 @@ impl Inbox {
             let needs = Ticket::default();
             let held = Held {
                 message,
-                answered: true,
+                // Why it was refused, if it was, is not on the store: who refused it had it, as who took it.
+                answer: Some(ReasonCode::SUCCESS),
                 recorded: true,
                 owed_again: false,
                 left: false,
@@ -407,7 +409,8 @@ impl Inbox {
         if let Some(held) = self.held.get_mut(held_under)
             && held.message == message
         {
-            held.answered = true;
+            // What was said once stands.
+            held.answer.get_or_insert(reason);
         }
         Ok(Taken::AtQos2(packet_id))
     }
@@ -452,9 +455,9 @@ impl Inbox {
             return remove_open(&mut self.pubacks, message, &mut self.left).then_some(Qos::AtLeastOnce);
         }
         let packet_id = self.untaken_under(message)?;
-        self.held
-            .get_mut(packet_id)
-            .filter(|held| held.message == message && (!held.answered || defect!(AnsweredForgotten)))?;
+        self.held.get_mut(packet_id).filter(|held| {
+            held.message == message && (held.answer.is_none() || defect!(AnsweredForgotten))
+        })?;
         self.held.remove(packet_id);
         self.orphan(message, false);
         remove_open(&mut self.pubrecs, message, &mut self.left);
@@ -524,16 +527,18 @@ impl Inbox {
 
     /// The next answer that may leave, under the identifier of what it answers [MQTT-2.2.1-5]. None carries text, so none
     /// passes a limit [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3].
-    pub(crate) fn next_answer(&mut self, durable: Ticket) -> Option<Answer> {
+    pub(crate) fn next_answer(&mut self, durable: Ticket, can_refuse: bool) -> Option<Answer> {
+        // 3.1.1 has no word for a refusal, and what is not answered would hold up all that follows.
+        let as_said = |reason| if can_refuse { reason } else { ReasonCode::SUCCESS };
         if let Some(Owed { packet_id, answer: Some(reason), .. }) = self.pubacks.front() {
-            let ack = Ack::new(*packet_id, *reason);
+            let ack = Ack::new(*packet_id, as_said(*reason));
             self.pubacks.pop_front();
             return Some(Answer { kind: AckKind::PubAck, ack, frees_window: true, frees: None });
         }
         if let Some(Owed { packet_id, answer: Some(reason), needs, .. }) = self.pubrecs.front()
             && *needs <= durable
         {
-            let (packet_id, reason) = (*packet_id, *reason);
+            let (packet_id, reason) = (*packet_id, as_said(*reason));
             self.pubrecs.pop_front();
             let mut frees = None;
             if reason.is_error() {

@@ -247,6 +247,11 @@ impl Bench {
         self.drain();
     }
 
+    pub(crate) fn refuse(&mut self, message: MessageId) {
+        self.engine.ack(message, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, self.now());
+        self.drain();
+    }
+
     /// What was sent since the last look, in short words such as `PUBLISH 1 dup`.
     pub(crate) fn words(&mut self) -> Vec<String> {
         self.sent.drain(..).map(|p| word(&p)).collect()

@@ -208,6 +208,45 @@ fn the_store_stands_in_for_the_application_up_to_our_receive_maximum() {
 }
 
 #[test]
+fn what_the_store_confirmed_is_not_refused_behind_its_back() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 1, false, "m");
+    assert_eq!(b.words(), ["PUBREC 1"]);
+    b.lose();
+    b.refuse(MessageId(1));
+    b.connect(true);
+    b.words();
+    b.deliver(Qos::ExactlyOnce, 1, true, "m");
+    assert_eq!(b.words(), ["PUBREC 1"], "what was said once stands");
+}
+
+#[test]
+fn a_refusal_that_did_not_leave_counts_as_taken_in_the_next_process() {
+    let mut config = durable();
+    config.link.receive_maximum = 1;
+    let mut first = Bench::new(config.clone());
+    first.connect(false);
+    for n in 1..=2 {
+        first.deliver(Qos::ExactlyOnce, n, false, "m");
+    }
+    first.lose();
+    first.refuse(MessageId(2));
+    let records = first.records.clone();
+    first.connect(true);
+    first.words();
+    first.deliver(Qos::ExactlyOnce, 2, true, "m");
+    assert_eq!(first.words(), ["PUBREC 2 0x83"], "this process knows why");
+    let mut b = Bench::restored(config, records);
+    b.connect(true);
+    b.words();
+    b.events.clear();
+    b.deliver(Qos::ExactlyOnce, 2, true, "m");
+    assert_eq!(b.words(), ["PUBREC 2"]);
+    assert!(b.messages().is_empty(), "the application had it");
+}
+
+#[test]
 fn at_3_1_1_reading_pauses_for_both_kinds_of_answers_together() {
     let mut config = config();
     config.version = VersionPolicy::Only311;

@@ -141,11 +141,74 @@ fn a_refusal_of_the_application_ends_the_exchange() {
     b.connect(false);
     b.deliver(Qos::ExactlyOnce, 1, false, "m");
     let message = b.messages().remove(0);
-    b.engine.ack(message.id.unwrap(), ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, b.now());
-    b.drain();
+    b.refuse(message.id.unwrap());
     assert_eq!(b.words(), ["PUBREC 1 0x83"]);
     b.deliver(Qos::ExactlyOnce, 1, false, "new");
     assert_eq!(b.messages().len(), 1, "the identifier is free"); // [MQTT-4.3.3-9]
+}
+
+/// Two messages of QoS 2 came and the second was refused: before its turn to be answered, or without a link.
+fn refused_and_not_answered(config: Config, on_the_link: bool) -> Bench {
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 1, false, "a");
+    b.deliver(Qos::ExactlyOnce, 2, false, "b");
+    let messages = b.messages();
+    if !on_the_link {
+        b.lose();
+    }
+    b.refuse(messages[1].id.unwrap());
+    assert!(!b.words().iter().any(|word| word.starts_with("PUBREC")));
+    if on_the_link {
+        b.lose();
+    }
+    b
+}
+
+#[test]
+fn what_was_refused_and_comes_again_on_a_later_link_is_refused_there() {
+    for on_the_link in [true, false] {
+        let mut b = refused_and_not_answered(kept(), on_the_link);
+        for _ in 0..2 {
+            b.connect(true);
+            b.words();
+            b.deliver(Qos::ExactlyOnce, 1, true, "a");
+            b.deliver(Qos::ExactlyOnce, 2, true, "b");
+            assert!(b.words().is_empty(), "the first is not answered yet"); // [MQTT-4.6.0-3]
+            b.lose();
+        }
+        b.connect(true);
+        b.words();
+        b.deliver(Qos::ExactlyOnce, 2, true, "b");
+        assert_eq!(b.words(), ["PUBREC 2 0x83"], "refused on the link: {on_the_link}");
+        assert!(b.messages().is_empty(), "the application has refused it and is not asked again");
+        b.deliver(Qos::ExactlyOnce, 2, false, "c");
+        assert_eq!(b.messages().len(), 1, "the identifier is free"); // [MQTT-4.3.3-9]
+    }
+}
+
+#[test]
+fn a_refusal_is_an_acknowledgement_only_where_it_leaves_at_3_1_1() {
+    let mut old = kept();
+    old.version = VersionPolicy::Only311;
+    for on_the_link in [true, false] {
+        let mut b = refused_and_not_answered(old.clone(), on_the_link);
+        b.connect(true);
+        b.words();
+        b.deliver(Qos::ExactlyOnce, 2, true, "b");
+        assert_eq!(b.words(), ["PUBREC 2"]);
+        b.deliver(Qos::ExactlyOnce, 2, true, "b");
+        assert!(b.messages().is_empty(), "an exchange that goes on until PUBREL");
+        assert_eq!(b.words(), ["PUBREC 2"]);
+        b.pubrel(2);
+        assert_eq!(b.words(), ["PUBCOMP 2"]);
+    }
+    let mut b = Bench::new(old);
+    b.connect(false);
+    b.deliver(Qos::AtLeastOnce, 1, false, "m");
+    let message = b.messages().remove(0);
+    b.refuse(message.id.unwrap());
+    assert_eq!(b.words(), ["PUBACK 1"]);
 }
 
 #[test]
