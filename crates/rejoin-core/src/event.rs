@@ -176,7 +176,8 @@ pub enum Outcome {
     /// It was sent, or may have been by an earlier process, no answer came, and it cannot be sent again, because the server
     /// takes less than it did. The broker may have it.
     NotSentAgain(Rejected),
-    /// The session was lost, and nobody can know whether it was delivered.
+    /// The session was lost, or the server had forgotten the exchange when the first PUBREL came, and nobody can know whether
+    /// it was delivered.
     Unknown {
         /// QoS 2 had passed PUBREC: the broker owned it once, sending it again would risk a duplicate.
         released: bool,

@@ -217,8 +217,8 @@ pub enum PublishError {
     #[error("{0}; it may have been sent before, so the broker may have it")]
     NotSentAgain(Rejected),
     /// The session was lost after it was sent, and the policy was not to send it again; or (`released`) the
-    /// broker owned it once and may have lost it.
-    #[error("the session was lost, nobody can know whether the message was delivered")]
+    /// broker owned it once and may have lost it, with the session or without.
+    #[error("the broker forgot what was under way, nobody can know whether the message was delivered")]
     Unknown {
         /// QoS 2 had passed PUBREC: sending it again would risk a duplicate.
         released: bool,

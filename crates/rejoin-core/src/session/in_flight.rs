@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) needs: Ticket,
     /// A session we cannot vouch for lies in between: PUBCOMP proves nothing any more, unless PUBREC comes after it.
     pub(crate) doubtful: bool,
+    /// PUBREL may have left on an earlier link, so the server may have completed the exchange.
+    pub(crate) completed: bool,
     /// It is one of QoS 2, and a process before this one sent it as QoS 1 alone or under another identifier: under this one
     /// the server holds no exchange of QoS 2, and the store knows of none.
     pub(crate) lowered: bool,
@@ -52,6 +54,7 @@ impl Exchange {
             charged: false,
             needs: Ticket::default(),
             doubtful: false,
+            completed: false,
             lowered: false,
             noted: true,
             began_under: None,
@@ -372,6 +375,7 @@ impl InFlight {
     /// The link is gone: nothing is on the wire.
     pub(crate) fn link_down(&mut self) {
         for slot in &mut self.slots {
+            slot.completed |= slot.on_wire && matches!(slot.stage, Stage::Released(_));
             slot.on_wire = false;
             slot.charged = false;
         }

@@ -264,14 +264,16 @@ impl Outbox {
             }
             _ => return Answered::Unexpected,
         }
-        let doubtful = self.in_flight.exchange(ack.packet_id).is_some_and(|x| x.doubtful);
+        // A server that forgot the session answers PUBREL too, so its PUBCOMP proves nothing then. Otherwise 0x92 only says
+        // that the exchange was complete before, unless no PUBREL before this one can have completed it.
+        let forgotten = ack.reason == ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+        let proves_nothing = |x: &mut Exchange| x.doubtful || forgotten && !x.completed;
+        let unknown = self.in_flight.exchange(ack.packet_id).is_some_and(proves_nothing);
         ids.free(ack.packet_id);
         let Some(Stage::Released(entry)) = self.in_flight.remove(ack.packet_id) else {
             return Answered::Unexpected;
         };
-        // A server that forgot the session answers PUBREL too, so its PUBCOMP proves nothing then. Otherwise
-        // 0x92 only says that the exchange was complete before.
-        let outcome = if doubtful {
+        let outcome = if unknown {
             Outcome::Unknown { released: true }
         } else {
             Outcome::Delivered(entry.receipt(ReasonCode::SUCCESS))
@@ -368,7 +370,7 @@ impl Outbox {
     /// Takes up a message that was sent before the process ended.
     pub(crate) fn restore_sent(&mut self, exchange: Exchange, released: bool) {
         let packet_id = exchange.packet_id;
-        self.in_flight.push(exchange);
+        self.in_flight.push(Exchange { completed: released, ..exchange });
         if released {
             self.in_flight.mark_released(packet_id, Ticket::default());
         }

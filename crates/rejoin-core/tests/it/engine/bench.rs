@@ -282,7 +282,11 @@ impl Bench {
     }
 
     pub(crate) fn pubcomp(&mut self, n: u16) {
-        self.receive(&Packet::PubComp(Ack::new(id(n), ReasonCode::SUCCESS)));
+        self.pubcomp_saying(n, ReasonCode::SUCCESS);
+    }
+
+    pub(crate) fn pubcomp_saying(&mut self, n: u16, reason: ReasonCode) {
+        self.receive(&Packet::PubComp(Ack::new(id(n), reason)));
     }
 
     pub(crate) fn pubrel(&mut self, n: u16) {

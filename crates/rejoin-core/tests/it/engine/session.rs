@@ -73,6 +73,51 @@ fn released_and_unconfirmed_is_never_called_success() {
 }
 
 #[test]
+fn a_first_release_of_what_the_server_does_not_know_is_never_called_success() {
+    let unknown = Outcome::Unknown { released: true };
+    let not_found = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+    let mut config = kept();
+    config.session.durable = true;
+    let sent = || {
+        let mut b = Bench::new(config.clone());
+        b.connect(false);
+        b.publish(Qos::ExactlyOnce);
+        b.words();
+        b
+    };
+    // It said PUBREC and has forgotten since. Whether it passed the message on, nobody knows.
+    let mut b = sent();
+    b.pubrec(1, ReasonCode::SUCCESS);
+    assert_eq!(b.words(), ["PUBREL 1"]);
+    b.pubcomp_saying(1, not_found);
+    assert_eq!(*b.outcome(1), unknown);
+    // The same where the link ended before the first PUBREL could leave.
+    let mut b = sent();
+    b.fast_disk = false;
+    b.pubrec(1, ReasonCode::SUCCESS);
+    assert!(b.words().is_empty(), "its record is not on the store");
+    b.fast_disk = true;
+    b.lose();
+    b.connect(true);
+    assert_eq!(b.words(), ["PUBREL 1"]);
+    b.pubcomp_saying(1, not_found);
+    assert_eq!(*b.outcome(1), unknown);
+    // Where one may have left before, by this process or an earlier one, the exchange was complete before.
+    let mut b = sent();
+    b.pubrec(1, ReasonCode::SUCCESS);
+    let records = b.records.clone();
+    b.lose();
+    b.connect(true);
+    b.pubcomp_saying(1, not_found);
+    assert!(b.is_delivered(1));
+    let mut b = Bench::restored(config, records);
+    b.connect(true);
+    assert_eq!(b.words(), ["PUBREL 1"]);
+    b.pubcomp_saying(1, not_found);
+    assert!(b.is_delivered(1));
+}
+
+#[test]
 fn the_policy_for_a_lost_session_is_obeyed_per_message() {
     let mut b = Bench::new(kept());
     b.connect(false);
