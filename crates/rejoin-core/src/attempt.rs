@@ -19,4 +19,8 @@ pub struct Attempt {
     pub connack_limit: Duration,
     /// Use no topic aliases: this server does not understand ours.
     pub clean_of_aliases: bool,
+    /// So often the window is halved: this server counts differently.
+    pub window_halvings: u32,
+    /// So often a quarter is taken off the silence before a ping: this server found our pings late.
+    pub ping_quarters: u32,
 }

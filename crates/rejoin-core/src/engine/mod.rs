@@ -210,7 +210,6 @@ impl Engine {
         let mut engine = Self {
             begun: session.exists(),
             ack_timeout: config.link.ack_timeout,
-            window: config.session.in_flight_max.unwrap_or(1000),
             journal: Journal { enabled: config.session.durable, ..Journal::default() },
             recovery,
             session,

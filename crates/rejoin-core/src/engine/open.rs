@@ -18,8 +18,6 @@ const WINDOW_V5: u16 = 1000;
 const WINDOW_V311: u16 = 100;
 /// The acknowledgement time-out doubles on repeat up to this many times its first value.
 const ACK_TIMEOUT_GROWTH: u32 = 30;
-/// However often a server says that our pings came late, they do not come faster than this because of it.
-const PING_AFTER_LEAST: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn begin_attempt(&mut self) {
@@ -232,7 +230,7 @@ impl Engine {
 
     fn window_for(&self, version: Version) -> u16 {
         let default = if version == Version::V5 { WINDOW_V5 } else { WINDOW_V311 };
-        self.config.session.in_flight_max.unwrap_or(default).min(self.window)
+        self.config.session.in_flight_max.unwrap_or(default)
     }
 
     /// Session Present is 1 or 0 [MQTT-3.2.2-3]: both are believed, if for a good reason.
@@ -497,17 +495,8 @@ impl Engine {
                     will.retain = false;
                 }
             }
-            // Of what that link had, which is the server's limit or ours.
-            Adapt::HalveWindow => self.window = (lost.window() / 2).max(1),
-            Adapt::PingMoreOften => {
-                let after = lost.ping_after(self.config.link.ping_after);
-                // What is off stays off, and what is shorter already stays as it is.
-                if after > PING_AFTER_LEAST && after != Duration::MAX {
-                    self.config.link.ping_after = (after.saturating_mul(3) / 4).max(PING_AFTER_LEAST);
-                }
-            }
             // The link asks the attempt.
-            Adapt::AliasesOff => {}
+            Adapt::AliasesOff | Adapt::HalveWindow | Adapt::PingMoreOften => {}
         }
     }
 

@@ -32,6 +32,9 @@ use crate::time::{TimerKind, Timestamp};
 /// A payload of at least this many bytes is handed over as it is instead of being copied.
 const PAYLOAD_NOT_COPIED: usize = 8 * 1024;
 
+/// However often a server says that our pings came late, they do not come faster than this because of it.
+const PING_AFTER_LEAST: Duration = Duration::from_secs(1);
+
 /// What a topic alias adds to a packet at most, in bytes: the property, and lengths that need one byte more.
 const ALIAS_SIZE_MOST: usize = 5;
 
@@ -194,7 +197,7 @@ impl Link {
         self.phase = Phase::Up;
         self.up_since = Some(now);
         // [MQTT-4.9.0-1]; CONNACK has no zero, and neither have the settings.
-        self.quota_initial = agreement.receive_maximum.min(window);
+        self.quota_initial = (agreement.receive_maximum.min(window) >> self.attempt.window_halvings).max(1);
         self.quota = self.quota_initial;
         let aliases = agreement.topic_alias_maximum.min(config.topic_aliases_used);
         let aliases = if self.attempt.clean_of_aliases { 0 } else { aliases };
@@ -204,10 +207,16 @@ impl Link {
     }
 
     /// After how much silence a ping is due where the setting is this.
-    pub(crate) fn ping_after(&self, setting: Duration) -> Duration {
+    fn ping_after(&self, setting: Duration) -> Duration {
         let keep_alive = self.agreement.keep_alive;
         // The server waits for one and a half times the keep-alive [MQTT-3.1.2-22].
-        if keep_alive.is_zero() { setting } else { setting.min(keep_alive * 3 / 4) }
+        let after = if keep_alive.is_zero() { setting } else { setting.min(keep_alive * 3 / 4) };
+        if after == Duration::MAX {
+            return after;
+        }
+        // What is shorter than the least by itself stays as it is.
+        let least = PING_AFTER_LEAST.min(after);
+        (0..self.attempt.ping_quarters).fold(after, |after, _| after - after / 4).max(least)
     }
 
     /// See [`HeldCounts`].
@@ -339,11 +348,6 @@ impl Link {
     /// We answered a message of the server for good.
     pub(crate) fn inbound_answered(&mut self) {
         self.inbound -= 1;
-    }
-
-    /// Messages above QoS 0 that may be under way at a time.
-    pub(crate) const fn window(&self) -> u16 {
-        self.quota_initial
     }
 
     /// Whether a PUBLISH above QoS 0 may be sent [MQTT-3.3.4-7].

@@ -185,6 +185,8 @@ impl Recovery {
             connect_limit: known.connect_limit(),
             connack_limit: known.connack_limit(),
             clean_of_aliases: known.aliases_off,
+            window_halvings: known.window_halvings,
+            ping_quarters: known.ping_quarters,
         }
     }
 
@@ -237,9 +239,7 @@ impl Recovery {
         if life == Life::Stable && verdict != Verdict::SlowLane {
             self.slow.reset();
         }
-        if judged.adapt == Some(Adapt::AliasesOff) {
-            self.servers.now().aliases_off = true;
-        }
+        self.servers.now().adapt(judged.adapt, life == Life::Stable);
         let conflict = self.conflict(cause, &context, nth);
         self.choose_server(verdict, cause, life, judged.stay, now);
         Plan { adapt: judged.adapt, conflict, note: note(cause), ..self.plan(verdict, draw, now) }

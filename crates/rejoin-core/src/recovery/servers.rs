@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::verdict::Adapt;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::config::{LinkConfig, ServerPolicy, VersionPolicy};
@@ -24,6 +25,8 @@ const CLOSES_BEFORE_V311: u32 = 2;
 const HALF_LIFE: Duration = Duration::from_secs(60);
 /// Failures beyond this many add nothing.
 const MOST_TROUBLE: u32 = 8;
+/// After so many steps there is nothing left of a window to halve, nor of the silence before a ping.
+const MOST_STEPS: u32 = 15;
 /// After so many links in a row that did not live, another server is preferred. Not after the first: the session
 /// lives on this one.
 const SHORT_LIVES_BEFORE_MOVING: u32 = 3;
@@ -93,6 +96,9 @@ pub(super) struct Server {
     /// How many of them it takes; doubles each time 3.1.1 did no better.
     closes_before_v311: u32,
     pub(super) aliases_off: bool,
+    /// See [`crate::recovery::Attempt`].
+    pub(super) window_halvings: u32,
+    pub(super) ping_quarters: u32,
     /// Links in a row that did not live.
     short_lives: u32,
     /// Links in a row that the peer closed soon after CONNACK.
@@ -113,6 +119,8 @@ impl Server {
             closed_at_v5: 0,
             closes_before_v311: CLOSES_BEFORE_V311,
             aliases_off: false,
+            window_halvings: 0,
+            ping_quarters: 0,
             short_lives: 0,
             closed_soon: 0,
             refusals: Run::default(),
@@ -223,6 +231,19 @@ impl Server {
         self.trouble.0 = 0;
         self.refusals = Run::default();
         self.cuts = Run::default();
+    }
+
+    /// What links of this server do differently from now on. Whatever makes them slower is taken back by a step with each
+    /// that held and ended for another reason: one that was blamed for a bad day is not slow for ever.
+    pub(super) fn adapt(&mut self, adapt: Option<Adapt>, held: bool) {
+        self.aliases_off |= adapt == Some(Adapt::AliasesOff);
+        let step = |steps: u32, blamed: bool| match (blamed, held) {
+            (true, _) => (steps + 1).min(MOST_STEPS),
+            (false, true) => steps.saturating_sub(1),
+            (false, false) => steps,
+        };
+        self.window_halvings = step(self.window_halvings, adapt == Some(Adapt::HalveWindow));
+        self.ping_quarters = step(self.ping_quarters, adapt == Some(Adapt::PingMoreOften));
     }
 
     /// Counts links that the peer closed soon after CONNACK.

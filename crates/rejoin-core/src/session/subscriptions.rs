@@ -109,7 +109,7 @@ pub(crate) struct Subscriptions {
     leaving: Vec<Leaving>,
     pending: BTreeMap<PacketId, Pending>,
     tally: Tally,
-    /// Ask for one filter at a time: the broker cut the link over one of several.
+    /// Ask for one filter at a time, until all were answered: the broker cut the link over one of several.
     singly: bool,
 }
 
@@ -459,7 +459,13 @@ impl Subscriptions {
             answers.push(SubscriptionAnswer::Subscribed(id, SubscribeResult::Refused(reason)));
         }
         self.count();
+        self.end_of_round();
         Ok(answers)
+    }
+
+    /// The broker that answers all that was asked has nothing against any of it, or no more.
+    fn end_of_round(&mut self) {
+        self.singly &= self.has_next() || !self.pending.is_empty();
     }
 
     /// UNSUBACK [MQTT-3.10.4-5].
@@ -473,6 +479,7 @@ impl Subscriptions {
             return Err(miscounted("UNSUBACK", ids.len(), ack.reasons.len())); // [MQTT-3.11.3-1]
         }
         self.leaving.retain(|l| !ids.contains(&l.id));
+        self.end_of_round();
         let reason = |at: usize| ack.reasons.get(at).copied().unwrap_or(ReasonCode::SUCCESS);
         let answers = ids.iter().enumerate();
         Ok(answers.map(|(at, id)| SubscriptionAnswer::Unsubscribed(*id, reason(at))).collect())

@@ -330,6 +330,39 @@ fn what_was_counted_differently_is_changed_for_this_server() {
 }
 
 #[test]
+fn what_slows_links_of_one_server_down_concerns_no_other_and_is_taken_back_by_those_that_hold() {
+    for code in [ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, ReasonCode::KEEP_ALIVE_TIMEOUT] {
+        let steps = |world: &mut World| {
+            let server = world.recovery.servers.now();
+            match code {
+                ReasonCode::KEEP_ALIVE_TIMEOUT => (server.ping_quarters, server.window_halvings),
+                _ => (server.window_halvings, server.ping_quarters),
+            }
+        };
+        let mut world = World::with(&defaults(), VersionPolicy::Prefer5, 2, 1);
+        world.link(secs(600), &disconnected(code));
+        world.link(secs(1), &LossCause::PeerClosed);
+        assert_eq!(steps(&mut world), (1, 0), "one that did not hold takes nothing back");
+        (0..20).for_each(|_| drop(world.link(secs(600), &disconnected(code))));
+        assert_eq!(steps(&mut world), (15, 0), "no further than anything is left");
+        world.attempt(&nobody_listens());
+        assert_eq!((world.recovery.server(), steps(&mut world)), (1, (0, 0)));
+        world.attempt(&nobody_listens());
+        let attempt = world.begin();
+        assert_eq!((attempt.server, attempt.window_halvings + attempt.ping_quarters), (0, 15));
+        world.recovery.lost(&nobody_listens(), NEVER_OPEN, world.now);
+        assert_eq!((world.recovery.server(), steps(&mut world)), (1, (0, 0)));
+        world.attempt(&nobody_listens());
+        for left in (0..15).rev() {
+            world.link(secs(600), &LossCause::PeerClosed);
+            assert_eq!(steps(&mut world), (left, 0));
+        }
+        world.link(secs(600), &LossCause::PeerClosed);
+        assert_eq!(steps(&mut world), (0, 0));
+    }
+}
+
+#[test]
 fn a_suspect_message_is_isolated_at_the_pace_of_the_link() {
     let mut world = World::new(&defaults(), 1);
     let plan = world.link(secs(60), &disconnected(ReasonCode::PACKET_TOO_LARGE));

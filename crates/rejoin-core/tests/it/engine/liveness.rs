@@ -413,6 +413,21 @@ fn pings_come_more_often_than_the_server_found_too_rare_whatever_set_their_pace(
 }
 
 #[test]
+fn pings_come_as_rarely_as_before_when_links_hold_again() {
+    let mut b = Bench::new(kept());
+    b.input(Input::Tick);
+    b.until_open();
+    blame_our_pings(&mut b, 2);
+    let first_ping = |b: &mut Bench| {
+        let first = seconds_of_pings(b, 150)[0];
+        b.lose();
+        first
+    };
+    // 8.4 s, 11.25 s and the setting, on links that live twice as long as the longest wait before them.
+    assert_eq!([(); 4].map(|()| first_ping(&mut b)), [9, 12, 15, 15]);
+}
+
+#[test]
 fn pings_that_are_off_stay_off() {
     let mut config = kept();
     config.link.ping_after = Duration::MAX;

@@ -276,6 +276,36 @@ fn a_qos_0_message_that_the_socket_has_not_taken_has_its_answer_when_the_shutdow
 }
 
 #[test]
+fn what_a_server_that_counted_differently_gets_grows_again_with_each_link_that_held() {
+    let mut b = Bench::new(kept());
+    let mut first = true;
+    let mut link = |b: &mut Bench| {
+        b.open();
+        b.connack(!std::mem::take(&mut first), limits(|p| p.receive_maximum = NonZero::new(8)));
+    };
+    for _ in 0..2 {
+        link(&mut b);
+        b.receive(&Packet::Disconnect(Disconnect::new(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED)));
+    }
+    let mut windows = Vec::new();
+    for _ in 0..4 {
+        link(&mut b);
+        for _ in 0..10 {
+            b.publish(Qos::AtLeastOnce);
+        }
+        windows.push(b.sent.iter().filter(|packet| matches!(packet, Packet::Publish(_))).count());
+        while let Some(packet) = (!b.sent.is_empty()).then(|| b.sent.remove(0)) {
+            if let Packet::Publish(publish) = packet {
+                b.puback(publish.packet_id.unwrap().get(), ReasonCode::SUCCESS);
+            }
+        }
+        b.live(60);
+        b.lose();
+    }
+    assert_eq!(windows, [2, 4, 8, 8], "and never beyond the server's own limit");
+}
+
+#[test]
 fn a_server_that_counts_differently_gets_half_of_what_it_got() {
     let mut b = Bench::new(kept());
     let offered = || limits(|properties| properties.receive_maximum = NonZero::new(8));

@@ -207,6 +207,35 @@ fn a_filter_the_broker_cuts_the_link_over_is_barred_alone() {
 }
 
 #[test]
+fn filters_share_packets_again_on_the_link_after_one_that_answered_each_alone() {
+    let mut b = Bench::new(kept());
+    for (n, filter) in (1..).zip(["a", "b", "c"]) {
+        b.subscribe(n, filter);
+    }
+    let connect = |b: &mut Bench, session_present| {
+        b.open();
+        let properties = ConnAckProperties { subscription_ids_available: Some(false), ..Default::default() };
+        b.connack(session_present, properties);
+    };
+    connect(&mut b, false);
+    assert_eq!(b.words(), ["SUBSCRIBE 1 a,b,c"]);
+    let cut = codec::packet::Disconnect::new(ReasonCode::TOPIC_FILTER_INVALID);
+    b.receive(&Packet::Disconnect(cut));
+    // Whatever the server had against one of them, it has it no more.
+    connect(&mut b, true);
+    b.engine.unsubscribe(SubscriptionId(3), b.now());
+    b.drain();
+    for (n, asked) in [(2, "SUBSCRIBE 2 a"), (3, "SUBSCRIBE 3 b"), (4, "UNSUBSCRIBE 4 c")] {
+        assert_eq!(b.words(), [asked], "one at a time until the last");
+        let ack = SubAck { packet_id: id(n), properties: None, reasons: vec![ReasonCode::SUCCESS] };
+        b.receive(&if n == 4 { Packet::UnsubAck(ack) } else { Packet::SubAck(ack) });
+    }
+    b.lose();
+    connect(&mut b, true);
+    assert_eq!(b.words(), ["SUBSCRIBE 5 a,b"]);
+}
+
+#[test]
 fn an_old_unsubscribe_does_not_end_a_new_subscription() {
     let mut b = Bench::new(kept());
     b.subscribe(1, "a");
