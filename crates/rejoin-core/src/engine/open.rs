@@ -11,7 +11,7 @@ use crate::event::{AuthData, Event, Outcome, PublishId, SessionState, StopReason
 use crate::interface::{Output, Ticket};
 use crate::link::{Agreement, Link, Phase};
 use crate::recovery::{Adapt, LossContext, Plan, Verdict, is_by_peer};
-use crate::session::{Aftermath, Cut, Parking, Record};
+use crate::session::{Aftermath, Culprit, Cut, Parking, Record};
 
 /// In-flight cap of our own where the server sets none [decisions: 1,000 at 5.0, 100 at 3.1.1].
 const WINDOW_V5: u16 = 1000;
@@ -328,7 +328,7 @@ impl Engine {
         let unacked = self.session.outbox.in_flight.awaiting();
         let context = LossContext {
             lasted: link.up_since.map(|since| now.since(since)),
-            unacked: unacked > 0,
+            unacked: unacked + self.session.subscriptions.awaiting() > 0,
             version: link.version(),
             local_evidence: is_local_evidence(&cause),
             credentials_ended: self.renewal.has_ended(link.up_since, now),
@@ -415,10 +415,8 @@ impl Engine {
                     | ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
             )
         });
-        if let Some(answer) =
-            code.filter(|_| names_filter).and_then(|code| self.session.subscriptions.suspect(code))
-        {
-            self.tell_answer(answer);
+        if let Some(code) = code.filter(|_| names_filter) {
+            self.bar(code);
         }
         let names_publish = code.is_some_and(|c| {
             matches!(
@@ -439,21 +437,37 @@ impl Engine {
                         | ReasonCode::NOT_AUTHORIZED
                 )
         });
-        let sole = self.session.outbox.in_flight.sole_on_wire().map(|(packet, e)| (packet, e.id));
-        let alone = self.session.subscriptions.awaiting() == 0;
+        let message = self.session.outbox.in_flight.sole_on_wire().map(|(packet, e)| (packet, e.id));
+        let wishes = self.session.subscriptions.awaiting();
         let cut = Cut {
             by_peer: is_by_peer(cause) && doubtful_code && plan.verdict != Verdict::Credentials,
             names_publish,
-            unacknowledged: unacked,
-            sole: sole.filter(|_| alone).map(|(_, id)| id),
+            unacknowledged: unacked + wishes,
+            sole: match (unacked, wishes) {
+                (0, _) => self.session.subscriptions.sole().map(Culprit::Wish),
+                (_, 0) => message.map(|(_, id)| Culprit::Message(id)),
+                _ => None,
+            },
         };
-        let parked = self.session.quarantine.link_lost(cut, self.now.mono)?;
+        let (culprit, cuts) = self.session.quarantine.link_lost(cut, self.now.mono)?;
+        let Culprit::Message(id) = culprit else {
+            // A link that was closed without a word gets the code of a SUBACK that says no more than that.
+            self.bar(code.unwrap_or(ReasonCode::UNSPECIFIED_ERROR));
+            return None;
+        };
         // Its identifier stays taken until the session ends [MQTT-4.4.0-1].
-        if let Some((packet, _)) = sole {
+        if let Some((packet, _)) = message {
             self.session.outbox.in_flight.lease(packet);
             self.journal.note(|| Record::Leased { packet_id: packet });
         }
-        Some(parked)
+        Some((id, cuts))
+    }
+
+    /// The broker cut the link over a filter: the one that is to blame, if it is known, ends with this code.
+    fn bar(&mut self, code: ReasonCode) {
+        if let Some(answer) = self.session.subscriptions.suspect(code) {
+            self.tell_answer(answer);
+        }
     }
 
     /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b]. Gives whether DISCONNECT was

@@ -150,6 +150,9 @@ impl Engine {
                 if self.session.outbox.is_drained() {
                     self.ack_timeout = self.config.link.ack_timeout;
                 }
+                let wishes = &self.session.subscriptions;
+                let all = wishes.awaiting() == 0 && !wishes.has_next(false);
+                self.session.quarantine.wish_answered(all && self.session.outbox.is_drained());
                 self.answered_in_time();
             }
         }

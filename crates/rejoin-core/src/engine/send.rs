@@ -65,21 +65,29 @@ impl Engine {
     }
 
     fn send_wishes(&mut self) {
-        if !self.session.subscriptions.has_next() {
+        let gate = self.session.quarantine.gate(self.now.mono);
+        let singly = gate != Gate::Open;
+        if !self.session.subscriptions.has_next(singly) {
+            return;
+        }
+        if gate == Gate::Shut || singly && self.session.outbox.in_flight.awaiting() > 0 {
             return;
         }
         self.refuse_locally();
         let (now, Some(offer)) = (self.now.mono, self.offer()) else { return };
-        while self.session.subscriptions.has_next()
+        while self.session.subscriptions.has_next(singly)
             && let Some(id) = self.session.ids.take()
         {
-            let packet = self.session.subscriptions.next_packet(id, offer);
+            let packet = self.session.subscriptions.next_packet(id, offer, singly);
             let (Some(packet), Some(link)) = (packet, self.link.as_mut()) else {
                 self.session.ids.free(id);
                 break;
             };
             link.send(&packet, &mut self.wire, now);
             link.liveness.expects_ack();
+            if singly {
+                self.session.quarantine.sent(now);
+            }
         }
     }
 

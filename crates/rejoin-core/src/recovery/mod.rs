@@ -42,7 +42,7 @@ const CLOSED_SOON_BEFORE_SUSPICION: u32 = 3;
 pub struct LossContext {
     /// How long the link was open; `None` when it never was.
     pub lasted: Option<Duration>,
-    /// QoS 1 or 2 messages were sent on it and unacknowledged.
+    /// QoS 1 or 2 messages, or wishes to receive, were sent on it and not answered.
     pub unacked: bool,
     /// The version spoken on it.
     pub version: Version,
@@ -529,7 +529,7 @@ impl Recovery {
             && lasted < self.config.takeover_wait;
         let times = self.servers.now().closed_soon(soon);
         (times >= CLOSED_SOON_BEFORE_SUSPICION).then(|| {
-            let or = if context.unacked { ", or a message the broker refuses" } else { "" };
+            let or = if context.unacked { ", or a message or subscription the broker refuses" } else { "" };
             format!(
                 "{times} links in a row were closed soon after CONNACK: it may be another client with the same \
                  id{or}; MQTT 3.1.1 brokers do not say"

@@ -335,7 +335,7 @@ pub(super) struct Facts {
     pub(super) life: Life,
     /// How often in a row it ended like this, this time included.
     pub(super) nth: u32,
-    /// Messages were sent and unacknowledged.
+    /// Messages or wishes were sent and not answered.
     pub(super) unacked: bool,
     /// The credentials had just ended, and a broker that sees that may end a link like this.
     pub(super) credentials_ended: bool,

@@ -22,7 +22,7 @@ pub(crate) use in_flight::{Exchange, Stage};
 pub(crate) use inbox::{Arrival, Content, Inbox, Taken};
 pub(crate) use outbox::{Answered, Entry, Outbox};
 pub(crate) use packet_ids::PacketIds;
-pub(crate) use quarantine::{Cut, Gate, Quarantine};
+pub(crate) use quarantine::{Culprit, Cut, Gate, Quarantine};
 pub use record::{Parking, Record};
 pub use recovered::{Recovered, Waits, WasHeld, WasSent};
 pub(crate) use subscriptions::{Offer, SubscriptionAnswer, Subscriptions};

@@ -1,18 +1,18 @@
-//! One message the broker cuts the link over must not hold up the others for ever [MQTT311-3.3.5-2].
+//! One message or subscription the broker cuts the link over must not hold up the others for ever [MQTT311-3.3.5-2].
 //!
-//! Two links in a row that the *peer* cut with messages unacknowledged, and not one acknowledgement on them,
+//! Two links in a row that the *peer* cut with messages or wishes unanswered, and not one message acknowledged on them,
 //! start the isolation: the next link is proven by a ping, shows that it lives with nothing sent, and then
-//! carries one message at a time. A message that was the only one when the link was cut, twice, is parked.
-//! Any acknowledgement clears all suspicion. Time-outs never count: they speak about the network.
+//! carries one wish or message at a time, wishes first. What was the only one when the link was cut, twice, is set
+//! aside. Any acknowledgement of a message clears all suspicion. Time-outs never count: they speak about the network.
 
 use std::time::Duration;
 
-use crate::event::PublishId;
+use crate::event::{PublishId, SubscriptionId};
 use crate::time::Timestamp;
 
 /// Cuts in a row without an acknowledgement that start the isolation.
 const CUTS_TO_ISOLATE: u32 = 2;
-/// Cuts as the only message on the wire that park it.
+/// Cuts as the only message or wish on the wire that set it aside.
 const CUTS_TO_PARK: u32 = 2;
 /// A control link is never asked to live longer than this with nothing sent.
 const CONTROL_LONGEST: Duration = Duration::from_secs(30);
@@ -24,9 +24,9 @@ const CONTROL_SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) enum Gate {
     /// Everything the window allows.
     Open,
-    /// No PUBLISH above QoS 0.
+    /// No PUBLISH above QoS 0, and no wish.
     Shut,
-    /// One PUBLISH, and nothing else unacknowledged beside it.
+    /// One PUBLISH or one wish, and nothing else unacknowledged beside it.
     One,
 }
 
@@ -36,16 +36,25 @@ pub(crate) struct Quarantine {
     cuts_in_a_row: u32,
     isolating: bool,
     suspect: Option<Suspect>,
-    /// The longest a link lived after the first message on it, among the cuts that raised suspicion.
+    /// The longest a link lived after the first message or wish on it, among the cuts that raised suspicion.
     longest_to_cut: Duration,
     /// How long a link of this isolation lived with nothing sent.
     control_lived: Duration,
     link: OnLink,
 }
 
+/// What a link may be cut over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    /// A PUBLISH above QoS 0.
+    Message(PublishId),
+    /// A SUBSCRIBE or UNSUBSCRIBE for one filter.
+    Wish(SubscriptionId),
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
-    id: PublishId,
+    culprit: Culprit,
     cuts: u32,
 }
 
@@ -66,9 +75,10 @@ pub(crate) struct Cut {
     pub(crate) by_peer: bool,
     /// The broker's code names a bad PUBLISH: no need to see it twice.
     pub(crate) names_publish: bool,
+    /// Messages and wishes without an answer.
     pub(crate) unacknowledged: usize,
-    /// The only unacknowledged PUBLISH, if it was the only packet.
-    pub(crate) sole: Option<PublishId>,
+    /// The only one of them.
+    pub(crate) sole: Option<Culprit>,
 }
 
 impl Quarantine {
@@ -105,27 +115,44 @@ impl Quarantine {
         if self.link.proven && self.link.control.is_none() { Gate::One } else { Gate::Shut }
     }
 
-    /// A PUBLISH above QoS 0 was sent.
+    /// A PUBLISH above QoS 0, or a wish as the one thing on the link, was sent.
     pub(crate) fn sent(&mut self, now: Timestamp) {
         self.link.first_sent.get_or_insert(now);
     }
 
-    /// Any acknowledgement clears all suspicion. `backlog`: messages of an earlier link are still unsent.
+    /// Any acknowledgement of a message clears all suspicion. `backlog`: messages of an earlier link are still unsent.
     pub(crate) fn acknowledged(&mut self, backlog: bool) {
         self.link.acknowledged = true;
         self.link.first_sent = None;
         self.suspect = None;
         self.cuts_in_a_row = 0;
         if !backlog {
-            self.isolating = false;
-            self.link.control = None;
-            self.control_lived = Duration::ZERO;
-            self.longest_to_cut = Duration::ZERO;
+            self.end_isolation();
         }
     }
 
-    /// The link is gone. Gives the message to park and how often it was the only one.
-    pub(crate) fn link_lost(&mut self, cut: Cut, now: Timestamp) -> Option<(PublishId, u32)> {
+    /// A wish was answered, which says nothing for a message, nor for another wish. `all`: every wish was, and no message
+    /// is to be delivered.
+    pub(crate) fn wish_answered(&mut self, all: bool) {
+        if self.isolating {
+            self.link.first_sent = None;
+        }
+        if all {
+            self.suspect = None;
+            self.cuts_in_a_row = 0;
+            self.end_isolation();
+        }
+    }
+
+    fn end_isolation(&mut self) {
+        self.isolating = false;
+        self.link.control = None;
+        self.control_lived = Duration::ZERO;
+        self.longest_to_cut = Duration::ZERO;
+    }
+
+    /// The link is gone. Gives what to set aside and how often it was the only one.
+    pub(crate) fn link_lost(&mut self, cut: Cut, now: Timestamp) -> Option<(Culprit, u32)> {
         let link = std::mem::take(&mut self.link);
         if !cut.by_peer {
             return None;
@@ -147,25 +174,25 @@ impl Quarantine {
         None
     }
 
-    fn isolated_cut(&mut self, cut: Cut, to_cut: Option<Duration>) -> Option<(PublishId, u32)> {
-        let Some(id) = cut.sole else {
+    fn isolated_cut(&mut self, cut: Cut, to_cut: Option<Duration>) -> Option<(Culprit, u32)> {
+        let Some(culprit) = cut.sole else {
             if to_cut.is_none() {
-                // Cut with nothing sent: the link is bad by itself, no message is to blame.
+                // Cut with nothing sent: the link is bad by itself, nothing that is sent is to blame.
                 *self = Self::default();
             }
             return None;
         };
         let to_cut = to_cut.unwrap_or_default();
         self.longest_to_cut = self.longest_to_cut.max(to_cut);
-        // Only a link that lived well longer without the message than with it speaks against the message.
+        // Only a link that lived well longer without it than with it speaks against it.
         let blamed = u32::from(to_cut * 2 <= self.control_lived);
-        let cuts = self.suspect.filter(|s| s.id == id).map_or(0, |s| s.cuts) + blamed;
+        let cuts = self.suspect.filter(|s| s.culprit == culprit).map_or(0, |s| s.cuts) + blamed;
         if cuts < CUTS_TO_PARK {
-            self.suspect = Some(Suspect { id, cuts });
+            self.suspect = Some(Suspect { culprit, cuts });
             return None;
         }
         self.suspect = None;
-        Some((id, cuts))
+        Some((culprit, cuts))
     }
 }
 
@@ -173,7 +200,11 @@ impl Quarantine {
 mod tests {
     use super::*;
 
-    const MESSAGE: PublishId = PublishId(1);
+    const MESSAGE: Culprit = Culprit::Message(PublishId(1));
+
+    const fn message(n: u64) -> Culprit {
+        Culprit::Message(PublishId(n))
+    }
 
     const fn millis(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -208,12 +239,12 @@ mod tests {
     }
 
     /// A link that is proven, lives long enough, and is cut so long after the one message it carried.
-    fn cut_alone(quarantine: &mut Quarantine, id: PublishId, lived: Duration) -> Option<(PublishId, u32)> {
+    fn cut_alone(quarantine: &mut Quarantine, culprit: Culprit, lived: Duration) -> Option<(Culprit, u32)> {
         quarantine.proven(at(0));
         let until = quarantine.control_until().expect("a control link");
         assert_eq!(quarantine.gate(until), Gate::One);
         quarantine.sent(until);
-        quarantine.link_lost(Cut { sole: Some(id), ..cut(1) }, until + lived)
+        quarantine.link_lost(Cut { sole: Some(culprit), ..cut(1) }, until + lived)
     }
 
     #[test]
@@ -258,13 +289,13 @@ mod tests {
         assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(1001)), None);
         assert_eq!(cut_alone(&mut quarantine, MESSAGE, millis(1001)), Some((MESSAGE, 2)));
         // What comes next begins with a clean sheet.
-        assert_eq!(cut_alone(&mut quarantine, PublishId(2), millis(10)), None);
-        assert_eq!(cut_alone(&mut quarantine, PublishId(2), millis(10)), Some((PublishId(2), 2)));
+        assert_eq!(cut_alone(&mut quarantine, message(2), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, message(2), millis(10)), Some((message(2), 2)));
         // And nobody answers for another.
-        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), None);
-        assert_eq!(cut_alone(&mut quarantine, PublishId(4), millis(10)), None);
-        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), None);
-        assert_eq!(cut_alone(&mut quarantine, PublishId(3), millis(10)), Some((PublishId(3), 2)));
+        assert_eq!(cut_alone(&mut quarantine, message(3), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, message(4), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, message(3), millis(10)), None);
+        assert_eq!(cut_alone(&mut quarantine, message(3), millis(10)), Some((message(3), 2)));
     }
 
     #[test]
@@ -359,5 +390,28 @@ mod tests {
         assert_eq!(quarantine.link_lost(cut(1), at(1)), None, "nothing was sent on it");
         quarantine.proven(at(0));
         assert_eq!(quarantine.control_until(), Some(at(2000)));
+    }
+
+    #[test]
+    fn an_answer_to_a_wish_takes_no_blame_off_another_and_ends_the_isolation_only_where_nothing_is_left() {
+        let [bad, good] = [2, 1].map(|n| Culprit::Wish(SubscriptionId(n)));
+        let mut quarantine = isolating(millis(1000));
+        let on_a_link = |quarantine: &mut Quarantine| {
+            quarantine.proven(at(0));
+            assert_eq!(quarantine.gate(at(2000)), Gate::One);
+            quarantine.sent(at(2000));
+            // Answered late, so the time of the other begins anew.
+            quarantine.wish_answered(false);
+            quarantine.sent(at(4000));
+            quarantine.link_lost(Cut { sole: Some(bad), ..cut(1) }, at(4010))
+        };
+        assert_eq!((on_a_link(&mut quarantine), on_a_link(&mut quarantine)), (None, Some((bad, 2))));
+        assert!(quarantine.wants_proof(), "a message may be left");
+        // In a row means that it was not answered in between.
+        assert_eq!(cut_alone(&mut quarantine, good, millis(10)), None);
+        quarantine.wish_answered(true);
+        assert_eq!((quarantine.gate(at(0)), quarantine.wants_proof()), (Gate::Open, false));
+        assert_eq!(quarantine.link_lost(cut(1), at(0)), None);
+        assert!(!quarantine.wants_proof(), "the row of cuts is forgotten");
     }
 }

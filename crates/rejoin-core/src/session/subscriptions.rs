@@ -306,19 +306,22 @@ impl Subscriptions {
         self.count();
     }
 
-    /// The broker cut the link with a code that speaks of a filter. The only one on the wire is the culprit, whether it was
-    /// to begin or to end; of several, the next link sends one at a time. Gives how the culprit ends.
-    pub(crate) fn suspect(&mut self, code: ReasonCode) -> Option<SubscriptionAnswer> {
+    /// The only wish on the wire, whether it is to begin or to end.
+    pub(crate) fn sole(&self) -> Option<SubscriptionId> {
         let (Pending::Subscribe(ids) | Pending::Unsubscribe(ids)) = self.pending.values().next()?;
-        let &[id] = ids.as_slice() else {
-            self.singly = true;
-            return None;
-        };
-        if self.pending.len() > 1 {
-            self.singly = true;
+        let &[id] = ids.as_slice() else { return None };
+        (self.pending.len() == 1).then_some(id)
+    }
+
+    /// The broker cut the link over a filter. The only one on the wire is the culprit; of several, the next link sends one at
+    /// a time. Gives how the culprit ends.
+    pub(crate) fn suspect(&mut self, code: ReasonCode) -> Option<SubscriptionAnswer> {
+        if self.pending.is_empty() {
             return None;
         }
-        self.singly = false;
+        let sole = self.sole();
+        self.singly = sole.is_none();
+        let id = sole?;
         if let Some(wish) = self.wishes.get_mut(&id).filter(|wish| wish.state == Wanted::Asked) {
             wish.state = Wanted::Barred;
             self.count();
@@ -356,23 +359,23 @@ impl Subscriptions {
         rejected
     }
 
-    /// Whether a SUBSCRIBE or UNSUBSCRIBE is due.
-    pub(crate) fn has_next(&self) -> bool {
-        if self.singly && !self.pending.is_empty() {
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE is due. `singly`: one at a time.
+    pub(crate) fn has_next(&self, singly: bool) -> bool {
+        if (singly || self.singly) && !self.pending.is_empty() {
             return false;
         }
         self.tally.unasked > 0 || self.leaving.iter().any(|l| !l.asked)
     }
 
     /// The next SUBSCRIBE or UNSUBSCRIBE, under this identifier.
-    pub(crate) fn next_packet(&mut self, packet_id: PacketId, offer: Offer) -> Option<Packet> {
+    pub(crate) fn next_packet(&mut self, packet_id: PacketId, offer: Offer, singly: bool) -> Option<Packet> {
+        let most = if singly || self.singly { 1 } else { FILTERS_PER_PACKET };
         if self.tally.unasked > 0 {
-            return self.next_subscribe(packet_id, offer);
+            return self.next_subscribe(packet_id, offer, most);
         }
         let mut ids = Vec::new();
         let mut filters = Vec::new();
         let mut size = HEAD_SIZE_MOST;
-        let most = if self.singly { 1 } else { FILTERS_PER_PACKET };
         for leaving in self.leaving.iter_mut().filter(|l| !l.asked).take(most) {
             size += 2 + leaving.filter.len();
             if !offer.has_room(size) && !ids.is_empty() {
@@ -389,7 +392,7 @@ impl Subscriptions {
         Some(Packet::Unsubscribe(Unsubscribe { packet_id, user_properties: Vec::new(), filters }))
     }
 
-    fn next_subscribe(&mut self, packet_id: PacketId, offer: Offer) -> Option<Packet> {
+    fn next_subscribe(&mut self, packet_id: PacketId, offer: Offer, most: usize) -> Option<Packet> {
         let mut packet =
             Subscribe { packet_id, subscription_id: None, user_properties: Vec::new(), filters: Vec::new() };
         let mut ids = Vec::new();
@@ -414,7 +417,7 @@ impl Subscriptions {
             if offer.subscription_ids {
                 packet.subscription_id = Some(id.0);
             }
-            if own_packet || self.singly || ids.len() >= FILTERS_PER_PACKET {
+            if own_packet || ids.len() >= most {
                 break;
             }
         }
