@@ -147,7 +147,8 @@ impl std::error::Error for ProtocolError {}
 pub enum LocalCause {
     /// The application shut the client down.
     Shutdown,
-    /// The application asked for a new link (`restart_link`).
+    /// A new link was asked for: by the application (`restart_link`), or because the store takes nothing more and messages
+    /// that wait for it filled the window of the present one.
     Restart,
     /// A session that is not ours to go on with was found and had to be ended first (3.1.1, rule of [MQTT-3.2.2-4]).
     ForeignSession,
@@ -309,7 +310,7 @@ impl fmt::Display for LossCause {
             Self::HealthWatch(d) => write!(f, "no message for {d:?}"),
             Self::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
             Self::Local(LocalCause::Shutdown) => f.write_str("shut down"),
-            Self::Local(LocalCause::Restart) => f.write_str("restart asked for"),
+            Self::Local(LocalCause::Restart) => f.write_str("a new link was asked for"),
             Self::Local(LocalCause::Renewal) => f.write_str("the credentials were about to end"),
             Self::Local(LocalCause::ForeignSession) => {
                 f.write_str("the broker kept a session that is not ours to go on with; it is ended first")

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::codec::packet::{Ack, AckKind, Packet, PacketId, Publish, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::codec::{self, publish_len};
-use crate::error::Rejected;
+use crate::error::{LocalCause, LossCause, Rejected};
 use crate::event::{Event, Outcome, PublishId};
 use crate::interface::Ticket;
 use crate::link::{Agreement, Link, Qos2};
@@ -47,12 +47,16 @@ impl Engine {
         self.send_wishes();
         self.send_releases();
         self.send_messages();
+        self.check_quota();
     }
 
     fn send_answers(&mut self) {
         let now = self.now.mono;
         let Some(link) = self.link.as_mut() else { return };
         let can_refuse = link.version() == Version::V5;
+        if self.journal.waits_for_ever() {
+            self.session.inbox.drop_unanswerable(self.journal.durable);
+        }
         while let Some(answer) = self.session.inbox.next_answer(self.journal.durable, can_refuse) {
             link.send_ack(answer.kind, &answer.ack, &mut self.wire, now);
             if answer.frees_window {
@@ -117,6 +121,24 @@ impl Engine {
             if !sent {
                 return;
             }
+        }
+    }
+
+    /// With a store that takes nothing more, PUBREL waits for the next process, and what its PUBLISH took of the quota comes
+    /// back with no answer [MQTT-4.9.0-1]. Where that is all of the quota, what is behind goes on with a new link, where a
+    /// PUBREL takes none [MQTT-4.9.0-3]. Each message is released once, so this ends.
+    fn check_quota(&mut self) {
+        let in_flight = &mut self.session.outbox.in_flight;
+        let is_stuck = self.journal.waits_for_ever()
+            && in_flight.awaiting() == 0
+            && self.link.as_ref().is_some_and(|link| !link.has_quota());
+        if !is_stuck {
+            return;
+        }
+        let again = in_flight.has_resends() && in_flight.let_ready_pass(self.journal.durable);
+        let next = self.session.outbox.waiting.front().map(|entry| entry.publication.qos);
+        if again || next == Some(Qos::AtLeastOnce) {
+            self.lose(LossCause::Local(LocalCause::Restart));
         }
     }
 

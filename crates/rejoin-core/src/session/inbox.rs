@@ -362,6 +362,12 @@ impl Inbox {
         }
     }
 
+    /// The store will have no more than up to here, so what needs more is not answered in this process: on this link it is
+    /// owed no longer, as what [`Inbox::leave`] is about.
+    pub(crate) fn drop_unanswerable(&mut self, durable: Ticket) {
+        self.pubrecs.retain(|owed| owed.answer.is_none() || owed.needs <= durable || owed.left);
+    }
+
     /// Names of new messages begin behind `last`.
     pub(crate) fn begin_behind(&mut self, last: MessageId) {
         self.next = self.next.max(last.0);

@@ -296,7 +296,8 @@ fn what_a_lost_store_had_taken_is_confirmed_and_the_rest_waits_for_the_applicati
     b.deliver(Qos::ExactlyOnce, 3, false, "neither");
     b.ack(MessageId(2));
     b.words();
-    b.input(Input::StoreLost(Vec::new()));
+    // Who goes on in memory says so before the next poll.
+    b.engine.handle(Input::StoreLost(Vec::new()), b.now());
     b.input(Input::Persisted(b.last_ticket));
     assert_eq!(b.words(), ["PUBREC 2"], "the application has it");
     b.lose();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rejoin_core::codec::packet::ConnAckProperties;
 use rejoin_core::*;
 
 use super::bench::{Bench, kept};
@@ -314,6 +315,77 @@ fn what_waits_for_a_lost_store_holds_up_nothing_that_does_not() {
         assert!(b.is_delivered(later) && !b.outcomes.iter().any(|(id, _)| *id == waits));
         assert!(b.engine.deadline().is_some(), "the link is watched");
     }
+}
+
+#[test]
+fn exchanges_that_a_lost_store_keeps_from_ending_do_not_keep_the_window() {
+    for waits in [true, false] {
+        let mut b = Bench::new(durable());
+        b.open();
+        let receive_maximum = std::num::NonZeroU16::new(2);
+        b.connack(false, ConnAckProperties { receive_maximum, ..Default::default() });
+        for _ in 0..3 {
+            b.publish(Qos::ExactlyOnce);
+        }
+        let waiting = if waits { Some(b.publish(Qos::AtLeastOnce)) } else { None };
+        assert_eq!(b.words(), ["PUBLISH 1 q2 1", "PUBLISH 2 q2 2"]);
+        b.pubrec(1, ReasonCode::UNSPECIFIED_ERROR);
+        assert_eq!(b.words(), ["PUBLISH 3 q2 3"]);
+        b.fast_disk = false;
+        b.input(Input::StoreLost(Vec::new()));
+        b.pubrec(2, ReasonCode::SUCCESS);
+        assert_eq!(b.closed, 0, "the other is still to be answered");
+        b.pubrec(3, ReasonCode::SUCCESS);
+        let Some(waiting) = waiting else {
+            b.live(60);
+            assert_eq!(b.closed, 0, "nothing would leave on a new link either");
+            continue;
+        };
+        assert_eq!(b.closed, 1, "the quota of this one never comes back");
+        b.open();
+        b.connack(true, ConnAckProperties { receive_maximum, ..Default::default() });
+        assert_eq!(b.words(), ["PUBLISH 4 q1 4"], "the releases wait for the next process");
+        b.puback(4, ReasonCode::SUCCESS);
+        assert!(b.is_delivered(waiting));
+        b.live(60);
+        assert_eq!((b.closed, b.engine.in_flight()), (1, 2));
+    }
+}
+
+#[test]
+fn what_a_lost_store_keeps_from_being_answered_does_not_stop_reading() {
+    let mut config = durable();
+    config.version = VersionPolicy::Only311;
+    let most = config.link.receive_maximum;
+    let mut b = Bench::new(config);
+    b.connect(false);
+    b.words();
+    b.fast_disk = false;
+    // Before the store is lost, and after.
+    for n in 1..=3 * most {
+        if n == most / 2 {
+            b.input(Input::StoreLost(Vec::new()));
+        }
+        b.deliver(Qos::ExactlyOnce, n, false, "m");
+        for message in b.messages() {
+            b.ack(message.id.unwrap());
+        }
+    }
+    assert!(b.engine.wants_read() && b.words().is_empty());
+    b.deliver(Qos::AtLeastOnce, 1000, false, "m");
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    assert_eq!(b.words(), ["PUBACK 1000"]);
+    // A slow application still stops it.
+    for n in 1..=2 * most {
+        b.deliver(Qos::ExactlyOnce, 2000 + n, false, "m");
+    }
+    assert!(!b.engine.wants_read());
+    for message in b.messages() {
+        b.ack(message.id.unwrap());
+    }
+    assert!(b.engine.wants_read() && b.words().is_empty());
 }
 
 #[test]
