@@ -273,7 +273,11 @@ impl World {
         let needs = match input {
             Input::Reached(_) | Input::Opened | Input::OpenFailed { .. } => Some(Transport::Opening),
             Input::Received(_) | Input::Written(_) | Input::Lost(_) => Some(Transport::Open),
-            Input::Persisted(_) | Input::Loaded(_) | Input::StoreLost(_) | Input::Tick => None,
+            Input::Persisted(_)
+            | Input::SessionPersisted(_)
+            | Input::Loaded(_)
+            | Input::StoreLost(_)
+            | Input::Tick => None,
         };
         if self.lawful && needs.is_some_and(|needs| needs != self.transport) {
             return;

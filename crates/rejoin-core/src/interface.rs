@@ -34,6 +34,10 @@ pub enum Input {
     Lost(TransportError),
     /// Everything up to this ticket is on the store and survives a power cut.
     Persisted(Ticket),
+    /// Of everything up to this ticket, that a CONNECT leaves ([`Record::ConnectSent`]) and that a session began
+    /// ([`Record::SessionStarted`]) is on the store and survives a power cut; the rest is still to come. For a store that
+    /// has no room for messages now: links open and sessions begin all the same.
+    SessionPersisted(Ticket),
     /// The bodies asked for by [`Output::Load`], in that order; `None` where the store cannot give one back.
     Loaded(Vec<(PublishId, Option<Publication>)>),
     /// The store takes nothing more. The bodies are those it was given and never wrote: they are in memory only from

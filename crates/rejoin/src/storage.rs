@@ -287,6 +287,7 @@ impl Driver {
                 **crate::sync::lock(&self.shared.store_stats).get_or_insert_default() = stats;
                 self.tell(Input::Persisted(ticket));
             }
+            Report::SessionPersisted(ticket) => self.tell(Input::SessionPersisted(ticket)),
             Report::Loaded(bodies) => self.tell(Input::Loaded(bodies)),
             Report::Withdraw(ids) => self.withdraw(&ids),
             Report::Failed(error, bodies) => {

@@ -125,11 +125,19 @@ struct Journal {
     /// The last ticket given out.
     issued: Ticket,
     durable: Ticket,
+    /// Up to here it has the beginnings of sessions and that CONNECTs leave, though not all that was noted before them.
+    session: Ticket,
+    /// It was told that a CONNECT leaves, and of no CONNACK since: it need not hear of the next one.
+    connect_noted: bool,
     /// Publishes whose acceptance is not yet on the store.
     storing: VecDeque<(Ticket, PublishId)>,
 }
 
 impl Journal {
+    fn new(enabled: bool, connect_noted: bool) -> Self {
+        Self { enabled, connect_noted, ..Self::default() }
+    }
+
     /// Notes a fact and gives the ticket at which it is safe. Without a store everything is as safe as it gets.
     fn note(&mut self, record: impl FnOnce() -> Record) -> Ticket {
         if !self.enabled {
@@ -138,6 +146,12 @@ impl Journal {
         self.pending.push(record());
         self.issued.0 += u64::from(self.pending.len() == 1);
         self.issued
+    }
+
+    /// Whether the store knows of the beginning of a session, or that a CONNECT leaves, which has this ticket. One that
+    /// takes nothing more is not waited for.
+    fn knows_session(&self, ticket: Ticket) -> bool {
+        ticket <= self.durable.max(self.session) || self.lost
     }
 
     /// Whether what it is given may survive this process.
@@ -210,7 +224,7 @@ impl Engine {
         let mut engine = Self {
             begun: session.exists(),
             ack_timeout: config.link.ack_timeout,
-            journal: Journal { enabled: config.session.durable, ..Journal::default() },
+            journal: Journal::new(config.session.durable, session.connack_unseen),
             recovery,
             session,
             link: None,
@@ -438,6 +452,7 @@ impl Engine {
             Input::Written(bytes) => self.written(bytes),
             Input::Lost(error) => self.transport_lost(error),
             Input::Persisted(ticket) => self.persisted(ticket),
+            Input::SessionPersisted(ticket) => self.journal.session = self.journal.session.max(ticket),
             Input::Loaded(bodies) => {
                 for id in self.session.outbox.waiting.fetched(bodies) {
                     self.park(id, Outcome::Unreadable, Parking::Unreadable);

@@ -8,7 +8,7 @@ use crate::codec::reason::ReasonCode;
 use crate::config::{NAMELESS_AT_V311, Resubscribe, SessionMode, VersionPolicy};
 use crate::error::{LocalCause, LossCause, Stage, TransportError, TransportErrorKind};
 use crate::event::{AuthData, Event, Outcome, PublishId, SessionState, StopReason};
-use crate::interface::{Output, Ticket};
+use crate::interface::Output;
 use crate::link::{Agreement, Link, Phase};
 use crate::recovery::{Adapt, LossContext, Plan, Verdict, is_by_peer};
 use crate::session::{Aftermath, Culprit, Cut, Parking, Record};
@@ -31,9 +31,10 @@ impl Engine {
         let handshake_limit = attempt.connack_limit;
         self.link = Some(Link::new(&self.config.link, attempt, self.ack_timeout, now));
         self.wire.clear();
-        if !self.session.connack_unseen {
+        if !self.session.connack_unseen && !self.journal.connect_noted {
             // Dialling takes longer than the store: CONNECT rarely waits for this.
             self.connect_barrier = self.journal.note(|| Record::ConnectSent);
+            self.journal.connect_noted = true;
         }
         self.outputs.push_back(Output::Open { server, attempt: number, limit, handshake_limit });
     }
@@ -42,11 +43,7 @@ impl Engine {
     pub(super) fn send_connect(&mut self) {
         let now = self.now.mono;
         let waits = self.link.as_ref().is_some_and(|l| l.phase == Phase::Opening && l.transport_open);
-        if !waits
-            || (self.connect_barrier > self.journal.durable
-                && !self.journal.lost
-                && !defect!(ConnectBeforeDurable))
-        {
+        if !waits || (!self.journal.knows_session(self.connect_barrier) && !defect!(ConnectBeforeDurable)) {
             return;
         }
         // Credentials that were asked for are known from here on [MQTT311-3.1.2-22].
@@ -216,6 +213,7 @@ impl Engine {
         self.session.connack_unseen = false;
         if !self.session.is_in_doubt() {
             self.journal.note(|| Record::ConnackSeen);
+            self.journal.connect_noted = false;
         }
     }
 
@@ -516,10 +514,7 @@ impl Engine {
 
     /// Whether packets of the session may leave: its beginning is on the store.
     pub(super) fn session_is_safe(&self) -> bool {
-        defect!(SessionBeforeDurable)
-            || self.barrier <= self.journal.durable
-            || self.barrier == Ticket::default()
-            || self.journal.lost
+        self.journal.knows_session(self.barrier) || defect!(SessionBeforeDurable)
     }
 }
 

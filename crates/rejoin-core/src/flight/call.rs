@@ -114,6 +114,7 @@ impl Call {
             "written" => Self::Handle(Input::Written(fields.number("bytes")?)),
             "lost" => Self::Handle(Input::Lost(error(fields)?)),
             "persisted" => Self::Handle(Input::Persisted(Ticket(fields.number("ticket")?))),
+            "session-persisted" => Self::Handle(Input::SessionPersisted(Ticket(fields.number("ticket")?))),
             "loaded" => Self::Handle(Input::Loaded(bodies(fields)?)),
             "store-lost" => {
                 let bodies = bodies(fields)?.into_iter().map(|(id, body)| Some((id, body?)));
@@ -166,6 +167,7 @@ pub(super) fn input(input: &Input, received: &[u8]) -> Option<String> {
         Input::Written(bytes) => Line::new("written").with("bytes", bytes).finish(),
         Input::Lost(error) => failed(Line::new("lost"), error).finish(),
         Input::Persisted(ticket) => Line::new("persisted").with("ticket", ticket.0).finish(),
+        Input::SessionPersisted(ticket) => Line::new("session-persisted").with("ticket", ticket.0).finish(),
         Input::Loaded(bodies) => {
             let mut line = Line::new("loaded");
             for (id, body) in bodies {

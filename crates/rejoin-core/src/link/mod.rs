@@ -472,6 +472,12 @@ impl Link {
     pub(crate) fn check(&mut self, now: Timestamp) -> Option<Alarm> {
         match self.deadline()? {
             (at, _) if at > now => None,
+            // Nobody but the store can still hold CONNECT back, and no server is to blame.
+            _ if self.phase == Phase::Opening && self.transport_open => {
+                let what = "the queue on disk took no record that a CONNECT leaves";
+                let error = TransportError::new(TransportErrorKind::Resources, what);
+                Some(Alarm::Dead(LossCause::Open { stage: self.stage, error }))
+            }
             (_, TimerKind::Connect) => {
                 Some(Alarm::Dead(LossCause::ConnectTimeout(self.attempt.connect_limit)))
             }

@@ -30,6 +30,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) enum Report {
     /// Everything up to this ticket survives a power cut.
     Persisted(Ticket),
+    /// Of everything up to this ticket, what goes ahead of messages that do not fit.
+    SessionPersisted(Ticket),
     /// Bodies that were asked for.
     Loaded(Vec<(PublishId, Option<Publication>)>),
     /// Messages that a person looking into the queue wants gone.
@@ -108,6 +110,7 @@ impl Keeper {
                 store: Guarded::new(store),
                 group: Vec::new(),
                 ticket: None,
+                ahead: 0,
                 unread: Vec::new(),
                 lag,
                 lags_until: None,
@@ -188,6 +191,8 @@ struct Thread {
     group: Vec<Record>,
     /// The ticket of the last of them.
     ticket: Option<Ticket>,
+    /// Of so many of them, what goes ahead is on the store.
+    ahead: usize,
     /// Bodies that were asked for and that a full disk keeps from being read.
     unread: Vec<PublishId>,
     lag: Duration,
@@ -341,10 +346,30 @@ impl Thread {
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.desk.syncs.record(took, 1);
                 self.group.clear();
-                self.ticket = None;
+                (self.ticket, self.ahead) = (None, 0);
                 let mut reports = self.well();
                 reports.push(Report::Persisted(ticket));
                 self.report(reports);
+            }
+            Err(error) => {
+                self.trouble(error);
+                self.commit_ahead(ticket);
+            }
+        }
+    }
+
+    /// A message that does not fit must not hold back what lets others leave, and what makes room by its end. Written again
+    /// with the rest, what went ahead says the same.
+    fn commit_ahead(&mut self, ticket: Ticket) {
+        let new = self.group.get(self.ahead..).unwrap_or_default();
+        let ahead: Vec<_> = new.iter().filter(|record| goes_ahead(record)).cloned().collect();
+        if ahead.is_empty() {
+            return;
+        }
+        match self.store.commit(&ahead) {
+            Ok(()) => {
+                self.ahead = self.group.len();
+                self.report(vec![Report::SessionPersisted(ticket)]);
             }
             Err(error) => self.trouble(error),
         }
@@ -431,6 +456,19 @@ impl Thread {
             driver.wake();
         }
     }
+}
+
+/// Whether a record may be on the store before others that were noted before it. None of these takes room for a message, or
+/// says that something is certain or free that was not: what a message leaves behind when it ends is among them.
+const fn goes_ahead(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::ConnectSent
+            | Record::SessionStarted { .. }
+            | Record::ClientId { .. }
+            | Record::Leased { .. }
+            | Record::Done { .. }
+    )
 }
 
 fn bodies(records: Vec<Record>) -> Vec<(PublishId, Publication)> {
@@ -603,6 +641,7 @@ mod tests {
             store: Guarded::new(Box::new(MemoryStore::default())),
             group: Vec::new(),
             ticket: None,
+            ahead: 0,
             unread: Vec::new(),
             lag: LAG,
             lags_until: None,
@@ -625,6 +664,68 @@ mod tests {
         thread.run();
         let last = lock(&told.state).reports.pop_back();
         assert!(matches!(last, Some(Report::Persisted(Ticket(1)))), "{last:?}");
+    }
+
+    /// Has no room for messages.
+    #[derive(Debug)]
+    struct Narrow(std::sync::mpsc::Sender<Vec<Record>>);
+
+    impl Store for Narrow {
+        fn recover(&mut self) -> Result<Recovered, StoreError> {
+            Ok(Recovered::default())
+        }
+
+        fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+            let is_large = records.iter().any(|record| matches!(record, Record::Enqueued { .. }));
+            no_space(&mut u32::from(is_large))?;
+            let _ = self.0.send(records.to_vec());
+            Ok(())
+        }
+
+        fn load(&mut self, ids: &[PublishId]) -> Result<Vec<Option<Publication>>, StoreError> {
+            Ok(vec![None; ids.len()])
+        }
+
+        fn maintain(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn stats(&self) -> StoreStats {
+            StoreStats::default()
+        }
+    }
+
+    #[test]
+    fn what_lets_links_open_and_makes_room_does_not_wait_for_messages_that_do_not_fit() {
+        let (told, mut thread) = thread();
+        let (tell, written) = std::sync::mpsc::channel();
+        thread.store = Box::new(Narrow(tell));
+        let seen = || {
+            let reports = std::mem::take(&mut lock(&told.state).reports);
+            let names = reports.iter().map(|report| format!("{report:?}"));
+            names.map(|name| name.split(" {").next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        thread.add(Ticket(1), &mut enqueued(7));
+        thread.commit();
+        assert_eq!(seen(), ["Trouble(NoSpace"]);
+        let began = Record::SessionStarted { epoch: 2, server: "s".to_owned() };
+        thread.add(Ticket(2), &mut vec![Record::ConnectSent, Record::ConnackSeen]);
+        thread.add(Ticket(3), &mut [vec![began.clone()], done(1)].concat());
+        thread.commit();
+        assert_eq!(seen(), ["SessionPersisted(Ticket(3))"]);
+        // That a CONNACK was seen makes certain what came before it, and that is not there.
+        assert_eq!(written.try_recv(), Ok([vec![Record::ConnectSent, began], done(1)].concat()));
+        thread.commit();
+        thread.add(Ticket(4), &mut vec![Record::ConnackSeen]);
+        thread.commit();
+        assert!(seen().is_empty() && written.try_recv().is_err(), "it is there");
+        thread.add(Ticket(5), &mut vec![Record::ConnectSent]);
+        thread.commit();
+        assert_eq!(seen(), ["SessionPersisted(Ticket(5))"]);
+        thread.store = Box::new(MemoryStore::default());
+        thread.commit();
+        assert_eq!(seen(), ["Well", "Persisted(Ticket(5))"]);
+        assert_eq!(thread.ahead, 0);
     }
 
     #[test]

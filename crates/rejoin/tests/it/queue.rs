@@ -25,6 +25,8 @@ struct Inner {
     stalled: bool,
     panics: bool,
     error: Option<StoreError>,
+    /// Whether there is no room for messages.
+    narrow: bool,
     loads: usize,
     /// Commits that began.
     begun: usize,
@@ -42,6 +44,10 @@ impl Disk {
 
     fn panic(&self) {
         self.inner.0.lock().unwrap().panics = true;
+    }
+
+    fn has_room_for_messages(&self, it_has: bool) {
+        self.inner.0.lock().unwrap().narrow = !it_has;
     }
 
     async fn has_begun(&self, commits: usize) {
@@ -77,8 +83,10 @@ impl Store for Disk {
             drop(inner);
             panic!("on purpose");
         }
+        let is_large = records.iter().any(|record| matches!(record, Record::Enqueued { .. }));
         match &inner.error {
             Some(error) => Err(error.clone()),
+            None if inner.narrow && is_large => Err(Self::no_space()),
             None => {
                 inner.records.extend_from_slice(records);
                 Ok(())
@@ -322,6 +330,29 @@ async fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
     assert_eq!(limited(before.stored()).await.unwrap(), Stored::OnDisk);
     assert!(matches!(client.outlook(), Outlook::Later { durable: true, ahead: 1 }));
     client.publish("a", "2").qos(Qos::AtLeastOnce).enqueue().unwrap();
+}
+
+#[tokio::test]
+async fn with_a_disk_that_has_no_room_for_messages_a_link_is_lost_and_found_and_the_queue_drains() {
+    let (listener, disk) = (Listener::bind().await, Disk::default());
+    let client = on(&listener, &disk).start().unwrap();
+    let mut events = client.events();
+    let mut peer = listener.open(false).await;
+    disk.has_room_for_messages(false);
+    let waiting = client.publish("a", "1").qos(Qos::AtLeastOnce).enqueue().unwrap();
+    told(&mut events, "store-trouble").await;
+    peer.publish().await;
+    drop(peer);
+    // The session is lost, too.
+    let mut peer = listener.open(false).await;
+    let publish = peer.publish().await;
+    assert_eq!(publish.payload, "1");
+    peer.ack(&publish).await;
+    limited(waiting.acked()).await.unwrap();
+    disk.has_room_for_messages(true);
+    told(&mut events, "store-well").await;
+    limited(client.shutdown().into_future()).await;
+    assert!(left_to_the_next_start(&disk).await.is_empty());
 }
 
 #[tokio::test]

@@ -193,6 +193,84 @@ fn a_connack_before_our_connect_has_left_opens_no_link() {
     assert!(matches!(b.engine.status().last_loss, Some(LossCause::Protocol(_))));
 }
 
+/// Nobody listens where the attempt went.
+fn refused(b: &mut Bench) {
+    b.until_open();
+    let error = TransportError::new(TransportErrorKind::Refused, "nobody listens");
+    b.input(Input::OpenFailed { stage: Stage::Tcp, error });
+}
+
+#[test]
+fn a_connect_the_store_knows_of_does_not_wait_for_what_does_not_fit() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.lose();
+    refused(&mut b);
+    // The disk is full from here on.
+    b.fast_disk = false;
+    b.publish(Qos::AtLeastOnce);
+    for _ in 0..2 {
+        refused(&mut b);
+    }
+    b.open();
+    assert_eq!(b.connects.len(), 2, "it says already that a CONNECT leaves");
+    b.connack(true, ConnAckProperties::default());
+    assert_eq!(b.words(), ["PUBLISH 1 q1 1"]);
+    // That it was answered may be on the store before that the next one leaves is.
+    b.lose();
+    b.open();
+    assert_eq!(b.connects.len(), 2);
+    persisted(&mut b);
+    assert_eq!(b.connects.len(), 3);
+}
+
+#[test]
+fn while_messages_do_not_fit_on_the_disk_links_open_and_sessions_begin() {
+    let session_persisted = |b: &mut Bench| {
+        let ticket = b.last_ticket;
+        b.input(Input::SessionPersisted(ticket));
+    };
+    let mut b = slow(durable());
+    let first = b.publish(Qos::AtLeastOnce);
+    b.words();
+    b.lose();
+    b.open();
+    assert_eq!(b.connects.len(), 1, "the store does not know that a CONNECT leaves");
+    session_persisted(&mut b);
+    assert_eq!(b.connects.len(), 2);
+    b.connack(false, ConnAckProperties::default());
+    b.words();
+    assert_eq!(b.engine.in_flight(), 0, "nor that another session began");
+    session_persisted(&mut b);
+    assert_eq!(b.words(), ["PUBLISH 2 q1 1"]);
+    // What a restart must know of a message still waits.
+    b.publish(Qos::ExactlyOnce);
+    b.deliver(Qos::ExactlyOnce, 9, false, "m");
+    session_persisted(&mut b);
+    assert!(b.words().is_empty());
+    assert!(!b.events.contains(&Event::Stored { id: PublishId(first) }));
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBREC 9", "PUBLISH 3 q2 2"]);
+    assert!(b.events.contains(&Event::Stored { id: PublishId(first) }));
+}
+
+#[test]
+fn an_attempt_that_waits_for_the_disk_is_not_held_against_the_broker() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.fast_disk = false;
+    b.lose();
+    b.open();
+    b.pass(Duration::from_secs(10));
+    let failed = b.events.iter().rev().find_map(|event| match event {
+        Event::AttemptFailed { cause, verdict, .. } => Some((cause, *verdict)),
+        _ => None,
+    });
+    let Some((LossCause::Open { error, .. }, Verdict::Absent)) = failed else { panic!("{failed:?}") };
+    assert_eq!(error.kind, TransportErrorKind::Resources, "{error}");
+    assert_eq!(b.connects.len(), 1);
+}
+
 #[test]
 fn what_a_lost_store_never_wrote_keeps_its_place_before_what_was_accepted_later() {
     let mut config = durable();
