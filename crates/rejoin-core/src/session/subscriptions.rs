@@ -468,7 +468,7 @@ impl Subscriptions {
 
     /// The broker that answers all that was asked has nothing against any of it, or no more.
     fn end_of_round(&mut self) {
-        self.singly &= self.has_next() || !self.pending.is_empty();
+        self.singly &= self.has_next(false) || !self.pending.is_empty();
     }
 
     /// UNSUBACK [MQTT-3.10.4-5].

@@ -19,12 +19,7 @@ fn serve_until_it_breaks(b: &mut Bench, poison: &str, seconds: u64, how: Transpo
 }
 
 /// A broker that acknowledges everything in order, but cuts the link at certain packets.
-fn serve_and_cut(
-    b: &mut Bench,
-    cuts_at: impl Fn(&Packet) -> bool,
-    cut: impl Fn(&mut Bench),
-    seconds: u64,
-) {
+fn serve_and_cut(b: &mut Bench, cuts_at: impl Fn(&Packet) -> bool, cut: impl Fn(&mut Bench), seconds: u64) {
     let mut connected = false;
     for _ in 0..seconds * 10 {
         if b.opening {
