@@ -256,8 +256,8 @@ impl Engine {
                 self.journal.durable
             }
             Some(id) => self.journal.note(|| Record::Freed { id }),
-            // Freed on an earlier link, perhaps, which a lost store does not know.
-            None if self.journal.lost => self.journal.issued,
+            // Freed on an earlier link, perhaps, and the store does not know yet; one that is lost never will.
+            None if self.journal.enabled => self.journal.issued,
             None => self.journal.durable,
         };
         let known = known.is_some();

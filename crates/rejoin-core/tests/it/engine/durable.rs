@@ -201,6 +201,32 @@ fn refused(b: &mut Bench) {
 }
 
 #[test]
+fn pubcomp_on_the_next_link_waits_for_the_store_as_on_the_first() {
+    let mut b = Bench::new(durable());
+    b.connect(false);
+    b.deliver(Qos::ExactlyOnce, 8, false, "held");
+    // After a CONNACK that is never seen this exchange is in doubt: the store goes on doubting, and need not hear of the
+    // CONNECTs that follow.
+    b.lose();
+    b.open();
+    b.lose();
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    b.deliver(Qos::ExactlyOnce, 9, false, "m");
+    assert_eq!(b.words(), ["PUBREC 9"]);
+    b.fast_disk = false;
+    b.pubrel(9);
+    assert!(b.words().is_empty(), "the store does not know that the identifier is free");
+    b.lose();
+    b.open();
+    b.connack(true, ConnAckProperties::default());
+    b.pubrel(9);
+    assert!(b.words().is_empty(), "nor does it now");
+    persisted(&mut b);
+    assert_eq!(b.words(), ["PUBCOMP 9 0x92"]);
+}
+
+#[test]
 fn a_connect_the_store_knows_of_does_not_wait_for_what_does_not_fit() {
     let mut b = Bench::new(durable());
     b.connect(false);
