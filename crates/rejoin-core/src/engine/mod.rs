@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::codec;
-use crate::codec::packet::{Qos, Version};
+use crate::codec::packet::{PublishProperties, Qos, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{Config, Login};
 use crate::error::{ConfigError, LossCause, Rejected, TransportErrorKind};
@@ -747,7 +747,11 @@ fn check_publication(publication: &Publication) -> Result<(), Rejected> {
     if size > LARGEST_PACKET {
         return Err(Rejected::TooLarge { size, limit: LARGEST_PACKET });
     }
-    let Some(properties) = &publication.properties else { return Ok(()) };
+    publication.properties.as_deref().map_or(Ok(()), check_properties)
+}
+
+/// Whether a client may send them: what the application hands over, and what a store gives back.
+fn check_properties(properties: &PublishProperties) -> Result<(), Rejected> {
     if properties.topic_alias.is_some() {
         return Err(Rejected::Invalid("topic aliases are chosen by the link; leave the property out"));
     }

@@ -420,7 +420,10 @@ fn unsendable(publish: &Publish, agreement: &Agreement) -> Option<Unsendable> {
     if publish.retain && !agreement.retain_available {
         return Some(Unsendable::NotOffered("retained messages")); // [MQTT-3.2.2-14]
     }
-    if publish.properties.is_some() && codec::check_publish(publish, agreement.version).is_err() {
+    if let Some(properties) = &publish.properties
+        && (super::check_properties(properties).is_err()
+            || codec::check_publish(publish, agreement.version).is_err())
+    {
         return Some(Unsendable::Invalid);
     }
     let limit = u64::from(agreement.maximum_packet_size?);

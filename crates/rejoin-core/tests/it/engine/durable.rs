@@ -544,27 +544,33 @@ fn a_program_restarted_in_a_loop_keeps_to_the_budget_of_its_attempts() {
     }
 }
 
-/// What an older queue may hold, and no packet can.
-fn with_long_correlation_data(records: Vec<Record>) -> Vec<Record> {
-    let lengthen = |mut record| {
+/// What an older queue may hold, or one that another program wrote, and no packet of a client can.
+fn spoiled(records: Vec<Record>, how: impl Fn(&mut PublishProperties)) -> Vec<Record> {
+    let spoil = |mut record| {
         if let Record::Enqueued { publication, .. } = &mut record {
-            let properties = publication.properties.get_or_insert_default();
-            properties.correlation_data = Some(vec![0; 70_000].into());
+            how(publication.properties.get_or_insert_default());
         }
         record
     };
-    records.into_iter().map(lengthen).collect()
+    records.into_iter().map(spoil).collect()
 }
 
 #[test]
 fn a_stored_message_that_no_packet_can_hold_is_parked_and_holds_up_nothing() {
-    for (qos, sent) in [(Qos::AtLeastOnce, false), (Qos::AtLeastOnce, true), (Qos::ExactlyOnce, true)] {
+    let spoils: [fn(&mut PublishProperties); 4] = [
+        |p| p.correlation_data = Some(vec![0; 70_000].into()),
+        |p| p.response_topic = Some(Text::from_static("a/#")),
+        |p| p.subscription_ids = vec![1],
+        |p| p.topic_alias = std::num::NonZeroU16::new(1),
+    ];
+    let sendings = [(Qos::AtLeastOnce, false), (Qos::AtLeastOnce, true), (Qos::ExactlyOnce, true)];
+    for (how, (qos, sent)) in spoils.into_iter().flat_map(|how| sendings.map(|sending| (how, sending))) {
         let mut b = Bench::new(durable());
         if sent {
             b.connect(false);
         }
         b.publish(qos);
-        let mut next = Bench::restored(durable(), with_long_correlation_data(b.records));
+        let mut next = Bench::restored(durable(), spoiled(b.records, how));
         next.connect(sent);
         assert_eq!(*next.outcome(1), Outcome::Unreadable, "{qos:?}, sent: {sent}");
         let parked = Record::Parked { id: PublishId(1), why: Parking::Unreadable };
