@@ -1,27 +1,31 @@
-//! The engine under any inputs in any order: it never panics and ends each message once. Where the inputs keep to
-//! what a driver may tell (nothing from a transport that is not open), what it writes is a legal stream of a client.
+//! The engine under any inputs and commands in any order: it never panics and ends each message once. Where the inputs
+//! keep to what a driver may tell (nothing from a transport that is not open, nothing of a store that failed), what it
+//! writes is a legal stream of a client.
+
+mod client;
+mod drawn;
+mod server;
+mod setting;
+mod store;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use rejoin_core::codec::packet::{
-    Ack, ConnAck, ConnAckProperties, Disconnect, Packet, PacketId, Publish, SubAck,
-};
-use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encode};
+use bytes::Bytes;
+use rejoin_core::codec::packet::Packet;
+use rejoin_core::codec::{Decoded, Decoder, Limits, Sender};
 use rejoin_core::{
-    Config, Engine, Event, Input, MessageId, Now, Output, Publication, PublishId, Qos, ReasonCode,
-    SessionLossPolicy, SessionMode, Stage, SubscribeRequest, SubscriptionId, SubscriptionOptions, Text,
-    Ticket, Timestamp, TopicFilter, TopicName, TransportError, TransportErrorKind, Version, VersionPolicy,
+    Config, Engine, Event, Input, MessageId, Now, Output, Recovered, Stage, Timestamp, Version, VersionPolicy,
 };
 
 use super::input::Choices;
+use store::Store;
 
 const OPERATIONS_MAX: usize = 2_000;
 /// Outputs of one input; an engine that gives more without another input is in a loop.
 const OUTPUTS_MAX: usize = 100_000;
-const TOPICS: [&str; 4] = ["a", "a/b", "c", "$x/y"];
-const CODES: [u8; 12] = [0x00, 0x10, 0x80, 0x81, 0x87, 0x89, 0x8B, 0x8E, 0x91, 0x92, 0x97, 0x98];
+/// Each reads all records there are.
+const RESTARTS_MAX: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Transport {
@@ -30,8 +34,21 @@ enum Transport {
     Open,
 }
 
+/// How the store is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    Well,
+    /// It failed, and the client goes on without.
+    InMemory,
+    /// It failed, and what needs it waits for the next process.
+    Refusing,
+}
+
 struct World {
     engine: Engine,
+    /// Of the next process.
+    config: Config,
     /// Inputs that no driver gives are left out.
     lawful: bool,
     transport: Transport,
@@ -45,34 +62,45 @@ struct World {
     next: u64,
     unwritten: usize,
     messages: Vec<MessageId>,
-    tickets: Vec<Ticket>,
-    loads: Vec<Vec<PublishId>>,
+    store: Store,
+    restarts: usize,
 }
 
 /// Operations from bytes.
 pub fn engine(data: &[u8]) {
     let mut choices = Choices::new(data);
     let lawful = choices.byte() < 192;
-    let config = config(&mut choices);
-    let version = if config.version == VersionPolicy::Only311 { Version::V311 } else { Version::V5 };
-    let engine = Engine::new(config, rejoin_core::Recovered::default(), 7, Now::new(Timestamp::ZERO, 1_000));
+    let (config, records) = setting::config(&mut choices);
+    if config.check().is_err() {
+        // The target `settings` looks at these.
+        return;
+    }
+    let store = match config.session.durable {
+        true => {
+            Store { kept: (0..records).map(|_| store::record(&mut choices)).collect(), ..Store::default() }
+        }
+        false => Store::default(),
+    };
+    let start = Now::new(Timestamp::ZERO, 1_000);
+    let engine = Engine::new(config.clone(), Recovered::default(), 7, start);
     let mut world = World {
         engine: engine.expect("these settings are possible"),
+        config,
         lawful,
         transport: Transport::None,
         at: 0,
-        wall: 1_000,
-        version,
+        wall: start.wall_ms,
+        version: Version::V5,
         written: None,
         greeted: false,
         ended: BTreeMap::new(),
         next: 1,
         unwritten: 0,
         messages: Vec::new(),
-        tickets: Vec::new(),
-        loads: Vec::new(),
+        store,
+        restarts: 0,
     };
-    world.input(Input::Tick);
+    world.begin();
     for _ in 0..OPERATIONS_MAX {
         if choices.is_over() {
             break;
@@ -82,41 +110,53 @@ pub fn engine(data: &[u8]) {
     world.finish();
 }
 
-fn config(choices: &mut Choices<'_>) -> Config {
-    let mut config = Config::new(Text::from_static("c"), Text::from_static("b"));
-    let flags = choices.byte();
-    config.version = if flags & 1 == 1 { VersionPolicy::Only311 } else { VersionPolicy::Prefer5 };
-    if flags & 2 == 2 {
-        config.session.mode = SessionMode::Kept(Duration::from_secs(3600));
-    }
-    config.session.durable = flags & 4 == 4;
-    config.session.adopt = flags & 8 == 8;
-    config.session.packet_id_max = if flags & 16 == 16 { 5 } else { u16::MAX };
-    config.session.in_flight_max = (flags & 32 == 32).then_some(3);
-    config.session.on_loss = [
-        SessionLossPolicy::Resend,
-        SessionLossPolicy::Fail,
-        SessionLossPolicy::Ask,
-        SessionLossPolicy::Resend,
-    ][usize::from(flags >> 6)];
-    let second = choices.byte();
-    config.link.topic_alias_maximum = u16::from(second & 3);
-    config.link.receive_maximum = u16::from((second >> 2) & 3) + 1;
-    config.link.receive_overrun = u32::from((second >> 4) & 3);
-    config.recovery.budget = None;
-    config
-}
-
 impl World {
     const fn now(&self) -> Now {
         Now::new(Timestamp::from_micros(self.at), self.wall)
     }
 
+    /// A process begins with what the store kept.
+    fn begin(&mut self) {
+        let kept = std::mem::take(&mut self.store.kept);
+        let (recovered, names) = store::recover(&kept);
+        self.next = self.next.max(recovered.last_publish.0 + 1);
+        self.ended = names.into_iter().map(|name| (name, 0)).collect();
+        self.messages.clear();
+        self.store = Store { kept, ..Store::default() };
+        self.transport = Transport::None;
+        (self.written, self.greeted, self.unwritten) = (None, false, 0);
+        let only_311 = self.config.version == VersionPolicy::Only311;
+        self.version = if only_311 { Version::V311 } else { Version::V5 };
+        let engine = Engine::new(self.config.clone(), recovered, 7, self.now());
+        self.engine = engine.expect("these settings are possible");
+        self.input(Input::Tick);
+    }
+
+    /// The first numbers, over and over, were all there was once: so older inputs mean what they meant.
     fn operate(&mut self, choices: &mut Choices<'_>) {
-        match choices.byte() % 24 {
+        let choice = choices.byte();
+        match choice {
+            216..=223 => self.input(Input::Reached(drawn::stage(choices))),
+            224..=225 => {
+                let (stage, error) = (drawn::stage(choices), drawn::error(choices, "no"));
+                self.input(Input::OpenFailed { stage, error });
+            }
+            226..=228 => self.store_fails(choices),
+            229..=230 if self.restarts < RESTARTS_MAX => {
+                self.restarts += 1;
+                self.restart(choices);
+            }
+            229..=243 => self.receive_full(choices),
+            244..=255 => self.rare_command(choices),
+            _ => self.operate_often(choice % 24, choices),
+        }
+    }
+
+    fn operate_often(&mut self, choice: u8, choices: &mut Choices<'_>) {
+        match choice {
             0 => self.input(Input::Opened),
             1 => {
-                let error = TransportError::new(kind(choices), "no");
+                let error = drawn::error(choices, "no");
                 self.input(Input::OpenFailed { stage: Stage::Tcp, error });
             }
             2 => {
@@ -132,24 +172,10 @@ impl World {
                 self.input(Input::Written(taken));
             }
             10 => {
-                let error = TransportError::new(kind(choices), "gone");
+                let error = drawn::error(choices, "gone");
                 self.input(Input::Lost(error));
             }
-            11 if !self.loads.is_empty() => {
-                // Some bodies come back, some do not.
-                let topic = TopicName::new("f").expect("a topic name");
-                let body = choices.flag().then(|| Publication::new(topic, "body"));
-                let ids = self.loads.remove(0);
-                self.input(Input::Loaded(ids.into_iter().map(|id| (id, body.clone())).collect()));
-            }
-            11 => {
-                let ticket = match self.tickets.pop() {
-                    Some(ticket) => ticket,
-                    None if self.lawful => return,
-                    None => Ticket(u64::from(choices.byte())),
-                };
-                self.input(Input::Persisted(ticket));
-            }
+            11 => self.store_answers(choices),
             12 | 13 => self.tick(),
             14 => {
                 self.at += u64::from(choices.number()) * 10_000;
@@ -158,107 +184,6 @@ impl World {
             }
             15 | 16 => self.publish(choices),
             _ => self.command(choices),
-        }
-    }
-
-    fn command(&mut self, choices: &mut Choices<'_>) {
-        let (now, name) = (self.now(), u64::from(choices.byte()));
-        match choices.byte() % 10 {
-            0 | 1 => self.subscribe(choices),
-            2 => self.engine.unsubscribe(SubscriptionId(name as u32 % 8), now),
-            3 => self.engine.detach(SubscriptionId(name as u32 % 8)),
-            4 | 5 => {
-                let id = self.messages.pop().unwrap_or(MessageId(name));
-                self.engine.ack(id, code(choices), now);
-            }
-            6 => {
-                let _ = self.engine.cancel(PublishId(name), now);
-            }
-            7 => self.engine.decide(PublishId(name), choices.flag(), now),
-            8 => {
-                let _ = self.engine.nudge(now);
-                if choices.flag() {
-                    self.engine.restart_link(now);
-                }
-            }
-            _ if name == 0 => self.engine.close(Duration::from_secs(u64::from(choices.byte())), now),
-            _ => {
-                let id = self.messages.pop().unwrap_or(MessageId(name));
-                let _ = self.engine.leave(id, name % 2 == 0, now);
-            }
-        }
-        self.drain();
-    }
-
-    fn publish(&mut self, choices: &mut Choices<'_>) {
-        let mut message = Publication::new(topic(choices), choices.bytes(40));
-        message.qos = qos(choices.byte());
-        message.queue_qos0 = choices.flag();
-        message.expires_after = choices.flag().then(|| Duration::from_millis(u64::from(choices.number())));
-        let id = PublishId(self.next);
-        if self.engine.publish(id, message, self.now()).is_ok() {
-            self.next += 1;
-            self.ended.insert(id.0, 0);
-        }
-        self.drain();
-    }
-
-    fn subscribe(&mut self, choices: &mut Choices<'_>) {
-        let filter = ["a", "#", "+/b", "$share/g/c"][usize::from(choices.byte() % 4)];
-        let request = SubscribeRequest {
-            id: SubscriptionId(u32::from(choices.byte() % 8)),
-            filter: TopicFilter::try_from(filter).expect("these are filters"),
-            options: SubscriptionOptions { qos: qos(choices.byte()), ..SubscriptionOptions::default() },
-            user_properties: Vec::new(),
-        };
-        let _ = self.engine.subscribe(request, self.now());
-    }
-
-    fn greet(&mut self, choices: &mut Choices<'_>) {
-        let mut properties = ConnAckProperties::default();
-        if self.version == Version::V5 {
-            let limits = choices.byte();
-            properties.receive_maximum = std::num::NonZeroU16::new(u16::from(limits & 3));
-            properties.topic_alias_maximum = (limits & 4 == 4).then_some(2);
-            properties.maximum_qos = (limits & 8 == 8).then_some(Qos::AtLeastOnce);
-            properties.server_keep_alive = (limits & 16 == 16).then_some(u16::from(choices.byte()));
-        }
-        let reason = if choices.byte() < 200 { ReasonCode::SUCCESS } else { code(choices) };
-        let connack = ConnAck { session_present: choices.flag(), reason, v311_form: false, properties };
-        self.packet(&Packet::ConnAck(Box::new(connack)));
-    }
-
-    fn receive(&mut self, choices: &mut Choices<'_>) {
-        let id = PacketId::new(u16::from(choices.byte() % 8)).unwrap_or(PacketId::MIN);
-        let ack = Ack { packet_id: id, reason: code(choices), properties: None };
-        let packet = match choices.byte() % 10 {
-            0 | 1 => Packet::PubAck(ack),
-            2 => Packet::PubRec(ack),
-            3 => Packet::PubRel(ack),
-            4 => Packet::PubComp(ack),
-            5 | 6 => {
-                let qos = qos(choices.byte());
-                Packet::Publish(Publish {
-                    dup: choices.flag() && qos != Qos::AtMostOnce,
-                    qos,
-                    retain: false,
-                    topic: topic(choices).into(),
-                    packet_id: (qos != Qos::AtMostOnce).then_some(id),
-                    properties: None,
-                    payload: choices.bytes(30),
-                })
-            }
-            7 => Packet::SubAck(SubAck { packet_id: id, reasons: vec![ack.reason], properties: None }),
-            8 => Packet::PingResp,
-            _ => Packet::Disconnect(Disconnect::new(ack.reason)),
-        };
-        self.packet(&packet);
-    }
-
-    fn packet(&mut self, packet: &Packet) {
-        let mut out = BytesMut::new();
-        if encode(packet, self.version, &mut out).is_ok() {
-            self.input(Input::Received(out.freeze()));
         }
     }
 
@@ -295,8 +220,9 @@ impl World {
         for _ in 0..OUTPUTS_MAX {
             let Some(output) = self.engine.poll() else { return };
             match output {
-                Output::Open { .. } => {
+                Output::Open { server, .. } => {
                     assert!(self.transport == Transport::None || !self.lawful, "two transports at a time");
+                    assert!(server < self.engine.config().servers.len(), "no such server");
                     self.transport = Transport::Opening;
                     self.written = Some(Decoder::new(self.version, Sender::Client, Limits::default()));
                     self.greeted = false;
@@ -307,8 +233,8 @@ impl World {
                     self.transport = Transport::None;
                     self.written = None;
                 }
-                Output::Persist { ticket, .. } => self.tickets.insert(0, ticket),
-                Output::Load(ids) => self.loads.push(ids),
+                Output::Persist { ticket, records } => self.given_to_store(ticket, records),
+                Output::Load(ids) => self.store.loads.push(ids),
                 Output::Event(event) => self.event(event),
             }
         }
@@ -362,26 +288,4 @@ impl World {
         }
         assert!(self.engine.deadline().is_none(), "a stopped engine wants nothing");
     }
-}
-
-fn kind(choices: &mut Choices<'_>) -> TransportErrorKind {
-    use TransportErrorKind as T;
-    [T::Refused, T::TimedOut, T::Reset, T::Closed][usize::from(choices.byte() % 4)]
-}
-
-fn code(choices: &mut Choices<'_>) -> ReasonCode {
-    let choice = choices.byte();
-    if choice < 128 { ReasonCode::SUCCESS } else { ReasonCode(CODES[usize::from(choice) % CODES.len()]) }
-}
-
-const fn qos(choice: u8) -> Qos {
-    match choice % 3 {
-        0 => Qos::AtMostOnce,
-        1 => Qos::AtLeastOnce,
-        _ => Qos::ExactlyOnce,
-    }
-}
-
-fn topic(choices: &mut Choices<'_>) -> TopicName {
-    TopicName::try_from(TOPICS[usize::from(choices.byte() % 4)]).expect("these are topics")
 }

@@ -16,6 +16,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const SECONDS: u64 = 60;
 /// Longer inputs only make each run slower.
 const LENGTH_MAX: u32 = 2048;
+/// In seconds: an input that takes longer hangs, and is kept as a finding. None takes a hundredth of it.
+const INPUT_LIMIT: u32 = 20;
 /// What the targets say, a file for each.
 const LOGS: &str = "target/fuzz";
 /// Lines of it that are shown of a target that found something.
@@ -94,6 +96,7 @@ pub(crate) fn round(root: &Path, seconds: u64) -> Round {
 fn one(root: &Path, target: &str, seconds: u64) -> Result<String, String> {
     let (found, corpus) = (format!("fuzz/found/{target}"), format!("fuzz/corpus/{target}"));
     let (time, length) = (format!("-max_total_time={seconds}"), format!("-max_len={LENGTH_MAX}"));
+    let timeout = format!("-timeout={INPUT_LIMIT}");
     let arguments = [
         "fuzz",
         "run",
@@ -107,6 +110,7 @@ fn one(root: &Path, target: &str, seconds: u64) -> Result<String, String> {
         "--",
         &time,
         &length,
+        &timeout,
         "-dict=fuzz/dict.txt",
         "-print_final_stats=1",
     ];
