@@ -104,12 +104,17 @@ pub(crate) async fn serve(server: Rc<Server>) -> turmoil::Result {
     }
 }
 
-/// A host that takes connections and never says a word.
-pub(crate) async fn mute() -> turmoil::Result {
+/// A host that takes connections, listens to them to their end and never says a word.
+pub(crate) async fn mute(server: Rc<Server>) -> turmoil::Result {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
-    let mut held = Vec::new();
     loop {
-        held.push(listener.accept().await?);
+        let (mut stream, _) = listener.accept().await?;
+        let guest = Guest::new(Rc::clone(&server));
+        tokio::task::spawn_local(async move {
+            let mut heard = [0; 1024];
+            while stream.read(&mut heard).await.is_ok_and(|bytes| bytes > 0) {}
+            drop(guest);
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use rejoin_lab::{Manners, Times};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::broker::{self, HOST, Server};
+use crate::handed::{end_in_vain, has_seen};
 use crate::way;
 
 /// How long each shutdown may drain.
@@ -28,6 +29,8 @@ pub(crate) struct Scene {
     mute: bool,
     /// The broker is down.
     down: bool,
+    /// A client may open sockets of the machine, too.
+    real_sockets: bool,
 }
 
 impl Scene {
@@ -35,25 +38,64 @@ impl Scene {
     pub(crate) fn with(manners: Manners) -> Self {
         Self { manners, ..Self::default() }
     }
+
+    /// Nobody says a word on the broker's port.
+    pub(crate) fn mute() -> Self {
+        Self { mute: true, ..Self::default() }
+    }
+
+    /// A healthy broker, and sockets of the machine beside those of the simulated network. Time is virtual for them, too.
+    pub(crate) fn with_real_sockets() -> Self {
+        Self { real_sockets: true, ..Self::default() }
+    }
 }
 
 /// Plays a client in a scene to its end, and gives how many connections are left ten seconds later.
 fn play<F: Future<Output = turmoil::Result> + 'static>(scene: Scene, client: F) -> usize {
-    play_before(scene, |_| client)
+    run(scene, |_| client)
 }
 
-/// The same for a client whose test looks at the broker meanwhile.
+/// The same for a client whose test looks at the broker meanwhile, and of which no connection is left.
 pub(crate) fn play_before<F: Future<Output = turmoil::Result> + 'static>(
+    scene: Scene,
+    client: impl FnOnce(Rc<Server>) -> F,
+) {
+    assert_eq!(run(scene, client), 0, "connections are left");
+}
+
+/// Plays both ends of a client that `begin` brings to where it cannot deliver: a shutdown, and the drop of its last handle.
+/// That many connections and DISCONNECT come to the broker, and no more.
+pub(crate) fn play_ends<F: Future<Output = turmoil::Result<Client>> + 'static>(
+    scene: impl Fn() -> Scene,
+    begin: impl Fn() -> F,
+    seen: (u64, u64),
+) {
+    for dropped in [false, true] {
+        let client = begin();
+        play_before(scene(), |server| async move {
+            end_in_vain(client.await?, dropped).await?;
+            has_seen(&server, seen).await;
+            Ok(())
+        });
+    }
+}
+
+fn run<F: Future<Output = turmoil::Result> + 'static>(
     scene: Scene,
     client: impl FnOnce(Rc<Server>) -> F,
 ) -> usize {
     let server = Server::new(scene.manners, way::acceptor(scene.tls), Vec::new());
-    let mut sim = turmoil::Builder::new().rng_seed(1).simulation_duration(LIMIT * 4).build();
+    let mut world = turmoil::Builder::new();
+    world.rng_seed(1).simulation_duration(LIMIT * 4);
+    if scene.real_sockets {
+        world.enable_tokio_io();
+    }
+    let mut sim = world.build();
     let host = Rc::clone(&server);
     let mute = scene.mute;
     sim.host(HOST, move || {
         let server = Rc::clone(&host);
-        async move { if mute { broker::mute().await } else { broker::serve(server).await } }
+        async move { if mute { broker::mute(server).await } else { broker::serve(server).await } }
     });
     if scene.down {
         sim.crash(HOST);
@@ -139,7 +181,7 @@ fn while_a_connection_is_opened_that_nobody_answers() {
 
 #[test]
 fn in_the_middle_of_a_tls_handshake() {
-    play(Scene { mute: true, tls: true, ..Scene::default() }, async {
+    let left = play(Scene { tls: true, ..Scene::mute() }, async {
         let client = start(true)?;
         publish(&client, 2)?;
         reach(&client, "TLS", |state| stage(state) == Some(Stage::Tls)).await;
@@ -147,6 +189,7 @@ fn in_the_middle_of_a_tls_handshake() {
         assert_eq!((report.lost, report.maybe_delivered, report.clean), (2, 0, false), "{report:?}");
         Ok(())
     });
+    assert_eq!(left, 0);
 }
 
 #[test]

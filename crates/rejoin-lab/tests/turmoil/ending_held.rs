@@ -6,115 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rejoin::{
-    Budget, Client, CredentialSource, Credentials, Delivery, Event, Events, Link, PublishError, Qos,
-    ReasonCode, ShutdownReport, Stage, State, StopReason, SubscribeError,
+    Budget, Client, CredentialSource, Credentials, Event, Link, Qos, ReasonCode, ShutdownReport, Stage,
+    State, SubscribeError,
 };
 use rejoin_lab::wire::PacketKind;
 use rejoin_lab::{Manners, Refusal, Times};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::broker::{HOST, Server};
-use crate::ending::{ENDING, Scene, WITHIN, play_before, reach, shut_down, stage};
+use crate::broker::HOST;
+use crate::ending::{ENDING, Scene, WITHIN, play_before, play_ends, reach, shut_down, stage};
+use crate::handed::{DROPPED, Handed, drop_handle, end_in_vain, has_seen, seen, shut_down_in_vain};
 use crate::way;
 
-/// How long a client drains whose last handle was dropped.
-const DROPPED: Duration = Duration::from_secs(2);
 /// One attempt each minute.
 const BUDGET: Budget =
     Budget { spacing: Duration::from_secs(1), per_period: 1, period: Duration::from_secs(60) };
 /// How long credentials are good for; new ones are asked for when a tenth of it is left.
 const LIFE: Duration = Duration::from_secs(100);
-
-/// Messages that were handed over, and all that is said of them.
-struct Handed {
-    deliveries: Vec<Delivery>,
-    events: Events,
-}
-
-impl Handed {
-    fn over(client: &Client, messages: u64) -> turmoil::Result<Self> {
-        let mut handed = Self { deliveries: Vec::new(), events: client.events().with_deliveries() };
-        handed.more(client, messages)?;
-        Ok(handed)
-    }
-
-    fn more(&mut self, client: &Client, messages: u64) -> turmoil::Result {
-        for _ in 0..messages {
-            let text = format!("message {}", self.deliveries.len());
-            self.deliveries.push(client.publish("out", text).qos(Qos::AtLeastOnce).enqueue()?);
-        }
-        Ok(())
-    }
-
-    /// What became of them: each has one answer, in its delivery and as an event, and the client stopped after the last.
-    async fn answers(mut self) -> ShutdownReport {
-        let mut report = ShutdownReport::default();
-        for delivery in &self.deliveries {
-            // Nobody waits any more: what has no answer by now gets none.
-            match delivery.outcome().expect("a message has no answer") {
-                Ok(_) => report.delivered += 1,
-                Err(PublishError::Stopped { maybe_delivered }) => {
-                    report.lost += 1;
-                    report.maybe_delivered += u64::from(maybe_delivered);
-                }
-                Err(other) => panic!("{:?}: {other:?}", delivery.id()),
-            }
-        }
-        let (mut told, mut last) = (Vec::new(), None);
-        while let Some(event) = self.events.next().await {
-            if let Event::Delivered { id, .. } | Event::Failed { id, .. } = &event {
-                told.push(*id);
-            }
-            last = Some(event);
-        }
-        told.sort_unstable();
-        assert_eq!(told, self.deliveries.iter().map(Delivery::id).collect::<Vec<_>>());
-        assert!(matches!(last, Some(Event::Stopped { reason: StopReason::Shutdown })), "{last:?}");
-        report
-    }
-
-    /// The report says the same.
-    async fn agree_with(self, report: ShutdownReport) {
-        let mut told = self.answers().await;
-        told.clean = report.clean;
-        assert_eq!(told, report);
-    }
-}
-
-/// Shuts down a client that cannot deliver: that takes all the time it was given and no more, and nothing was sent.
-async fn shut_down_in_vain(client: &Client, handed: Handed) {
-    let (begun, messages) = (Instant::now(), handed.deliveries.len() as u64);
-    let report = shut_down(client).await;
-    let took = begun.elapsed();
-    assert!(WITHIN <= took && took < WITHIN + Duration::from_millis(100), "took {took:?}");
-    assert_eq!((report.lost, report.maybe_delivered, report.clean), (messages, 0, false), "{report:?}");
-    handed.agree_with(report).await;
-}
-
-/// Drops the last handle and waits for the answer to each message, which comes in time.
-async fn drop_handle(client: Client, handed: Handed) -> ShutdownReport {
-    drop(client);
-    let ended = async {
-        for delivery in &handed.deliveries {
-            let _ = delivery.acked().await;
-        }
-    };
-    timeout(DROPPED + ENDING, ended).await.expect("no end after the last handle");
-    timeout(ENDING, handed.answers()).await.expect("no last event")
-}
-
-/// What the broker saw: connections, and DISCONNECT.
-fn seen(server: &Server) -> (u64, u64) {
-    server.with(|broker| (broker.counters().opened, broker.counters().received(PacketKind::Disconnect)))
-}
-
-/// That many connections and DISCONNECT came, and no more.
-async fn has_seen(server: &Server, wanted: (u64, u64)) {
-    // waits: what the client wrote at its end is on its way.
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(seen(server), wanted, "connections, DISCONNECT");
-}
 
 /// A client that has used up its attempts: it ended its one link itself, at once and not in order.
 async fn out_of_budget() -> turmoil::Result<Client> {
@@ -130,19 +39,13 @@ async fn out_of_budget() -> turmoil::Result<Client> {
 }
 
 #[test]
-fn a_shutdown_is_no_reason_to_exceed_the_budget() {
-    let left = play_before(Scene::default(), |server| async move {
-        let client = out_of_budget().await?;
-        shut_down_in_vain(&client, Handed::over(&client, 2)?).await;
-        has_seen(&server, (1, 0)).await;
-        Ok(())
-    });
-    assert_eq!(left, 0);
+fn an_end_is_no_reason_to_exceed_the_budget() {
+    play_ends(Scene::default, out_of_budget, (1, 0));
 }
 
 #[test]
 fn a_shutdown_with_time_enough_waits_for_the_budget_and_drains() {
-    let left = play_before(Scene::default(), |server| async move {
+    play_before(Scene::default(), |server| async move {
         let client = out_of_budget().await?;
         let (handed, begun) = (Handed::over(&client, 2)?, Instant::now());
         let report = client.shutdown().within(BUDGET.period * 2).await;
@@ -153,20 +56,6 @@ fn a_shutdown_with_time_enough_waits_for_the_budget_and_drains() {
         has_seen(&server, (2, 1)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
-}
-
-#[test]
-fn the_last_handle_is_dropped_while_the_budget_holds() {
-    let left = play_before(Scene::default(), |server| async move {
-        let client = out_of_budget().await?;
-        let handed = Handed::over(&client, 2)?;
-        let told = drop_handle(client, handed).await;
-        assert_eq!((told.lost, told.maybe_delivered), (2, 0), "{told:?}");
-        has_seen(&server, (1, 0)).await;
-        Ok(())
-    });
-    assert_eq!(left, 0);
 }
 
 /// A client that the broker refuses for a reason that does not heal by itself.
@@ -183,38 +72,21 @@ fn refuses() -> Scene {
 }
 
 #[test]
-fn in_the_slow_lane_with_messages_and_without() {
-    for messages in [0, 2] {
-        let left = play_before(refuses(), |server| async move {
-            let client = in_the_slow_lane().await?;
-            let handed = Handed::over(&client, messages)?;
-            if messages > 0 {
-                shut_down_in_vain(&client, handed).await;
-            } else {
-                let begun = Instant::now();
-                let report = shut_down(&client).await;
-                assert_eq!(report, ShutdownReport::default());
-                assert!(begun.elapsed() < Duration::from_millis(100), "took {:?}", begun.elapsed());
-                handed.agree_with(report).await;
-            }
-            has_seen(&server, (1, 0)).await;
-            Ok(())
-        });
-        assert_eq!(left, 0);
-    }
+fn in_the_slow_lane_with_messages() {
+    play_ends(refuses, in_the_slow_lane, (1, 0));
 }
 
 #[test]
-fn the_last_handle_is_dropped_in_the_slow_lane() {
-    let left = play_before(refuses(), |server| async move {
+fn in_the_slow_lane_without_messages() {
+    play_before(refuses(), |server| async move {
         let client = in_the_slow_lane().await?;
-        let handed = Handed::over(&client, 2)?;
-        let told = drop_handle(client, handed).await;
-        assert_eq!((told.lost, told.maybe_delivered), (2, 0), "{told:?}");
+        let begun = Instant::now();
+        let report = shut_down(&client).await;
+        assert_eq!(report, ShutdownReport::default());
+        assert!(begun.elapsed() < Duration::from_millis(100), "took {:?}", begun.elapsed());
         has_seen(&server, (1, 0)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
 }
 
 /// A provider of credentials that answers when it is told to, from a certain question on.
@@ -273,22 +145,22 @@ async fn asks(provider: &Provider) -> turmoil::Result<Client> {
 
 #[test]
 fn while_a_provider_of_credentials_does_not_answer() {
-    play_before(Scene::default(), |server| async move {
-        let provider = Provider::default();
-        let client = asks(&provider).await?;
-        shut_down_in_vain(&client, Handed::over(&client, 2)?).await;
-        drop(client);
-        // An answer that comes later moves nobody.
-        provider.answer.notify_one();
-        has_seen(&server, (0, 0)).await;
-        assert!(provider.is_let_go(), "the question goes on after the end");
-        Ok(())
-    });
+    for dropped in [false, true] {
+        play_before(Scene::default(), |server| async move {
+            let provider = Provider::default();
+            end_in_vain(asks(&provider).await?, dropped).await?;
+            // An answer that comes later moves nobody.
+            provider.answer.notify_one();
+            has_seen(&server, (0, 0)).await;
+            assert!(provider.is_let_go(), "the question goes on after the end");
+            Ok(())
+        });
+    }
 }
 
 #[test]
 fn credentials_that_come_after_the_shutdown_began_are_in_time() {
-    let left = play_before(Scene::default(), |server| async move {
+    play_before(Scene::default(), |server| async move {
         let provider = Provider::default();
         let client = asks(&provider).await?;
         let (handed, begun) = (Handed::over(&client, 2)?, Instant::now());
@@ -304,27 +176,12 @@ fn credentials_that_come_after_the_shutdown_began_are_in_time() {
         has_seen(&server, (1, 1)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
-}
-
-#[test]
-fn the_last_handle_is_dropped_while_credentials_are_asked_for() {
-    play_before(Scene::default(), |server| async move {
-        let provider = Provider::default();
-        let client = asks(&provider).await?;
-        let handed = Handed::over(&client, 2)?;
-        let told = drop_handle(client, handed).await;
-        assert_eq!((told.lost, told.maybe_delivered), (2, 0), "{told:?}");
-        has_seen(&server, (0, 0)).await;
-        assert!(provider.is_let_go(), "the question goes on after the end");
-        Ok(())
-    });
 }
 
 #[test]
 fn while_new_credentials_are_asked_for_on_an_open_link() {
     for dropped in [false, true] {
-        let left = play_before(Scene::default(), |server| async move {
+        play_before(Scene::default(), |server| async move {
             let provider = Provider::default();
             let client = provider.client(1)?;
             provider.is_asked(2).await;
@@ -345,7 +202,6 @@ fn while_new_credentials_are_asked_for_on_an_open_link() {
             assert!(provider.is_let_go(), "the question goes on after the end");
             Ok(())
         });
-        assert_eq!(left, 0);
     }
 }
 
@@ -353,7 +209,7 @@ fn while_new_credentials_are_asked_for_on_an_open_link() {
 fn a_link_that_waits_to_be_changed_for_another_is_the_last_one() {
     let mut manners = Manners::default();
     manners.lose(PacketKind::PubAck, Times::Always);
-    let left = play_before(Scene::with(manners), |server| async move {
+    play_before(Scene::with(manners), |server| async move {
         let provider = Provider::default();
         let client = provider.client(2)?;
         provider.is_asked(1).await;
@@ -377,7 +233,6 @@ fn a_link_that_waits_to_be_changed_for_another_is_the_last_one() {
         assert_eq!(came, 5, "what was held back went out at the end");
         Ok(())
     });
-    assert_eq!(left, 0);
 }
 
 /// A client between its link and the next one, which has new credentials and is not answered yet.
@@ -390,7 +245,7 @@ async fn between_links(provider: &Provider) -> turmoil::Result<Client> {
 
 #[test]
 fn while_the_next_link_is_opened_with_new_credentials() {
-    let left = play_before(Scene::default(), |server| async move {
+    play_before(Scene::default(), |server| async move {
         let provider = Provider::default();
         let client = between_links(&provider).await?;
         server.with(|broker| broker.manners_mut().withhold_connack = Times::Always);
@@ -400,13 +255,12 @@ fn while_the_next_link_is_opened_with_new_credentials() {
         has_seen(&server, (2, 1)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
 }
 
 #[test]
 fn a_shutdown_drains_over_the_next_link_where_that_comes_in_time() {
     for dropped in [false, true] {
-        let left = play_before(Scene::default(), |server| async move {
+        play_before(Scene::default(), |server| async move {
             let provider = Provider::default();
             let client = between_links(&provider).await?;
             turmoil::hold("client", HOST);
@@ -432,7 +286,6 @@ fn a_shutdown_drains_over_the_next_link_where_that_comes_in_time() {
             has_seen(&server, (2, 2)).await;
             Ok(())
         });
-        assert_eq!(left, 0);
     }
 }
 
@@ -446,7 +299,7 @@ fn answers_no_filter() -> Scene {
 
 #[test]
 fn while_a_subscription_is_not_answered() {
-    let left = play_before(answers_no_filter(), |server| async move {
+    play_before(answers_no_filter(), |server| async move {
         let client = way::to_broker(false).client_id("client").start()?;
         reach(&client, "a link", State::is_connection_open).await;
         let asked = tokio::spawn(client.subscribe("asked/#", Qos::AtLeastOnce).into_future());
@@ -473,12 +326,11 @@ fn while_a_subscription_is_not_answered() {
         has_seen(&server, (1, 1)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
 }
 
 #[test]
 fn the_last_handle_is_dropped_while_a_subscription_is_not_answered() {
-    let left = play_before(answers_no_filter(), |server| async move {
+    play_before(answers_no_filter(), |server| async move {
         let client = way::to_broker(false).client_id("client").start()?;
         reach(&client, "a link", State::is_connection_open).await;
         // Given up waiting, and the stream with it.
@@ -490,5 +342,4 @@ fn the_last_handle_is_dropped_while_a_subscription_is_not_answered() {
         has_seen(&server, (1, 1)).await;
         Ok(())
     });
-    assert_eq!(left, 0);
 }

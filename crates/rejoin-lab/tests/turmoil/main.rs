@@ -12,6 +12,8 @@ mod broker;
 mod course;
 mod ending;
 mod ending_held;
+mod ending_opening;
+mod handed;
 mod inbound;
 mod setting;
 mod way;

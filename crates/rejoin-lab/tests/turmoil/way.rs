@@ -38,3 +38,9 @@ pub(crate) fn to_broker(tls: bool) -> Builder {
         .connector(|_| TcpStream::connect((broker::HOST, broker::PORT)));
     if tls { builder.tls(Tls::new().ca_pem(SERVER.1.as_bytes())) } else { builder }
 }
+
+/// A client that asks for a WebSocket on the broker's port.
+pub(crate) fn over_websocket() -> Builder {
+    Client::builder(&format!("ws://{}", broker::HOST))
+        .connector(|_| TcpStream::connect((broker::HOST, broker::PORT)))
+}

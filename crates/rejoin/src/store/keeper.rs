@@ -699,7 +699,7 @@ mod tests {
     fn what_lets_links_open_and_makes_room_does_not_wait_for_messages_that_do_not_fit() {
         let (told, mut thread) = thread();
         let (tell, written) = std::sync::mpsc::channel();
-        thread.store = Box::new(Narrow(tell));
+        thread.store = Guarded::new(Box::new(Narrow(tell)));
         let seen = || {
             let reports = std::mem::take(&mut lock(&told.state).reports);
             let names = reports.iter().map(|report| format!("{report:?}"));
@@ -722,7 +722,7 @@ mod tests {
         thread.add(Ticket(5), &mut vec![Record::ConnectSent]);
         thread.commit();
         assert_eq!(seen(), ["SessionPersisted(Ticket(5))"]);
-        thread.store = Box::new(MemoryStore::default());
+        thread.store = Guarded::new(Box::new(MemoryStore::default()));
         thread.commit();
         assert_eq!(seen(), ["Well", "Persisted(Ticket(5))"]);
         assert_eq!(thread.ahead, 0);

@@ -1,10 +1,12 @@
 //! Every handle ends, and with the truth.
 
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rejoin::health::{Ready, readyz};
-use rejoin::{EnqueueError, Error, NotAccepted, Outlook, PublishError, Qos, StopReason, WaitError};
+use rejoin::{
+    EnqueueError, Error, Link, NotAccepted, Outlook, PublishError, Qos, Stage, State, StopReason, WaitError,
+};
 use rejoin_core::codec::packet::Packet;
 
 use crate::peer::{LIMIT, Listener, limited};
@@ -192,6 +194,55 @@ fn dropping_the_runtime_ends_every_handle() {
     });
 }
 
+/// The system looks names up on the threads for what blocks, and the only one there is here is taken: nobody answers.
+#[test]
+fn a_client_whose_name_is_not_answered_ends_in_time_all_the_same() {
+    const WITHIN: Duration = Duration::from_millis(300);
+    for dropped in [false, true] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || held.recv());
+            let client = rejoin::Client::builder("mqtt://broker.invalid").start().unwrap();
+            let asks = |state: &State| matches!(state.link, Link::Connecting { stage: Stage::Dns, .. });
+            limited(client.state_watch().wait_for(asks)).await.unwrap();
+            let mut events = client.events().with_deliveries();
+            let deliveries = ["1", "2"].map(|payload| {
+                client.publish("a", payload).qos(Qos::AtLeastOnce).enqueue().expect("there is room")
+            });
+            let begun = Instant::now();
+            if dropped {
+                drop(client);
+            } else {
+                let report = limited(client.shutdown().within(WITHIN).into_future()).await;
+                assert!(begun.elapsed() >= WITHIN, "took {:?}", begun.elapsed());
+                assert_eq!((report.lost, report.maybe_delivered, report.clean), (2, 0, false));
+            }
+            for delivery in deliveries {
+                let ended = limited(delivery).await;
+                assert!(matches!(ended, Err(PublishError::Stopped { maybe_delivered: false })), "{ended:?}");
+            }
+            let mut told = Vec::new();
+            while let Some(event) = limited(events.next()).await {
+                told.push(event.name());
+            }
+            assert!(told.ends_with(&["failed", "failed", "stopped"]), "one for each message: {told:?}");
+            // All that is left of it is the look-up, which cannot be withdrawn.
+            while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 1 {
+                tokio::task::yield_now().await;
+                assert!(begun.elapsed() < LIMIT, "the attempt goes on");
+            }
+            // The limit of a look-up is 5 s, and that of a client whose last handle was dropped 2 s.
+            assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
+        });
+        drop(let_go);
+    }
+}
+
 #[tokio::test]
 async fn dropping_the_last_handle_says_goodbye() {
     let listener = Listener::bind().await;
@@ -246,7 +297,7 @@ fn public_types_are_send_and_sync() {
     check::<rejoin::Subscription>();
     check::<rejoin::Events>();
     check::<rejoin::Message>();
-    check::<rejoin::State>();
+    check::<State>();
     check::<Error>();
     check::<rejoin::PublishBuilder>();
 }
