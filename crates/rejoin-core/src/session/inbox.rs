@@ -206,29 +206,7 @@ impl Inbox {
             return Arrival::New { id: None, instead_of: None, again: None };
         };
         if publish.qos == Qos::AtLeastOnce {
-            // After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5]. Before it a copy is
-            // the same one, and a second PUBACK might confirm the next message under the identifier.
-            let mut left = None;
-            if let Some(at) = self.owed_under(publish) {
-                if !self.pubacks[at].left {
-                    return Arrival::Copy;
-                }
-                // Nobody had it, so the copy takes its place.
-                left = self.pubacks.remove(at).map(|owed| owed.message);
-                self.left -= 1;
-            }
-            let message = self.name();
-            self.pubacks.push_back(Owed {
-                message,
-                packet_id,
-                answer: defect!(PubackBeforeTaken).then_some(ReasonCode::SUCCESS),
-                left: false,
-                needs: Ticket::default(),
-            });
-            // Without DUP the identifier has a new meaning.
-            let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup).or(left);
-            let instead_of = self.end_of_exchange_under(packet_id, stored);
-            return Arrival::New { id: Some(message), instead_of, again };
+            return self.publish_at_qos_1(publish, packet_id, stored);
         }
         let mut instead_of = None;
         if let Some(held) = self.held.get_mut(packet_id) {
@@ -278,6 +256,32 @@ impl Inbox {
             self.pass_left();
         }
         Arrival::New { id: Some(message), instead_of, again: None }
+    }
+
+    /// After PUBACK the same identifier is a new message, whatever DUP says [MQTT-4.3.2-5]. Before it a copy is the same
+    /// one, and a second PUBACK might confirm the next message under the identifier.
+    fn publish_at_qos_1(&mut self, publish: &Publish, packet_id: PacketId, stored: bool) -> Arrival {
+        let mut left = None;
+        if let Some(at) = self.owed_under(publish) {
+            if !self.pubacks[at].left {
+                return Arrival::Copy;
+            }
+            // Nobody had it, so the copy takes its place.
+            left = self.pubacks.remove(at).map(|owed| owed.message);
+            self.left -= 1;
+        }
+        let message = self.name();
+        self.pubacks.push_back(Owed {
+            message,
+            packet_id,
+            answer: defect!(PubackBeforeTaken).then_some(ReasonCode::SUCCESS),
+            left: false,
+            needs: Ticket::default(),
+        });
+        // Without DUP the identifier has a new meaning.
+        let again = self.unanswered.remove(&packet_id).filter(|_| publish.dup).or(left);
+        let instead_of = self.end_of_exchange_under(packet_id, stored);
+        Arrival::New { id: Some(message), instead_of, again }
     }
 
     /// Whether this PUBLISH is a copy of one that came on this link and is not over: some servers send what is not answered

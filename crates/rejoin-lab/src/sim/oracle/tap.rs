@@ -435,13 +435,16 @@ impl Tap {
         };
         message.transmitted = message.transmitted.saturating_add(1);
         message.sent_by = life;
-        let born = message.born;
+        let (born, by_alias) = (message.born, publish.topic.is_empty());
         let under = publish.packet_id.map_or(0, PacketId::get);
         // What was lowered once goes at QoS 1 ever after, as far as its process lives.
         let lowered = self.lowers && message.qos == 2 && publish.qos == Qos::AtLeastOnce;
         if lowered && message.lowered_by != life {
             self.is_lowered_well(publish, k, message, marks)?;
             message.lowered_by = life;
+        }
+        if by_alias {
+            marks.hit("topic alias in place of a topic, to the broker");
         }
         match publish.qos {
             Qos::ExactlyOnce => message.qos2_under = under,
@@ -468,11 +471,6 @@ impl Tap {
                 "O11",
                 format!("PUBLISH {k} has DUP under {id} and is sent for the first time"),
             ));
-        }
-        if publish.properties.as_ref().is_some_and(|set| set.topic_alias.is_some())
-            && publish.topic.is_empty()
-        {
-            marks.hit("topic alias in place of a topic, to the broker");
         }
         if publish.dup {
             marks.hit(if self.crashed { "PUBLISH resent after a crash" } else { "PUBLISH resent with DUP" });
