@@ -69,6 +69,7 @@ impl World {
         let message = Published {
             qos,
             lane: lane as u8,
+            topic: self.setting.topic(lane),
             latest_only: publication.latest_only,
             expires: publication.expires_after.is_some(),
             payload_len,

@@ -6,8 +6,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fastrand::Rng;
 use rejoin_core::{MessageId, Outcome as Answer, Qos, SubscriptionId};
 
-use super::client::LANES;
-
 /// Names of one client's messages lie below this; above it is the number of the client.
 const CLIENT_SHIFT: u32 = 40;
 
@@ -16,6 +14,7 @@ const CLIENT_SHIFT: u32 = 40;
 pub(super) struct Published {
     pub(super) qos: u8,
     pub(super) lane: u8,
+    pub(super) topic: &'static str,
     /// It ends when a newer one to its topic comes.
     pub(super) latest_only: bool,
     pub(super) expires: bool,
@@ -61,7 +60,7 @@ impl Published {
     /// Whether this is the topic it was given for and, to the byte, the payload.
     pub(super) fn is_as_given(&self, topic: &str, payload: &[u8]) -> bool {
         let Some((number, rest)) = payload.split_first_chunk::<8>() else { return false };
-        topic == LANES[usize::from(self.lane)]
+        topic == self.topic
             && payload.len() == usize::from(self.payload_len)
             && pattern(u64::from_be_bytes(*number)).zip(rest).all(|(right, byte)| right == *byte)
     }

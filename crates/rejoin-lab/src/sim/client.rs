@@ -16,6 +16,8 @@ use crate::broker::Violation;
 
 /// Topics are few, so that order can be judged on them.
 pub(super) const LANES: [&str; 6] = ["a/0", "a/1", "e/0", "a/latest", "x/poison", "a/2"];
+/// The lane that is heard as well where topic aliases are in use: of one topic alone an alias cannot be mistaken.
+pub(super) const HEARD_TOO: usize = 5;
 
 /// One client.
 #[derive(Debug)]
@@ -76,7 +78,9 @@ impl Client {
             app: App::default(),
             tap: Tap::new(&config),
             watch: Watch::default(),
-            topics: LANES.iter().filter_map(|lane| TopicName::try_from(*lane).ok()).collect(),
+            topics: (0..LANES.len())
+                .filter_map(|lane| TopicName::try_from(setting.topic(lane)).ok())
+                .collect(),
             next_burst: 0,
             reborn_at: None,
             refused: (0, 0),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use rejoin_core::{Config, RecoveryConfig, Resubscribe, SessionLossPolicy, SessionMode, Text, VersionPolicy};
 
+use super::client::{HEARD_TOO, LANES};
 use super::faults::{Fault, FaultKind};
 use crate::{Forward, Manners};
 
@@ -35,7 +36,11 @@ const SERVERS: u64 = 0x9d3;
 const UNNAMED: u64 = 0x2612;
 
 /// Names the stream from which it is drawn whether the broker sends again on a live link.
-const AGAIN: u64 = 0xa9a1;
+const AGAIN: u64 = 0x76a;
+
+/// Names the stream from which it is drawn whether the broker uses topic aliases from the start, and for two topics. It and
+/// the one above move no seed of those that were red before there were any.
+const ALIASES: u64 = 0xfb0;
 
 /// One of the streams of draws of a seed: what is drawn from it moves no other.
 pub(super) fn stream(seed: u64, name: u64) -> Rng {
@@ -84,6 +89,8 @@ pub(super) struct Setting {
     pub(super) leaves: bool,
     /// While faults come, the broker sends again on a live link what has no answer for so long.
     pub(super) sends_again: Option<Duration>,
+    /// The broker uses topic aliases from the start, and clients hear two topics.
+    pub(super) aliases: bool,
     /// The first client has no client id of its own.
     pub(super) unnamed: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
@@ -123,6 +130,7 @@ impl Setting {
         let sends_again = (again.u8(..8) == 0).then(|| Duration::from_millis(again.u64(200..20_000)));
         // At 5.0 nobody may do it: what was left counts a second time then.
         let sends_again = sends_again.filter(|_| !leaves || config.version == VersionPolicy::Only311);
+        let aliases = stream(seed, ALIASES).u8(..8) == 0;
         let unnamed = stream(seed, UNNAMED).u8(..8) == 0 && config.version == VersionPolicy::Only5;
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
@@ -153,6 +161,7 @@ impl Setting {
             loses_packets: kinds.contains(&FaultKind::WithholdAnswers),
             leaves,
             sends_again,
+            aliases,
             unnamed,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,
@@ -169,8 +178,14 @@ impl Setting {
             path_loses_packets: self.loses_packets,
             downgrades_qos2: self.downgrades,
             sends_again_after: self.sends_again,
+            uses_topic_aliases: self.aliases,
             ..Manners::default()
         }
+    }
+
+    /// The topic of a lane.
+    pub(super) const fn topic(&self, lane: usize) -> &'static str {
+        if lane == HEARD_TOO && self.aliases { "e/1" } else { LANES[lane] }
     }
 
     pub(super) fn client_id(&self, index: usize) -> Text {
