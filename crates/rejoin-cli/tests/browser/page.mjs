@@ -77,6 +77,13 @@ async function thePageCatchesUpAfterItsOwnOutage(page, context) {
   page.on("request", (request) => request.url().endsWith("/stream") && places.push(request.headers()["last-event-id"]));
   await open(page);
   await phase(page, "live");
+  // A stream on which nothing came goes on from where it began.
+  const none = await page.locator(by("outage-row")).count();
+  await ask("cut");
+  await link(page, "closed");
+  await ask("heal");
+  await link(page, "open");
+  await outageRows(page, none + 1);
   const before = await page.locator(by("outage-row")).count();
   await context.setOffline(true);
   await phase(page, "lost");
