@@ -38,10 +38,11 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
     // PUBCOMP waits for a disk, a server may have any number of releases from earlier links, and 3.1.1 knows no limit; the
     // broker keeps what it has no answer to. An overrun is not in its books.
     let strict = client.tap.version() == Version::V5 && !client.config.session.durable;
+    // By the letter of [MQTT-4.9.0-1] a PUBCOMP for a PUBREL of an earlier link gives the server a place, too.
+    let places = 3 * receives + 2;
     let answers = match (strict, books.owed) {
-        // By the letter of [MQTT-4.9.0-1] a PUBCOMP for a PUBREL of an earlier link gives the server a place, too.
-        (true, owed) => (3 * receives + 2).max(owed.map_or(0, |owed| owed + receives + 1)),
-        (false, Some(owed)) => owed + receives + 1,
+        (_, Some(owed)) => places.max(owed + receives + 1),
+        (true, None) => places,
         (false, None) => usize::MAX,
     };
     // What came and was not released, refused or used otherwise, and not an identifier more than the broker will release.
