@@ -139,7 +139,10 @@ fn judge_answer(id: PublishId, message: &mut Published, answer: &Answer, lives: 
         Answer::Sent if message.qos != 0 => {
             return Err(Alarm::new("O6", format!("{} is only called sent, at QoS {}", id.0, message.qos)));
         }
-        Answer::Unknown { .. } | Answer::Stopped { maybe_delivered: true } => message.excused = true,
+        // One that is still on its way to the server that was left arrives when it likes.
+        Answer::Unknown { .. } | Answer::Stopped { maybe_delivered: true } => {
+            (message.excused, message.out_of_order) = (true, true);
+        }
         Answer::Refused { .. } | Answer::TooLarge { .. } | Answer::NotSupported(_) => message.excused = true,
         Answer::NotSentAgain(_) => message.excused = true,
         Answer::Parked { .. } => message.excused = true,
