@@ -33,8 +33,6 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
     let link = &client.config.link;
     let window = client.config.session.in_flight_max.map_or(WINDOW, usize::from);
     let receives = usize::from(link.receive_maximum);
-    // Behind PUBLISH there may be an answer for each message under way, and a packet for each wish.
-    let small = 8 * (window + 4 * receives) + 64 * (client.app.wishes.len() + client.app.leaving.len());
     // PUBCOMP waits for a disk, a server may have any number of releases from earlier links, and 3.1.1 knows no limit; the
     // broker keeps what it has no answer to. An overrun is not in its books.
     let strict = client.tap.version() == Version::V5 && !client.config.session.durable;
@@ -45,6 +43,10 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
         (true, None) => places,
         (false, None) => usize::MAX,
     };
+    // Behind PUBLISH there may be an answer for each message under way, and a packet for each wish.
+    let wishes = client.app.wishes.len() + client.app.leaving.len();
+    let small =
+        answers.max(4 * receives).saturating_add(window).saturating_mul(8).saturating_add(64 * wishes);
     // What came and was not released, refused or used otherwise, and not an identifier more than the broker will release.
     let ids = books.owed.filter(|_| books.certain).unwrap_or(usize::MAX).min(client.tap.may_hold());
     let near = client.app.open_qos0 + 4 * window + 64 + near_most(client);
@@ -52,7 +54,7 @@ fn within(c: usize, client: &Client, held: &HeldCounts, books: Books) -> Ruling 
         (
             "bytes not taken by the transport",
             held.unwritten_bytes as usize,
-            link.write_buffer + 2 * LARGEST + small,
+            (link.write_buffer + 2 * LARGEST).saturating_add(small),
         ),
         ("places of exchanges", held.in_flight_places, 2 * held.in_flight + SPARE_PLACES),
         ("answers owed", held.answers_owed, answers),
