@@ -522,9 +522,7 @@ impl Inbox {
         if owed_again {
             // The server has one PUBREC already. After our PUBCOMP another would confirm the next message under the
             // identifier, which nobody has.
-            let is_of_it = |owed: &Owed| owed.packet_id == packet_id && owed.message == message;
-            self.left -= self.pubrecs.iter().filter(|owed| is_of_it(owed) && owed.left).count();
-            self.pubrecs.retain(|owed| !is_of_it(owed));
+            self.pubrecs.retain(|owed| owed.message != message);
         }
         self.orphan(message, stored);
         Some(message)
