@@ -124,6 +124,7 @@ mod planted {
         CopyAnsweredApart "a copy of a QoS 1 message that has no PUBACK yet is a message of its own",
         AliasOfAnotherTopic "a PUBLISH leaves with the topic alias of another topic",
         AliasTakenForAnother "a topic alias of the server is taken for another topic",
+        RedirectNotFollowed "a server that names another one is asked again",
     }
 
     thread_local! {

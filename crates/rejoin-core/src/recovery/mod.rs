@@ -485,7 +485,8 @@ impl Recovery {
             Verdict::Redirected => {
                 let for_good = cause.reason_code() == Some(ReasonCode::SERVER_MOVED);
                 self.redirects = self.redirects.saturating_add(1);
-                return named.map_or((), |to| self.servers.redirected(to, for_good));
+                let to = named.filter(|_| !defect!(RedirectNotFollowed));
+                return to.map_or((), |to| self.servers.redirected(to, for_good));
             }
             Verdict::Now | Verdict::Credentials | Verdict::Adapt(_) => return,
             Verdict::Absent if no_credentials(cause) => return,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use rejoin_core::{Config, ReasonCode, Resubscribe, SessionMode, VersionPolicy};
+use rejoin_core::codec::packet::Disconnect;
+use rejoin_core::{Config, ReasonCode, Resubscribe, SessionMode, Text, VersionPolicy};
 
 use super::overrun::has_small_packets;
 use super::setting::SECOND;
@@ -154,6 +155,9 @@ const DISCONNECT_CODES: [u8; 28] = [
     0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
     0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
 ];
+/// What a server that sends its clients away names: the servers of their list, also behind one that is not in it, and one
+/// that nobody may be sent to.
+const NAMED: [&str; 4] = ["a", "b", "elsewhere:1883 b", "elsewhere:1883"];
 const PUBLISH_CODES: [u8; 8] = [0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 const SUBACK_CODES: [u8; 9] = [0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
 const UNSUBACK_CODES: [u8; 6] = [0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
@@ -246,9 +250,11 @@ impl World {
                 }
             }
             FaultKind::Disconnect => {
-                let code = ReasonCode(pick(&DISCONNECT_CODES, rng));
+                let (code, named) = self.sends_away(&DISCONNECT_CODES, rng);
+                let mut packet = Disconnect::new(code);
+                packet.server_reference = named.map(Text::from_static);
                 if let Some(wire) = &self.clients[c].wire {
-                    self.broker.disconnect(wire.id, code);
+                    self.broker.disconnect_packet(wire.id, packet);
                 }
             }
             FaultKind::Garbage => {
@@ -301,8 +307,10 @@ impl World {
                 manners.ending = if rng.bool() { Ending::Fin } else { Ending::Rst };
             }
             FaultKind::RefuseConnect => {
-                let code = ReasonCode(pick(&CONNACK_CODES, rng));
-                manners.refuse_connect = Some(Refusal::new(code).times(times));
+                let (code, named) = self.sends_away(&CONNACK_CODES, rng);
+                let mut refusal = Refusal::new(code).times(times);
+                refusal.server_reference = named.map(str::to_owned);
+                self.broker.manners_mut().refuse_connect = Some(refusal);
             }
             FaultKind::OnlyV311 => {
                 manners.knows_only_v311 = !manners.knows_only_v311;
@@ -331,6 +339,16 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// One of these codes, or, where servers name others, one that says where to go instead.
+    fn sends_away(&self, codes: &[u8], rng: &mut Rng) -> (ReasonCode, Option<&'static str>) {
+        let code = ReasonCode(pick(codes, rng));
+        if !self.setting.names_servers || rng.bool() {
+            return (code, None);
+        }
+        let code = if rng.bool() { ReasonCode::USE_ANOTHER_SERVER } else { ReasonCode::SERVER_MOVED };
+        (code, Some(NAMED[rng.usize(..NAMED.len())]))
     }
 
     /// The last fault is over: everything works from now on.

@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 89] = [
+const MUST: [&str; 90] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -90,6 +90,7 @@ const MUST: [&str; 89] = [
     "lost: proxy-failed",
     "opening: handshakes",
     "verdict untrusted",
+    "verdict redirected",
     "verdict credentials",
     "overrun noticed: receive maximum",
     "overrun noticed: packet size",

@@ -42,6 +42,9 @@ const AGAIN: u64 = 0x76a;
 /// the one above move no seed of those that were red before there were any.
 const ALIASES: u64 = 0xfb0;
 
+/// Names the stream from which it is drawn whether servers name another one, where there are two: likewise.
+const NAMES: u64 = 0x309;
+
 /// One of the streams of draws of a seed: what is drawn from it moves no other.
 pub(super) fn stream(seed: u64, name: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ name)
@@ -91,6 +94,8 @@ pub(super) struct Setting {
     pub(super) sends_again: Option<Duration>,
     /// The broker uses topic aliases from the start, and clients hear two topics.
     pub(super) aliases: bool,
+    /// A server that sends its clients away sometimes says where to.
+    pub(super) names_servers: bool,
     /// The first client has no client id of its own.
     pub(super) unnamed: bool,
     /// Share of attempts that meet a closed port while faults come, in percent.
@@ -126,6 +131,7 @@ impl Setting {
             config.servers.push(Text::from_static("b"));
             config.session.clustered = servers.u8(..4) == 0;
         }
+        let names_servers = config.servers.len() > 1 && stream(seed, NAMES).u8(..2) == 0;
         let mut again = stream(seed, AGAIN);
         let sends_again = (again.u8(..8) == 0).then(|| Duration::from_millis(again.u64(200..20_000)));
         // At 5.0 nobody may do it: what was left counts a second time then.
@@ -162,6 +168,7 @@ impl Setting {
             leaves,
             sends_again,
             aliases,
+            names_servers,
             unnamed,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use rejoin_core::codec::packet::{ConnAck, Connect, Packet, PacketId, Publish, Qos};
 use rejoin_core::codec::{Decoded, Decoder, Limits, Sender, encoded_len};
 use rejoin_core::{
-    Config, Event, LossCause, MessageId, PublishId, Record, SessionState, Text, Ticket, Version,
+    Config, Event, LossCause, MessageId, PublishId, ReasonCode, Record, SessionState, Text, Ticket, Verdict,
+    Version,
 };
 
 use super::Alarm;
@@ -123,6 +124,8 @@ pub(in crate::sim) struct Tap {
     crashed: bool,
     /// Where this process has a session, or the state of one.
     session_at: Option<Address>,
+    /// The server it was sent to, where the next attempt has to go.
+    sent_to: Option<usize>,
     /// The servers of its list, and where each keeps its sessions.
     servers: Vec<(Text, Address)>,
     /// Its sessions outlive their links, at 3.1.1 too.
@@ -157,6 +160,7 @@ impl Tap {
             released: BTreeSet::new(),
             crashed: false,
             session_at: None,
+            sent_to: None,
             servers: servers(config),
             is_kept: config.session.mode.is_kept(),
             goes_home: false,
@@ -187,6 +191,7 @@ impl Tap {
     /// The process died; this is what the disk has.
     pub(in crate::sim) fn crashed(&mut self, records: &[Record]) {
         self.known = Known::default();
+        self.sent_to = None;
         for record in records {
             self.known.apply(record);
         }
@@ -274,7 +279,41 @@ impl Tap {
             // It doubles until an answer comes.
             self.ack_patience = after.saturating_mul(2).max(self.ack_patience);
         }
+        self.follows(event)?;
         self.limits.event(event, self.link.version, marks)
+    }
+
+    /// Who is sent to another server of its list goes there, and nobody goes where nothing was named (O17).
+    fn follows(&mut self, event: &Event) -> Ruling {
+        match event {
+            Event::Closed { cause, verdict: Verdict::Redirected, .. }
+            | Event::AttemptFailed { cause, verdict: Verdict::Redirected, .. } => {
+                self.sent_to = self.named_by(cause);
+                match self.sent_to {
+                    Some(_) => Ok(()),
+                    None => Err(Alarm::new("O17", format!("sent to another server by {cause}"))),
+                }
+            }
+            Event::Attempt { server, .. } => match self.sent_to.take() {
+                Some(to) if to != *server => {
+                    Err(Alarm::new("O17", format!("sent to server {to}, it goes to server {server}")))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The first server of the list that the broker named, with one of the two codes that are for it.
+    fn named_by(&self, cause: &LossCause) -> Option<usize> {
+        let (LossCause::Refused { reason, server_reference, .. }
+        | LossCause::ServerDisconnect { reason, server_reference, .. }) = cause
+        else {
+            return None;
+        };
+        let is_for_it = matches!(*reason, ReasonCode::USE_ANOTHER_SERVER | ReasonCode::SERVER_MOVED);
+        let mut named = server_reference.as_deref().filter(|_| is_for_it)?.split(' ');
+        named.find_map(|name| self.servers.iter().position(|(server, _)| server == name))
     }
 
     /// After bytes were taken: a server that overran a limit is noticed at once (O10).

@@ -196,7 +196,7 @@ impl Watch {
     fn bounds(&mut self, verdict: Verdict, stable: bool, config: &RecoveryConfig) -> (Duration, Duration) {
         let zero = Duration::ZERO;
         match verdict {
-            Verdict::Now | Verdict::Credentials => (zero, zero),
+            Verdict::Now | Verdict::Credentials | Verdict::Redirected => (zero, zero),
             Verdict::Spread | Verdict::NextServer => (zero, config.spread),
             Verdict::Absent => {
                 self.window = zero;
