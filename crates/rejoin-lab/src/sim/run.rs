@@ -274,7 +274,9 @@ impl Bound {
 fn is_settled(world: &mut World, c: usize, end: &mut Ending, bound: &Bound) -> Result<bool, Alarm> {
     let client = &world.clients[c];
     let back_by = client.watch.retry_at.max(bound.healed) + bound.back;
-    let since = client.watch.retry_after_failure.max(bound.healed).max(end.restarted.unwrap_or(0));
+    // What the last to come back had to send comes to the others after that.
+    let last_back = world.clients.iter().map(|client| client.watch.retry_after_failure).max();
+    let since = bound.healed.max(last_back.unwrap_or(0)).max(end.restarted.unwrap_or(0));
     let drained_by = since + bound.back + bound.drain;
     if client.reborn_at.is_some() {
         return Ok(false);
