@@ -126,12 +126,7 @@ impl Setting {
         config.session.lower_qos = stream(seed, LOWERS).bool();
         // Likewise, and of one that moves no seed of those that were red once.
         let leaves = stream(seed, LEAVES).u8(..4) == 0;
-        let mut servers = stream(seed, SERVERS);
-        if servers.u8(..8) == 0 {
-            config.servers.push(Text::from_static("b"));
-            config.session.clustered = servers.u8(..4) == 0;
-        }
-        let names_servers = config.servers.len() > 1 && stream(seed, NAMES).u8(..2) == 0;
+        let names_servers = add_server(seed, &mut config);
         let mut again = stream(seed, AGAIN);
         let sends_again = (again.u8(..8) == 0).then(|| Duration::from_millis(again.u64(200..20_000)));
         // At 5.0 nobody may do it: what was left counts a second time then.
@@ -198,6 +193,17 @@ impl Setting {
     pub(super) fn client_id(&self, index: usize) -> Text {
         Text::from_static([if self.unnamed { "" } else { "c0" }, "c1", "c2"][index % 3])
     }
+}
+
+/// In some seeds there is a second server. Gives whether one names the other.
+fn add_server(seed: u64, config: &mut Config) -> bool {
+    let mut servers = stream(seed, SERVERS);
+    if servers.u8(..8) != 0 {
+        return false;
+    }
+    config.servers.push(Text::from_static("b"));
+    config.session.clustered = servers.u8(..4) == 0;
+    stream(seed, NAMES).u8(..2) == 0
 }
 
 fn config(rng: &mut Rng) -> Config {
