@@ -147,3 +147,19 @@ fn one_that_was_left_is_offered_again_by_its_copy_and_takes_no_room_twice() {
     assert_eq!(b.words(), ["PUBACK 1"]);
     assert_eq!(b.engine.stats().stale_acks, 0);
 }
+
+#[test]
+fn at_3_1_1_one_that_was_left_and_came_again_counts_for_the_pause_once() {
+    let mut b = Bench::new(strict(VersionPolicy::Only311));
+    b.connect(false);
+    b.deliver(Qos::AtLeastOnce, 1, false, "m");
+    let first = b.messages().remove(0).id.unwrap();
+    assert!(!b.engine.leave(first, false, b.now()), "nobody drops it");
+    b.deliver(Qos::AtLeastOnce, 1, true, "m");
+    assert!(b.engine.wants_read(), "there is room beside it");
+    b.deliver(Qos::AtLeastOnce, 2, false, "n");
+    assert!(!b.engine.wants_read(), "two messages wait for the application");
+    let names: Vec<_> = b.messages().iter().map(|m| m.id.unwrap()).collect();
+    b.ack(names[0]);
+    assert!(b.engine.wants_read());
+}
