@@ -170,6 +170,9 @@ impl Waiting {
         if self.packed.is_empty() {
             self.packed.shrink_to_fit();
         }
+        if self.far.is_empty() {
+            self.far.shrink_to_fit();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

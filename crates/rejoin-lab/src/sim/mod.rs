@@ -43,5 +43,5 @@ mod world;
 pub use marks::Marks;
 pub use oracle::Alarm;
 pub(crate) use oracle::watch::Watch;
-pub use run::{Case, Report, run, run_flights, run_recorded};
+pub use run::{Case, Report, Weight, run, run_flights, run_recorded, run_weighed};
 pub use shrink::{shrink, shrink_while};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rejoin_core::Version;
 use rejoin_core::time::Timestamp;
 
+use super::client::Client;
+use super::faults::FaultKind;
 use super::flight::Tapes;
 use super::marks::Marks;
 use super::oracle::memory::Books;
@@ -21,7 +23,8 @@ pub struct Case {
     pub seed: u64,
     /// Only these faults, by their number; `None`: all of them.
     pub keep: Option<Vec<usize>>,
-    /// Faults and publishing end then, in seconds of virtual time; `None`: when the seed says so.
+    /// Faults and publishing end then, in seconds of virtual time; `None`: when the seed says so. If that is later than the
+    /// seed says, its faults come again from the first.
     pub until: Option<u64>,
     /// Durable clients have the queue that users have, on a disk whose power is cut within a commit. Slower.
     pub real_queue: bool,
@@ -53,12 +56,11 @@ impl Case {
     fn setting(&self) -> Setting {
         let mut setting = Setting::draw(self.seed);
         setting.real_queue = self.real_queue && setting.config.session.durable;
+        if let Some(until) = self.until {
+            setting.last_until(until * SECOND);
+        }
         if let Some(keep) = &self.keep {
             setting.faults.retain(|fault| keep.contains(&fault.number));
-        }
-        if let Some(until) = self.until {
-            setting.faults_for = until * SECOND;
-            setting.faults.retain(|fault| fault.at < until * SECOND);
         }
         setting
     }
@@ -71,6 +73,12 @@ impl Case {
     /// Whether its clients have a store.
     pub fn is_durable(&self) -> bool {
         Setting::draw(self.seed).config.session.durable
+    }
+
+    /// Whether none of its processes ends before the run does.
+    pub fn is_of_one_life(&self) -> bool {
+        let ends = [FaultKind::Crash, FaultKind::Close, FaultKind::StoreFails];
+        !self.setting().faults.iter().any(|fault| ends.contains(&fault.kind))
     }
 
     /// How long its faults come, in seconds.
@@ -105,6 +113,15 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
+/// What a client that rests weighs.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    /// On the heap.
+    pub bytes: usize,
+    /// How many it has.
+    pub subscriptions: usize,
+}
+
 /// Runs a case.
 pub fn run(case: &Case) -> Report {
     play(case, Trace::new(false, false), None).0
@@ -120,9 +137,30 @@ pub fn run_flights(case: &Case) -> (Report, Vec<String>) {
     play(case, Trace::new(false, false), Some(Tapes::default()))
 }
 
+/// Runs a case and weighs its clients at the end, at rest: the bytes that each of them gives back when it is dropped, by
+/// what `allocated` says before and after. With them how many subscriptions each has, which are what may weigh more.
+pub fn run_weighed(case: &Case, allocated: impl Fn() -> usize) -> (Report, Vec<Weight>) {
+    let mut world = World::new(case.seed, case.setting(), Trace::new(false, false), None);
+    let report = report(&mut world);
+    let weigh = |client: Client| {
+        let mut process = client.engine;
+        process.rest();
+        let subscriptions = process.held().subscriptions;
+        let before = allocated();
+        drop(process);
+        Weight { bytes: before.saturating_sub(allocated()), subscriptions }
+    };
+    (report, world.clients.into_iter().map(weigh).collect())
+}
+
 fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>) {
     let mut world = World::new(case.seed, case.setting(), trace, tapes);
-    let ruling = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    let report = report(&mut world);
+    (report, world.tapes.take().map(Tapes::finish).unwrap_or_default())
+}
+
+fn report(world: &mut World) -> Report {
+    let ruling = catch_unwind(AssertUnwindSafe(|| live(world)));
     let alarm = match ruling {
         Ok(Ok(())) => None,
         Ok(Err(alarm)) => Some(alarm),
@@ -135,8 +173,7 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
     let simulated = Duration::from_micros(world.at);
     let parked =
         if world.setting.poison { 0 } else { world.clients.iter().map(|c| u64::from(c.app.parked)).sum() };
-    let flights = world.tapes.take().map(Tapes::finish).unwrap_or_default();
-    let report = Report {
+    Report {
         alarm,
         simulated,
         client_time: simulated * world.setting.clients as u32,
@@ -147,8 +184,7 @@ fn play(case: &Case, trace: Trace, tapes: Option<Tapes>) -> (Report, Vec<String>
         trace: world.trace.number(),
         marks: world.marks.clone(),
         lines: world.trace.take_lines(),
-    };
-    (report, flights)
+    }
 }
 
 fn live(world: &mut World) -> Ruling {
@@ -242,7 +278,7 @@ struct Ending {
 impl Ending {
     /// After a process without its store an identifier may be in use at the broker. 3.1.1 has no code for that: a SUBSCRIBE
     /// under it is refused like any other, with few identifiers each time.
-    fn is_refused_for_ever(&self, client: &super::client::Client) -> bool {
+    fn is_refused_for_ever(&self, client: &Client) -> bool {
         let refused = client.app.wishes.values().any(|wish| wish.refused);
         self.asked_again == ASKS && refused && client.is_out_of_date && client.tap.version() == Version::V311
     }
@@ -263,7 +299,7 @@ impl Bound {
         // budget may hold it for its period; then the link must stand.
         let budget = recovery.budget.map_or(0, |b| micros(b.period));
         let back = 2 * 60 * SECOND + micros(recovery.overload.cap) * 3 + budget;
-        let owed = |client: &super::client::Client| world.broker.owed_to(client.session_name());
+        let owed = |client: &Client| world.broker.owed_to(client.session_name());
         let backlog: usize = world.clients.iter().map(|c| c.app.open + c.app.open_qos0 + owed(c)).sum();
         // Messages go in windows of at least one, each with its handshakes, its syncs and the time of the application.
         let turn = world.setting.latency * 4 + world.setting.sync * 4 + world.setting.taking * 2;
@@ -361,7 +397,7 @@ fn last_answers(world: &mut World) -> Ruling {
     let setting = &world.setting;
     let turn = setting.latency * 4 + setting.sync * 4 + setting.taking * 2 + SECOND;
     world.run_until(world.at + 60 * SECOND)?;
-    let is_new = |client: &super::client::Client, at| {
+    let is_new = |client: &Client, at| {
         Timestamp::from_micros(at).since(client.engine.status().since) < Duration::from_micros(turn)
     };
     let most = world.at + 600 * SECOND;

@@ -171,6 +171,25 @@ impl Setting {
         }
     }
 
+    /// Faults come until then. If that is later than the seed says they come again from the first, with chance of their own
+    /// and under numbers that go on.
+    pub(super) fn last_until(&mut self, until: u64) {
+        let drawn = self.faults.clone();
+        let mut begun = self.faults_for;
+        while begun < until && !drawn.is_empty() {
+            let count = self.faults.len();
+            self.faults.extend(drawn.iter().map(|fault| Fault {
+                number: fault.number + count,
+                at: fault.at + begun,
+                seed: fault.seed.wrapping_add(begun),
+                ..*fault
+            }));
+            begun += self.faults_for;
+        }
+        self.faults.retain(|fault| fault.at < until);
+        self.faults_for = until;
+    }
+
     /// The manners of the broker while nothing is wrong with it.
     pub(super) fn manners(&self) -> Manners {
         let forwards_qos2 = if self.at_pubrel { Forward::AtPubrel } else { Forward::AtPublish };
