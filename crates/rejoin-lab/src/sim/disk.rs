@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use fastrand::Rng;
 use rejoin_core::{MessageId, Now, Publication, PublishId, Record, Recovered, Ticket};
 
+use super::oracle::Alarm;
 use super::queue::Queue;
+use super::world::Ruling;
 
 /// Records above which what is answered for is thrown away.
 const COMPACT_AT: usize = 4096;
@@ -36,7 +38,7 @@ pub(super) struct Disk {
     /// process begins with what it gives back.
     queue: Option<Queue>,
     /// What the queue did wrong.
-    flaw: Option<String>,
+    flaw: Option<Alarm>,
     /// No sync ends before that: the disk is full, or busy.
     pub(super) stuck_until: u64,
 }
@@ -46,13 +48,13 @@ impl Disk {
     pub(super) fn with_queue(seed: u64) -> Self {
         match Queue::begin(seed) {
             Ok(queue) => Self { queue: Some(queue), ..Self::default() },
-            Err(flaw) => Self { flaw: Some(flaw), ..Self::default() },
+            Err(flaw) => Self { flaw: Some(Alarm::new("O14", flaw)), ..Self::default() },
         }
     }
 
-    /// What the queue did wrong, once.
-    pub(super) fn take_flaw(&mut self) -> Option<String> {
-        self.flaw.take()
+    /// Tells what the queue did wrong, once.
+    pub(super) fn is_sound(&mut self, c: usize) -> Ruling {
+        self.flaw.take().map_or(Ok(()), |flaw| Err(Alarm::new(flaw.oracle, format!("c{c}: {}", flaw.what))))
     }
 
     /// What the clocks of the machine show.
@@ -63,7 +65,7 @@ impl Disk {
     }
 
     fn note<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        result.map_err(|flaw| self.flaw = Some(flaw)).ok()
+        result.map_err(|flaw| self.flaw = Some(Alarm::new("O14", flaw))).ok()
     }
 
     /// A batch is written; it is safe when its sync is over.
@@ -101,7 +103,9 @@ impl Disk {
         }
         if let (Some(queue), true) = (&mut self.queue, self.synced.len() > before) {
             let committed = queue.commit(&self.synced[before..]);
+            let grown = queue.check_file(|| Recovered::replay(self.synced.iter().cloned()));
             self.note(committed);
+            self.flaw = self.flaw.take().or_else(|| grown.err().map(|flaw| Alarm::new("O20", flaw)));
         }
         safe.map(|ticket| (ticket, self.synced.len() - before))
     }

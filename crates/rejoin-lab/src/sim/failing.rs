@@ -19,9 +19,7 @@ impl World {
         let how = if rng.bool() { Failed::GoesOn } else { Failed::Refuses };
         let client = &mut self.clients[c];
         let lost = client.disk.fail(how, rng);
-        if let Some(flaw) = client.disk.take_flaw() {
-            return Err(Alarm::new("O14", format!("c{c}: {flaw}")));
-        }
+        client.disk.is_sound(c)?;
         client.operator_at = Some(self.at + rng.u64(1..120) * SECOND);
         client.tap.store_failed(how == Failed::GoesOn);
         let held = client.disk.recover().held;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 use rejoin::store::{Clock, Folder, FolderOptions, Identity, Moment, Store, StoreError};
-use rejoin_core::{Now, Publication, PublishId, Record, Recovered};
+use rejoin_core::{Message, Now, Publication, PublishId, Record, Recovered};
 
 use crate::store::{Disk, Survivors, difference};
 
@@ -13,6 +13,24 @@ use crate::store::{Disk, Survivors, difference};
 const CUT_WITHIN: u64 = 16;
 /// Times of expiry are counted by the queue's own clock, which no jump of the wall clock moves: they are not compared.
 const ANY_EXPIRY: u64 = u64::MAX;
+
+/// Bytes a file may have whatever is in it: a new one has 72 KiB, and pages that were freed are used again two commits later.
+const FILE_FLOOR: u64 = 256 * 1024;
+/// Beyond that, so many for each byte that was ever to be kept at once: docs/queue.md says so.
+const FILE_FACTOR: u64 = 2;
+/// Bytes that are kept of a message beside topic and payload.
+const ROW: u64 = 128;
+
+/// Bytes that a store has to keep.
+fn content(kept: &Recovered) -> u64 {
+    let waiting = kept.waiting.iter().map(|waits| waits.size_bytes);
+    let sent = kept.sent.iter().map(|sent| sent.publication.size_bytes());
+    let undecided = kept.undecided.iter().map(|(_, publication)| publication.size_bytes());
+    let of_message = |message: &Message| (message.topic.len() + message.payload.len()) as u64;
+    let held = kept.held.iter().map(|held| held.message.as_ref().map_or(0, of_message));
+    let leased = kept.leased.iter().map(|_| 0);
+    waiting.chain(sent).chain(undecided).chain(held).chain(leased).map(|bytes| bytes + ROW).sum()
+}
 
 /// The clocks of the simulated machine.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +50,42 @@ pub(super) struct Queue {
     folder: Option<Folder>,
     machine: Machine,
     chance: Rng,
+    /// Bytes of the file, at most.
+    file: u64,
+    /// Bytes that were to be kept when the file grew, at most.
+    content: u64,
 }
 
 impl Queue {
+    /// Judges the file after a commit (O20): where it grew, what it has to keep says whether it may. `kept` is what the
+    /// records add up to.
+    pub(super) fn check_file(&mut self, kept: impl FnOnce() -> Recovered) -> Result<(), String> {
+        let file = self.disk.len_bytes() as u64;
+        if file <= self.file {
+            return Ok(());
+        }
+        self.file = file;
+        self.content = self.content.max(content(&kept()));
+        let bound = FILE_FLOOR + FILE_FACTOR * self.content;
+        if file > bound {
+            return Err(format!(
+                "the queue has {file} B for {} B at most, {bound} B are enough",
+                self.content
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) fn begin(seed: u64) -> Result<Self, String> {
         let machine = Machine::default();
-        let mut queue = Self { disk: Disk::new(), folder: None, machine, chance: Rng::with_seed(seed) };
+        let mut queue = Self {
+            disk: Disk::new(),
+            folder: None,
+            machine,
+            chance: Rng::with_seed(seed),
+            file: 0,
+            content: 0,
+        };
         queue.open().map_err(|error| format!("a new queue does not open: {error}"))?;
         // It is begun under another name and counts once that is complete.
         queue.disk.power_on(Survivors::All, &mut queue.chance);
@@ -130,6 +178,26 @@ mod tests {
             queue.commit(std::slice::from_ref(record))?;
         }
         queue.cut(&safe, &[accepted(13)])
+    }
+
+    #[test]
+    fn a_file_that_keeps_what_is_done_with_is_found_out() {
+        let accepted = |n| {
+            let topic = TopicName::try_from("a").expect("a topic");
+            Record::Enqueued {
+                id: PublishId(n),
+                publication: Publication::new(topic, vec![7; 400]),
+                accepted_wall_ms: 0,
+            }
+        };
+        let records: Vec<Record> = (1..=2000).map(accepted).collect();
+        let mut queue = Queue::begin(1).expect("a new queue");
+        queue.commit(&records).expect("a sound disk");
+        let kept = || Recovered::replay(records.iter().cloned());
+        assert_eq!(queue.check_file(kept), Ok(()), "it has to keep all that");
+        let mut other = Queue::begin(1).expect("a new queue");
+        other.commit(&records).expect("a sound disk");
+        assert!(other.check_file(Recovered::default).is_err(), "nothing is to be kept");
     }
 
     #[test]

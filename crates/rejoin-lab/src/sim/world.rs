@@ -247,9 +247,7 @@ impl World {
         let now = self.now(c);
         let client = &mut self.clients[c];
         client.disk.set_clock(now);
-        if let Some(flaw) = client.disk.take_flaw() {
-            return Err(Alarm::new("O14", format!("c{c}: {flaw}")));
-        }
+        client.disk.is_sound(c)?;
         if client.disk.next_sync().is_some_and(|due| due <= at)
             && let Some((ticket, count)) = client.disk.sync(at)
         {
@@ -659,9 +657,7 @@ impl World {
         client.begins_again();
         client.disk.set_clock(now);
         let kept = client.disk.reopen();
-        if let Some(flaw) = client.disk.take_flaw() {
-            return Err(Alarm::new("O14", format!("c{c}: {flaw}")));
-        }
+        client.disk.is_sound(c)?;
         client.app.new_process(kept.held.iter().map(|held| held.id).collect());
         client.tap.crashed(client.disk.synced());
         client.watch = super::oracle::watch::Watch::default();
