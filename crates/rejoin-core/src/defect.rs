@@ -125,6 +125,12 @@ mod planted {
         AliasOfAnotherTopic "a PUBLISH leaves with the topic alias of another topic",
         AliasTakenForAnother "a topic alias of the server is taken for another topic",
         RedirectNotFollowed "a server that names another one is asked again",
+        ProofNeverOver "an exchange of AUTH on an open link is never over",
+        ProofWithinProof "an exchange of AUTH begins while another one is under way",
+        AuthByAnotherMethod "AUTH leaves with another method than CONNECT",
+        AuthTimeoutIgnored "a missing answer to AUTH on an open link is not noticed",
+        ChallengeOpenBehindConnack "a challenge that CONNACK overtook stays open",
+        ProofOfConnackNotTold "the proof in CONNACK is not told",
     }
 
     thread_local! {

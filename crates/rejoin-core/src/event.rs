@@ -430,7 +430,7 @@ pub enum Event {
         server: usize,
     },
     /// The broker asks for the next step of enhanced authentication: answer with [`crate::Engine::authenticate`] or
-    /// [`crate::Engine::auth_failed`], within the limit of CONNACK.
+    /// [`crate::Engine::auth_failed`], before CONNACK within its limit.
     AuthChallenge {
         /// Authentication Data.
         data: AuthData,

@@ -76,6 +76,8 @@ pub enum TimerKind {
     WriteStall,
     /// No acknowledgement of any kind came.
     AckProgress,
+    /// The server does not go on with an exchange of AUTH on an open link.
+    Auth,
     /// No PUBLISH came for the configured time.
     HealthWatch,
     /// The oldest queued message expires.

@@ -15,6 +15,7 @@ use crate::codec::reason::ReasonCode;
 use crate::error::{LossCause, Stage, TransportError};
 use crate::event::{AuthData, Event};
 use crate::link::Link;
+use crate::text::Text;
 use crate::time::Now;
 
 impl Engine {
@@ -36,7 +37,10 @@ impl Engine {
     /// Whether [`Engine::reauthenticate`] would begin an exchange: the link is open and has a method, and no exchange is
     /// under way on it.
     pub fn may_reauthenticate(&self) -> bool {
-        let free = |link: &Link| link.is_up() && link.auth_method.is_some() && !link.reauthenticating;
+        let free = |link: &Link| {
+            let under_way = link.reauthenticating && !defect!(ProofWithinProof);
+            link.is_up() && link.auth_method.is_some() && !under_way
+        };
         self.link.as_ref().is_some_and(free)
     }
 
@@ -64,11 +68,12 @@ impl Engine {
     pub(super) fn auth_arrived(&mut self, auth: Auth) {
         let Some(link) = self.link.as_mut() else { return };
         let data = AuthData(auth.data);
+        link.liveness.auth_arrived();
         if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION {
             link.challenged = true;
             self.tell(Event::AuthChallenge { data });
         } else {
-            link.reauthenticating = false;
+            link.reauthenticating = defect!(ProofNeverOver);
             // It was content before it had the answer.
             link.challenged = false;
             self.tell(Event::AuthProof { data, again: true });
@@ -81,13 +86,18 @@ impl Engine {
         // [MQTT-4.12.0-7]
         let Some(method) = link.auth_method.clone() else { return };
         // [MQTT-4.12.0-5]; without text [MQTT-3.15.2-2] [MQTT-3.15.2-3].
+        let method = if defect!(AuthByAnotherMethod) { Text::from_static("another") } else { method };
         let packet = Packet::Auth(Auth { reason, method: Some(method), data, properties: None });
         // [MQTT-3.2.2-15]
         if !link.has_room_for(&packet) {
             return self.lose(unsendable("AUTH is larger than the server takes"));
         }
         if let Err(error) = link.try_send(&packet, &mut self.wire, now) {
-            self.lose(unsendable(error.to_string()));
+            return self.lose(unsendable(error.to_string()));
+        }
+        // Before CONNACK its limit covers all steps.
+        if link.is_up() {
+            link.liveness.expects_auth();
         }
     }
 }

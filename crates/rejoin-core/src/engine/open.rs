@@ -174,7 +174,9 @@ impl Engine {
         self.present.version = Some(agreement.version);
         self.present.maximum_packet_size = agreement.maximum_packet_size;
         link.agree(agreement, &self.config.link, self.window_for(link.version()), now);
-        if link.auth_method.is_some() {
+        // The server may have been content before it had the answer.
+        link.challenged &= defect!(ChallengeOpenBehindConnack);
+        if link.auth_method.is_some() && !defect!(ProofOfConnackNotTold) {
             let data = AuthData(connack.properties.authentication_data.clone());
             self.tell(Event::AuthProof { data, again: false });
         }
@@ -468,12 +470,17 @@ impl Engine {
         }
     }
 
-    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b]. Gives whether DISCONNECT was
+    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b] [MQTT-4.12.1-2]. Gives whether DISCONNECT was
     /// written.
     fn say_why(&mut self, link: &mut Link, cause: &LossCause) -> bool {
         match cause {
             LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => {
                 let packet = Packet::Disconnect(Disconnect::new(error.reason));
+                link.send(&packet, &mut self.wire, self.now.mono);
+                true
+            }
+            LossCause::Open { .. } if link.is_up() => {
+                let packet = Packet::Disconnect(Disconnect::new(ReasonCode::UNSPECIFIED_ERROR));
                 link.send(&packet, &mut self.wire, self.now.mono);
                 true
             }

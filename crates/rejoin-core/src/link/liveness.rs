@@ -1,20 +1,25 @@
-//! Is the peer alive? Four clocks, each blind where another sees.
+//! Is the peer alive? Five clocks, each blind where another sees.
 //!
 //! | clock | sees | does not see |
 //! |---|---|---|
 //! | ping | silence on an idle link | a link whose buffers are full: a ping cannot overtake bytes |
 //! | write stall | a peer that takes no bytes | an idle link |
 //! | acknowledgement progress | a broker that answers pings and nothing else | an idle link |
+//! | answer to AUTH | a broker that leaves an exchange on an open link where it is | anything else |
 //! | health watch | a link on which nothing useful arrives | anything when it is off, or while the application has so many messages it has not taken that the broker may have to wait |
 
 use std::time::Duration;
 
 use crate::common::Common;
 use crate::config::LinkConfig;
-use crate::error::LossCause;
+use crate::error::{LossCause, Stage, TransportError, TransportErrorKind};
 use crate::text::Text;
 use crate::time::{TimerKind, Timestamp};
 use crate::topic::TopicFilter;
+
+/// More bytes than a system holds back for one connection: when it took so many behind a ping, the ping is on its way, even
+/// if a proxy takes bytes for ever that nobody answers.
+const KERNEL_MOST: u64 = 16 * 1024 * 1024;
 
 /// The clocks of one link. Any inbound byte is life.
 #[derive(Debug)]
@@ -33,8 +38,9 @@ pub(crate) struct Liveness {
     /// When the last bytes left that a late answer can be blamed on: the ping itself, or what a full transport had
     /// refused before. What an idle transport takes says nothing: the kernel of a frozen link takes it, too.
     ping_left: Timestamp,
-    /// Where the ping ends, while it has not left.
+    /// Where the ping ends, while it has not left; and where the last one ended.
     ping_mark: Option<u64>,
+    ping_end: u64,
     /// The transport refused bytes: what it takes next, the peer has made room for.
     backed_up: bool,
     suspect: bool,
@@ -49,6 +55,9 @@ pub(crate) struct Liveness {
     ack_since: Option<Timestamp>,
     /// We did not read for a while since then: it may stand behind what came in the meantime.
     ack_read_late: bool,
+    /// Where the last AUTH on the open link ends, while it has not left; and since when its answer is waited for.
+    auth_mark: Option<u64>,
+    auth_since: Option<Timestamp>,
     last_publish: Timestamp,
     /// Since when reading is paused by us: bytes we do not read are no silence of the peer.
     paused: Option<Timestamp>,
@@ -88,6 +97,7 @@ impl Liveness {
             read_late: false,
             ping_left: now,
             ping_mark: None,
+            ping_end: 0,
             backed_up: false,
             suspect: false,
             round_trip: RoundTrip::default(),
@@ -97,6 +107,8 @@ impl Liveness {
             ack_mark: None,
             ack_since: None,
             ack_read_late: false,
+            auth_mark: None,
+            auth_since: None,
             last_publish: now,
             paused: None,
             withheld: false,
@@ -166,7 +178,8 @@ impl Liveness {
         self.taken = (self.taken + bytes as u64).min(self.handed);
         self.last_taken = now;
         let ping_leaves = self.ping_mark.take_if(|mark| *mark <= self.taken).is_some();
-        if ping_leaves || self.backed_up {
+        let may_hold_it = self.taken - self.ping_end.min(self.taken) <= KERNEL_MOST;
+        if ping_leaves || self.backed_up && may_hold_it {
             self.ping_left = now;
         }
         self.backed_up = self.unwritten() > 0;
@@ -174,6 +187,9 @@ impl Liveness {
         if self.ack_mark.is_some_and(|mark| mark <= self.taken) {
             self.ack_mark = None;
             self.wait_for_ack(true, now);
+        }
+        if self.auth_mark.take_if(|mark| *mark <= self.taken).is_some() {
+            self.auth_since = Some(now);
         }
     }
 
@@ -191,6 +207,16 @@ impl Liveness {
         self.wait_for_ack(more && !leaving, now);
     }
 
+    /// AUTH was handed over, and the server has the next word.
+    pub(crate) fn expects_auth(&mut self) {
+        self.auth_mark = Some(self.handed);
+    }
+
+    /// It said it.
+    pub(crate) fn auth_arrived(&mut self) {
+        (self.auth_mark, self.auth_since) = (None, None);
+    }
+
     pub(crate) fn ping_sent(&mut self, now: Timestamp) {
         self.owed += 1;
         // Repeated, it is still the first that is late.
@@ -198,6 +224,7 @@ impl Liveness {
             self.read_late = self.paused.is_some();
             self.ping_sent = Some(now);
             self.ping_mark = Some(self.handed);
+            self.ping_end = self.handed;
         }
     }
 
@@ -243,7 +270,7 @@ impl Liveness {
     }
 
     /// Every deadline with its reason.
-    fn deadlines(&self) -> [Option<(Timestamp, TimerKind)>; 4] {
+    fn deadlines(&self) -> [Option<(Timestamp, TimerKind)>; 5] {
         let stalled = self.unwritten() > 0;
         let ping = match self.ping_sent {
             // A ping cannot overtake bytes the transport has not taken; the write stall rules then.
@@ -272,12 +299,14 @@ impl Liveness {
         let ack_patience = self.ack_timeout.saturating_mul(1 + u32::from(self.ack_read_late));
         let ack = self.ack_since.filter(|_| !stalled && reads && !defect!(AckTimeoutIgnored));
         let ack = ack.map(|since| (since + ack_patience, TimerKind::AckProgress));
+        let auth = self.auth_since.filter(|_| !defect!(AuthTimeoutIgnored));
+        let auth = auth.map(|since| (since + self.config.connack_timeout, TimerKind::Auth));
         let health = self
             .config
             .health_watch
             .filter(|_| reads && !self.withheld)
             .map(|d| (self.last_publish + d, TimerKind::HealthWatch));
-        [ping, write, ack, health]
+        [ping, write, ack, auth, health]
     }
 
     /// The next deadline and why.
@@ -299,6 +328,11 @@ impl Liveness {
             TimerKind::PingTimeout => Alarm::Dead(LossCause::PingTimeout(self.patience())),
             TimerKind::WriteStall => Alarm::Dead(LossCause::WriteStall(self.write_patience())),
             TimerKind::AckProgress => Alarm::Dead(LossCause::AckTimeout(self.ack_timeout)),
+            TimerKind::Auth => {
+                let detail = format!("no answer to AUTH within {:?}", self.config.connack_timeout);
+                let error = TransportError::new(TransportErrorKind::TimedOut, detail);
+                Alarm::Dead(LossCause::Open { stage: Stage::Credentials, error })
+            }
             TimerKind::HealthWatch if self.config.health_watch_only_tells => {
                 self.last_publish = now;
                 Alarm::Silent(self.config.health_watch.unwrap_or_default())
@@ -622,6 +656,43 @@ mod tests {
         liveness.ping_sent(at(18_000));
         liveness.written(2, at(19_000));
         assert_eq!(rings(&mut liveness, at(21_000), TimerKind::Suspect), Alarm::Suspect);
+    }
+
+    #[test]
+    fn a_transport_that_takes_bytes_for_ever_holds_no_ping_for_ever() {
+        let mut liveness = liveness(|config| config.write_timeout = Duration::from_secs(3600));
+        liveness.handed_over(2, at(18_000));
+        liveness.ping_sent(at(18_000));
+        liveness.written(2, at(18_000));
+        let half = usize::try_from(KERNEL_MOST / 2).unwrap();
+        for (taken_at, due) in [(19_000, 24_000), (20_000, 25_000), (21_000, 25_000)] {
+            liveness.handed_over(half, at(taken_at));
+            liveness.written(1, at(taken_at));
+            liveness.written(half - 1, at(taken_at));
+            let late = liveness.ping_left + liveness.patience();
+            assert_eq!(late, at(due), "what was taken behind it at {taken_at} ms");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_auth_is_late_from_when_it_left() {
+        let mut liveness = liveness(|config| {
+            config.ping_after = Duration::MAX;
+            config.connack_timeout = millis(4000);
+        });
+        liveness.handed_over(10, at(1000));
+        liveness.expects_auth();
+        liveness.written(9, at(2000));
+        assert_eq!(liveness.deadline(), Some((at(7000), TimerKind::WriteStall)));
+        liveness.written(1, at(3000));
+        assert_eq!(liveness.deadline(), Some((at(7000), TimerKind::Auth)));
+        // What leaves behind it begins nothing anew.
+        liveness.handed_over(5, at(4000));
+        liveness.written(5, at(4000));
+        let Some(Alarm::Dead(cause)) = liveness.check(at(7000)) else { panic!("nothing is due") };
+        assert!(cause.to_string().contains("no answer to AUTH within 4s"), "{cause}");
+        liveness.auth_arrived();
+        assert_eq!((liveness.deadline(), liveness.check(at(9000))), (None, None));
     }
 
     #[test]

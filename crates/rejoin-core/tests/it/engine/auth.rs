@@ -1,5 +1,7 @@
 //! Enhanced authentication: the order of the exchange, before CONNACK and on an open link.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rejoin_core::codec::packet::{Auth, ConnAck, ConnAckProperties, Packet};
 use rejoin_core::*;
@@ -8,6 +10,8 @@ use super::bench::{Bench, config};
 
 fn bench() -> Bench {
     let mut config = config();
+    // No ping comes in between.
+    (config.link.keep_alive, config.link.ping_after) = (Duration::ZERO, Duration::MAX);
     config.authentication = Some(Box::new(Authentication { method: Text::from_static("SCRAM"), data: None }));
     let mut bench = Bench::new(config);
     bench.engine.set_auth_data(Some(Bytes::from_static(b"first")));
@@ -137,6 +141,62 @@ fn whoever_cannot_answer_or_does_not_believe_ends_the_link() {
     b.drain();
     assert_eq!(b.engine.status().last_loss, Some(LossCause::Open { stage: Stage::Credentials, error }));
     assert_eq!(b.closed, 1); // [MQTT-4.12.1-2]
+    assert_eq!(b.words(), ["DISCONNECT 0x80"]);
+}
+
+#[test]
+fn a_challenge_that_connack_overtook_is_over() {
+    let mut b = bench();
+    b.open();
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    connack(&mut b, Some("SCRAM"));
+    let now = b.now();
+    sent(&mut b);
+    b.engine.authenticate(Some(Bytes::from_static(b"late")), now);
+    b.drain();
+    assert!(sent(&mut b).is_empty(), "nobody asks any more");
+    assert!(b.engine.reauthenticate(None, now));
+    b.drain();
+    b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+    assert_eq!(b.engine.status().link, LinkState::Open, "the first challenge of another exchange");
+}
+
+#[test]
+fn a_server_that_leaves_an_exchange_where_it_is_costs_its_link_and_a_slow_application_does_not() {
+    let limit = config().link.connack_timeout;
+    let timed_out = |b: &Bench| matches!(b.engine.status().last_loss, Some(LossCause::Open { .. }));
+    // Nothing comes behind AUTH 0x19, or behind the answer to its challenge.
+    for challenged in [false, true] {
+        let mut b = bench();
+        b.open();
+        connack(&mut b, Some("SCRAM"));
+        let now = b.now();
+        assert!(b.engine.reauthenticate(None, now));
+        b.drain();
+        if challenged {
+            b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
+            b.pass(limit * 2);
+            assert_eq!(b.engine.status().link, LinkState::Open, "it is the application's turn");
+            let now = b.now();
+            b.engine.authenticate(None, now);
+            b.drain();
+        }
+        b.pass(limit - Duration::from_millis(1));
+        assert!(!timed_out(&b));
+        b.pass(Duration::from_millis(1));
+        assert!(timed_out(&b), "{:?}", b.engine.status());
+        assert!(b.engine.status().last_loss.unwrap().to_string().contains("no answer to AUTH"));
+    }
+    // What is answered in time costs nothing.
+    let mut b = bench();
+    b.open();
+    connack(&mut b, Some("SCRAM"));
+    let now = b.now();
+    assert!(b.engine.reauthenticate(None, now));
+    b.drain();
+    b.receive(&auth(ReasonCode::SUCCESS, "SCRAM", b"fine"));
+    b.pass(limit * 2);
+    assert_eq!(b.engine.status().link, LinkState::Open);
 }
 
 #[test]
