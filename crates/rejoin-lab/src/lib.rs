@@ -56,8 +56,8 @@ pub mod wire;
 pub use around::Around;
 pub use auditor::{Auditor, Verdict};
 pub use broker::{
-    Address, Answer, Broker, ConnectionId, Counters, Forward, Ledger, LedgerEntry, Manners, Refusal,
-    Violation,
+    Address, Answer, Backwards, Broker, ConnectionId, Counters, Forward, Ledger, LedgerEntry, Manners,
+    Refusal, Violation,
 };
 pub use proxy::{Fault, Proxy};
 pub use scripted::{Peer, ScriptError, ScriptResult, ScriptedBroker, Serving};

@@ -68,7 +68,16 @@ const ALLOWED: [Allowed; 5] = [
     Allowed {
         package: "rejoin-lab",
         normal: &["bytes", "rejoin-core", "rejoin", "tokio", "socket2", "fastrand", "tracing"],
-        tests: &["proptest", "insta", "tempfile", "tracing-subscriber", "rcgen", "tokio-rustls", "turmoil"],
+        tests: &[
+            "proptest",
+            "insta",
+            "tempfile",
+            "tracing-subscriber",
+            "rcgen",
+            "tokio-rustls",
+            "turmoil",
+            "cap",
+        ],
     },
     Allowed {
         package: "rejoin-cli",

@@ -29,14 +29,14 @@ struct Welcome {
 }
 
 impl Broker {
-    pub(super) fn on_connect(&mut self, id: ConnectionId, connect: Connect) -> Result<(), Fault> {
+    pub(super) fn on_connect(&mut self, id: ConnectionId, connect: Box<Connect>) -> Result<(), Fault> {
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         if connection.phase != Phase::Fresh {
             let detail = "a second CONNECT on one connection".into();
             return Err(Fault::fatal("MQTT-3.1.0-2", ReasonCode::PROTOCOL_ERROR, detail));
         }
         connection.version = connect.version;
-        let address = connection.address;
+        connection.expiry_was_zero = connect.properties.session_expiry.unwrap_or(0) == 0;
         if self.turns_away(id, &connect) {
             return Ok(());
         }
@@ -44,10 +44,18 @@ impl Broker {
             self.refuse(id, reason, None, None);
             return fault.map_or(Ok(()), Err);
         }
-        let welcome = self.welcome(address, &connect);
-        self.take_over(id, &connect, &welcome);
-        self.greet(id, &connect, &welcome);
+        if let Some(connect) = self.challenge(id, connect) {
+            self.admit(id, &connect, None);
+        }
         Ok(())
+    }
+
+    /// The client may come in; `proof` is what we prove to it.
+    pub(super) fn admit(&mut self, id: ConnectionId, connect: &Connect, proof: Option<Bytes>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let welcome = self.welcome(id, connection.address, connect);
+        self.take_over(id, connect, &welcome);
+        self.greet(id, connect, &welcome, proof);
     }
 
     /// The faults of the manners that end a connection at CONNECT.
@@ -80,7 +88,7 @@ impl Broker {
             let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID;
             return Some((reason, Some(Fault::noted("MQTT-3.1.3-8", detail))));
         }
-        if connect.properties.authentication_method.is_some() {
+        if self.has_no_method_for(connect) {
             return Some((ReasonCode::BAD_AUTHENTICATION_METHOD, None));
         }
         if let Some((user, password)) = &self.manners.credentials {
@@ -101,7 +109,13 @@ impl Broker {
         None
     }
 
-    fn refuse(&mut self, id: ConnectionId, reason: ReasonCode, text: Option<String>, other: Option<String>) {
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        text: Option<String>,
+        other: Option<String>,
+    ) {
         let as_text = |text: Option<String>| text.and_then(|text| Text::try_from(text).ok());
         let properties = ConnAckProperties {
             reason_string: as_text(text),
@@ -115,9 +129,9 @@ impl Broker {
     }
 
     /// What the server makes of the client's wishes; ends the old session where it has to.
-    fn welcome(&mut self, address: Address, connect: &Connect) -> Welcome {
+    fn welcome(&mut self, id: ConnectionId, address: Address, connect: &Connect) -> Welcome {
         let v5 = connect.version == Version::V5;
-        let choose = || Text::try_from(format!("lab-{}", self.last_connection)).unwrap_or_default();
+        let choose = || Text::try_from(format!("lab-{}", id.0)).unwrap_or_default();
         let assigned = connect.client_id.is_empty().then(choose);
         let client = address.session_name(assigned.as_ref().unwrap_or(&connect.client_id));
         let mut expiry = match (v5, connect.clean_start) {
@@ -166,7 +180,6 @@ impl Broker {
         connection.phase = Phase::Up;
         connection.client = welcome.client.clone();
         connection.keep_alive = Duration::from_secs(u64::from(welcome.keep_alive));
-        connection.expiry_was_zero = connect.properties.session_expiry.unwrap_or(0) == 0;
         connection.will = connect.will.as_ref().map(|will| will_message(will, &welcome.client));
         if connect.version == Version::V5 {
             let wishes = &connect.properties;
@@ -187,7 +200,7 @@ impl Broker {
     }
 
     /// Sends CONNACK and what the session has waiting.
-    fn greet(&mut self, id: ConnectionId, connect: &Connect, welcome: &Welcome) {
+    fn greet(&mut self, id: ConnectionId, connect: &Connect, welcome: &Welcome, proof: Option<Bytes>) {
         if std::mem::take(&mut self.manners.losses_end_at_connect) {
             self.manners.lost.clear();
         }
@@ -197,7 +210,12 @@ impl Broker {
             session_present,
             reason: ReasonCode::SUCCESS,
             v311_form: false,
-            properties: self.announcement(connect, welcome),
+            properties: ConnAckProperties {
+                // [MQTT-4.12.0-5]
+                authentication_method: connect.properties.authentication_method.clone(),
+                authentication_data: proof,
+                ..self.announcement(connect, welcome)
+            },
         };
         if !self.manners.withhold_connack.take() {
             self.counters.connected += 1;

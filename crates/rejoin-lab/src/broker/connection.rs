@@ -11,6 +11,7 @@ use rejoin_core::text::Text;
 use rejoin_core::time::Timestamp;
 use rejoin_core::topic::PublishTopic;
 
+use super::auth::Proving;
 use super::owed::Owed;
 use super::session::{Exchange, Message};
 use super::{Address, ConnectionId};
@@ -21,6 +22,8 @@ use crate::wire::Ending;
 pub(super) enum Phase {
     /// CONNECT has not come.
     Fresh,
+    /// CONNECT came, and the client proves who it is.
+    Proving,
     /// CONNECT was taken.
     Up,
     /// Nothing more is read from it, and nothing written but what is already there.
@@ -42,6 +45,8 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) phase: Phase,
     pub(super) version: Version,
+    /// Enhanced authentication, where CONNECT named a method.
+    pub(super) proving: Option<Proving>,
     /// The name of its session.
     pub(super) client: Text,
     /// Whether CONNACK left, so that DISCONNECT may be sent [MQTT-3.14.0-1].
@@ -110,6 +115,7 @@ impl Connection {
             decoder: Decoder::new(Version::V5, Sender::Client, limits),
             phase: Phase::Fresh,
             version: Version::V5,
+            proving: None,
             client: Text::default(),
             acknowledged: false,
             resumed: false,

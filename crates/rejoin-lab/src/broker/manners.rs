@@ -7,6 +7,7 @@ use rejoin_core::codec::packet::Qos;
 use rejoin_core::codec::reason::ReasonCode;
 use rejoin_core::topic::TopicFilter;
 
+use super::auth::Backwards;
 use crate::wire::{Ending, PacketKind, Times};
 
 /// How the broker behaves. Every field can be changed at any time; what was sent stays sent.
@@ -42,6 +43,8 @@ pub struct Manners {
     pub forwards_qos2: Forward,
     /// User name and password asked for. Default none.
     pub credentials: Option<(String, String)>,
+    /// A method of enhanced authentication, for clients whose CONNECT names it (5.0); another one is refused. Default none.
+    pub authentication: Option<Backwards>,
     /// Messages kept for one session that are not yet on their way; more are dropped and counted. Default 1,000,000.
     pub queue_maximum: usize,
     /// Bytes waiting for one connection beyond which QoS 0 messages for it are dropped and counted. Default 16 MiB.
@@ -49,6 +52,10 @@ pub struct Manners {
 
     /// Refuse CONNECT with a code.
     pub refuse_connect: Option<Refusal>,
+    /// Refuse at the end of an exchange of enhanced authentication, though all was proved, with 0x87.
+    pub refuse_proof: Times,
+    /// Be content as soon as a challenge of enhanced authentication was sent, without waiting for its answer.
+    pub content_early: Times,
     /// Speak as an old broker: answer a CONNECT of 5.0 with the two-byte CONNACK of 3.1.1 and return code 1.
     pub knows_only_v311: bool,
     /// Close on a CONNECT of 5.0 without a word, as some old brokers do.
@@ -112,9 +119,12 @@ impl Default for Manners {
             uses_topic_aliases: false,
             forwards_qos2: Forward::AtPubrel,
             credentials: None,
+            authentication: None,
             queue_maximum: 1_000_000,
             backlog_maximum: 16 << 20,
             refuse_connect: None,
+            refuse_proof: Times::Never,
+            content_early: Times::Never,
             knows_only_v311: false,
             closes_on_v5: false,
             close_on_connect: Times::Never,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   opened ──► Fresh ──CONNECT──► Up ──DISCONNECT, fault, cut──► Over ──► closed
-//!                                 │                               │
+//!                └─CONNECT─► Proving (AUTH) ─┘                    │
 //!                                 └── Session (by client id) ◄────┘ kept until it expires
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! packet** it gets. Give each message its own payload: resends are told from new messages by their content.
 
 mod answer;
+mod auth;
 mod connect;
 mod connection;
 mod control;
@@ -41,6 +42,7 @@ use session::{Memory, Message, Session};
 use unreadable::fault_of;
 use violation::{Fault, Penalty};
 
+pub use auth::Backwards;
 pub use ledger::{Accepted, Delivery, Ledger, LedgerEntry};
 pub use manners::{Answer, Forward, Manners, Refusal};
 pub use violation::Violation;
@@ -150,6 +152,7 @@ pub struct Broker {
     counters: Counters,
     last_connection: u64,
     last_session: u64,
+    last_challenge: u64,
     last_arrival: u64,
     dirty: Vec<ConnectionId>,
     deadline_moved: bool,
@@ -201,6 +204,7 @@ impl Broker {
             },
             last_connection: 0,
             last_session: 0,
+            last_challenge: 0,
             last_arrival: 0,
             dirty: Vec::new(),
             deadline_moved: false,
@@ -350,11 +354,15 @@ impl Broker {
         self.counters.received[kind as usize] += 1;
         let fresh = self.connections.get(&id).is_none_or(|c| c.phase == Phase::Fresh);
         if let Packet::Connect(connect) = packet {
-            return self.on_connect(id, *connect);
+            return self.on_connect(id, connect);
         }
         if fresh {
             let detail = format!("{kind} came before CONNECT");
             return Err(Fault::fatal("MQTT-3.1.0-1", ReasonCode::PROTOCOL_ERROR, detail));
+        }
+        if self.comes_too_early(id, kind) {
+            let detail = format!("{kind} came before CONNACK, in an exchange of AUTH");
+            return Err(Fault::fatal("MQTT-3.1.2-30", ReasonCode::PROTOCOL_ERROR, detail));
         }
         self.trust_session(id);
         match packet {
@@ -370,11 +378,7 @@ impl Broker {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => self.on_disconnect(id, &disconnect),
-            Packet::Auth(_) => Err(Fault::fatal(
-                "MQTT-4.12.0-7",
-                ReasonCode::PROTOCOL_ERROR,
-                "AUTH without an authentication method in CONNECT".into(),
-            )),
+            Packet::Auth(auth) => self.on_auth(id, &auth),
             other => Err(Fault::fatal(
                 "MQTT-4.13.1-1",
                 ReasonCode::PROTOCOL_ERROR,

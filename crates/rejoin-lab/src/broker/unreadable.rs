@@ -16,6 +16,8 @@ const NAMED: &[(&str, &str, &str, &str)] = &[
     ("SUBSCRIBE", "subscription identifier", "is zero", "u5-3.8.2.1.2"),
     ("SUBSCRIBE", "topic filter", "is empty", "MQTT-4.7.3-1"),
     ("SUBSCRIBE", "no local", "is set on a shared subscription", "MQTT-3.8.3-4"),
+    ("AUTH", "reason code", "is not one of this packet's", "MQTT-3.15.2-1"),
+    ("AUTH", "authentication method", "is missing", "u5-3.15.2.2.2"),
     ("UNSUBSCRIBE", "topic filter", "is empty", "MQTT-4.7.3-1"),
 ];
 

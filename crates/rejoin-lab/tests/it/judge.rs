@@ -365,7 +365,9 @@ fn every_rule_of_the_judge_is_in_that_table() {
                 continue;
             }
             rules += 1;
-            let has_row = BAD.iter().any(|(clause, ..)| *clause == quoted);
+            let clauses = BAD.iter().map(|(clause, ..)| clause);
+            let mut clauses = clauses.chain(crate::proves::BAD.iter().map(|(clause, ..)| clause));
+            let has_row = clauses.any(|clause| *clause == quoted);
             assert!(has_row, "{}: {quoted} has no exchange in which it is found", path.display());
         }
     }

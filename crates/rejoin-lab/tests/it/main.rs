@@ -7,6 +7,7 @@ mod gauntlet;
 mod judge;
 mod model;
 mod peer;
+mod proves;
 mod proxied;
 mod raw;
 mod scripted;
