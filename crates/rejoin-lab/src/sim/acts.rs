@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use rejoin_core::{Event, MessageId, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict};
+use rejoin_core::{
+    AuthData, Event, MessageId, PublishId, ReasonCode, SubscribeResult, SubscriptionId, Verdict,
+};
 
 use super::app::{self, Published};
 use super::disk::Failed;
@@ -186,7 +188,12 @@ impl World {
                     message.out_of_order = true;
                 }
             }
-            other => self.event_of_link(c, &other),
+            Event::AuthChallenge { data: AuthData(data) } => self.is_challenged(c, data),
+            Event::AuthProof { data: AuthData(data), again } => self.has_proof(c, data.as_ref(), again)?,
+            other => {
+                self.judge_proof(c, &other)?;
+                self.event_of_link(c, &other);
+            }
         }
         Ok(())
     }
@@ -212,7 +219,10 @@ impl World {
             Event::RenewalDue => {
                 client.provider.answer_at = Some(self.at + self.app_rng.u64(1..3 * SECOND));
             }
-            Event::AttemptFailed { .. } => client.provider.link_down(),
+            Event::AttemptFailed { .. } => {
+                client.provider.link_down();
+                client.prover.link_down();
+            }
             Event::Opened { session, .. } => {
                 client.names_session();
                 client.session_opened(*session);
@@ -224,6 +234,7 @@ impl World {
             Event::Recovered { .. } => marks.hit("recovered"),
             Event::Closed { verdict, .. } => {
                 client.provider.link_down();
+                client.prover.link_down();
                 if *verdict == Verdict::SlowLane {
                     marks.hit("slow lane after an open link");
                 }

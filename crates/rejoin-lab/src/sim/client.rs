@@ -4,6 +4,7 @@ use rejoin_core::flight::Flight;
 use rejoin_core::{Config, Publication, PublishId, SessionState, Text, TopicName};
 
 use super::app::App;
+use super::auth::Prover;
 use super::disk::Disk;
 use super::opening::Opening;
 use super::oracle::tap::Tap;
@@ -49,6 +50,7 @@ pub(super) struct Client {
     pub(super) seen_revision: u64,
     pub(super) to_decide: Vec<PublishId>,
     pub(super) provider: Provider,
+    pub(super) prover: Prover,
     /// Somebody ends a process then that lost its store.
     pub(super) operator_at: Option<u64>,
     /// That is decided.
@@ -90,6 +92,7 @@ impl Client {
             seen_revision: 0,
             to_decide: Vec::new(),
             provider: Provider::default(),
+            prover: Prover::default(),
             operator_at: None,
             closing: false,
             is_out_of_date: false,
@@ -116,6 +119,7 @@ impl Client {
             self.app.next_taking(),
             self.opening.map(|opening| opening.at),
             self.provider.answer_at,
+            self.prover.answer_at(),
             self.operator_at,
         ];
         for at in others.into_iter().flatten() {

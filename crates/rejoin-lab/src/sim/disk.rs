@@ -103,7 +103,8 @@ impl Disk {
         }
         if let (Some(queue), true) = (&mut self.queue, self.synced.len() > before) {
             let committed = queue.commit(&self.synced[before..]);
-            let grown = queue.check_file(|| Recovered::replay(self.synced.iter().cloned()));
+            let kept = |records: &[Record]| Recovered::replay(records.iter().cloned());
+            let grown = queue.check_file(|| [kept(&self.synced[..before]), kept(&self.synced)]);
             self.note(committed);
             self.flaw = self.flaw.take().or_else(|| grown.err().map(|flaw| Alarm::new("O20", flaw)));
         }

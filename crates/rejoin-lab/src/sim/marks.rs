@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Besides one mark for each kind of fault.
-const MUST: [&str; 90] = [
+const MUST: [&str; 97] = [
     "answer: sent",
     "answer: delivered, perhaps twice",
     "answer: delivered after a refusal",
@@ -127,4 +127,11 @@ const MUST: [&str; 90] = [
     "message left for later",
     "message left to the broker",
     "recovered",
+    "challenged",
+    "proved on an open link",
+    "challenge not answered",
+    "challenge answered wrongly",
+    "right answer refused",
+    "content before the answer",
+    "AUTH withheld",
 ];

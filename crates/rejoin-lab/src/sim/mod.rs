@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `setting.rs`, `faults.rs` | what a seed draws; what goes wrong |
 //! | `world.rs`, `client.rs`, `process.rs`, `acts.rs` | the clock and what happens next; one client; the process that runs it; what its application does |
-//! | `opening.rs`, `overrun.rs`, `failing.rs`, `renewal.rs` | how attempts to open fail; servers that overrun our limits; disks that fail for good; credentials that end |
+//! | `opening.rs`, `overrun.rs`, `failing.rs`, `renewal.rs`, `auth.rs` | how attempts to open fail; servers that overrun our limits; disks that fail for good; credentials that end; enhanced authentication |
 //! | `wire.rs`, `disk.rs`, `queue.rs` | bytes under way; records that are safe, or not; the queue that users have, on a disk whose power is cut |
 //! | `oracle/` | what must be true |
 //! | `proof.rs` | in a build of its own: every planted defect must be found |
@@ -18,6 +18,7 @@
 
 mod acts;
 mod app;
+mod auth;
 pub mod campaign;
 mod client;
 mod disk;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
-use rejoin::store::{Clock, Folder, FolderOptions, Identity, Moment, Store, StoreError};
+use rejoin::store::{Clock, Folder, FolderOptions, Identity, Moment, PARKED_MOST, Store, StoreError};
 use rejoin_core::{Message, Now, Publication, PublishId, Record, Recovered};
 
 use crate::store::{Disk, Survivors, difference};
@@ -20,6 +20,8 @@ const FILE_FLOOR: u64 = 256 * 1024;
 const FILE_FACTOR: u64 = 2;
 /// Bytes that are kept of a message beside topic and payload.
 const ROW: u64 = 128;
+/// A parked message has no more bytes than this.
+const PARKED: u64 = 512;
 
 /// Bytes that a store has to keep.
 fn content(kept: &Recovered) -> u64 {
@@ -54,18 +56,21 @@ pub(super) struct Queue {
     file: u64,
     /// Bytes that were to be kept when the file grew, at most.
     content: u64,
+    /// Messages that were parked.
+    parked: usize,
 }
 
 impl Queue {
-    /// Judges the file after a commit (O20): where it grew, what it has to keep says whether it may. `kept` is what the
-    /// records add up to.
-    pub(super) fn check_file(&mut self, kept: impl FnOnce() -> Recovered) -> Result<(), String> {
+    /// Judges the file after a commit (O20): where it grew, what there was and is to keep says whether it may. `kept` is what
+    /// the records add up to, before the commit and behind it.
+    pub(super) fn check_file(&mut self, kept: impl FnOnce() -> [Recovered; 2]) -> Result<(), String> {
         let file = self.disk.len_bytes() as u64;
         if file <= self.file {
             return Ok(());
         }
         self.file = file;
-        self.content = self.content.max(content(&kept()));
+        let parked = self.parked.min(PARKED_MOST) as u64 * PARKED;
+        self.content = kept().iter().map(|kept| content(kept) + parked).fold(self.content, u64::max);
         let bound = FILE_FLOOR + FILE_FACTOR * self.content;
         if file > bound {
             return Err(format!(
@@ -85,6 +90,7 @@ impl Queue {
             chance: Rng::with_seed(seed),
             file: 0,
             content: 0,
+            parked: 0,
         };
         queue.open().map_err(|error| format!("a new queue does not open: {error}"))?;
         // It is begun under another name and counts once that is complete.
@@ -108,6 +114,7 @@ impl Queue {
     }
 
     pub(super) fn commit(&mut self, records: &[Record]) -> Result<(), String> {
+        self.parked += records.iter().filter(|record| matches!(record, Record::Parked { .. })).count();
         let Some(folder) = &mut self.folder else { return Err("the queue is closed".to_owned()) };
         folder.commit(records).map_err(|error| format!("a commit on a sound disk: {error}"))
     }
@@ -193,11 +200,11 @@ mod tests {
         let records: Vec<Record> = (1..=2000).map(accepted).collect();
         let mut queue = Queue::begin(1).expect("a new queue");
         queue.commit(&records).expect("a sound disk");
-        let kept = || Recovered::replay(records.iter().cloned());
+        let kept = || [Recovered::default(), Recovered::replay(records.iter().cloned())];
         assert_eq!(queue.check_file(kept), Ok(()), "it has to keep all that");
         let mut other = Queue::begin(1).expect("a new queue");
         other.commit(&records).expect("a sound disk");
-        assert!(other.check_file(Recovered::default).is_err(), "nothing is to be kept");
+        assert!(other.check_file(Default::default).is_err(), "nothing is to be kept");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use rejoin_core::{Config, RecoveryConfig, Resubscribe, SessionLossPolicy, SessionMode, Text, VersionPolicy};
 
+use super::auth;
 use super::client::{HEARD_TOO, LANES};
 use super::faults::{Fault, FaultKind};
 use crate::{Forward, Manners};
@@ -44,6 +45,9 @@ const ALIASES: u64 = 0xfb0;
 
 /// Names the stream from which it is drawn whether servers name another one, where there are two: likewise.
 const NAMES: u64 = 0x309;
+
+/// Names the stream from which it is drawn whether clients prove who they are by enhanced authentication: likewise.
+const PROVES: u64 = 0x3838;
 
 /// One of the streams of draws of a seed: what is drawn from it moves no other.
 pub(super) fn stream(seed: u64, name: u64) -> Rng {
@@ -98,6 +102,8 @@ pub(super) struct Setting {
     pub(super) names_servers: bool,
     /// The first client has no client id of its own.
     pub(super) unnamed: bool,
+    /// Clients prove who they are, in exchanges of so many challenges.
+    pub(super) proves: Option<u8>,
     /// Share of attempts that meet a closed port while faults come, in percent.
     pub(super) refuse_percent: u8,
 }
@@ -133,6 +139,7 @@ impl Setting {
         let sends_again = sends_again.filter(|_| !leaves || config.version == VersionPolicy::Only311);
         let aliases = stream(seed, ALIASES).u8(..8) == 0;
         let unnamed = stream(seed, UNNAMED).u8(..8) == 0 && config.version == VersionPolicy::Only5;
+        let proves = asks_for_proof(seed, &mut config);
         let faults_for = rng.u64(300..900) * SECOND;
         let clients = [1, 1, 1, 2, 3][rng.usize(..5)];
         let mut faults = Fault::schedule(&mut rng, &kinds, mean_gap, faults_for, clients);
@@ -165,6 +172,7 @@ impl Setting {
             aliases,
             names_servers,
             unnamed,
+            proves,
             refuse_percent: [0, 0, 20, 60][rng.usize(..4)],
             faults,
             config,
@@ -200,6 +208,7 @@ impl Setting {
             downgrades_qos2: self.downgrades,
             sends_again_after: self.sends_again,
             uses_topic_aliases: self.aliases,
+            authentication: self.proves.map(auth::asked),
             ..Manners::default()
         }
     }
@@ -223,6 +232,17 @@ fn add_server(seed: u64, config: &mut Config) -> bool {
     config.servers.push(Text::from_static("b"));
     config.session.clustered = servers.u8(..4) == 0;
     stream(seed, NAMES).u8(..2) == 0
+}
+
+/// In some seeds clients prove who they are, and do not renew what they log in with. Gives how many challenges there are.
+fn asks_for_proof(seed: u64, config: &mut Config) -> Option<u8> {
+    let mut proving = stream(seed, PROVES);
+    let proves =
+        proving.u8(..8) == 0 && config.version == VersionPolicy::Only5 && !config.recovery.fresh_credentials;
+    proves.then(|| {
+        config.authentication = Some(auth::method());
+        proving.u8(..3)
+    })
 }
 
 fn config(rng: &mut Rng) -> Config {

@@ -109,7 +109,7 @@ impl Wire {
     }
 
     /// The broker ends the connection. A reset destroys what is under way. Where nothing passes to the broker, what the system
-    /// has taken it keeps: only an answer of the peer makes room.
+    /// has taken it keeps, and where nothing comes from it: only an answer of the peer makes room.
     pub(super) fn end_down(&mut self, reset: bool, now: u64, rng: &mut Rng) {
         if reset {
             self.down.clear();
@@ -118,7 +118,7 @@ impl Wire {
         self.down.push_back((due, if reset { Down::Reset } else { Down::End }));
         if !self.up_dead {
             self.up.clear();
-            self.up_bytes = 0;
+            self.up_bytes = if self.down_dead { self.up_bytes } else { 0 };
         }
     }
 
@@ -138,9 +138,12 @@ impl Wire {
         self.down.front().map(|(at, _)| (*at).max(self.frozen_until))
     }
 
-    /// Bytes arrive at the broker; the system takes more. Gives them, and how much it took.
+    /// Bytes arrive at the broker; the system takes more, if it hears that they did. Gives them, and how much it took.
     pub(super) fn arrive_up(&mut self, now: u64, rng: &mut Rng) -> Option<(Bytes, usize)> {
         let (_, bytes) = self.up.pop_front()?;
+        if self.down_dead {
+            return Some((bytes, 0));
+        }
         self.up_bytes -= bytes.len();
         let taken = self.take_waiting(now, rng);
         Some((bytes, taken))

@@ -11,6 +11,7 @@ use rejoin_core::{
     TopicFilter, TransportError, TransportErrorKind,
 };
 
+use super::auth;
 use super::client::{Client, is_excused};
 use super::disk::Failed;
 use super::faults::Fault;
@@ -55,6 +56,8 @@ pub(super) struct World {
     pub(super) app_rng: Rng,
     /// What they leave, and for how long.
     pub(super) leave_rng: Rng,
+    /// What those that prove who they are draw from.
+    pub(super) auth_rng: Rng,
     /// Where attempts fail in all their ways.
     pub(super) openings: Option<Rng>,
     pub(super) broker: Broker,
@@ -98,6 +101,7 @@ impl World {
             rng: Rng::with_seed(seed ^ 0x7012_d000),
             app_rng: Rng::with_seed(seed ^ 0xa990_0000),
             leave_rng: Rng::with_seed(seed ^ 0x1eae_0000),
+            auth_rng: auth::chance(seed),
             openings: opening::stream(seed),
             broker,
             clients: Vec::new(),
@@ -265,6 +269,9 @@ impl World {
         }
         if self.clients[c].provider.answer_at.is_some_and(|due| due <= at) {
             self.provider_answers(c)?;
+        }
+        if self.clients[c].prover.answer_at().is_some_and(|due| due <= at) {
+            self.prover_answers(c)?;
         }
         if self.clients[c].operator_at.is_some_and(|due| due <= at) {
             self.operator_acts(c)?;
@@ -666,6 +673,7 @@ impl World {
         client.operator_at = None;
         client.closing = false;
         client.provider.new_process();
+        client.prover.link_down();
         let salt = (u64::from(client.app.lives) << 8) + c as u64;
         let config = client.config.clone();
         let engine = self.engine(&config, kept, salt);

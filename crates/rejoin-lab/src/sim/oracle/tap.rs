@@ -432,7 +432,8 @@ impl Tap {
             }
             _ => {}
         }
-        if self.session_unsafe.is_some() && !matches!(packet, Packet::Disconnect(_) | Packet::PingReq) {
+        let is_about_the_link = matches!(packet, Packet::Disconnect(_) | Packet::PingReq | Packet::Auth(_));
+        if self.session_unsafe.is_some() && !is_about_the_link {
             let what = format!("{} leaves before the disk knows of its session", packet.name());
             return Err(Alarm::new("O14", what));
         }
