@@ -276,7 +276,9 @@ async fn a_call_to_authenticate_anew_saves_no_broker_from_the_judgement_of_its_p
     go_on.notify_one();
     let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
     assert!(cause.to_string().contains("not believed"), "{cause}");
-    assert!(limited(peer.next_or_end()).await.is_none(), "no AUTH in between");
+    let end = limited(peer.next_or_end()).await;
+    assert!(matches!(end, Some(Packet::Disconnect(_))), "no AUTH in between: {end:?}");
+    assert!(limited(peer.next_or_end()).await.is_none());
 }
 
 #[tokio::test]
@@ -304,5 +306,6 @@ async fn a_broker_whose_proof_is_not_believed_loses_its_link() {
     let Event::Closed { cause, .. } = event(&mut events, "closed").await else { unreachable!() };
     assert_eq!(cause.name(), "no-credentials");
     assert!(cause.to_string().contains("not what was expected"), "{cause}");
+    assert!(matches!(limited(peer.next_or_end()).await, Some(Packet::Disconnect(_))), "it is told");
     assert!(limited(peer.next_or_end()).await.is_none());
 }

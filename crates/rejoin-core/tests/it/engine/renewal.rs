@@ -281,7 +281,10 @@ fn a_close_ends_the_change_over_and_sends_what_it_held_back() {
 
 #[test]
 fn a_server_that_never_answers_auth_loses_the_link_to_a_new_one_with_the_new_credentials() {
-    let (mut b, _) = with_a_method(kept());
+    let mut config = kept();
+    // Else the link would be left before new credentials are due.
+    config.link.connack_timeout = secs(3600);
+    let (mut b, _) = with_a_method(config);
     b.live(570);
     renew(&mut b, secs(600));
     assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"new")), b.now()));
