@@ -664,7 +664,7 @@ mod tests {
         liveness.handed_over(2, at(18_000));
         liveness.ping_sent(at(18_000));
         liveness.written(2, at(18_000));
-        let half = usize::try_from(KERNEL_MOST / 2).unwrap();
+        let half = 8 << 20;
         for (taken_at, due) in [(19_000, 24_000), (20_000, 25_000), (21_000, 25_000)] {
             liveness.handed_over(half, at(taken_at));
             liveness.written(1, at(taken_at));
