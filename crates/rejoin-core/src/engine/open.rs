@@ -470,23 +470,20 @@ impl Engine {
         }
     }
 
-    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b] [MQTT-4.12.1-2]. Gives whether DISCONNECT was
-    /// written.
+    /// Tells the broker why, where the standard asks for it [u5-4.13] [u5-3.1.2.11.4-b] [MQTT-4.12.1-2]. Gives whether
+    /// DISCONNECT was written.
     fn say_why(&mut self, link: &mut Link, cause: &LossCause) -> bool {
-        match cause {
-            LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => {
-                let packet = Packet::Disconnect(Disconnect::new(error.reason));
-                link.send(&packet, &mut self.wire, self.now.mono);
-                true
+        let reason = match cause {
+            LossCause::Protocol(error) if link.is_up() && link.version() == Version::V5 => error.reason,
+            // On an open link only an exchange of AUTH ends so.
+            LossCause::Open { .. } if link.is_up() => ReasonCode::UNSPECIFIED_ERROR,
+            LossCause::Local(LocalCause::ForeignSession | LocalCause::Renewal | LocalCause::Shutdown) => {
+                return true;
             }
-            LossCause::Open { .. } if link.is_up() => {
-                let packet = Packet::Disconnect(Disconnect::new(ReasonCode::UNSPECIFIED_ERROR));
-                link.send(&packet, &mut self.wire, self.now.mono);
-                true
-            }
-            LossCause::Local(LocalCause::ForeignSession | LocalCause::Renewal | LocalCause::Shutdown) => true,
-            _ => false,
-        }
+            _ => return false,
+        };
+        link.send(&Packet::Disconnect(Disconnect::new(reason)), &mut self.wire, self.now.mono);
+        true
     }
 
     /// Writes DISCONNECT, without text [MQTT-3.14.2-3] [MQTT-3.14.2-4]; nothing may follow it [MQTT-3.14.4-1].

@@ -15,7 +15,11 @@ fn world(rounds: u8) -> World {
 }
 
 fn connect_by(method: &str) -> Packet {
-    let mut connect = connect("c", Version::V5, true, 3600);
+    connect_as("c", method)
+}
+
+fn connect_as(client: &str, method: &str) -> Packet {
+    let mut connect = connect(client, Version::V5, true, 3600);
     let properties = connect.properties;
     connect.properties = ConnectProperties { authentication_method: Some(text(method)), ..properties };
     Packet::Connect(Box::new(connect))
@@ -194,4 +198,17 @@ fn who_leaves_in_the_middle_may_ask_for_another_expiry() {
     goodbye.session_expiry = Some(60);
     world.send(&peer, &Packet::Disconnect(goodbye));
     world.assert_clean();
+}
+
+#[test]
+fn two_clients_without_a_name_that_prove_at_the_same_time_get_two() {
+    let mut world = world(1);
+    let mut peers = [world.open(Version::V5), world.open(Version::V5)];
+    let asked: Vec<_> =
+        peers.iter_mut().map(|peer| challenge(&world.ask(peer, &connect_as("", NAME)))).collect();
+    let mut named = |n: usize| match &answer(&mut world, &mut peers[n], &asked[n])[..] {
+        [Packet::ConnAck(connack)] => connack.properties.assigned_client_id.clone().expect("a name"),
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(named(0), named(1));
 }

@@ -18,6 +18,20 @@ fn bench() -> Bench {
     bench
 }
 
+/// A link that opened without a challenge.
+fn opened() -> Bench {
+    let mut bench = bench();
+    bench.open();
+    connack(&mut bench, Some("SCRAM"));
+    bench
+}
+
+fn begin_anew(b: &mut Bench) {
+    let now = b.now();
+    assert!(b.engine.reauthenticate(None, now));
+    b.drain();
+}
+
 fn auth(reason: ReasonCode, method: &'static str, data: &'static [u8]) -> Packet {
     let method = Some(Text::from_static(method));
     Packet::Auth(Auth { reason, method, data: Some(Bytes::from_static(data)), properties: None })
@@ -76,9 +90,7 @@ fn a_challenge_is_answered_and_the_proof_is_told() {
 
 #[test]
 fn an_open_link_authenticates_anew_once_at_a_time() {
-    let mut b = bench();
-    b.open();
-    connack(&mut b, Some("SCRAM"));
+    let mut b = opened();
     let now = b.now();
     assert!(b.engine.reauthenticate(Some(Bytes::from_static(b"again")), now));
     assert!(!b.engine.reauthenticate(None, now), "one exchange at a time");
@@ -123,18 +135,14 @@ fn what_is_out_of_turn_ends_the_link() {
     connack(&mut b, Some("SCRAM"));
     assert!(broke_the_protocol(&b));
     // On an open link nobody asked for it.
-    let mut b = bench();
-    b.open();
-    connack(&mut b, Some("SCRAM"));
+    let mut b = opened();
     b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"x"));
     assert!(broke_the_protocol(&b));
 }
 
 #[test]
 fn whoever_cannot_answer_or_does_not_believe_ends_the_link() {
-    let mut b = bench();
-    b.open();
-    connack(&mut b, Some("SCRAM"));
+    let mut b = opened();
     let now = b.now();
     let error = TransportError::new(TransportErrorKind::Credentials, "the proof is wrong");
     b.engine.auth_failed(error.clone(), now);
@@ -155,8 +163,7 @@ fn a_challenge_that_connack_overtook_is_over() {
     b.engine.authenticate(Some(Bytes::from_static(b"late")), now);
     b.drain();
     assert!(sent(&mut b).is_empty(), "nobody asks any more");
-    assert!(b.engine.reauthenticate(None, now));
-    b.drain();
+    begin_anew(&mut b);
     b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
     assert_eq!(b.engine.status().link, LinkState::Open, "the first challenge of another exchange");
 }
@@ -167,12 +174,8 @@ fn a_server_that_leaves_an_exchange_where_it_is_costs_its_link_and_a_slow_applic
     let timed_out = |b: &Bench| matches!(b.engine.status().last_loss, Some(LossCause::Open { .. }));
     // Nothing comes behind AUTH 0x19, or behind the answer to its challenge.
     for challenged in [false, true] {
-        let mut b = bench();
-        b.open();
-        connack(&mut b, Some("SCRAM"));
-        let now = b.now();
-        assert!(b.engine.reauthenticate(None, now));
-        b.drain();
+        let mut b = opened();
+        begin_anew(&mut b);
         if challenged {
             b.receive(&auth(ReasonCode::CONTINUE_AUTHENTICATION, "SCRAM", b"challenge"));
             b.pass(limit * 2);
@@ -188,12 +191,8 @@ fn a_server_that_leaves_an_exchange_where_it_is_costs_its_link_and_a_slow_applic
         assert!(b.engine.status().last_loss.unwrap().to_string().contains("no answer to AUTH"));
     }
     // What is answered in time costs nothing.
-    let mut b = bench();
-    b.open();
-    connack(&mut b, Some("SCRAM"));
-    let now = b.now();
-    assert!(b.engine.reauthenticate(None, now));
-    b.drain();
+    let mut b = opened();
+    begin_anew(&mut b);
     b.receive(&auth(ReasonCode::SUCCESS, "SCRAM", b"fine"));
     b.pass(limit * 2);
     assert_eq!(b.engine.status().link, LinkState::Open);
